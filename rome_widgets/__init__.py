@@ -1,0 +1,66 @@
+"""Causal traces and ROME edits of language models, inside a notebook.
+
+Importing this loads no torch, transformers, pandas or altair: each public name is fetched from
+its module when it is first used.
+
+Example:
+    >>> import rome_widgets as rw
+    >>> lm = rw.load()  # the bundled model, offline
+    >>> trace = rw.trace(lm, "The Space Needle is in the city of", "The Space Needle")
+    >>> trace.indirect_effect("mlp").max()
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rome_widgets import bundled as bundled
+    from rome_widgets.errors import Cancelled as Cancelled
+    from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
+    from rome_widgets.facts import Fact as Fact
+    from rome_widgets.model.language_model import LanguageModel as LanguageModel
+    from rome_widgets.model.load import load as load
+    from rome_widgets.results import CausalTrace as CausalTrace
+    from rome_widgets.results import Restoration as Restoration
+    from rome_widgets.results import State as State
+    from rome_widgets.session import TraceExplorer as TraceExplorer
+    from rome_widgets.trace_file import load_trace as load_trace
+    from rome_widgets.tracing.noise import Noise as Noise
+    from rome_widgets.tracing.tracer import CausalTracer as CausalTracer
+    from rome_widgets.tracing.tracer import trace as trace
+    from rome_widgets.widgets.trace_grid import TraceGrid as TraceGrid
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Cancelled": "errors",
+    "CausalTrace": "results",
+    "CausalTracer": "tracing.tracer",
+    "Fact": "facts",
+    "LanguageModel": "model.language_model",
+    "Noise": "tracing.noise",
+    "Restoration": "results",
+    "RomeWidgetsError": "errors",
+    "State": "results",
+    "TraceExplorer": "session",
+    "TraceGrid": "widgets.trace_grid",
+    "load": "model.load",
+    "load_trace": "trace_file",
+    "trace": "tracing.tracer",
+}
+
+__all__ = [*_HOME, "bundled"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "bundled":
+        return import_module("rome_widgets.bundled")
+    if name not in _HOME:
+        raise AttributeError(f"module 'rome_widgets' has no attribute {name!r}")
+    value = getattr(import_module(f"rome_widgets.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

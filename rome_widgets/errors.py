@@ -1,0 +1,113 @@
+"""Every error the package raises on purpose, as one tree.
+
+    RomeWidgetsError
+    ├── PromptError (ValueError)        empty, not encodable, or a template without its `{}`
+    │   └── ContextTooLong              more tokens than the model has positions
+    ├── SubjectNotFound (ValueError)    the subject is not in the prompt
+    ├── StateError (ValueError)         a state or cell that this prompt and model do not have
+    ├── NoiseError (ValueError)         noise of the wrong shape, or not a number
+    ├── UnsupportedModel (TypeError)    the model's parts could not be found, or failed the probe
+    │   ├── NotCausal                   later tokens reach earlier ones, or there is an encoder
+    │   ├── WrappedModel                a wrapper that hides the modules we would read
+    │   └── WeightsNotLoaded            weights on the meta device
+    ├── ModelNotFound (LookupError)     no such folder, or the hub did not give the model
+    ├── NonFinite (ArithmeticError)     NaN or infinity, with the first module that makes it
+    ├── VocabMismatch (ValueError)      the tokenizer makes ids the model has no embedding for
+    ├── TraceFileError (ValueError)     a trace file that is torn, altered, or of another version
+    ├── SaveFailed (OSError)            nothing was written; the old file is intact
+    └── Cancelled                       stopped on request; carries what was computed so far
+
+A message says what was found, what was wanted and what to do, in that order; the three parts are
+attributes too, so that a widget can lay them out. This module imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rome_widgets.results import CausalTrace
+
+
+class RomeWidgetsError(Exception):
+    """Base of the tree.
+
+    Args:
+        found: What was found, a whole sentence.
+        wanted: What was wanted, a whole sentence; empty when `found` says it.
+        remedy: What to do, a whole sentence.
+    """
+
+    def __init__(self, found: str, wanted: str = "", remedy: str = "") -> None:
+        super().__init__(" ".join(part for part in (found, wanted, remedy) if part))
+        self.found = found
+        self.wanted = wanted
+        self.remedy = remedy
+
+
+class PromptError(RomeWidgetsError, ValueError):
+    """The prompt cannot be read: empty, not encodable, or a template without one `{}`."""
+
+
+class ContextTooLong(PromptError):
+    """The prompt has more tokens than the model has positions."""
+
+
+class SubjectNotFound(RomeWidgetsError, ValueError):
+    """The subject does not occur in the prompt."""
+
+
+class StateError(RomeWidgetsError, ValueError):
+    """A position, layer or kind that this prompt and this model do not have."""
+
+
+class NoiseError(RomeWidgetsError, ValueError):
+    """Noise that cannot be added: wrong shape, negative, or not finite."""
+
+
+class UnsupportedModel(RomeWidgetsError, TypeError):
+    """The model's parts could not be found by structure, or the probe pass disproved them."""
+
+
+class NotCausal(UnsupportedModel):
+    """Tracing reads the next-token prediction; this model has an encoder or looks ahead."""
+
+
+class WrappedModel(UnsupportedModel):
+    """The model sits inside a wrapper that hides the modules tracing would read."""
+
+
+class WeightsNotLoaded(UnsupportedModel):
+    """Some weights are on the meta device, so every number would be made up."""
+
+
+class ModelNotFound(RomeWidgetsError, LookupError):
+    """No such folder, or the hub did not give the model."""
+
+
+class NonFinite(RomeWidgetsError, ArithmeticError):
+    """The model produced NaN or infinity; the message names the first module that did."""
+
+
+class VocabMismatch(RomeWidgetsError, ValueError):
+    """The tokenizer makes a token id beyond the rows of the input embedding."""
+
+
+class TraceFileError(RomeWidgetsError, ValueError):
+    """A trace file that is torn, altered, or written by another version of the format."""
+
+
+class SaveFailed(RomeWidgetsError, OSError):
+    """The file could not be written; a file that was there before is unchanged."""
+
+
+class Cancelled(RomeWidgetsError):
+    """Stopped on request.
+
+    Attributes:
+        partial: The trace as far as it got, NaN where it did not; None when it got nowhere.
+    """
+
+    def __init__(self, found: str, partial: CausalTrace | None = None) -> None:
+        super().__init__(found, remedy="Run it again to compute the rest.")
+        self.partial = partial

@@ -1,0 +1,99 @@
+"""A fact as a person writes it: a prompt with a hole for the subject, the subject, the target.
+
+Pure text, no model. The hole is one literal `{}`; nothing here uses `str.format`, so braces,
+quotes and format fields in a prompt are only text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rome_widgets.errors import PromptError, SubjectNotFound
+
+HOLE = "{}"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One statement about one subject.
+
+    Args:
+        prompt: Text with one literal `{}` where the subject goes, or the text with the subject
+            already in it; the last occurrence then becomes the hole.
+        subject: The entity as it is written in the text.
+        target: The word the text should go on with, without a leading space; may be empty.
+
+    Raises:
+        PromptError: The prompt has more than one `{}`.
+        SubjectNotFound: The prompt has neither a `{}` nor the subject.
+
+    Example:
+        >>> Fact("The Space Needle is in the city of", "The Space Needle", "Seattle").prompt
+        '{} is in the city of'
+    """
+
+    prompt: str
+    """Text with one literal `{}`."""
+    subject: str
+    """What fills the hole."""
+    target: str = ""
+    """The word a person expects next; the leading space is the library's business."""
+
+    def __post_init__(self) -> None:
+        if not self.subject.strip():
+            raise PromptError(
+                "The subject is empty.", remedy="Name the entity the prompt is about."
+            )
+        holes = self.prompt.count(HOLE)
+        if holes == 1:
+            return
+        if holes > 1:
+            raise PromptError(
+                f"The prompt {self.prompt!r} has {holes} places marked {HOLE}.",
+                f"Exactly one {HOLE} was wanted, for the subject.",
+                "Keep one of them; text that needs more braces can be traced as plain text.",
+            )
+        start = self.prompt.rfind(self.subject)
+        if start < 0:
+            raise SubjectNotFound(
+                f"The prompt {self.prompt!r} has neither {HOLE} nor the subject {self.subject!r}.",
+                remedy=f"Write the subject as the text has it, or mark its place with {HOLE}.",
+            )
+        template = self.prompt[:start] + HOLE + self.prompt[start + len(self.subject) :]
+        object.__setattr__(self, "prompt", template)
+
+    @property
+    def subject_start(self) -> int:
+        """Character index of the subject in `text`."""
+        return self.prompt.index(HOLE)
+
+    @property
+    def text(self) -> str:
+        """The prompt with the subject in its place."""
+        return fill(self.prompt, self.subject)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Fact:
+        """The fact of a CounterFact record (`requested_rewrite`) or of a known-facts record.
+
+        Raises:
+            PromptError: The mapping has neither shape.
+        """
+        if "requested_rewrite" in record:
+            rewrite = record["requested_rewrite"]
+            return cls(rewrite["prompt"], rewrite["subject"], rewrite["target_true"]["str"])
+        if {"prompt", "subject"} <= record.keys():
+            return cls(record["prompt"], record["subject"], record.get("attribute", ""))
+        raise PromptError(
+            f"A record with the fields {sorted(record)} does not state a fact.",
+            "Wanted 'requested_rewrite' (CounterFact) or 'prompt' and 'subject' (known facts).",
+            "Pass the prompt and the subject as text.",
+        )
+
+
+def fill(template: str, subject: str) -> str:
+    """`template` with `subject` in place of its `{}`; other braces are only text."""
+    head, _, tail = template.partition(HOLE)
+    return head + subject + tail

@@ -1,0 +1,400 @@
+"""Where a model keeps its parts: found by structure, proved by a probe pass.
+
+No list of model names. The blocks are the one `ModuleList` as long as the model is deep; a
+block's attention is the part that is handed the mask, its MLP the part that makes the paper's
+equation 1 come out: h = h' + a + m. What cannot be proved is refused, with what was found.
+
+Source:
+    Meng et al. 2022, equation 1; module layouts as transformers 5 builds them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rome_widgets.errors import (
+    NonFinite,
+    NotCausal,
+    UnsupportedModel,
+    WeightsNotLoaded,
+    WrappedModel,
+)
+from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
+from rome_widgets.results import KINDS, Kind
+
+PROBE_TOKENS = 5
+"""Length of the probe prompt: enough for an attention pattern, cheap on any model."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Module names of a model's parts, one per block where they repeat."""
+
+    embedding: str
+    """The input embedding; its output is what gets corrupted."""
+    blocks: tuple[str, ...]
+    """The decoder blocks; a block's output is the hidden state after it."""
+    attn: tuple[str, ...]
+    """Per block, the module whose output is the attention contribution a."""
+    mlp: tuple[str, ...]
+    """Per block, the module whose output is the MLP contribution m."""
+    down: tuple[str | None, ...]
+    """Per block, the MLP's last matrix, the one ROME edits; None where there is no single one."""
+    d_model: int
+    """Width of the hidden state."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    def names(self, kind: Kind) -> tuple[str, ...]:
+        """Module names, by layer, whose outputs are the states of `kind`."""
+        return {"hidden": self.blocks, "attn": self.attn, "mlp": self.mlp}[kind]
+
+
+# --------------------------------------------------------------------------- finding
+
+
+def find_geometry(model: nn.Module) -> Geometry:
+    """Find the parts of a causal language model and prove them with a probe pass.
+
+    The model must be in eval mode.
+
+    Raises:
+        UnsupportedModel: A part was not found, or the probe disproved it; the message says which.
+    """
+    check_kind_of_model(model)
+    embedding = _embedding_name(model)
+    blocks = _block_names(model)
+    probe = _probe_ids(model)
+    inputs, outputs, parts, embedded = _watch_blocks(model, embedding, blocks, probe)
+    attn, mlp = [], []
+    for layer, block in enumerate(blocks):
+        a, m = _contributions(model, block, inputs[layer], outputs[layer], parts[layer])
+        attn.append(a)
+        mlp.append(m)
+    down = _down_projections(model, mlp, probe)
+    geometry = Geometry(
+        embedding, blocks, tuple(attn), tuple(mlp), down, d_model=embedded.shape[-1]
+    )
+    prove(model, geometry, probe)
+    return geometry
+
+
+def check_kind_of_model(model: nn.Module) -> None:
+    """Refuse what is not a loaded causal language model.
+
+    Raises:
+        WrappedModel, NotCausal, WeightsNotLoaded, UnsupportedModel: With the reason.
+    """
+    name = type(model).__name__
+    config = getattr(model, "config", None)
+    if (
+        not isinstance(model, nn.Module)
+        or config is None
+        or not hasattr(model, "get_input_embeddings")
+    ):
+        inner = [
+            f".{key}" for key, child in _children(model) if hasattr(child, "get_input_embeddings")
+        ]
+        if inner:
+            raise WrappedModel(
+                f"{name} wraps a model in {', '.join(inner)}.",
+                "The transformers model itself was wanted.",
+                f"Pass model{inner[0]}.",
+            )
+        raise UnsupportedModel(
+            f"{name} is not a transformers model.",
+            "A causal language model of transformers was wanted.",
+            "Load one with rome_widgets.load(...) or AutoModelForCausalLM.",
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise NotCausal(
+            f"{name} is an encoder-decoder model.",
+            "A decoder-only model that predicts the next token was wanted.",
+        )
+    if model.get_output_embeddings() is None:
+        raise NotCausal(
+            f"{name} has no language-model head.",
+            "A model that predicts the next token was wanted.",
+            "Load it with AutoModelForCausalLM, if it was trained for that.",
+        )
+    meta = [key for key, weight in model.named_parameters() if weight.device.type == "meta"]
+    if meta and not hasattr(model, "hf_device_map"):
+        raise WeightsNotLoaded(
+            f"{len(meta)} weights of {name} are on the meta device, {meta[0]} among them.",
+            "Weights with values were wanted.",
+            "Load the checkpoint before attaching.",
+        )
+
+
+def _children(model: Any) -> Iterable[tuple[str, nn.Module]]:
+    return model.named_children() if isinstance(model, nn.Module) else ()
+
+
+def _embedding_name(model: nn.Module) -> str:
+    embedding = model.get_input_embeddings()
+    for name, module in model.named_modules():
+        if module is embedding:
+            return name
+    raise UnsupportedModel(
+        f"{type(model).__name__}: the input embedding is not one of its modules.",
+        "get_input_embeddings() was wanted to return a module of the model.",
+    )
+
+
+def _block_names(model: nn.Module) -> tuple[str, ...]:
+    depth = model.config.get_text_config().num_hidden_layers
+    lists = {
+        name: [f"{name}.{child}" for child, _ in module.named_children()]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth
+    }
+    if len(lists) != 1:
+        found = f"{len(lists)} ({', '.join(lists)})" if lists else "none"
+        raise UnsupportedModel(
+            f"{type(model).__name__}: found {found}.",
+            f"Exactly one list of {depth} blocks was wanted.",
+            "Please report this model family.",
+        )
+    return tuple(next(iter(lists.values())))
+
+
+def _probe_ids(model: nn.Module) -> Tensor:
+    """`[1, PROBE_TOKENS]` ids, distinct where the vocabulary allows."""
+    embedding = model.get_input_embeddings()
+    step = max(1, embedding.num_embeddings // (PROBE_TOKENS + 1))
+    ids = torch.arange(1, PROBE_TOKENS + 1) * step % embedding.num_embeddings
+    return ids[None].to(embedding.weight.device)
+
+
+def run(model: nn.Module, ids: Tensor) -> Tensor:
+    """Logits `[batch, pos, vocab]` of a plain forward pass, with mask and without cache."""
+    mask = torch.ones_like(ids)
+    return model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+
+
+def _watch_blocks(
+    model: nn.Module, embedding: str, blocks: tuple[str, ...], ids: Tensor
+) -> tuple[list[Tensor], list[Tensor], list[dict[str, tuple[Tensor, bool]]], Tensor]:
+    """One pass that notes what enters and leaves each block and each of its parts."""
+    store: dict[Any, Tensor] = {}
+    masked: set[tuple[int, str]] = set()
+    visitors: list[tuple[nn.Module, Visitor]] = [
+        (model.get_submodule(embedding), reading(store, "embedding"))
+    ]
+    for layer, name in enumerate(blocks):
+        block = model.get_submodule(name)
+        visitors.append((block, _reading_both(store, layer)))
+        for child, module in block.named_children():
+            visitors.append((module, _reading_part(store, masked, layer, f"{name}.{child}")))
+    try:
+        run_hooked(lambda: run(model, ids), visitors)
+    except Exception as error:
+        raise UnsupportedModel(
+            f"{type(model).__name__}: a forward pass over {ids.shape[1]} tokens failed with "
+            f"{type(error).__name__}: {error}",
+            "A plain forward pass with input_ids and attention_mask was wanted.",
+        ) from error
+    try:
+        inputs = [store["in", layer] for layer in range(len(blocks))]
+        outputs = [store["out", layer] for layer in range(len(blocks))]
+        embedded = store["embedding"]
+    except KeyError:
+        raise UnsupportedModel(
+            f"{type(model).__name__}: not every block ran in a forward pass.",
+            "Blocks that take and return the hidden state were wanted.",
+        ) from None
+    parts = [
+        {
+            key[2]: (value, key[1:] in masked)
+            for key, value in store.items()
+            if isinstance(key, tuple) and key[0] == "part" and key[1] == layer
+        }
+        for layer in range(len(blocks))
+    ]
+    return inputs, outputs, parts, embedded
+
+
+def _reading_both(store: dict[Any, Tensor], layer: int) -> Visitor:
+    def visit(seen: Seen) -> None:
+        entering = seen.args[0] if seen.args else seen.kwargs.get("hidden_states")
+        if isinstance(entering, Tensor):
+            store["in", layer] = entering.detach().clone()
+            store["out", layer] = seen.output.detach().clone()
+
+    return visit
+
+
+def _reading_part(
+    store: dict[Any, Tensor], masked: set[tuple[int, str]], layer: int, name: str
+) -> Visitor:
+    def visit(seen: Seen) -> None:
+        store["part", layer, name] = seen.output.detach().clone()
+        if "attention_mask" in seen.kwargs:
+            masked.add((layer, name))
+
+    return visit
+
+
+def _contributions(
+    model: nn.Module,
+    block: str,
+    entering: Tensor,
+    leaving: Tensor,
+    parts: dict[str, tuple[Tensor, bool]],
+) -> tuple[str, str]:
+    """The attention and MLP modules of one block: the pair that satisfies h = h' + a + m."""
+    same_shape = {name: value for name, (value, _) in parts.items() if value.shape == leaving.shape}
+    attention = [name for name, (_, masked) in parts.items() if masked and name in same_shape]
+    pairs = {
+        (a, m): _relative_error(entering, same_shape[a], same_shape[m], leaving)
+        for a in attention
+        for m in same_shape
+        if m != a
+    }
+    tolerance = _tolerance(leaving.dtype)
+    if pairs:
+        best = min(pairs, key=pairs.__getitem__)
+        if pairs[best] <= tolerance:
+            return best
+    raise UnsupportedModel(
+        f"{type(model).__name__}: in {block} no two of {sorted(same_shape)} add up to what the "
+        f"block adds (closest is off by {min(pairs.values(), default=float('nan')):.1e}).",
+        f"An attention and an MLP output with h = h' + a + m, within {tolerance:.0e}, were wanted.",
+        "This family is not supported yet; GPT-2, GPT-J, GPT-NeoX and Llama layouts are.",
+    )
+
+
+def _relative_error(entering: Tensor, a: Tensor, m: Tensor, leaving: Tensor) -> float:
+    """Largest deviation of h' + a + m from h, relative to the size of what the block added."""
+    wide = [tensor.double() for tensor in (entering, a, m, leaving)]
+    added = wide[3] - wide[0]
+    error = (added - wide[1] - wide[2]).abs().max()
+    scale = torch.stack([tensor.abs().max() for tensor in wide]).max()
+    return float(error / scale.clamp_min(1e-30))
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    """How exactly sums in `dtype` can be expected to come out: 64 units in the last place."""
+    return 64 * torch.finfo(dtype).eps
+
+
+def _down_projections(model: nn.Module, mlp: list[str], ids: Tensor) -> tuple[str | None, ...]:
+    """Per block, the matrix whose output is the MLP's output."""
+    store: dict[Any, Tensor] = {}
+    visitors = []
+    for name in mlp:
+        for inner, module in model.get_submodule(name).named_modules():
+            if inner == "" or getattr(module, "weight", torch.empty(0)).ndim == 2:
+                full = f"{name}.{inner}" if inner else name
+                visitors.append((module, reading(store, full)))
+    run_hooked(lambda: run(model, ids), visitors)
+    found = []
+    for name in mlp:
+        same = [
+            other
+            for other, value in store.items()
+            if other.startswith(f"{name}.") and torch.equal(value, store[name])
+        ]
+        found.append(same[0] if len(same) == 1 else None)
+    return tuple(found)
+
+
+# --------------------------------------------------------------------------- proving
+
+
+def prove(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
+    """Show on a probe that patches act where they should, and nowhere else.
+
+    Looks ahead? Changing the last token must not move earlier logits. Exact? Putting a block's
+    own output back must not change a bit. Effective? Changing the embedding, or a site of each
+    kind, must change the prediction.
+
+    Raises:
+        NotCausal, NonFinite, UnsupportedModel: With the check that failed.
+    """
+    name = type(model).__name__
+    store: dict[Any, Tensor] = {}
+    middle = geometry.n_layers // 2
+    sites = {kind: model.get_submodule(geometry.names(kind)[middle]) for kind in KINDS}
+    sites |= {"embedding": model.get_submodule(geometry.embedding)}
+    plain = run_hooked(
+        lambda: run(model, ids), [(module, reading(store, kind)) for kind, module in sites.items()]
+    )
+    if not torch.isfinite(plain).all():
+        raise non_finite(model, ids)
+    _prove_causal(model, ids, plain)
+    for kind, module in sites.items():
+        same = run_hooked(lambda: run(model, ids), [(module, _replacing(store[kind]))])
+        if not torch.equal(same, plain):
+            raise UnsupportedModel(
+                f"{name}: putting the {kind} output back changed the prediction.",
+                "Putting back what was there must change nothing.",
+                "Is the model in eval mode, and does it draw random numbers?",
+            )
+        moved = run_hooked(lambda: run(model, ids), [(module, _replacing(store[kind] * 0.5))])
+        if torch.equal(moved, plain):
+            raise UnsupportedModel(
+                f"{name}: halving the {kind} output changed nothing.",
+                "A place where a patch acts was wanted.",
+            )
+
+
+def _replacing(value: Tensor) -> Visitor:
+    return lambda seen: value
+
+
+def _prove_causal(model: nn.Module, ids: Tensor, plain: Tensor) -> None:
+    other = ids.clone()
+    other[0, -1] = ids[0, 0]
+    ahead = (run(model, other)[0, :-1].float() - plain[0, :-1].float()).abs().max()
+    scale = plain.float().abs().max()
+    if ahead > 1e-3 * scale:
+        raise NotCausal(
+            f"{type(model).__name__}: changing the last token moved earlier predictions by "
+            f"{float(ahead):.2g}.",
+            "A causal model, in which earlier predictions do not see later tokens, was wanted.",
+        )
+
+
+def non_finite(model: nn.Module, ids: Tensor) -> NonFinite:
+    """The error for logits that are not finite, naming the first module that makes them so."""
+    first: list[str] = []
+
+    def watching(name: str) -> Visitor:
+        def visit(seen: Seen) -> None:
+            if not first and not torch.isfinite(seen.output).all():
+                first.append(name)
+
+        return visit
+
+    leaves = [
+        (module, watching(name))
+        for name, module in model.named_modules()
+        if not list(module.children()) and _returns_tensor(module)
+    ]
+    run_hooked(lambda: run(model, ids), leaves)
+    where = first[0] if first else "the logits"
+    return NonFinite(
+        f"{type(model).__name__} produces NaN or infinity, first in {where}.",
+        "Finite activations were wanted.",
+        "Check that module's weights, or load the model in float32.",
+    )
+
+
+def _returns_tensor(module: nn.Module) -> bool:
+    """False for modules such as rotary embeddings, whose output is not one hidden state."""
+    return "rotary" not in type(module).__name__.lower()
+
+
+def accepts(model: nn.Module, keyword: str) -> bool:
+    """Whether the model's forward takes `keyword`."""
+    return keyword in inspect.signature(model.forward).parameters

@@ -1,0 +1,125 @@
+"""Reading and replacing what modules put out, while one call runs.
+
+The only module that registers hooks. A hook belongs to one call: it acts only where that call's
+`ContextVar` value is set, so two threads on one model never see each other's changes, and a
+user's own forward pass sees an untouched model. The variable is set in a copied context, which
+an interrupt at any moment throws away; a hook that an interrupt left behind is inert, and the
+next call sweeps it out.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar, copy_context
+from typing import Any, NamedTuple, TypeVar
+
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+class Seen(NamedTuple):
+    """One module call as a visitor sees it."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Tensor
+    """The module's output; the first element where the module returns a tuple."""
+
+
+Visitor = Callable[[Seen], Tensor | None]
+"""Looks at a module call; returns the tensor to put in place of its output, or None to keep it."""
+
+
+class _Call:
+    """Identity of one hooked call; alive exactly as long as that call's frame."""
+
+    __slots__ = ("__weakref__",)
+
+
+_current: ContextVar[_Call | None] = ContextVar("rome_widgets_call", default=None)
+_installed: dict[int, tuple[weakref.ref[_Call], Any]] = {}
+
+
+def run_hooked(call: Callable[[], T], visitors: Iterable[tuple[nn.Module, Visitor]]) -> T:
+    """Run `call()` while each visitor sees, and may replace, its module's output.
+
+    Visitors of one module run in the order given. Nothing stays attached afterwards, whatever
+    `call` raises.
+    """
+    _sweep()
+    this = _Call()
+    reference = weakref.ref(this)
+    handles = []
+    try:
+        for module, visitor in visitors:
+            handle = module.register_forward_hook(_gated(reference, visitor), with_kwargs=True)
+            handles.append(handle)
+            _installed[handle.id] = (reference, handle)
+        return copy_context().run(_run_as, this, call)
+    finally:
+        for handle in handles:
+            handle.remove()
+            _installed.pop(handle.id, None)
+
+
+def _run_as(this: _Call, call: Callable[[], T]) -> T:
+    _current.set(this)
+    return call()
+
+
+def _gated(reference: weakref.ref[_Call], visitor: Visitor) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        current = _current.get()
+        if current is None or reference() is not current:
+            return None
+        tensor = first_tensor(output)
+        replaced = visitor(Seen(args, kwargs, tensor))
+        if replaced is None or replaced is tensor:
+            return None
+        return replaced if isinstance(output, Tensor) else (replaced, *output[1:])
+
+    return hook
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The tensor a module puts out: itself, or the first element of a tuple or list."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+        return output[0]
+    raise TypeError(
+        f"a module returned {type(output).__name__}, not a tensor or a tuple of tensors"
+    )
+
+
+def reading(store: dict[Any, Tensor], key: Any) -> Visitor:
+    """A visitor that keeps a copy of the output under `key`.
+
+    A copy, because some blocks go on to change the tensor in place (Falcon adds attention into it).
+    """
+
+    def visit(seen: Seen) -> None:
+        store[key] = seen.output.detach().clone()
+
+    return visit
+
+
+def _sweep() -> None:
+    """Remove hooks whose call is gone: an interrupt hit between attaching and removing."""
+    for number, (reference, handle) in list(_installed.items()):
+        if reference() is None:
+            handle.remove()
+            _installed.pop(number, None)
+
+
+def attached_hooks(model: nn.Module) -> list[tuple[str, str]]:
+    """Every hook on `model`, ours or not, as (module name, table); for tests and reports."""
+    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [
+        (name, table)
+        for name, module in model.named_modules()
+        for table in tables
+        for _ in getattr(module, table, {})
+    ]

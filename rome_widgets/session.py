@@ -1,0 +1,120 @@
+"""The one bridge between the engine and the widgets.
+
+Widgets know a small protocol and no torch; tracing knows no widgets. Here a language model
+becomes an engine that a widget can ask, with one worker thread per model.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rome_widgets.facts import Fact
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.results import CausalTrace, Progress, Restoration, State
+from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
+from rome_widgets.widgets import trace_explorer
+from rome_widgets.widgets.protocol import TraceSettings
+from rome_widgets.widgets.worker import Worker
+
+KEPT_TRACERS = 4
+"""Tracers kept per widget, so that going back to a prompt answers clicks at once."""
+
+_workers: weakref.WeakKeyDictionary[Any, Worker] = weakref.WeakKeyDictionary()
+
+
+def worker_of(lm: LanguageModel) -> Worker:
+    """The worker thread that all widgets of one model share."""
+    return _workers.setdefault(lm.model, Worker())
+
+
+class TracingEngine:
+    """Answers a widget's requests with a `LanguageModel`."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self.lm = lm
+        self._tracers: OrderedDict[TraceSettings, CausalTracer] = OrderedDict()
+
+    @property
+    def model_name(self) -> str:
+        """What to call the model on screen."""
+        return self.lm.name
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.lm.n_layers
+
+    @property
+    def examples(self) -> list[tuple[str, str]]:
+        """Prompts to offer when there is none yet."""
+        return [("The Space Needle is in the city of", "The Space Needle")]
+
+    def trace(
+        self,
+        settings: TraceSettings,
+        progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+    ) -> CausalTrace:
+        """All three grids of one prompt."""
+        return self._tracer(settings).trace(progress=progress, cancel=_Flag(cancelled))
+
+    def restore(self, settings: TraceSettings, selection: Iterable[State]) -> Restoration:
+        """The prediction with everything restored that the selected cells restore."""
+        tracer = self._tracer(settings)
+        return tracer.restore({state for cell in selection for state in tracer.cell(*cell)})
+
+    def _tracer(self, settings: TraceSettings) -> CausalTracer:
+        """The tracer of these settings, kept with the few used last."""
+        tracer = self._tracers.pop(settings, None) or CausalTracer(
+            self.lm,
+            settings.prompt,
+            settings.subject,
+            noise=settings.noise,
+            samples=settings.samples,
+            window=settings.window,
+            seed=settings.seed,
+            answer=settings.answer,
+        )
+        self._tracers[settings] = tracer
+        while len(self._tracers) > KEPT_TRACERS:
+            self._tracers.popitem(last=False)
+        return tracer
+
+
+class _Flag:
+    """A function that says whether to stop, as the tracer's cancel flag."""
+
+    def __init__(self, is_set: Callable[[], bool]) -> None:
+        self.is_set = is_set
+
+
+class TraceExplorer(trace_explorer.TraceExplorer):
+    """Prompt, grids and restoration of one model: type, trace, click.
+
+    Args:
+        lm: The model.
+        prompt: Text, a `Fact`, or a record of one; the trace starts at once when it is given.
+        subject: The entity as it stands in the text; not needed with a fact.
+        **options: Traits of the widget: noise, samples, seed, window, answer, kind, selection,
+            theme.
+
+    Example:
+        >>> explorer = TraceExplorer(lm, "The Space Needle is in the city of", "The Space Needle")
+        >>> explorer.selection = [(3, 5, "mlp")]      # as a click on that cell would
+        >>> explorer.restoration["probability"]
+    """
+
+    def __init__(
+        self, lm: LanguageModel, prompt: Prompt = "", subject: str = "", **options: Any
+    ) -> None:
+        if prompt and not isinstance(prompt, str):
+            fact = prompt if isinstance(prompt, Fact) else Fact.from_record(prompt)
+            prompt, subject = fact.text, fact.subject
+        elif prompt and subject:
+            prompt, _ = as_text(prompt, subject)
+        super().__init__(
+            TracingEngine(lm), prompt=prompt, subject=subject, worker=worker_of(lm), **options
+        )

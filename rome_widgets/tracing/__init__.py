@@ -1,0 +1,1 @@
+"""Causal tracing: corrupt the subject, restore chosen states, read the answer's probability."""

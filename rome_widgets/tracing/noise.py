@@ -1,0 +1,197 @@
+"""What is added to the subject's embeddings, in which units, and where the unit comes from.
+
+σ is the standard deviation of what the input-embedding module puts out over a list of subjects.
+It is a property of model and list, so a multiple of it carries over from model to model where an
+absolute number does not (0.1 on GPT-2 XL is 0.025 on GPT-J).
+
+Source:
+    Meng et al. 2022, section 2.1 and appendix B.3; 3 σ and the draws as in the published code.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from rome_widgets.errors import NoiseError
+from rome_widgets.model.language_model import LanguageModel, to_numpy
+from rome_widgets.model.tokens import check_text
+
+
+class Spread(NamedTuple):
+    """σ and what it was measured on."""
+
+    sigma: float
+    """Standard deviation over all elements, in embedding units."""
+    n_vectors: int
+    """Token vectors that went in."""
+    n_subjects: int
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How strong the corruption is; draws are standard normal or uniform, then scaled.
+
+    Example:
+        >>> Noise.times_std(3.0)                 # the paper's: three times σ
+        >>> Noise.absolute(0.1)                  # a standard deviation in embedding units
+        >>> Noise.uniform(0.2)                   # uniform on [-0.2, 0.2]
+    """
+
+    scale: float
+    """Multiple of σ, standard deviation, or half width, as `unit` says; at least 0."""
+    unit: Literal["sigma", "absolute", "uniform"] = "sigma"
+    subjects: tuple[str, ...] | None = None
+    """Whose embeddings σ is measured on; None: the list the package ships."""
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.scale, (int, float, np.floating, np.integer))
+        if (
+            not number
+            or isinstance(self.scale, bool)
+            or not math.isfinite(self.scale)
+            or self.scale < 0
+        ):
+            raise NoiseError(
+                f"The noise is {self.scale!r}.",
+                "A finite number of at least 0 was wanted.",
+                "The paper's is 3.0, three times the standard deviation of subject embeddings.",
+            )
+        if self.unit not in ("sigma", "absolute", "uniform"):
+            raise NoiseError(
+                f"The unit of noise is {self.unit!r}.",
+                "'sigma', 'absolute' or 'uniform' was wanted.",
+            )
+
+    @classmethod
+    def times_std(cls, multiple: float, subjects: Iterable[str] | None = None) -> Noise:
+        """Normal noise of `multiple` times σ, over own subjects if given."""
+        return cls(multiple, "sigma", None if subjects is None else tuple(subjects))
+
+    @classmethod
+    def absolute(cls, std: float) -> Noise:
+        """Normal noise with this standard deviation, in embedding units."""
+        return cls(std, "absolute")
+
+    @classmethod
+    def uniform(cls, half_width: float) -> Noise:
+        """Uniform noise on `[-half_width, half_width]`, in embedding units."""
+        return cls(half_width, "uniform")
+
+
+class Drawn(NamedTuple):
+    """Noise ready to be added."""
+
+    values: np.ndarray
+    """`[samples, subject tokens, d_model]`, float64, embedding units."""
+    about: dict[str, Any]
+    """What a trace says of it: `text` for people; `std`, `sigma`, `multiple`, `n_vectors`."""
+    seed: int | None
+    """None when the values were given."""
+
+
+def draw(
+    lm: LanguageModel, noise: float | Noise | np.ndarray, samples: int, n_tokens: int, seed: int
+) -> Drawn:
+    """The noise of one prompt, drawn once and used by every restoration of it.
+
+    Args:
+        lm: Gives the width, and the embeddings σ is measured on.
+        noise: A multiple of σ, a `Noise`, or an array `[samples, n_tokens, d_model]` that is
+            added as it is and overrides samples and seed.
+        samples: Draws to average over, at least 1.
+        n_tokens: Subject tokens.
+        seed: Of `numpy.random.RandomState`; one sample is a prefix of ten.
+
+    Raises:
+        NoiseError: Not a number, negative, or an array of another shape.
+    """
+    shape = (samples, n_tokens, lm.geometry.d_model)
+    if isinstance(noise, np.ndarray) or hasattr(noise, "detach"):
+        return Drawn(_given(noise, shape), {"text": "given as an array"}, None)
+    if not isinstance(samples, (int, np.integer)) or isinstance(samples, bool) or samples < 1:
+        raise NoiseError(f"samples is {samples!r}.", "A whole number of at least 1 was wanted.")
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise NoiseError(f"The seed is {seed!r}.", "A whole number from 0 to 2**32 - 1 was wanted.")
+    noise = noise if isinstance(noise, Noise) else Noise(noise)
+    random = np.random.RandomState(seed)
+    if noise.unit == "uniform":
+        values = random.uniform(-noise.scale, noise.scale, size=shape)
+        return Drawn(values, {"text": f"uniform on ±{noise.scale:g}"}, seed)
+    std, about = _standard_deviation(lm, noise)
+    return Drawn(random.randn(*shape) * std, about, seed)
+
+
+def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[str, Any]]:
+    if noise.unit == "absolute":
+        return noise.scale, {"text": f"standard deviation {noise.scale:g}", "std": noise.scale}
+    spread = spread_of_subjects(lm, noise.subjects)
+    std = noise.scale * spread.sigma
+    about = {
+        "text": f"{noise.scale:g} × σ (σ = {spread.sigma:.3g} over {spread.n_vectors} token "
+        f"vectors of {spread.n_subjects} subjects)",
+        "std": std,
+        "multiple": noise.scale,
+        **spread._asdict(),
+    }
+    return std, about
+
+
+def _given(noise: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    values = np.asarray(noise.detach().cpu() if hasattr(noise, "detach") else noise, np.float64)
+    if values.ndim != 3 or values.shape[1:] != shape[1:] or not len(values):
+        raise NoiseError(
+            f"The noise array has the shape {values.shape}.",
+            f"[samples, subject tokens, d_model] = [any, {shape[1]}, {shape[2]}] was wanted.",
+        )
+    if not np.isfinite(values).all():
+        raise NoiseError(
+            "The noise array has NaN or infinity in it.", "Finite numbers were wanted."
+        )
+    return values
+
+
+_spreads: weakref.WeakKeyDictionary[LanguageModel, dict[Any, Spread]] = weakref.WeakKeyDictionary()
+
+
+def spread_of_subjects(lm: LanguageModel, subjects: Iterable[str] | None = None) -> Spread:
+    """σ: the standard deviation of the embeddings of subjects.
+
+    Each subject is encoded alone, without special tokens, and read through the input-embedding
+    module; all token vectors together, repeats counted, give one number (unbiased, around the
+    global mean).
+
+    Args:
+        lm: The model.
+        subjects: Texts; None: the list the package ships.
+
+    Raises:
+        NoiseError: Fewer than two numbers to spread.
+    """
+    key = None if subjects is None else tuple(subjects)
+    known = _spreads.setdefault(lm, {})
+    if key not in known:
+        known[key] = _measure(lm, _shipped_subjects() if key is None else key)
+    return known[key]
+
+
+def _shipped_subjects() -> tuple[str, ...]:
+    from rome_widgets import bundled
+
+    return tuple(bundled.subjects())
+
+
+def _measure(lm: LanguageModel, subjects: tuple[str, ...]) -> Spread:
+    ids: list[int] = []
+    for subject in subjects:
+        check_text(subject, "subject")
+        ids += lm.tokenizer(subject, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise NoiseError("There is no subject to measure σ on.", "At least one was wanted.")
+    vectors = to_numpy(lm.embed(ids))
+    return Spread(float(vectors.std(ddof=1)), len(ids), len(subjects))
