@@ -1,0 +1,25 @@
+/** What a screen reader is told about the grid. Pure. */
+
+import { percent, probability, signed, tokenLabel } from "./format.js";
+
+/** One grid cell in words, for its row beside the picture. */
+export function cellText(layer: number, score: number, corrupted: number | null): string {
+  if (Number.isNaN(score)) return `layer ${layer}, not computed`;
+  const change = corrupted === null ? "" : `, ${signed(score - corrupted, 3)}`;
+  return `layer ${layer}, p ${probability(score, 3)}${change}`;
+}
+
+/** Same for the label of a row. */
+export const rowText = (token: string, corrupted: boolean): string =>
+  `${tokenLabel(token)}${corrupted ? ", corrupted" : ""}`;
+
+/** The live region's sentence about a restoration. */
+export function restorationText(
+  answer: string,
+  probabilityNow: number | null,
+  recovery: number | null,
+  count: number,
+): string {
+  const back = recovery === null ? "" : `, ${percent(recovery)} of the fact is back`;
+  return `${count} restored: p(${tokenLabel(answer)}) ${probability(probabilityNow)}${back}`;
+}

@@ -1,0 +1,133 @@
+/** Where things are: cells in pixels, windows in layers, and how a figure fits its width. Pure. */
+
+import type { Cell, Kind } from "./types.js";
+
+/** `[start, stop)` of the layers that a cell restores; the rule of `results.window_layers`. */
+export function windowLayers(kind: Kind, layer: number, window: number, nLayers: number): [number, number] {
+  if (kind === "hidden") return [layer, layer + 1];
+  return [Math.max(0, layer - Math.floor(window / 2)), Math.min(nLayers, layer + Math.ceil(window / 2))];
+}
+
+/** The row and column under a point of a plot `width` × `height`, or null outside. */
+export function cellAt(
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  rows: number,
+  columns: number,
+): { pos: number; layer: number } | null {
+  if (!(x >= 0 && y >= 0 && x < width && y < height)) return null;
+  return { pos: Math.floor((y / height) * rows), layer: Math.floor((x / width) * columns) };
+}
+
+/** Where a cell lies, in pixels of its plot. */
+export function cellRect(pos: number, layer: number, cell: { w: number; h: number }) {
+  return { x: layer * cell.w, y: pos * cell.h, w: cell.w, h: cell.h };
+}
+
+export interface Layout {
+  /** Size of a cell, CSS pixels, whole numbers. */
+  cell: { w: number; h: number };
+  /** Width of the column of token labels. */
+  labels: number;
+  /** Width of the colour bar with its words. */
+  bar: number;
+  gap: number;
+  /** Kinds beside each other, or one above the other. */
+  direction: "row" | "column";
+  /** Where the restoration panel goes. */
+  panel: "side" | "below";
+  /** Every how many layers a number is written. */
+  tickStep: number;
+}
+
+export const PANEL_WIDTH = 316;
+const PADDING = 32;
+const BAR = 88;
+const GAP = 16;
+const COMFORTABLE = 11;
+const SMALLEST = 4;
+
+/**
+ * Fits `kinds` plots of `rows` × `columns` cells into `width` pixels.
+ *
+ * The panel stays at the side while cells stay comfortable; then it goes below; then the plots
+ * are stacked. Cells are never narrower than 4 px: a very deep model scrolls inside its figure.
+ */
+export function layout(
+  width: number,
+  rows: number,
+  columns: number,
+  kinds: number,
+  labelLength: number,
+): Layout {
+  const labels = Math.min(132, Math.max(44, Math.ceil(labelLength * 7.4) + 22));
+  const largest = kinds === 1 ? 44 : 26;
+  const fitted = (room: number, plots: number) =>
+    Math.floor((room - PADDING - labels - BAR - GAP * plots) / (plots * Math.max(1, columns)));
+  const sided = fitted(width - PANEL_WIDTH, kinds);
+  const below = fitted(width, kinds);
+  const panel = width >= 760 && (sided >= COMFORTABLE || sided >= below) ? "side" : "below";
+  let w = panel === "side" ? sided : below;
+  let direction: Layout["direction"] = "row";
+  if (w < SMALLEST) {
+    w = fitted(width, 1);
+    direction = "column";
+  }
+  w = Math.max(SMALLEST, Math.min(largest, w));
+  const h = rows <= 14 ? 22 : rows <= 22 ? 18 : rows <= 60 ? 15 : 12;
+  return { cell: { w, h }, labels, bar: BAR, gap: GAP, direction, panel, tickStep: tickStep(w) };
+}
+
+/** The smallest of 1, 2, 5, 10, … that leaves 18 px between numbers. */
+export function tickStep(cellWidth: number): number {
+  for (const step of [1, 2, 5, 10, 20]) if (step * cellWidth >= (step === 1 ? 13 : 18)) return step;
+  return 50;
+}
+
+/** Round numbers from `low` to `high`, about `count` of them. */
+export function ticks(low: number, high: number, count = 5): number[] {
+  if (!(high > low)) return [];
+  const rough = (high - low) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const unit = [1, 2, 2.5, 5, 10].find((each) => each * power >= rough * 0.999) ?? 10;
+  const step = unit * power;
+  const out: number[] = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) out.push(i * step);
+  return out;
+}
+
+/** Moves a cursor; past the last layer of one kind comes the first of the next. */
+export function move(
+  cursor: Cell,
+  key: string,
+  rows: number,
+  columns: number,
+  kinds: readonly Kind[],
+): Cell | null {
+  const [pos, layer, kind] = cursor;
+  const at = kinds.indexOf(kind);
+  switch (key) {
+    case "ArrowUp":
+      return [Math.max(0, pos - 1), layer, kind];
+    case "ArrowDown":
+      return [Math.min(rows - 1, pos + 1), layer, kind];
+    case "ArrowLeft": {
+      const before = kinds[at - 1];
+      if (layer > 0) return [pos, layer - 1, kind];
+      return before ? [pos, columns - 1, before] : cursor;
+    }
+    case "ArrowRight": {
+      const after = kinds[at + 1];
+      if (layer < columns - 1) return [pos, layer + 1, kind];
+      return after ? [pos, 0, after] : cursor;
+    }
+    case "Home":
+      return [pos, 0, kind];
+    case "End":
+      return [pos, columns - 1, kind];
+    default:
+      return null;
+  }
+}

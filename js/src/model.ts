@@ -1,0 +1,77 @@
+/** The widget model as signals: every trait one signal, every listener ended by the abort signal. */
+
+import { batch, signal as makeSignal, type ReadonlySignal, type Signal } from "@preact/signals-core";
+
+/** The part of anywidget's model that we use. */
+export interface Model {
+  get(key: string): unknown;
+  set(key: string, value: unknown): void;
+  save_changes(): void;
+  on(event: string, callback: () => void): void;
+  off(event: string, callback: () => void): void;
+}
+
+export class Bridge<T extends object> {
+  readonly #model: Model;
+  readonly #signals = new Map<keyof T, Signal<unknown>>();
+  readonly #changed = new Set<keyof T & string>();
+
+  /** Follows `keys` of the model until `abort` fires. Several changes at once become one update. */
+  constructor(model: Model, keys: readonly (keyof T & string)[], abort: AbortSignal) {
+    this.#model = model;
+    for (const key of keys) {
+      this.#signals.set(key, makeSignal(model.get(key)));
+      const listener = () => this.#note(key);
+      model.on(`change:${key}`, listener);
+      abort.addEventListener("abort", () => model.off(`change:${key}`, listener), { once: true });
+    }
+  }
+
+  /** The current value; inside a computed or an effect this also subscribes. */
+  get<K extends keyof T>(key: K): T[K] {
+    return this.signal(key).value;
+  }
+
+  signal<K extends keyof T>(key: K): ReadonlySignal<T[K]> {
+    const found = this.#signals.get(key);
+    if (!found) throw new Error(`No trait ${String(key)} is followed here`);
+    return found as Signal<T[K]>;
+  }
+
+  /** Sets traits here, at once, and sends them to Python unless told to wait. */
+  set(patch: Partial<T>, { send = true } = {}): void {
+    batch(() => {
+      for (const [key, value] of Object.entries(patch)) {
+        this.#model.set(key, value);
+        const found = this.#signals.get(key as keyof T);
+        if (found) found.value = value;
+      }
+    });
+    if (send) this.send();
+  }
+
+  /** Sends what was set. A recorded page has nobody to send to, and some hosts say so by throwing. */
+  send(): void {
+    try {
+      this.#model.save_changes();
+    } catch (error) {
+      console.debug("rome_widgets: nobody to send to", error);
+    }
+  }
+
+  #note(key: keyof T & string): void {
+    if (this.#changed.size === 0) queueMicrotask(() => this.#flush());
+    this.#changed.add(key);
+  }
+
+  #flush(): void {
+    const keys = [...this.#changed];
+    this.#changed.clear();
+    batch(() => {
+      for (const key of keys) {
+        const found = this.#signals.get(key);
+        if (found) found.value = this.#model.get(key);
+      }
+    });
+  }
+}

@@ -1,0 +1,50 @@
+/** Is the host light or dark? Host signals first, the colour behind us last; never the operating system's wish. */
+
+import type { Theme } from "./colormap.js";
+import type { ThemeChoice } from "./types.js";
+
+function luminance(color: string): number | null {
+  const parts = color.match(/[\d.]+/g)?.map(Number);
+  if (!parts || parts.length < 3 || parts[3] === 0) return null;
+  const [r, g, b] = parts as [number, number, number];
+  return (0.299 * r + 0.587 * g + 0.114 * b) / 255;
+}
+
+export function hostTheme(element: Element): Theme {
+  const { body, documentElement: html } = document;
+  const lab = body.dataset.jpThemeLight;
+  if (lab) return lab === "false" ? "dark" : "light";
+  const colab = html.getAttribute("theme");
+  if (colab) return colab === "dark" ? "dark" : "light";
+  if (body.classList.contains("vscode-dark") || body.classList.contains("vscode-high-contrast"))
+    return "dark";
+  if (body.classList.contains("vscode-light")) return "light";
+  if (body.classList.contains("dark") || html.classList.contains("dark")) return "dark";
+  for (let at: Element | null = element.parentElement; at; at = at.parentElement) {
+    const behind = luminance(getComputedStyle(at).backgroundColor);
+    if (behind !== null) return behind < 0.5 ? "dark" : "light";
+  }
+  return getComputedStyle(html).colorScheme.trim() === "dark" ? "dark" : "light";
+}
+
+export const resolve = (choice: ThemeChoice, element: Element): Theme =>
+  choice === "auto" ? hostTheme(element) : choice;
+
+/** Calls back whenever the host may have changed its theme, until the signal aborts. */
+export function watchTheme(changed: () => void, signal: AbortSignal): void {
+  const observer = new MutationObserver(changed);
+  const options = {
+    attributes: true,
+    attributeFilter: [
+      "class",
+      "style",
+      "theme",
+      "data-jp-theme-light",
+      "data-theme",
+      "data-vscode-theme-kind",
+    ],
+  };
+  observer.observe(document.documentElement, options);
+  observer.observe(document.body, options);
+  signal.addEventListener("abort", () => observer.disconnect(), { once: true });
+}

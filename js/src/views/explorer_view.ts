@@ -1,0 +1,307 @@
+/** `TraceExplorer`: the prompt as an editable sentence, the settings, the picture, the answer. */
+
+import { signal } from "@preact/signals-core";
+import { html, nothing, type TemplateResult } from "lit-html";
+import { live } from "lit-html/directives/live.js";
+import { duration, percent, probability, tokenLabel } from "../format.js";
+import type { Bridge } from "../model.js";
+import type { ErrorInfo, ExplorerTraits, Settings, Status } from "../types.js";
+import { detailLine } from "./detail.js";
+import { figure } from "./figure.js";
+import { mount, type View } from "./mount.js";
+import { panel } from "./panel.js";
+import { kindSwitch, notes, skeleton } from "./parts.js";
+
+const SETTINGS = ["prompt", "subject", "noise", "samples", "seed", "window", "answer"] as const;
+
+type NumberTrait = "noise" | "samples" | "seed" | "window";
+
+export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, abort: AbortSignal): void {
+  const marked = signal("");
+  const dismissed = signal<ErrorInfo | null>(null);
+  let requests = Date.now();
+
+  const request = (op: "trace" | "restore") => bridge.set({ _request: { id: ++requests, op } });
+  const trace = () => {
+    marked.value = "";
+    request("trace");
+  };
+  const cancel = () => bridge.set({ _cancel_id: ++requests });
+
+  const settings = (): Settings =>
+    Object.fromEntries(SETTINGS.map((key) => [key, bridge.get(key)])) as unknown as Settings;
+
+  const busy = (): boolean => ["queued", "running"].includes(bridge.get("status"));
+
+  /** The form differs from what the picture was made with. */
+  const stale = (view: View): boolean => {
+    const made = view.state.trace.value?.settings;
+    if (!made) return false;
+    const now = settings();
+    return SETTINGS.some((key) => (made[key] ?? null) !== (now[key] ?? null));
+  };
+
+  const ready = () => bridge.get("prompt").trim() !== "" && bridge.get("subject").trim() !== "";
+
+  mount(
+    bridge,
+    host,
+    abort,
+    (view) => {
+      const { state } = view;
+      const status = view.connected() || !busy() ? bridge.get("status") : "idle";
+      const info = state.trace.value;
+      const changed = stale(view);
+      return {
+        attributes: { "data-view": "explorer", "data-status": status, "aria-busy": String(busy()) },
+        root: html`
+          ${header(view, status, changed)}
+          ${sentence(view, changed)}
+          ${controls(view)}
+          ${errorStrip(bridge.get("error"))}
+          ${
+            info
+              ? html`<div class=${`rw-main${changed && !busy() ? " rw-stale" : ""}`}>
+                  <div class="rw-picture">${figure(state, view.figure, view.id)}</div>
+                  <aside>${panel(state, view.look())}${notes(state)}</aside>
+                </div>`
+              : skeleton(emptyHint(status))
+          }
+          ${detailLine(state)}
+        `,
+      };
+    },
+    () => request("restore"),
+  );
+
+  function header(view: View, status: Status, changed: boolean): TemplateResult {
+    const engine = bridge.get("engine");
+    return html`
+      <header class="rw-header">
+        <h3>Causal trace</h3>
+        ${engine.model ? html`<span class="rw-chip">${engine.model} · ${engine.n_layers} layers</span>` : nothing}
+        <span class="rw-space"></span>
+        ${statusChip(view, status, changed)}
+      </header>
+      <div class="rw-progress" role="progressbar" aria-label="Trace" aria-valuemin="0" aria-valuemax="100"
+        aria-valuenow=${Math.round(bridge.get("progress") * 100)} ?hidden=${!busy()}>
+        <span style="width:${bridge.get("progress") * 100}%"></span>
+      </div>
+    `;
+  }
+
+  function statusChip(view: View, status: Status, changed: boolean): TemplateResult | typeof nothing {
+    const { cells, total } = view.state.done.value;
+    const counted = total > 0 ? `${cells}/${total} states` : "";
+    if (!view.connected())
+      return html`<span class="rw-chip rw-attention"><i></i>Python is not answering: what was saved is shown</span>`;
+    if (status === "queued")
+      return html`<span class="rw-chip"><i class="rw-pulse"></i>waiting for the model</span>`;
+    if (status === "running")
+      return html`<span class="rw-chip"><i class="rw-pulse"></i>${counted} · ${percent(bridge.get("progress"))}</span>`;
+    if (changed) return html`<span class="rw-chip rw-attention"><i></i>changed since this trace</span>`;
+    if (status === "cancelled")
+      return html`<span class="rw-chip rw-attention"><i></i>cancelled${counted ? ` · ${counted}` : ""}</span>`;
+    const took = duration(view.state.trace.value?.ms);
+    if (status === "done" && took) return html`<span class="rw-chip rw-quietly">traced in ${took}</span>`;
+    return nothing;
+  }
+
+  function sentence(view: View, changed: boolean): TemplateResult {
+    const prompt = bridge.get("prompt");
+    const subject = bridge.get("subject");
+    const at = subject ? prompt.lastIndexOf(subject) : -1;
+    const info = view.state.trace.value;
+    const leads = info && !changed && info.answer;
+    const primary = !info || changed;
+    return html`
+      <div class="rw-prompt">
+        <div class="rw-editor">
+          <div class="rw-sentence" aria-hidden="true">${
+            at < 0
+              ? prompt
+              : html`${prompt.slice(0, at)}<mark>${subject}</mark>${prompt.slice(at + subject.length)}`
+          }${leads ? html`<span class="rw-leads"> → <bdi>${tokenLabel(info.answer)}</bdi></span>` : "\u200b"}</div>
+          <textarea
+            class="rw-sentence"
+            rows="1"
+            spellcheck="false"
+            autocomplete="off"
+            aria-label="Prompt"
+            placeholder="A sentence that stops just before the fact"
+            .value=${live(prompt)}
+            @input=${(event: Event) => {
+              bridge.set({ prompt: (event.target as HTMLTextAreaElement).value }, { send: false });
+            }}
+            @change=${() => bridge.send()}
+            @select=${mark}
+            @pointerup=${mark}
+            @blur=${() => setTimeout(() => (marked.value = ""), 200)}
+            @keydown=${onEnter}
+          ></textarea>
+        </div>
+        ${
+          busy()
+            ? html`<button class="rw-button" type="button" data-action="cancel" @click=${cancel}>Cancel</button>`
+            : html`<button
+                class=${`rw-button${primary ? " rw-primary" : ""}`}
+                type="button"
+                data-action="trace"
+                ?disabled=${!ready()}
+                @click=${trace}
+              >${info && !changed ? "Trace again" : "Trace"}</button>`
+        }
+      </div>
+      <div class="rw-controls">
+        <label class="rw-field">subject
+          <input
+            class="rw-subject"
+            type="text"
+            spellcheck="false"
+            autocomplete="off"
+            aria-label="Subject"
+            placeholder="words of the prompt"
+            style="width:${Math.max(12, Math.min(32, subject.length + 2))}ch"
+            .value=${live(subject)}
+            @input=${(event: Event) =>
+              bridge.set({ subject: (event.target as HTMLInputElement).value }, { send: false })}
+            @change=${() => bridge.send()}
+            @keydown=${onEnter}
+          />
+        </label>
+        ${
+          marked.value && marked.value !== subject
+            ? html`<button class="rw-button rw-small" type="button" data-action="subject" @pointerdown=${useMarked}>
+                make “<bdi>${tokenLabel(marked.value, 24)}</bdi>” the subject
+              </button>`
+            : subject && at < 0
+              ? html`<span class="rw-attention">not in the prompt</span>`
+              : nothing
+        }
+        <span class="rw-space"></span>
+        ${numbers(view)}
+      </div>
+    `;
+  }
+
+  function controls(view: View): TemplateResult {
+    const info = view.state.trace.value;
+    return html`<div class="rw-controls rw-second">
+      ${kindSwitch(view.state)}
+      <span class="rw-space"></span>
+      ${
+        info && info.clean !== null
+          ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
+          : nothing
+      }
+    </div>`;
+  }
+
+  function numbers(view: View): TemplateResult {
+    const info = view.state.trace.value;
+    const sigma = info?.noise.match(/\(([^)]*)\)/)?.[1];
+    const automatic = info && bridge.get("window") === null ? Math.max(...Object.values(info.windows)) : null;
+    return html`
+      <label class="rw-field" title="How many consecutive layers one cell of MLP and attention restores">window
+        ${number("window", { min: 1, step: 1, empty: automatic ? `auto ${automatic}` : "auto", width: 6 })}
+      </label>
+      <label class="rw-field" title=${info?.noise ?? "Standard deviation of the noise, in multiples of σ"}>noise
+        ${number("noise", { min: 0, step: 0.5, width: 3 })} × σ${
+          sigma ? html` <span class="rw-mute rw-sigma">(${sigma})</span>` : nothing
+        }
+      </label>
+      <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", { min: 1, step: 1, width: 3.5 })}</label>
+      <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, step: 1, width: 4, empty: "none" })}</label>
+    `;
+  }
+
+  function number(
+    trait: NumberTrait,
+    look: { min: number; step: number; width: number; empty?: string },
+  ): TemplateResult {
+    return html`<input
+      type="number"
+      data-setting=${trait}
+      min=${look.min}
+      step=${look.step}
+      placeholder=${look.empty ?? ""}
+      style="width:${look.width}ch"
+      .value=${live(bridge.get(trait)?.toString() ?? "")}
+      @change=${(event: Event) => {
+        const input = event.target as HTMLInputElement;
+        const whole = trait !== "noise";
+        const value = whole ? Math.round(input.valueAsNumber) : input.valueAsNumber;
+        if (Number.isFinite(value) && value >= look.min) bridge.set({ [trait]: value });
+        else if (input.value === "" && look.empty) bridge.set({ [trait]: null });
+        else input.value = bridge.get(trait)?.toString() ?? "";
+      }}
+      @keydown=${onEnter}
+    />`;
+  }
+
+  function onEnter(event: KeyboardEvent): void {
+    if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing)
+      return;
+    event.preventDefault();
+    event.stopPropagation();
+    (event.target as HTMLElement).dispatchEvent(new Event("change"));
+    if (ready()) trace();
+  }
+
+  /** Words marked in the prompt can become the subject. */
+  function mark(event: Event): void {
+    const { value, selectionStart, selectionEnd } = event.target as HTMLTextAreaElement;
+    marked.value = value.slice(selectionStart ?? 0, selectionEnd ?? 0).trim();
+  }
+
+  function useMarked(event: Event): void {
+    event.preventDefault();
+    bridge.set({ subject: marked.value });
+    marked.value = "";
+  }
+
+  function errorStrip(error: ErrorInfo | null): TemplateResult | typeof nothing {
+    if (!error || dismissed.value === error) return nothing;
+    return html`
+      <div class="rw-error" role="alert">
+        <div>
+          <b>${error.found || error.message}</b>
+          ${error.wanted ? html`<p>${error.wanted}</p>` : nothing}
+          ${error.remedy ? html`<p>${error.remedy}</p>` : nothing}
+          <small>${error.type}</small>
+        </div>
+        <button class="rw-button rw-small" type="button" data-action="retry" @click=${trace}>Try again</button>
+        <button
+          class="rw-quiet"
+          type="button"
+          data-action="dismiss"
+          aria-label="Dismiss"
+          title="Dismiss"
+          @click=${() => {
+            dismissed.value = error;
+          }}
+        >✕</button>
+      </div>
+    `;
+  }
+
+  function emptyHint(status: Status): TemplateResult {
+    const examples = bridge.get("engine").examples ?? [];
+    if (status === "queued" || status === "running")
+      return html`<p>Running the clean and corrupted prompts…</p>`;
+    return html`
+      <p>Write a prompt that stops just before the fact, and name its subject.</p>
+      ${examples.slice(0, 3).map(
+        ([prompt, subject]) => html`<button
+          class="rw-button rw-example"
+          type="button"
+          data-action="example"
+          @click=${() => {
+            bridge.set({ prompt, subject }, { send: false });
+            trace();
+          }}
+        ><span class="rw-mute">Use</span> <bdi>${prompt}</bdi></button>`,
+      )}
+    `;
+  }
+}

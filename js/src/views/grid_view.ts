@@ -1,0 +1,58 @@
+/** `TraceGrid`: a recorded trace. */
+
+import { html, nothing } from "lit-html";
+import { tokenLabel } from "../format.js";
+import type { Bridge } from "../model.js";
+import type { GridTraits, TraceInfo } from "../types.js";
+import { detailLine } from "./detail.js";
+import { figure } from "./figure.js";
+import { mount } from "./mount.js";
+import { panel } from "./panel.js";
+import { kindSwitch, notes, skeleton } from "./parts.js";
+
+export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: AbortSignal): void {
+  mount(bridge, host, abort, (view) => {
+    const { state } = view;
+    const info = state.trace.value;
+    return {
+      attributes: { "data-view": "grid", "data-status": "static" },
+      root: html`
+        <header class="rw-header">
+          <h3>Causal trace</h3>
+          ${info ? html`<span class="rw-chip">${info.model} · ${info.n_layers} layers</span>` : nothing}
+          <span class="rw-chip rw-quietly">recorded</span>
+          <span class="rw-space"></span>
+          ${kindSwitch(state)}
+        </header>
+        ${info ? sentence(info) : nothing}
+        ${
+          info
+            ? html`<div class="rw-main">
+                <div class="rw-picture">${figure(state, view.figure, view.id)}</div>
+                <aside>${panel(state, view.look())}${notes(state)}</aside>
+              </div>`
+            : skeleton(html`<p>This trace is empty.</p>`)
+        }
+        ${detailLine(state)}
+      `,
+    };
+  });
+}
+
+/** The prompt as a sentence, the subject underlined, and where it leads. */
+function sentence(info: TraceInfo) {
+  const at = info.subject ? info.prompt.lastIndexOf(info.subject) : -1;
+  const cut = at < 0 ? 0 : at;
+  const end = at < 0 ? 0 : at + info.subject.length;
+  return html`
+    <div class="rw-prompt">
+      <p class="rw-sentence">${info.prompt.slice(0, cut)}${
+        at < 0 ? nothing : html`<mark>${info.subject}</mark>`
+      }${info.prompt.slice(end)} <span class="rw-leads">→ <bdi>${tokenLabel(info.answer)}</bdi></span></p>
+    </div>
+    <div class="rw-controls rw-mute">
+      <span>noise <b>${info.noise}</b></span><span>samples <b>${info.samples}</b></span>
+      ${info.seed === null ? nothing : html`<span>seed <b>${info.seed}</b></span>`}
+    </div>
+  `;
+}

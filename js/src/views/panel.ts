@@ -1,0 +1,158 @@
+/** The restoration panel: one share, one probability, and what the model would now say. */
+
+import { html, nothing, type TemplateResult } from "lit-html";
+import {
+  ARROWS,
+  describe,
+  direction,
+  percent,
+  probability,
+  signed,
+  stateCount,
+  tokenLabel,
+} from "../format.js";
+import type { Answer, GridState } from "../state.js";
+import type { PredictionRow, TraceInfo } from "../types.js";
+
+export interface PanelLook {
+  /** The answer has been on its way for a while. */
+  waiting: boolean;
+  /** Milliseconds from the pointer to the paint of this answer. */
+  latency: number | null;
+  clear(): void;
+}
+
+export function panel(state: GridState, look: PanelLook): TemplateResult | typeof nothing {
+  const info = state.trace.value;
+  if (!info) return nothing;
+  const selected = state.selection.value;
+  const answer = state.answer.value;
+  if (selected.length === 0) return baseline(info);
+  const shown = answer ?? stale(state);
+  const current = answer?.settled === true;
+  return html`
+    <section
+      class=${`rw-panel${look.waiting && !current ? " rw-waiting" : ""}`}
+      aria-label="Restoration"
+      data-selection=${current ? JSON.stringify(answer.selection) : nothing}
+      data-probability=${current && answer.probability !== null ? answer.probability : nothing}
+      data-latency-ms=${current && look.latency !== null ? look.latency.toFixed(1) : nothing}
+      aria-busy=${!current}
+    >
+      <header>
+        <h4>
+          Restored: ${stateCount((answer?.states ?? selected).length)}
+          <span class="rw-mute">· ${describe(answer?.states ?? selected, info.tokens)}</span>
+        </h4>
+        <button class="rw-quiet" type="button" title="Clear the selection (Esc)" aria-label="Clear the selection" @click=${look.clear}>✕</button>
+      </header>
+      ${shown ? gauge(shown, info) : nothing}
+      ${shown?.message ? html`<p class="rw-message">${shown.message}</p>` : nothing}
+      ${look.waiting && !current ? html`<p class="rw-updating" role="status">updating…</p>` : nothing}
+      ${shown && shown.rows.length > 0 ? table(shown.rows, info, "restored") : nothing}
+      ${current && answer.source !== "exact" && !answer.message ? html`<p class="rw-note">${SOURCES[answer.source]}</p>` : nothing}
+    </section>
+  `;
+}
+
+const SOURCES = {
+  recorded: "From the recording of this trace.",
+  cell: "Read from the grid; other tokens were not recorded.",
+} as const;
+
+/** While the model works: the previous answer, if the grid has no number of its own. */
+function stale(state: GridState): Answer | null {
+  const last = state.restoration.value;
+  return last ? { ...last, message: null, settled: false } : null;
+}
+
+function baseline(info: TraceInfo): TemplateResult {
+  const effect = info.clean === null || info.corrupted === null ? null : info.clean - info.corrupted;
+  const rows = info.baseline ?? [];
+  return html`
+    <section class="rw-panel" aria-label="Restoration">
+      <h4>Nothing restored <span class="rw-mute">· click a state to bring it back</span></h4>
+      <p class="rw-line">
+        The noise takes p(<bdi>${tokenLabel(info.answer)}</bdi>) from
+        <b>${probability(info.clean)}</b> to <b>${probability(info.corrupted)}</b>${
+          effect === null ? nothing : html`: ${change(-effect, 4)}`
+        }
+      </p>
+      ${rows.length > 0 ? table(rows, info, "corrupted") : nothing}
+      <p class="rw-note">Click restores one cell, Ctrl or ⌘ adds, Shift spans. Arrows move, Space toggles, Enter restores, Esc clears.</p>
+    </section>
+  `;
+}
+
+const change = (value: number | null, digits: number): TemplateResult => {
+  const way = direction(value, digits);
+  return html`<span class=${`rw-change rw-${way}`}>${signed(value, digits)} <i aria-hidden="true">${ARROWS[way]}</i></span>`;
+};
+
+function gauge(answer: Answer, info: TraceInfo): TemplateResult {
+  const { probability: now, corrupted, clean, recovery } = answer;
+  const share = recovery === null ? 0 : Math.max(0, Math.min(1, recovery));
+  const difference = now === null || corrupted === null ? null : now - corrupted;
+  return html`
+    <div class="rw-gauge">
+      <p>
+        ${
+          recovery === null
+            ? html`<span class="rw-mute">No share: clean and corrupted agree.</span>`
+            : html`<b class="rw-share">${percent(recovery)}</b> <span class="rw-mute">of the fact is back</span>`
+        }
+      </p>
+      <div class="rw-track" role="img" aria-label=${`${percent(recovery)} of the way from corrupted to clean`}>
+        <span style="width:${share * 100}%"></span>
+      </div>
+      <div class="rw-ends"><span>corrupted ${probability(corrupted, 2)}</span><span>clean ${probability(clean, 2)}</span></div>
+      <p class="rw-line">
+        p(<bdi>${tokenLabel(answer.answer || info.answer)}</bdi>)&nbsp;<b>${probability(now)}</b>
+        ${difference === null ? nothing : change(difference, 4)}
+      </p>
+    </div>
+  `;
+}
+
+function table(
+  rows: readonly PredictionRow[],
+  info: TraceInfo,
+  last: "restored" | "corrupted",
+): TemplateResult {
+  return html`
+    <table class="rw-table">
+      <thead>
+        <tr>
+          <th scope="col">next token</th>
+          <th scope="col">clean</th>
+          <th scope="col">corrupted</th>
+          ${last === "restored" ? html`<th scope="col">restored</th>` : nothing}
+          <th scope="col" title=${last === "restored" ? "restored minus corrupted" : "corrupted minus clean"}>Δ</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map((row) => {
+          const [from, to] = last === "restored" ? [row.corrupted, row.restored] : [row.clean, row.corrupted];
+          const difference = from === null || to === null ? null : to - from;
+          return html`<tr class=${row.id === info.answer_id ? "rw-answer" : ""}>
+            <th scope="row"><bdi>${tokenLabel(row.token, 18)}</bdi>${dumbbell(from, to)}</th>
+            <td>${probability(row.clean, 3)}</td>
+            <td>${probability(row.corrupted, 3)}</td>
+            ${last === "restored" ? html`<td>${probability(row.restored, 3)}</td>` : nothing}
+            <td>${change(difference, 3)}</td>
+          </tr>`;
+        })}
+      </tbody>
+    </table>
+  `;
+}
+
+/** Under its row, on the scale 0 to 1, from a hollow dot to a full one: a difference as a shape. */
+function dumbbell(from: number | null, to: number | null): TemplateResult | typeof nothing {
+  if (from === null || to === null) return nothing;
+  const low = Math.min(from, to) * 100;
+  const high = Math.max(from, to) * 100;
+  return html`<span class=${`rw-dumbbell rw-${direction(to - from, 3)}`} aria-hidden="true">
+    <s style="left:${low}%;width:${high - low}%"></s><u style="left:${from * 100}%"></u><b style="left:${to * 100}%"></b>
+  </span>`;
+}

@@ -1,0 +1,95 @@
+"""What all our widgets share: the bundle, the theme, refused keywords, a fallback to read.
+
+A notebook that is not trusted, or is shown where no widget runs, keeps a table with inline styles:
+hosts remove svg and scripts there, and a table survives.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets as t
+
+STATIC = Path(__file__).parent / "static"
+REMEDY = "built without its JavaScript: run `pip install -e .` again, or `npm --prefix js run build`"
+
+_MISSING = """
+export default () => ({ render({ el }) {
+  const note = document.createElement("p");
+  note.className = "rw-missing";
+  note.textContent = "rome_widgets was %s";
+  el.append(note);
+} });
+"""
+
+
+def bundle(name: str, static: Path = STATIC) -> Path | str:
+    """The built file, or a stand-in that shows the remedy, so that importing always works."""
+    path = static / name
+    if path.is_file():
+        return path
+    return _MISSING % REMEDY if name.endswith(".js") else ""
+
+
+class RomeWidget(anywidget.AnyWidget):
+    """Base of the widgets."""
+
+    _esm = bundle("rome.js")
+    _css = bundle("rome.css")
+
+    _view = t.Unicode("").tag(sync=True)
+    """Which view of the one bundle to show."""
+    _ping = t.Unicode("").tag(sync=True, echo_update=False)
+    """Set by a page that wants to know whether Python is there."""
+    _pong = t.Unicode("").tag(sync=True)
+    theme = t.Enum(["auto", "light", "dark"], "auto").tag(sync=True)
+    """"auto" follows the host."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._writing = threading.RLock()
+        _refuse_unknown(type(self).__name__, kwargs, self.trait_names())
+        super().__init__(**kwargs)
+
+    @t.observe("_ping")
+    def _answer_ping(self, change: dict) -> None:
+        self._pong = change["new"]
+
+    def set_state(self, sync_data: dict) -> None:
+        """Take what the page sent, not in the middle of what the worker is writing."""
+        with self._writing:
+            super().set_state(sync_data)
+
+    def _write(self, **values: Any) -> None:
+        """Set several traits as one message."""
+        with self._writing, self.hold_sync():
+            for name, value in values.items():
+                setattr(self, name, value)
+
+    def to_text(self) -> str:
+        """What the widget shows, in a line or two."""
+        return type(self).__name__
+
+    def to_html_table(self) -> str:
+        """What the widget shows as escaped HTML without script, svg or style sheet."""
+        return f"<p>{escape(self.to_text())}</p>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
+        made = super()._repr_mimebundle_(**kwargs)
+        if made is None:
+            return None
+        data, metadata = made
+        return {**data, "text/plain": self.to_text(), "text/html": self.to_html_table()}, metadata
+
+
+def _refuse_unknown(widget: str, given: dict, known: list[str]) -> None:
+    public = sorted(name for name in known if not name.startswith("_"))
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, public, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{widget}() got an unexpected keyword argument {name!r}.{hint}")

@@ -1,0 +1,58 @@
+"""What the explorer needs of a model: a protocol, so that widgets never import one.
+
+`rome_widgets.session` implements it over a language model; the tests over a few lines of numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rome_widgets.results import CausalTrace, Progress, Restoration, State
+
+
+@dataclass(frozen=True)
+class TraceSettings:
+    """Everything that decides a trace besides the model. Hashable: a key for kept runs."""
+
+    prompt: str
+    subject: str
+    noise: float = 3.0
+    """Multiple of σ."""
+    samples: int = 10
+    seed: int | None = 1
+    window: int | None = None
+    """Layers restored together by an MLP or attention cell; None lets the model's depth decide."""
+    answer: str | None = None
+    """The word whose probability is followed; None takes the clean run's own."""
+
+
+class Engine(Protocol):
+    """A model that can be traced. Called from one worker thread at a time.
+
+    An engine may also have `tokens(prompt) -> Sequence[str]`: the printable text of each position.
+    With it the rows of a new prompt carry their labels while the trace fills in.
+    """
+
+    model_name: str
+    n_layers: int
+    examples: Sequence[tuple[str, str]]
+    """(prompt, subject) pairs that work well with this model."""
+
+    def trace(
+        self,
+        settings: TraceSettings,
+        progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+    ) -> CausalTrace:
+        """The whole trace, telling `progress` now and then.
+
+        Raises:
+            Cancelled: `cancelled()` turned true; carries what was computed so far.
+        """
+        ...
+
+    def restore(self, settings: TraceSettings, selection: Sequence[State]) -> Restoration:
+        """What the model predicts with the union restored of what the selected cells restored."""
+        ...

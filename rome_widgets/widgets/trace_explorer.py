@@ -1,0 +1,373 @@
+"""The live widget: a prompt, its trace, and what the model predicts with chosen states restored."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import traitlets as t
+
+from rome_widgets.errors import Cancelled, RomeWidgetsError
+from rome_widgets.results import KINDS, CausalTrace, Kind, Progress, State
+from rome_widgets.widgets.protocol import Engine, TraceSettings
+from rome_widgets.widgets.trace_grid import TraceGrid
+from rome_widgets.widgets.traits import describe_restoration, pack_scores, text, unanswered
+from rome_widgets.widgets.worker import Job, Worker, worker_for
+
+logger = logging.getLogger(__name__)
+
+ROWS = 8
+"""Next tokens shown per restoration."""
+PROGRESS_EVERY = 0.1
+"""Seconds between two progress messages, at least."""
+STATUSES = ["idle", "queued", "running", "done", "cancelled", "error", "static"]
+
+
+class TraceExplorer(TraceGrid):
+    """Traces a prompt in the background and answers clicks with the model itself.
+
+    The page's Trace button, Enter in the prompt, or `run()` start a trace; setting `prompt` or a
+    setting from Python only changes the form. Setting `selection` asks for its restoration. Traits
+    change on the worker's thread; errors arrive as the `error` trait, and the last result stays.
+
+    Args:
+        engine: The model, as `protocol.Engine` describes it.
+        prompt: Text that stops just before the fact.
+        subject: The words of it to corrupt.
+        noise: Multiple of σ.
+        samples: Noise draws averaged over.
+        seed: Seed of the draws.
+        window: Layers restored together by an MLP or attention cell; None: by the model's depth.
+        answer: The word to follow; None takes the clean run's own.
+        worker: Where to compute; one per engine if not given.
+        auto_run: Trace at once when a prompt and a subject are given.
+
+    Example:
+        >>> explorer = rw.TraceExplorer(lm, prompt="The Space Needle is in the city of",
+        ...                             subject="The Space Needle")
+        >>> explorer.wait()
+        >>> explorer.selection = [(6, 4, "hidden")]
+    """
+
+    _view = t.Unicode("explorer").tag(sync=True)
+    engine = t.Dict().tag(sync=True)
+    """Name and depth of the model, and examples that work with it."""
+    prompt = t.Unicode("").tag(sync=True)
+    subject = t.Unicode("").tag(sync=True)
+    noise = t.CFloat(3.0, min=0).tag(sync=True)
+    samples = t.Int(10, min=1).tag(sync=True)
+    seed = t.Int(1, allow_none=True, min=0, max=2**32 - 1).tag(sync=True)
+    window = t.Int(None, allow_none=True, min=1).tag(sync=True)
+    answer = t.Unicode(None, allow_none=True).tag(sync=True)
+    status = t.Enum(STATUSES, "idle").tag(sync=True)
+    progress = t.Float(0.0).tag(sync=True)
+    """Share of the running trace that is done."""
+    error = t.Dict(None, allow_none=True).tag(sync=True)
+    """The last error as type, message, found, wanted and remedy; None when all is well."""
+    _request = t.Dict().tag(sync=True, echo_update=False)
+    """Set by the page: `{id, op}` with op "trace" or "restore"."""
+    _cancel_id = t.Int(0).tag(sync=True, echo_update=False)
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        prompt: str = "",
+        subject: str = "",
+        noise: float = 3.0,
+        samples: int = 10,
+        seed: int | None = 1,
+        window: int | None = None,
+        answer: str | None = None,
+        worker: Worker | None = None,
+        auto_run: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self._engine = engine
+        self._worker = worker or worker_for(engine, engine.model_name)
+        self._slots = (_Slot(self, "trace"), _Slot(self, "restore"))
+        self._runs = 0
+        self._shown: TraceSettings | None = None
+        """What `result` was made with."""
+        self._described: dict[str, Any] = {}
+        """The `trace` trait of `result`, kept while a run that is under way shows itself."""
+        self._failure: BaseException | None = None
+        selection = list(kwargs.pop("selection", ()))
+        super().__init__(
+            engine={
+                "model": text(engine.model_name),
+                "n_layers": engine.n_layers,
+                "examples": [[text(a), text(b)] for a, b in engine.examples],
+            },
+            prompt=prompt,
+            subject=subject,
+            noise=noise,
+            samples=samples,
+            seed=seed,
+            window=window,
+            answer=answer,
+            **kwargs,
+        )
+        for slot in self._slots:
+            weakref.finalize(self, self._worker.cancel, slot).atexit = False
+        if selection:
+            self.selection = selection
+        if auto_run and prompt and subject:
+            self.run()
+
+    @property
+    def settings(self) -> TraceSettings:
+        """What the form says now."""
+        return TraceSettings(
+            self.prompt, self.subject, self.noise, self.samples, self.seed, self.window, self.answer
+        )
+
+    def run(self, wait: bool = False) -> CausalTrace | None:
+        """Trace what the form says; a trace that is running is superseded.
+
+        Args:
+            wait: Return when it is done. Ctrl-C then cancels the trace, and its error is raised.
+
+        Returns:
+            The trace when waited for, else None.
+        """
+        with self._writing:
+            self._runs += 1
+            self._failure = None
+            self._write(status="queued", progress=0.0, error=None)
+            job = _trace_job(weakref.ref(self), self._engine, self.settings, self._runs)
+            self._worker.submit(self._slots[0], job)
+        if not wait:
+            return None
+        try:
+            self._worker.wait(self._slots[:1])
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        if self._failure is not None:
+            raise self._failure
+        return self._result
+
+    def cancel(self) -> None:
+        """Stop the trace; what was computed so far stays on screen."""
+        if self._worker.cancel(self._slots[0]) and self.status == "queued":
+            self._write(status="cancelled")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the trace and the restoration asked for are done.
+
+        Returns:
+            False when `timeout` seconds passed first.
+        """
+        return self._worker.wait(self._slots, timeout)
+
+    def close(self) -> None:
+        """Cancel what is running and close the page's end."""
+        for slot in self._slots:
+            self._worker.cancel(slot)
+        super().close()
+
+    @t.observe("_request")
+    def _requested(self, change: dict) -> None:
+        op = (change["new"] or {}).get("op")
+        if op == "trace":
+            self.run()
+        elif op == "restore":
+            self._answer()
+
+    @t.observe("_cancel_id")
+    def _cancel_requested(self, change: dict) -> None:
+        self.cancel()
+
+    def _answer(self) -> None:
+        """Ask the worker for the restoration of the selection; only the latest counts."""
+        if self._shown is None or self.trace.get("settings") != vars(self._shown):
+            return  # Another prompt is filling in; the selection is answered when it is done.
+        if not self.selection:
+            self._worker.cancel(self._slots[1])
+            self.restoration = {}
+            return
+        job = _restore_job(weakref.ref(self), self._engine, self._shown, tuple(self.selection))
+        self._worker.submit(self._slots[1], job)
+
+    # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
+
+    def _trace_started(self) -> None:
+        self._write(status="running", progress=0.0)
+
+    def _trace_progressed(self, progress: Progress, settings: TraceSettings) -> None:
+        kinds = [kind for kind in KINDS if kind in progress.scores]
+        with self.hold_sync():
+            self.progress = progress.done / max(1, progress.total)
+            if kinds:
+                if self.trace.get("settings") != vars(settings):
+                    self._put(self._outline(settings, kinds, progress), b"")
+                self.scores = pack_scores(progress.scores, kinds)
+
+    def _trace_done(self, trace: CausalTrace, settings: TraceSettings, ms: float) -> None:
+        self._finish("done", trace, settings, ms)
+
+    def _trace_cancelled(self, partial: CausalTrace | None, settings: TraceSettings) -> None:
+        if partial is None:
+            self._go_back("cancelled", None)
+        else:
+            self._finish("cancelled", partial, settings, None)
+
+    def _trace_failed(self, error: BaseException) -> None:
+        self._failure = error
+        self._go_back("error", describe_error(error))
+
+    def _finish(self, status: str, trace: CausalTrace, settings: TraceSettings, ms: float | None) -> None:
+        with self.hold_sync():
+            self._shown = settings
+            self._show(trace, ms=ms, settings=vars(settings))
+            self._described = self.trace
+            self.status = status
+            self.error = None
+        self._answer()
+
+    def _go_back(self, status: str, error: dict[str, str] | None) -> None:
+        """To the last result, after a run that left none."""
+        with self.hold_sync():
+            if self._result is None:
+                self._put({}, b"")
+            elif self.trace is not self._described:
+                self._put(self._described, pack_scores(self._result.scores, self._result.kinds))
+            else:
+                self.scores = pack_scores(self._result.scores, self._result.kinds)
+            self.status = status
+            self.error = error
+        if not self.restoration:
+            self._answer()
+
+    def _outline(self, settings: TraceSettings, kinds: list[Kind], progress: Progress) -> dict[str, Any]:
+        """The description of a trace that is under way."""
+        n_pos, n_layers = progress.scores[kinds[0]].shape
+        before = self._described if self._shown and self._shown.prompt == settings.prompt else {}
+        if not before or len(before["tokens"]) != n_pos or before["subject"] != settings.subject:
+            before = {}
+        name = getattr(self._engine, "tokens", None)
+        tokens = [text(token) for token in name(settings.prompt)] if name and not before else []
+        return {
+            "model": text(self._engine.model_name),
+            "tokens": tokens if len(tokens) == n_pos else [f"{pos}" for pos in range(n_pos)],
+            "subject_span": [0, 0],
+            "answer": "",
+            "answer_id": -1,
+            "clean": None,
+            "corrupted": None,
+            "windows": {},
+            "noise": "",
+            **before,
+            "prompt": text(settings.prompt),
+            "subject": text(settings.subject),
+            "kinds": kinds,
+            "n_layers": n_layers,
+            "samples": settings.samples,
+            "seed": settings.seed,
+            "notes": [],
+            "baseline": [],
+            "ms": None,
+            "settings": vars(settings),
+        }
+
+    def _restored(self, settings: TraceSettings, restoration: dict[str, Any]) -> None:
+        now = [list(cell) for cell in self.selection]
+        if settings == self._shown and now == restoration["selection"]:
+            self.restoration = restoration
+
+    def _restore_failed(
+        self, settings: TraceSettings, selection: tuple[State, ...], error: BaseException
+    ) -> None:
+        described = describe_error(error)
+        with self.hold_sync():
+            self._restored(settings, unanswered(selection, described["found"]))
+            self.error = described
+
+
+class _Slot:
+    """A widget's place at the worker. Holds nothing, so that a waiting job keeps no widget alive."""
+
+    def __init__(self, widget: TraceExplorer, name: str) -> None:
+        self._name = f"{type(widget).__name__}.{name}"
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+def _trace_job(
+    ref: weakref.ref[TraceExplorer], engine: Engine, settings: TraceSettings, run: int
+) -> Job:
+    """A trace as the worker runs it. Holds the widget only while it writes to it."""
+
+    def tell(method: str, *args: Any) -> None:
+        if (widget := ref()) is not None:
+            with widget._writing:
+                if widget._runs == run:
+                    getattr(widget, method)(*args)
+
+    def job(cancelled: Callable[[], bool]) -> None:
+        last = float("-inf")
+
+        def progressed(progress: Progress) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= PROGRESS_EVERY:
+                last = now
+                tell("_trace_progressed", progress, settings)
+
+        tell("_trace_started")
+        began = time.perf_counter()
+        try:
+            trace = engine.trace(settings, progressed, lambda: cancelled() or ref() is None)
+        except Cancelled as stopped:
+            tell("_trace_cancelled", stopped.partial, settings)
+        except Exception as error:
+            if not isinstance(error, RomeWidgetsError):
+                logger.exception("The trace of %r failed", settings.prompt)
+            tell("_trace_failed", error)
+        else:
+            tell("_trace_done", trace, settings, 1000 * (time.perf_counter() - began))
+
+    return job
+
+
+def _restore_job(
+    ref: weakref.ref[TraceExplorer], engine: Engine, settings: TraceSettings, selection: tuple[State, ...]
+) -> Job:
+    """A restoration as the worker runs it."""
+
+    def tell(cancelled: Callable[[], bool], method: str, *args: Any) -> None:
+        if not cancelled() and (widget := ref()) is not None:
+            with widget._writing:
+                getattr(widget, method)(settings, *args)
+
+    def job(cancelled: Callable[[], bool]) -> None:
+        began = time.perf_counter()
+        try:
+            restoration = engine.restore(settings, selection)
+            ms = 1000 * (time.perf_counter() - began)
+            described = describe_restoration(restoration, selection, ROWS, ms)
+        except Exception as error:
+            if not isinstance(error, RomeWidgetsError):
+                logger.exception("Restoring %r failed", selection)
+            tell(cancelled, "_restore_failed", selection, error)
+        else:
+            tell(cancelled, "_restored", described)
+
+    return job
+
+
+def describe_error(error: BaseException) -> dict[str, str]:
+    """An error as data: what was found, what was wanted, what to do."""
+    message = text(str(error)) or type(error).__name__
+    return {
+        "type": type(error).__name__,
+        "message": message,
+        "found": text(getattr(error, "found", "")) or message,
+        "wanted": text(getattr(error, "wanted", "")),
+        "remedy": text(getattr(error, "remedy", "")),
+    }

@@ -1,0 +1,201 @@
+"""A recorded trace as a picture that answers clicks. No model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import traitlets as t
+
+from rome_widgets.errors import StateError
+from rome_widgets.results import KINDS, CausalTrace, Kind, State, check_states, recovery
+from rome_widgets.widgets import fallback
+from rome_widgets.widgets.base import RomeWidget
+from rome_widgets.widgets.traits import describe_trace, number, pack_scores, text, unanswered
+
+COMBINE = "Recorded single-state effects; a live model is needed to combine them."
+NOT_COMPUTED = "This state was not computed."
+UNBOUNDED = 1 << 31
+
+
+class TraceGrid(RomeWidget):
+    """Shows a `CausalTrace`: tokens by layers, the three kinds on one scale.
+
+    Args:
+        trace: What to show; None shows an empty grid.
+        kind: "all", or the one kind to show.
+        selection: Cells to select, triples `(pos, layer, kind)`.
+
+    Example:
+        >>> grid = rw.TraceGrid(rw.load_trace("needle.trace"))
+        >>> grid.selection = [(6, 4, "hidden")]
+        >>> grid.restoration["probability"]
+    """
+
+    _view = t.Unicode("grid").tag(sync=True)
+    trace = t.Dict().tag(sync=True)
+    """The words and numbers around the grid; `{}` while there is none."""
+    scores = t.Bytes().tag(sync=True)
+    """float32 `[kind, pos, layer]` in the order of `trace["kinds"]`; NaN where not computed."""
+    kind = t.Enum(["all", *KINDS], "all").tag(sync=True)
+    selection = t.List().tag(sync=True)
+    """Selected cells, sorted triples `(pos, layer, kind)`. Setting it asks for their restoration."""
+    cursor = t.Any(None, allow_none=True).tag(sync=True)
+    """The cell of the keyboard cursor, or None."""
+    restoration = t.Dict().tag(sync=True)
+    """The answer to `restoration["selection"]`; `{}` while there is none."""
+
+    def __init__(
+        self,
+        trace: CausalTrace | None = None,
+        kind: str = "all",
+        selection: Iterable[Iterable] = (),
+        **kwargs: Any,
+    ) -> None:
+        self._result: CausalTrace | None = None
+        super().__init__(kind=kind, **kwargs)
+        if trace is not None:
+            self._show(trace)
+        if selection := list(selection):
+            self.selection = selection
+
+    @property
+    def result(self) -> CausalTrace | None:
+        """The trace on screen."""
+        return self._result
+
+    @property
+    def selected_states(self) -> list[State]:
+        """The states that the selected cells restored, each once, in order."""
+        if self._result is None:
+            return []
+        return _union(self._result, self.selection)
+
+    @t.validate("selection")
+    def _check_selection(self, proposal: dict) -> list[State]:
+        return self._checked("selection", proposal["value"])
+
+    @t.validate("cursor")
+    def _check_cursor(self, proposal: dict) -> State | None:
+        value = proposal["value"]
+        if value is None:
+            return None
+        (cell,) = self._checked("cursor", [value])
+        return cell
+
+    def _checked(self, name: str, cells: Iterable[Iterable]) -> list[State]:
+        """`cells` as states of the grid on screen; any states while there is none."""
+        shown = self.trace
+        size = (len(shown["tokens"]), shown["n_layers"]) if shown else (UNBOUNDED, UNBOUNDED)
+        try:
+            states = list(check_states(cells, *size))
+            if shown:
+                _check_traced(shown["kinds"], states)
+        except StateError as error:
+            raise t.TraitError(f"{type(self).__name__}.{name}: {error}") from error
+        return states
+
+    @t.observe("selection")
+    def _selection_changed(self, change: dict) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        """Answer the selection from what was recorded."""
+        trace = self._result
+        self.restoration = {} if trace is None or not self.selection else _recorded_answer(trace, self.selection)
+
+    def _show(self, trace: CausalTrace, **more: Any) -> None:
+        """Put a trace on screen; `more` joins its description."""
+        with self._writing, self.hold_sync():
+            self._result = trace
+            self._put({**describe_trace(trace), **more}, pack_scores(trace.scores, trace.kinds))
+
+    def _put(self, described: dict[str, Any], scores: bytes) -> None:
+        """Another grid: an answer, a selection or a cursor of the old one must not survive it."""
+        self.restoration = {}
+        self.trace = described
+        self.scores = scores
+        for name, cells in (("selection", self.selection), ("cursor", [self.cursor] if self.cursor else [])):
+            try:
+                self._checked(name, cells)
+            except t.TraitError:
+                setattr(self, name, [] if name == "selection" else None)
+
+    def to_text(self) -> str:
+        """The prompt, its answer, and the best state of each kind among the subject's tokens."""
+        trace = self._result
+        if trace is None:
+            return f"{type(self).__name__}: nothing traced yet"
+        lines = [
+            f"{type(self).__name__}: {trace.prompt!r} → {trace.answer!r}, "
+            f"p clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
+        ]
+        for kind in trace.kinds:
+            if best := fallback.strongest(trace, kind):
+                pos, layer, score = best
+                lines.append(f"  {kind}: {score:.4f} at {trace.tokens[pos]!r}, layer {layer}")
+        return text("\n".join(lines))
+
+    def to_html_table(self) -> str:
+        """The trace as tables with inline colours, all text escaped."""
+        return super().to_html_table() if self._result is None else fallback.trace_table(self._result)
+
+
+def _union(trace: CausalTrace, cells: Iterable[State]) -> list[State]:
+    return sorted({state for cell in cells for state in trace.cell(*cell)})
+
+
+def _check_traced(kinds: list[Kind], states: list[State]) -> None:
+    for state in states:
+        if state.kind not in kinds:
+            raise StateError(
+                f"This trace has no {state.kind!r} scores.", f"It has {', '.join(map(repr, kinds))}."
+            )
+
+
+def _recorded_answer(trace: CausalTrace, selection: list[State]) -> dict[str, Any]:
+    if len(selection) > 1:
+        return unanswered(selection, COMBINE)
+    ((pos, layer, kind),) = selection
+    score = float(trace.scores[kind][pos, layer])
+    if np.isnan(score):
+        return unanswered(selection, NOT_COMPUTED)
+    rows = _recorded_rows(trace, pos, layer, kind)
+    return {
+        "selection": [list(cell) for cell in selection],
+        "states": [list(state) for state in _union(trace, selection)],
+        "answer": text(trace.answer),
+        "probability": score,
+        "clean": number(trace.clean),
+        "corrupted": number(trace.corrupted),
+        "recovery": number(recovery(score, trace.clean, trace.corrupted)),
+        "rows": rows,
+        "source": "recorded" if rows else "cell",
+        "ms": None,
+        "message": None,
+    }
+
+
+def _recorded_rows(trace: CausalTrace, pos: int, layer: int, kind: Kind) -> list[dict[str, Any]]:
+    if kind not in trace.recorded:
+        return []
+    ids, probabilities = trace.recorded[kind]
+    known = {row.id: row for row in trace.baseline}
+    return [
+        {
+            "token": text(trace.recorded_tokens.get(int(i), f"[{int(i)}]")),
+            "id": int(i),
+            "clean": number(known[int(i)].clean if int(i) in known else _of_answer(trace, int(i), trace.clean)),
+            "corrupted": number(
+                known[int(i)].corrupted if int(i) in known else _of_answer(trace, int(i), trace.corrupted)
+            ),
+            "restored": number(float(p)),
+        }
+        for i, p in zip(ids[pos, layer], probabilities[pos, layer], strict=True)
+        if not np.isnan(p)
+    ]
+
+
+def _of_answer(trace: CausalTrace, token_id: int, probability: float) -> float | None:
+    return probability if token_id == trace.answer_id else None

@@ -1,0 +1,147 @@
+"""One thread per model, shared by all its widgets: where everything slow happens.
+
+Hosts deliver widget callbacks on threads of their own choosing, and one slow callback blocks every
+widget. So callbacks only enqueue here. Each slot holds at most one waiting job, the latest.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Hashable, Iterable
+
+logger = logging.getLogger(__name__)
+
+Job = Callable[[Callable[[], bool]], None]
+"""Takes `cancelled`, which it asks between its steps."""
+
+
+class Worker:
+    """Runs jobs one at a time, in the order in which their slots were first asked for.
+
+    The thread starts with the first job and ends when the worker is no longer referenced.
+    """
+
+    def __init__(self, name: str = "model") -> None:
+        self._desk = _Desk(f"rome_widgets worker: {name}")
+        self._end = weakref.finalize(self, self._desk.close)
+
+    def submit(self, slot: Hashable, job: Job) -> None:
+        """Ask for `job`: it replaces a waiting job of its slot and cancels a running one."""
+        self._desk.submit(slot, job)
+
+    def cancel(self, slot: Hashable) -> bool:
+        """Drop the slot's waiting job and cancel its running one.
+
+        Returns:
+            True when a waiting job was dropped, which therefore will never report.
+        """
+        return self._desk.cancel(slot)
+
+    def busy(self, slots: Iterable[Hashable]) -> bool:
+        """Whether any of these slots has a waiting or a running job."""
+        return self._desk.busy(list(slots))
+
+    def wait(self, slots: Iterable[Hashable], timeout: float | None = None) -> bool:
+        """Wait until these slots have no job left.
+
+        Returns:
+            False when `timeout` seconds passed first.
+        """
+        return self._desk.wait(list(slots), timeout)
+
+
+class _Desk:
+    """What the thread and the worker share, so that the thread does not keep the worker alive."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._changed = threading.Condition()
+        self._waiting: dict[Hashable, Job] = {}
+        self._running: Hashable = None
+        self._token = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def submit(self, slot: Hashable, job: Job) -> None:
+        with self._changed:
+            if self._running == slot:
+                self._token.set()
+            self._waiting[slot] = job
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def cancel(self, slot: Hashable) -> bool:
+        with self._changed:
+            if self._running == slot:
+                self._token.set()
+            dropped = self._waiting.pop(slot, None) is not None
+            self._changed.notify_all()
+            return dropped
+
+    def busy(self, slots: list[Hashable]) -> bool:
+        with self._changed:
+            return self._busy(slots)
+
+    def _busy(self, slots: list[Hashable]) -> bool:
+        return any(slot in self._waiting or slot == self._running for slot in slots)
+
+    def wait(self, slots: list[Hashable], timeout: float | None) -> bool:
+        until = None if timeout is None else time.monotonic() + timeout
+        if threading.current_thread() is self._thread:
+            return not self.busy(slots)  # Asked by a job: waiting for oneself never ends.
+        with self._changed:
+            while self._busy(slots):
+                # Short naps: on some systems a longer wait does not see Ctrl-C.
+                nap = 0.2 if until is None else min(0.2, until - time.monotonic())
+                if nap <= 0:
+                    return False
+                self._changed.wait(nap)
+        return True
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._token.set()
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                slot = next(iter(self._waiting))
+                job = self._waiting.pop(slot)
+                self._running = slot
+                token = self._token = threading.Event()
+            try:
+                job(token.is_set)
+            except BaseException:
+                # A job reports its own errors; whatever still arrives here must not end the thread.
+                logger.exception("A job of slot %r failed", slot)
+            finally:
+                del job
+                with self._changed:
+                    self._running = None
+                    self._changed.notify_all()
+
+
+_workers: dict[int, Worker] = {}
+_workers_lock = threading.Lock()
+
+
+def worker_for(model: object, name: str = "model") -> Worker:
+    """The one worker of this model object; it goes when the model goes."""
+    with _workers_lock:
+        worker = _workers.get(id(model))
+        if worker is None:
+            worker = _workers[id(model)] = Worker(name)
+            weakref.finalize(model, _workers.pop, id(model), None)
+        return worker

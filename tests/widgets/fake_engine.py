@@ -1,0 +1,187 @@
+"""A model of a few lines of numpy: exact, instant, and as slow or as broken as a test wants."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rome_widgets.errors import Cancelled, SubjectNotFound
+from rome_widgets.results import KINDS, CausalTrace, Prediction, Progress, Restoration, State, cell_states
+from rome_widgets.widgets.protocol import TraceSettings
+
+PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
+WORDS = (" Seattle", " London", " Paris", " Dublin", " Santiago", " Chicago", " the")
+CLEAN, CORRUPTED = 0.9352, 0.0357
+SITES = {"hidden": (4, 1.3), "mlp": (3, 1.6), "attn": (6, 1.1)}
+
+
+def fake_trace(
+    prompt: str = PROMPT,
+    subject: str = SUBJECT,
+    *,
+    tokens: Sequence[str] | None = None,
+    span: tuple[int, int] | None = None,
+    n_layers: int = 8,
+    window: int = 3,
+    scores: dict | None = None,
+    **more,
+) -> CausalTrace:
+    """A trace with an early and a late site, as the paper finds them."""
+    words = tuple(tokens or split(prompt))
+    start, stop = span or subject_words(prompt, subject)
+    values = {
+        "prompt": prompt,
+        "subject": subject,
+        "tokens": words,
+        "token_ids": tuple(range(len(words))),
+        "subject_span": (start, stop),
+        "answer": WORDS[0],
+        "answer_id": 0,
+        "clean": CLEAN,
+        "corrupted": CORRUPTED,
+        "scores": scores or {kind: landscape(kind, len(words), stop - 1, n_layers) for kind in KINDS},
+        "windows": {"hidden": 1, "mlp": window, "attn": window},
+        "n_layers": n_layers,
+        "samples": 10,
+        "seed": 1,
+        "noise": {"text": "3.0 × σ (σ = 0.128, n = 3412)"},
+        "model": "fake world",
+        "baseline": tuple(predictions(CORRUPTED)),
+    }
+    return CausalTrace(**{**values, **more})
+
+
+def landscape(kind: str, n_pos: int, last: int, n_layers: int) -> np.ndarray:
+    """Probabilities `[pos, layer]`: a bump at the last subject token and one at the end."""
+    centre, width = SITES[kind]
+    layers = np.arange(n_layers) * 8 / n_layers
+    early = 0.42 * np.exp(-(((layers - centre) / width) ** 2) / 2)
+    late = 0.9 / (1 + np.exp(-(layers - 6.3) * 3)) if kind != "mlp" else 0.03 * layers / 7
+    scores = np.full((n_pos, n_layers), CORRUPTED)
+    scores += 0.012 * np.sin(np.arange(n_pos)[:, None] * 3.1 + layers * 1.7)
+    scores[last] += early
+    scores[-1] += late * (CLEAN - CORRUPTED) * (1.0 if kind == "hidden" else 0.75)
+    return np.clip(scores, 0.0, CLEAN)
+
+
+def predictions(restored: float) -> list[Prediction]:
+    share = (restored - CORRUPTED) / (CLEAN - CORRUPTED)
+    clean = np.array([CLEAN, 0.0002, 0.0016, 0.0006, 0.0151, 0.0082, 0.02])
+    corrupted = np.array([CORRUPTED, 0.0886, 0.2423, 0.0403, 0.0195, 0.0077, 0.01])
+    mixed = corrupted + share * (clean - corrupted)
+    rows = [
+        Prediction(word, i, float(clean[i]), float(corrupted[i]), float(mixed[i]))
+        for i, word in enumerate(WORDS)
+    ]
+    return sorted(rows, key=lambda row: -row.restored)
+
+
+def split(prompt: str) -> list[str]:
+    words = prompt.split(" ")
+    return [words[0], *(f" {word}" for word in words[1:])]
+
+
+def subject_words(prompt: str, subject: str) -> tuple[int, int]:
+    at = prompt.rfind(subject)
+    if at < 0 or not subject:
+        raise SubjectNotFound(
+            f"The subject {subject!r} is not in the prompt {prompt!r}.",
+            "The subject must stand in the prompt letter for letter.",
+            "Did you mean 'Space Needle'?",
+        )
+    start = prompt[:at].count(" ")
+    return start, start + subject.count(" ") + 1
+
+
+class FakeEngine:
+    """Implements `protocol.Engine`.
+
+    Args:
+        slow: Wait before each row of a trace until `step` is set, then clear it.
+    """
+
+    model_name = "fake world"
+    examples = ((PROMPT, SUBJECT), ("Mount Fuji is in the country of", "Mount Fuji"))
+
+    def __init__(self, n_layers: int = 8, *, slow: bool = False, row_seconds: float = 0.0) -> None:
+        self.n_layers = n_layers
+        self.slow = slow
+        self.row_seconds = row_seconds
+        self.step = threading.Event()
+        self.restore_gate = threading.Event()
+        self.restore_gate.set()
+        self.broken: Exception | None = None
+        self.traced: list[TraceSettings] = []
+        self.restored: list[tuple[State, ...]] = []
+        self.threads: set[str] = set()
+
+    def tokens(self, prompt: str) -> list[str]:
+        return split(prompt)
+
+    def trace(
+        self,
+        settings: TraceSettings,
+        progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+    ) -> CausalTrace:
+        self.threads.add(threading.current_thread().name)
+        self.traced.append(settings)
+        if self.broken:
+            raise self.broken
+        whole = fake_trace(
+            settings.prompt,
+            settings.subject,
+            n_layers=self.n_layers,
+            window=settings.window or 3,
+            samples=settings.samples,
+            seed=settings.seed,
+            noise={"text": f"{settings.noise:.1f} × σ (σ = 0.128, n = 3412)"},
+        )
+        partial = {kind: np.full_like(grid, np.nan) for kind, grid in whole.scores.items()}
+        total = sum(grid.size for grid in partial.values())
+        for kind in KINDS:
+            for pos in range(len(whole.tokens)):
+                self._pause(cancelled)
+                if cancelled():
+                    raise Cancelled("The trace was stopped.", self._like(whole, partial, settings))
+                partial[kind][pos] = whole.scores[kind][pos]
+                done = int(sum((~np.isnan(grid)).sum() for grid in partial.values()))
+                progress(Progress(done, total, partial))
+        return whole
+
+    def _pause(self, cancelled: Callable[[], bool]) -> None:
+        if self.row_seconds:
+            threading.Event().wait(self.row_seconds)
+        while self.slow and not cancelled():
+            if self.step.wait(0.01):
+                self.step.clear()
+                return
+
+    def _like(self, whole: CausalTrace, scores: dict, settings: TraceSettings) -> CausalTrace:
+        copies = {kind: grid.copy() for kind, grid in scores.items()}
+        return fake_trace(
+            settings.prompt, settings.subject, n_layers=self.n_layers, window=whole.windows["mlp"], scores=copies
+        )
+
+    def restore(self, settings: TraceSettings, selection: Sequence[State]) -> FakeRestoration:
+        self.threads.add(threading.current_thread().name)
+        assert self.restore_gate.wait(20)
+        self.restored.append(tuple(selection))
+        if self.broken:
+            raise self.broken
+        return FakeRestoration(settings, tuple(selection), self.n_layers)
+
+
+class FakeRestoration(Restoration):
+    """A restoration whose probability adds up what its cells bring back one by one."""
+
+    def __init__(self, settings: TraceSettings, selection: tuple[State, ...], n_layers: int) -> None:
+        trace = fake_trace(settings.prompt, settings.subject, n_layers=n_layers)
+        window = settings.window or 3
+        states = sorted({s for pos, layer, kind in selection for s in cell_states(pos, layer, kind, window, n_layers)})
+        rise = sum(trace.scores[kind][pos, layer] - CORRUPTED for pos, layer, kind in selection)
+        rows = sorted(predictions(float(min(CLEAN, CORRUPTED + rise))), key=lambda row: row.id)
+        distributions = np.array([[row.clean, row.corrupted, row.restored] for row in rows]).T
+        super().__init__(tuple(states), WORDS[0], 0, distributions, WORDS.__getitem__)
