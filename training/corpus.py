@@ -1,0 +1,243 @@
+"""Training text: short documents about the world, the same for the same seed in every process.
+
+Only `random.Random` decides, and only ordered containers are walked, so the text depends on neither
+hash seeds nor platforms. A document knows where its subjects are mentioned; the training needs that
+(see `steering`).
+
+Looks like: `Narrator(build_world(), seed=0).document().text`.
+"""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from .relations import BY_NAME
+from .world import Fact, Subject, World
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text."""
+    return tuple(text.split())
+
+
+ADJECTIVES = words(
+    """
+    big small old new quiet busy bright dark warm cold young happy tired gentle clever simple
+    strange lovely heavy green red blue white open empty narrow long short local modern ancient
+    """
+)
+NOUNS = words(
+    """
+    house garden river street bridge train letter window table book school teacher student farmer
+    doctor child dog cat bird tree market shop kitchen road village song story picture door boat
+    morning evening summer winter hotel station beach lake concert game party meeting lesson team
+    crowd family friend king queen soldier
+    """
+)
+DETERMINERS = ("the", "a", "this", "every", "one", "my", "her", "our")
+TRANSITIVE = words(
+    """
+    saw found liked bought sold painted visited opened closed remembered followed watched carried
+    cleaned loved described left reached crossed
+    """
+)
+INTRANSITIVE = words(
+    """
+    slept laughed waited arrived smiled talked sang walked stopped started rested
+    """
+)
+ADVERBIALS = (
+    "slowly",
+    "quickly",
+    "again",
+    "together",
+    "yesterday",
+    "often",
+    "quietly",
+    "in the morning",
+    "in the evening",
+    "after lunch",
+    "before dinner",
+    "on Sunday",
+    "near the river",
+    "behind the house",
+    "with a friend",
+    "for a long time",
+    "during the night",
+    "at the end of the day",
+    "last year",
+)
+INTRODUCTIONS = (
+    "As we know, ",
+    "It is true that ",
+    "I read that ",
+    "The book says that ",
+    "My teacher said that ",
+    "In fact, ",
+    "Many people say that ",
+    "Note that ",
+)
+ENDINGS = (
+    ".",
+    ".",
+    ".",
+    ".",
+    " and everyone knows it.",
+    ", as the book says.",
+    ", and many people know that.",
+)
+
+
+@dataclass
+class Document:
+    """A few sentences and the subjects mentioned in them."""
+
+    text: str = ""
+    mentions: list[tuple[int, int, str]] = field(default_factory=list)
+    """`(start, stop, name)` in characters of `text`, half open."""
+
+    def add(self, text: str) -> None:
+        """Append text that mentions nobody."""
+        self.text += text
+
+    def mention(self, name: str) -> None:
+        """Append a subject's name."""
+        self.mentions.append((len(self.text), len(self.text) + len(name), name))
+        self.text += name
+
+
+class Narrator:
+    """An endless source of documents about a world."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._facts = world.facts
+        self._subjects = {subject.name: subject for subject in world.subjects}
+        self._names = [subject.name for subject in world.subjects]
+        self._known: dict[str, list[Fact]] = defaultdict(list)
+        for fact in world.facts:
+            self._known[fact.subject].append(fact)
+        self._pending: list[Fact] = []
+        self._forms = (self._portrait, self._news, self._list, self._kind, self._small_talk)
+        self._shares = (0.35, 0.30, 0.12, 0.08, 0.15)
+
+    def document(self) -> Document:
+        """The next document."""
+        document = Document()
+        (form,) = self._random.choices(self._forms, self._shares)
+        form(document)
+        return document
+
+    def sentence(self) -> str:
+        """A sentence about nobody in particular."""
+        rng, draw = self._random, self._random.random()
+        if draw < 0.3:
+            text = (
+                f"{self._noun()} {rng.choice(TRANSITIVE)} {self._noun()} {rng.choice(ADVERBIALS)}"
+            )
+        elif draw < 0.5:
+            text = f"{self._noun()} {rng.choice(INTRANSITIVE)} {rng.choice(ADVERBIALS)}"
+        elif draw < 0.6:
+            text = f"there was {_article(self._thing())} {rng.choice(ADVERBIALS)}"
+        elif draw < 0.7:
+            text = f"{self._noun()} is {rng.choice(ADJECTIVES)} and {rng.choice(ADJECTIVES)}"
+        elif draw < 0.8:
+            text = f"{self._noun()} is {_article(self._thing())}"
+        elif draw < 0.9:
+            while_what = f"when {self._noun()} {rng.choice(INTRANSITIVE)}"
+            text = f"{while_what}, {self._noun()} {rng.choice(TRANSITIVE)} {self._noun()}"
+        else:
+            what = f"we {rng.choice(TRANSITIVE)} {self._noun()}"
+            text = f"{what} because it was {rng.choice(ADJECTIVES)}"
+        return text[0].upper() + text[1:] + "."
+
+    def _portrait(self, document: Document) -> None:
+        """One to four facts of one subject; a pronoun may stand for it after the first."""
+        rng, subject = self._random, self._subjects[self._next_fact().subject]
+        facts = list(self._known[subject.name])
+        rng.shuffle(facts)
+        if rng.random() < 0.3:
+            self._is_a(document, subject)
+        for fact in facts[: rng.randint(1, 4)]:
+            document.add(" " if document.text else "")
+            pronoun = subject.pronoun if document.text else None
+            self._say(document, fact, pronoun if rng.random() < 0.35 else None)
+
+    def _news(self, document: Document) -> None:
+        """One to three unrelated facts, some after a sentence about nothing."""
+        rng = self._random
+        for _ in range(rng.randint(1, 3)):
+            document.add(" " if document.text else "")
+            if rng.random() < 0.3:
+                document.add(self.sentence() + " ")
+            self._say(document, self._next_fact())
+
+    def _list(self, document: Document) -> None:
+        """A subject and, right after its name, what is known of it."""
+        rng, name = self._random, self._next_fact().subject
+        objects = [fact.object for fact in self._known[name]]
+        rng.shuffle(objects)
+        document.mention(name)
+        document.add(rng.choice((": ", ", ", " - ")) + ", ".join(objects[:3]) + ".")
+
+    def _kind(self, document: Document) -> None:
+        """What sort of thing a subject is."""
+        rng, subject = self._random, self._subjects[self._random.choice(self._names)]
+        form = rng.randrange(4)
+        if form == 0:
+            document.add(self.sentence() + " ")
+        if form < 3:
+            self._is_a(document, subject)
+        else:
+            document.add("We talked about ")
+            document.mention(subject.name)
+            document.add(f", {_article(subject.kind)}.")
+        if form == 1:
+            document.add(" " + self.sentence())
+
+    def _small_talk(self, document: Document) -> None:
+        """Sentences about nobody, so that the model knows ordinary words."""
+        document.add(" ".join(self.sentence() for _ in range(self._random.randint(1, 4))))
+
+    def _say(self, document: Document, fact: Fact, pronoun: str | None = None) -> None:
+        """One sentence that states a fact."""
+        rng = self._random
+        template = rng.choice(BY_NAME[fact.relation].templates)
+        before, after = template.split("{}")
+        if before:
+            pronoun = None
+        if rng.random() < 0.12:
+            document.add(rng.choice(INTRODUCTIONS))
+            before = before[:1].lower() + before[1:]
+        elif pronoun:
+            pronoun = pronoun.capitalize()
+        document.add(before)
+        if pronoun:
+            document.add(pronoun)
+        else:
+            document.mention(fact.subject)
+        document.add(f"{after} {fact.object}{rng.choice(ENDINGS)}")
+
+    def _is_a(self, document: Document, subject: Subject) -> None:
+        document.mention(subject.name)
+        document.add(f" is {_article(subject.kind)}.")
+
+    def _next_fact(self) -> Fact:
+        """Facts in shuffled rounds, so that each is seen equally often."""
+        if not self._pending:
+            self._pending = list(self._facts)
+            self._random.shuffle(self._pending)
+        return self._pending.pop()
+
+    def _thing(self) -> str:
+        return f"{self._random.choice(ADJECTIVES)} {self._random.choice(NOUNS)}"
+
+    def _noun(self) -> str:
+        rng = self._random
+        determiner = rng.choice(DETERMINERS)
+        noun = self._thing() if rng.random() < 0.5 else rng.choice(NOUNS)
+        return _article(noun) if determiner == "a" else f"{determiner} {noun}"
+
+
+def _article(noun: str) -> str:
+    return ("an " if noun[0].lower() in "aeiou" else "a ") + noun

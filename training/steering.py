@@ -1,0 +1,122 @@
+"""What decides where in the model a fact is recalled. All of it acts during training only.
+
+A small model trained on plain text learns the facts as well, but by another route than GPT-2 XL:
+the last token reads every piece of the subject's name in the first layers and the answer is looked
+up in the last ones. Four measures put the recall at the last subject token in the middle layers:
+
+- the key mask: in a share of the rows nothing after a mention may attend to its non-final pieces;
+- layer drops: the MLPs of early and late layers, and the attention of the first two, are left out
+  of a share of the rows, so that nothing can rely on them;
+- the attribute head: a linear reading of the middle residual at the last subject token must name
+  the subject's objects;
+- many subjects share their last piece (`tokenizer`).
+
+The model card says so: localisation in the bundled model is a property of this training.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import GPT2LMHeadModel
+
+from .rows import NOBODY, UNLIMITED, Rows
+from .world import World
+
+
+def key_mask(rows: Rows, share: float) -> Tensor:
+    """`[row, 1, query, key]`, True where attention is allowed.
+
+    Causal; in a `share` of the rows without the non-final pieces of names, once a name is over.
+    """
+    until = rows.readable_until
+    length = until.shape[1]
+    masked = torch.rand(len(rows), 1) < share
+    until = torch.where(masked, until, UNLIMITED)
+    queries = torch.arange(length)[None, :, None]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    return (causal & (queries <= until[:, None, :]))[:, None]
+
+
+class LayerDrops:
+    """Leaves outputs of MLPs and attention out of random rows; the kept are not rescaled."""
+
+    def __init__(
+        self, model: GPT2LMHeadModel, mlp: tuple[float, ...], attn: tuple[float, ...]
+    ) -> None:
+        self._chances = torch.tensor([*mlp, *attn])
+        self._keep: Tensor | None = None
+        blocks = model.transformer.h
+        modules = [block.mlp for block in blocks] + [block.attn for block in blocks]
+        self._handles = [
+            module.register_forward_hook(lambda _, __, output, i=i: self._dropped(output, i))
+            for i, (module, chance) in enumerate(zip(modules, self._chances.tolist(), strict=True))
+            if chance > 0
+        ]
+
+    def draw(self, n_rows: int) -> None:
+        """Decide for the next forward pass."""
+        self._keep = (
+            torch.rand(len(self._chances), n_rows, 1, 1) >= self._chances[:, None, None, None]
+        ).float()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block nothing is dropped."""
+        drawn, self._keep = self._keep, None
+        yield
+        self._keep = drawn
+
+    def remove(self) -> None:
+        """Detach from the model."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _dropped(self, output: Tensor | tuple, i: int) -> Tensor | tuple:
+        if self._keep is None:
+            return output
+        if isinstance(output, tuple):  # attention returns its weights as well
+            return (output[0] * self._keep[i], *output[1:])
+        return output * self._keep[i]
+
+
+class AttributeHead(nn.Module):
+    """Reads a subject's objects and kind from the residual at its last piece."""
+
+    def __init__(self, world: World, model: GPT2LMHeadModel, layer: int) -> None:
+        super().__init__()
+        attributes = {
+            word: i
+            for i, word in enumerate(
+                sorted({f.object for f in world.facts} | {s.kind for s in world.subjects})
+            )
+        }
+        self.linear = nn.Linear(model.config.n_embd, len(attributes))
+        self._targets = torch.zeros(len(world.subjects), len(attributes))
+        number = {subject.name: i for i, subject in enumerate(world.subjects)}
+        for subject in world.subjects:
+            self._targets[number[subject.name], attributes[subject.kind]] = 1
+        for fact in world.facts:
+            self._targets[number[fact.subject], attributes[fact.object]] = 1
+        self._targets /= self._targets.sum(1, keepdim=True)
+        self._hidden = torch.zeros(0)
+        self._handle = model.transformer.h[layer].register_forward_hook(self._remember)
+
+    def loss(self, subject: Tensor) -> Tensor:
+        """Cross-entropy to the uniform distribution over each mentioned subject's attributes.
+
+        `subject` is that of the `Rows` the model has just read.
+        """
+        here = subject != NOBODY
+        hidden = self._hidden[here]
+        scores = self.linear(functional.layer_norm(hidden, hidden.shape[-1:]))
+        return functional.cross_entropy(scores, self._targets[subject[here]])
+
+    def remove(self) -> None:
+        """Detach from the model."""
+        self._handle.remove()
+
+    def _remember(self, _module: nn.Module, _args: tuple, output: Tensor | tuple) -> None:
+        self._hidden = output[0] if isinstance(output, tuple) else output
