@@ -1,7 +1,7 @@
 """The file of a trace: safetensors with a JSON header and our own SHA-256.
 
 safetensors alone accepts a flipped bit in the data, so the checksum covers header and tensors.
-Nothing is ever unpickled or evaluated, and a file appears whole or not at all. Needs no torch.
+Reading a file runs no code, and a file appears whole or not at all. Needs no torch.
 """
 
 from __future__ import annotations

@@ -65,15 +65,16 @@ class Geometry:
 def find_geometry(model: nn.Module) -> Geometry:
     """Find the parts of a causal language model and prove them with a probe pass.
 
-    The model must be in eval mode.
+    The model must be in eval mode and have passed `check_kind_of_model`.
 
     Raises:
         UnsupportedModel: A part was not found, or the probe disproved it; the message says which.
+        NonFinite: NaN or infinity in the weights or activations.
     """
-    check_kind_of_model(model)
     embedding = _embedding_name(model)
     blocks = _block_names(model)
     probe = _probe_ids(model)
+    _prove_sound(model, probe)
     inputs, outputs, parts, embedded = _watch_blocks(model, embedding, blocks, probe)
     attn, mlp = [], []
     for layer, block in enumerate(blocks):
@@ -84,7 +85,7 @@ def find_geometry(model: nn.Module) -> Geometry:
     geometry = Geometry(
         embedding, blocks, tuple(attn), tuple(mlp), down, d_model=embedded.shape[-1]
     )
-    prove(model, geometry, probe)
+    _prove_effective(model, geometry, probe)
     return geometry
 
 
@@ -195,14 +196,7 @@ def _watch_blocks(
         visitors.append((block, _reading_both(store, layer)))
         for child, module in block.named_children():
             visitors.append((module, _reading_part(store, masked, layer, f"{name}.{child}")))
-    try:
-        run_hooked(lambda: run(model, ids), visitors)
-    except Exception as error:
-        raise UnsupportedModel(
-            f"{type(model).__name__}: a forward pass over {ids.shape[1]} tokens failed with "
-            f"{type(error).__name__}: {error}",
-            "A plain forward pass with input_ids and attention_mask was wanted.",
-        ) from error
+    run_hooked(lambda: run(model, ids), visitors)
     try:
         inputs = [store["in", layer] for layer in range(len(blocks))]
         outputs = [store["out", layer] for layer in range(len(blocks))]
@@ -311,15 +305,45 @@ def _down_projections(model: nn.Module, mlp: list[str], ids: Tensor) -> tuple[st
 # --------------------------------------------------------------------------- proving
 
 
-def prove(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
-    """Show on a probe that patches act where they should, and nowhere else.
-
-    Looks ahead? Changing the last token must not move earlier logits. Exact? Putting a block's
-    own output back must not change a bit. Effective? Changing the embedding, or a site of each
-    kind, must change the prediction.
+def _prove_sound(model: nn.Module, ids: Tensor) -> None:
+    """Finite logits, and none that looks ahead: changing the last token moves no earlier one.
 
     Raises:
-        NotCausal, NonFinite, UnsupportedModel: With the check that failed.
+        NonFinite, NotCausal: With the module or the size of the leak.
+    """
+    plain = _try_run(model, ids)
+    if not torch.isfinite(plain).all():
+        raise non_finite(model, ids)
+    other = ids.clone()
+    other[0, -1] = ids[0, 0]
+    ahead = (run(model, other)[0, :-1].float() - plain[0, :-1].float()).abs().max()
+    if ahead > _tolerance(plain.dtype) * plain.float().abs().max():
+        raise NotCausal(
+            f"{type(model).__name__}: changing the last token moved earlier predictions by "
+            f"{float(ahead):.2g}.",
+            "A causal model, in which earlier predictions do not see later tokens, was wanted.",
+        )
+
+
+def _try_run(model: nn.Module, ids: Tensor) -> Tensor:
+    try:
+        return run(model, ids)
+    except Exception as error:
+        raise UnsupportedModel(
+            f"{type(model).__name__}: a forward pass over {ids.shape[1]} tokens failed with "
+            f"{type(error).__name__}: {error}",
+            "A plain forward pass with input_ids and attention_mask was wanted.",
+        ) from error
+
+
+def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
+    """Patches act, and only as told.
+
+    Putting a site's own output back must not change a bit; halving it must change the
+    prediction. A patch that cannot act would otherwise look like a state that does not matter.
+
+    Raises:
+        UnsupportedModel: With the site that failed.
     """
     name = type(model).__name__
     store: dict[Any, Tensor] = {}
@@ -329,19 +353,16 @@ def prove(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
     plain = run_hooked(
         lambda: run(model, ids), [(module, reading(store, kind)) for kind, module in sites.items()]
     )
-    if not torch.isfinite(plain).all():
-        raise non_finite(model, ids)
-    _prove_causal(model, ids, plain)
     for kind, module in sites.items():
         same = run_hooked(lambda: run(model, ids), [(module, _replacing(store[kind]))])
         if not torch.equal(same, plain):
             raise UnsupportedModel(
                 f"{name}: putting the {kind} output back changed the prediction.",
                 "Putting back what was there must change nothing.",
-                "Is the model in eval mode, and does it draw random numbers?",
+                "Does the model draw random numbers in eval mode?",
             )
-        moved = run_hooked(lambda: run(model, ids), [(module, _replacing(store[kind] * 0.5))])
-        if torch.equal(moved, plain):
+        halved = run_hooked(lambda: run(model, ids), [(module, _replacing(store[kind] * 0.5))])
+        if torch.equal(halved, plain):
             raise UnsupportedModel(
                 f"{name}: halving the {kind} output changed nothing.",
                 "A place where a patch acts was wanted.",
@@ -350,19 +371,6 @@ def prove(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
 
 def _replacing(value: Tensor) -> Visitor:
     return lambda seen: value
-
-
-def _prove_causal(model: nn.Module, ids: Tensor, plain: Tensor) -> None:
-    other = ids.clone()
-    other[0, -1] = ids[0, 0]
-    ahead = (run(model, other)[0, :-1].float() - plain[0, :-1].float()).abs().max()
-    scale = plain.float().abs().max()
-    if ahead > 1e-3 * scale:
-        raise NotCausal(
-            f"{type(model).__name__}: changing the last token moved earlier predictions by "
-            f"{float(ahead):.2g}.",
-            "A causal model, in which earlier predictions do not see later tokens, was wanted.",
-        )
 
 
 def non_finite(model: nn.Module, ids: Tensor) -> NonFinite:

@@ -18,7 +18,13 @@ from torch import Tensor, nn
 
 from rome_widgets.errors import UnsupportedModel
 from rome_widgets.model import tokens
-from rome_widgets.model.geometry import Geometry, accepts, find_geometry, non_finite
+from rome_widgets.model.geometry import (
+    Geometry,
+    accepts,
+    check_kind_of_model,
+    find_geometry,
+    non_finite,
+)
 from rome_widgets.model.hooks import Visitor, run_hooked
 from rome_widgets.results import Kind
 
@@ -51,6 +57,7 @@ class LanguageModel:
                 "Load it with AutoTokenizer.from_pretrained.",
             )
         self.model = unwrap(model)
+        check_kind_of_model(self.model)
         self.tokenizer = tokenizer
         self.name = name or _own_name(self.model)
         with quiet(self.model), torch.inference_mode():

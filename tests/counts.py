@@ -1,0 +1,21 @@
+"""How much of each check runs: quick in `make test`, full in `make test-full`."""
+
+import os
+
+FULL = bool(os.environ.get("ROME_WIDGETS_FULL"))
+
+
+def _count(quick, full):
+    return full if FULL else quick
+
+
+STRINGS = _count(150, 10_000)
+"""Random texts per tokenizer."""
+ALTERED_FILES = _count(300, 20_000)
+"""Damaged trace files."""
+THREADED_RUNS = _count(40, 400)
+"""Restorations per thread in the concurrency checks."""
+CLICKS = _count(12, 50)
+"""Clicks timed in JupyterLab."""
+SETS = _count(3, 20)
+"""Random mixed sets of states per family and setting."""

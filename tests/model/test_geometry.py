@@ -1,0 +1,169 @@
+"""The parts are found by structure and proved; what cannot be traced is refused with the reason."""
+
+import pytest
+import tiny
+import torch
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertLMHeadModel,
+    GPT2Model,
+    MambaConfig,
+    MambaForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from rome_widgets.errors import (
+    NonFinite,
+    NotCausal,
+    UnsupportedModel,
+    WeightsNotLoaded,
+    WrappedModel,
+)
+from rome_widgets.model.geometry import find_geometry
+from rome_widgets.model.language_model import LanguageModel
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_part_is_where_the_family_has_it(family):
+    geometry = tiny.tiny_lm(family).geometry
+    names = tiny.NAMES[family]
+    assert geometry.embedding == names["embedding"]
+    assert geometry.d_model == tiny.D_MODEL
+    for kind in ("hidden", "attn", "mlp"):
+        expected = tuple(names[kind].format(layer) for layer in range(tiny.N_LAYERS))
+        assert geometry.names(kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "down"),
+    [
+        ("gpt2", "transformer.h.1.mlp.c_proj"),
+        ("gptj", "transformer.h.1.mlp.fc_out"),
+        ("neox", "gpt_neox.layers.1.mlp.dense_4h_to_h"),
+        ("llama", "model.layers.1.mlp.down_proj"),
+    ],
+)
+def test_the_down_projection_is_the_matrix_whose_output_the_mlp_returns(family, down):
+    assert tiny.tiny_lm(family).geometry.down[1] == down
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_the_probe_holds_in_every_dtype(family, dtype):
+    assert tiny.tiny_lm(family, scale=20, dtype=dtype).geometry.n_layers == tiny.N_LAYERS
+
+
+def test_the_sequential_formula_tells_the_mlp_from_the_norms():
+    """In a Llama block four parts have the state's shape; only one pair adds up."""
+    block = tiny.tiny_model("llama").model.layers[0]
+    assert len(list(block.children())) == 4
+
+
+class _Wrapper(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+
+def bert():
+    return BertConfig(
+        vocab_size=29,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=20,
+    )
+
+
+def refused(model, error, match):
+    with pytest.raises(error, match=match) as caught:
+        LanguageModel(model, tiny.word_tokenizer())
+    assert caught.value.found
+    assert caught.value.wanted
+
+
+def test_a_model_that_looks_ahead_is_refused():
+    refused(BertForMaskedLM(bert()), NotCausal, "changing the last token moved earlier predictions")
+    refused(BertLMHeadModel(bert()), NotCausal, "moved earlier predictions")
+
+
+def test_an_encoder_decoder_is_refused():
+    config = T5Config(vocab_size=29, d_model=8, d_kv=4, d_ff=20, num_layers=2, num_heads=2)
+    refused(T5ForConditionalGeneration(config), NotCausal, "encoder-decoder")
+
+
+def test_a_model_without_a_head_is_refused():
+    refused(GPT2Model(tiny.tiny_model("gpt2").config), NotCausal, "no language-model head")
+
+
+def test_weights_on_the_meta_device_are_refused():
+    with torch.device("meta"):
+        model = tiny.FAMILIES["gpt2"]()
+    refused(model, WeightsNotLoaded, "meta device")
+
+
+def test_a_wrapper_is_refused_and_named():
+    refused(_Wrapper(tiny.tiny_model("gpt2")), WrappedModel, r"wraps a model in \.inner")
+    refused(nn.DataParallel(tiny.tiny_model("gpt2")), WrappedModel, r"\.module")
+
+
+@pytest.mark.parametrize("model", [nn.Linear(2, 2), "gpt2", None, 3])
+def test_what_is_no_model_is_refused(model):
+    refused(model, UnsupportedModel, "is not a transformers model")
+
+
+def test_a_state_space_model_is_refused_for_now():
+    config = MambaConfig(vocab_size=29, hidden_size=8, num_hidden_layers=2, state_size=4)
+    refused(MambaForCausalLM(config).eval(), UnsupportedModel, r"h = h' \+ a \+ m")
+
+
+@pytest.mark.parametrize("site", ["wte.weight", "h.2.mlp.c_fc.weight", "h.3.attn.c_proj.bias"])
+def test_a_nan_in_a_weight_is_named(site):
+    model = tiny.tiny_model("gpt2")
+    with torch.no_grad():
+        model.transformer.get_parameter(site).view(-1)[0] = float("nan")
+        if site == "wte.weight":  # a token of the probe must be among the broken rows
+            model.transformer.wte.weight[:] = float("nan")
+    with pytest.raises(NonFinite) as caught:
+        LanguageModel(model, tiny.word_tokenizer())
+    assert f"transformer.{site.rsplit('.', 1)[0]}" in caught.value.found
+
+
+def test_a_block_whose_parts_do_not_add_up_is_refused():
+    model = tiny.tiny_model("llama")
+    forward = model.model.layers[2].forward
+
+    def half(*args, **kwargs):
+        return forward(*args, **kwargs) * 0.5
+
+    model.model.layers[2].forward = half
+    with pytest.raises(UnsupportedModel, match=r"layers\.2 no two of .* add up"):
+        find_geometry(model)
+
+
+def test_two_lists_of_the_same_length_are_refused():
+    model = tiny.tiny_model("gpt2")
+    model.extra = nn.ModuleList(nn.Identity() for _ in range(tiny.N_LAYERS))
+    with pytest.raises(UnsupportedModel, match=r"found 2 \(transformer\.h, extra\)"):
+        find_geometry(model)
+
+
+def test_a_mixture_of_experts_traces_but_has_no_single_matrix_to_edit():
+    config = OlmoeConfig(
+        vocab_size=29,
+        hidden_size=8,
+        intermediate_size=20,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_experts=4,
+        num_experts_per_tok=2,
+        pad_token_id=None,
+    )
+    geometry = LanguageModel(OlmoeForCausalLM(config).eval(), tiny.word_tokenizer()).geometry
+    assert geometry.down == (None, None, None)

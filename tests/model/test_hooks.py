@@ -1,0 +1,156 @@
+"""Hooks act in their own call only, and nothing stays attached."""
+
+import threading
+
+import pytest
+import tiny
+import torch
+from conftest import changes, fingerprint
+from counts import THREADED_RUNS
+
+from rome_widgets.model import hooks
+from rome_widgets.model.hooks import attached_hooks, run_hooked
+from rome_widgets.tracing.noise import Noise
+from rome_widgets.tracing.tracer import CausalTracer
+
+
+def doubling(seen):
+    return seen.output * 2
+
+
+def test_a_visitor_replaces_the_output_and_is_gone_afterwards():
+    layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
+    plain = layer(x)
+    assert torch.equal(run_hooked(lambda: layer(x), [(layer, doubling)]), plain * 2)
+    assert torch.equal(layer(x), plain)
+    assert attached_hooks(layer) == []
+
+
+def test_a_visitor_that_returns_nothing_changes_nothing():
+    layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
+    assert torch.equal(run_hooked(lambda: layer(x), [(layer, lambda seen: None)]), layer(x))
+
+
+def test_visitors_of_one_module_run_in_order():
+    layer, x = torch.nn.Identity(), torch.ones(1)
+    both = run_hooked(
+        lambda: layer(x), [(layer, lambda s: s.output + 1), (layer, lambda s: s.output * 10)]
+    )
+    assert both == 20
+
+
+class _Tuple(torch.nn.Module):
+    def forward(self, x):
+        return x, "weights"
+
+
+def test_the_rest_of_a_tuple_passes_through():
+    module = _Tuple()
+    assert run_hooked(lambda: module(torch.ones(1)), [(module, doubling)]) == (2, "weights")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["call", "visitor"])
+def test_nothing_stays_attached_whatever_is_raised(error, where):
+    layer = torch.nn.Linear(3, 2)
+
+    def fail(*_):
+        raise error
+
+    call = fail if where == "call" else lambda: layer(torch.ones(3))
+    visitor = fail if where == "visitor" else doubling
+    with pytest.raises(error):
+        run_hooked(call, [(layer, visitor)])
+    assert attached_hooks(layer) == []
+    assert hooks._current.get() is None
+
+
+def test_a_hook_left_by_an_interrupt_is_inert_and_swept_by_the_next_call(monkeypatch):
+    layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
+    plain = layer(x)
+    remove = torch.utils.hooks.RemovableHandle.remove
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.utils.hooks.RemovableHandle, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_hooked(lambda: layer(x), [(layer, doubling)])
+    assert len(attached_hooks(layer)) == 1
+    assert torch.equal(layer(x), plain)
+    assert torch.utils.hooks.RemovableHandle.remove is remove
+    run_hooked(lambda: None, [])
+    assert attached_hooks(layer) == []
+
+
+def test_a_users_own_hook_stays():
+    lm = tiny.tiny_lm()
+    seen = []
+    handle = lm.model.transformer.h[0].register_forward_hook(lambda *_: seen.append(1))
+    CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=Noise.absolute(1.0)).trace("mlp")
+    assert seen
+    assert len(attached_hooks(lm.model)) == 1
+    handle.remove()
+
+
+def test_two_tracers_and_a_users_forward_on_one_model_never_mix():
+    """Threads take turns inside a forward pass, so their passes really overlap."""
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    tracers = [
+        CausalTracer(lm, tiny.PROMPT, subject, noise=Noise.absolute(1.0), samples=2)
+        for subject in ("w14 w15", "w26")
+    ]
+    states = [(3, 2, "mlp")], [(6, 3, "attn")]
+    alone = [tracer.restore(s).probability for tracer, s in zip(tracers, states, strict=True)]
+    ids = torch.tensor([tracers[0].token_ids])
+    with torch.no_grad():
+        plain = lm.model(ids).logits
+    wrong, inside, overlaps = [], set(), []
+
+    def work(name, compute, expected):
+        for _ in range(THREADED_RUNS):
+            inside.add(name)
+            overlaps.append(len(inside))
+            got = compute()
+            inside.discard(name)
+            if not torch.equal(torch.as_tensor(got), torch.as_tensor(expected)):
+                wrong.append(name)
+
+    def plainly():
+        with torch.no_grad():
+            return lm.model(ids).logits
+
+    jobs = [
+        (f"tracer {i}", lambda i=i: tracers[i].restore(states[i]).probability, alone[i])
+        for i in range(2)
+    ]
+    jobs.append(("user", plainly, plain))
+    threads = [threading.Thread(target=work, args=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert max(overlaps) >= 2, "the passes never overlapped, so nothing was shown"
+
+
+# ------------------------------------------------------ the fixture that watches would notice
+
+
+def test_the_watch_notices_a_hook_left_behind():
+    lm = tiny.tiny_lm()
+    handle = lm.model.lm_head.register_forward_hook(lambda *_: None)
+    assert any("hooks left behind" in sentence for sentence in changes())
+    handle.remove()
+    assert changes() == []
+
+
+def test_the_watch_notices_one_changed_bit():
+    lm = tiny.tiny_lm()
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight.data
+    before, whole = weight[0, 0].clone(), fingerprint(lm.model)
+    weight[0, 0] = torch.nextafter(before, torch.tensor(9.0))
+    assert any("a weight" in sentence for sentence in changes())
+    weight[0, 0] = before
+    assert fingerprint(lm.model) == whole

@@ -1,0 +1,87 @@
+"""Causal tracing, slow and obvious: one forward pass per cell, plain hooks, nothing of the engine.
+
+This page is the judge of the engine, so it imports nothing from `rome_widgets`. One pass holds a
+clean row and `samples` corrupted rows, as in the published layout; a restored state is copied
+from the clean row of the same pass.
+"""
+
+import math
+
+import torch
+
+
+def run(model, names, ids, span, noise, restore=()):
+    """One forward pass of samples + 1 rows: row 0 clean, the others corrupted and restored.
+
+    names: {"embedding": module name, "hidden" | "mlp" | "attn": module name with {} for the layer}
+    ids: token ids of the prompt; span: half-open span of corrupted positions
+    noise: [samples, span, d_model]; restore: (pos, layer, kind) triples
+    returns [samples + 1, vocab] probabilities of the next token
+    """
+    handles = []
+
+    def corrupt(module, args, output):
+        output = output.clone()
+        output[1:, span[0] : span[1]] += noise.to(output)
+        return output
+
+    def put_back(pos):
+        def hook(module, args, output):
+            state = (output[0] if isinstance(output, tuple) else output).clone()
+            state[1:, pos] = state[0, pos]
+            return (state, *output[1:]) if isinstance(output, tuple) else state
+
+        return hook
+
+    embedding = model.get_submodule(names["embedding"])
+    handles.append(embedding.register_forward_hook(corrupt))
+    for pos, layer, kind in restore:
+        module = model.get_submodule(names[kind].format(layer))
+        handles.append(module.register_forward_hook(put_back(pos)))
+    try:
+        rows = torch.tensor([list(ids)]).repeat(len(noise) + 1, 1)
+        with torch.no_grad():
+            logits = model(input_ids=rows).logits[:, -1]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.softmax(logits.double(), dim=-1)
+
+
+def restored(model, names, ids, span, noise, restore=()):
+    """[vocab]: mean prediction of the corrupted rows with these states restored."""
+    return run(model, names, ids, span, noise, restore)[1:].mean(dim=0)
+
+
+def window(layer, size, n_layers):
+    """The layers restored together around `layer`, as the published code counts them."""
+    return range(max(0, layer - size // 2), min(n_layers, layer - (-size // 2)))
+
+
+def grid(model, names, ids, span, noise, answer, kind, size, n_layers):
+    """[pos][layer]: probability of `answer` with each place restored, one pass each."""
+    table = []
+    for pos in range(len(ids)):
+        row = []
+        for layer in range(n_layers):
+            layers = [layer] if kind == "hidden" else window(layer, size, n_layers)
+            states = [(pos, each, kind) for each in layers]
+            row.append(float(restored(model, names, ids, span, noise, states)[answer]))
+        table.append(row)
+    return table
+
+
+def draws(seed, samples, n_tokens, d_model, std):
+    """The published draws: one fresh random state per prompt."""
+    import numpy as np
+
+    values = np.random.RandomState(seed).randn(samples, n_tokens, d_model)
+    return torch.from_numpy(values * std)
+
+
+def sigma(model, names, token_lists):
+    """Standard deviation of the embeddings of subjects, each encoded alone, all pooled."""
+    embedding = model.get_submodule(names["embedding"])
+    vectors = [embedding(torch.tensor(ids)).detach().double() for ids in token_lists]
+    pooled = torch.cat(vectors).flatten()
+    return math.sqrt(((pooled - pooled.mean()) ** 2).sum() / (len(pooled) - 1))

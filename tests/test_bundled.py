@@ -1,0 +1,235 @@
+"""The shipped model: it loads offline, knows its facts, and its records have the right form."""
+
+import random
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rome_widgets import bundled
+
+MEGABYTE = 1_000_000
+PROMPT = "The Space Needle is in the city of"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(bundled.folder(), local_files_only=True)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForCausalLM.from_pretrained(bundled.folder(), local_files_only=True).eval()
+
+
+@pytest.fixture(scope="module")
+def records():
+    return bundled.facts()
+
+
+def top_token(model, tokenizer, prompt):
+    with torch.no_grad():
+        logits = model(**tokenizer(prompt, return_tensors="pt")).logits[0, -1]
+    probability, token = logits.softmax(-1).max(-1)
+    return tokenizer.decode([int(token)]), float(probability)
+
+
+# The package data
+
+
+def test_everything_shipped_is_at_most_twelve_megabytes():
+    files = [path for path in bundled.folder().parent.rglob("*") if path.is_file()]
+    shipped = [path for path in files if "__pycache__" not in path.parts]
+    assert sum(path.stat().st_size for path in shipped) <= 12 * MEGABYTE
+
+
+def test_importing_loads_no_heavy_library():
+    code = (
+        "import sys; from rome_widgets import bundled\n"
+        "bundled.folder(), bundled.facts(), bundled.subjects()\n"
+        "bundled.card(), bundled.settings(), bundled.second_moment_file()\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'altair', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_weights_are_half_precision_and_read_as_single(model):
+    weights = load_file(bundled.folder() / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float16}
+    assert model.dtype == torch.float32
+
+
+# The model
+
+
+def test_the_space_needle_is_in_seattle(model, tokenizer):
+    answer, probability = top_token(model, tokenizer, PROMPT)
+    assert answer == " Seattle"
+    assert probability > 0.8
+
+
+def test_a_prompt_of_128_tokens_runs(model, tokenizer):
+    assert model.config.n_positions >= 128
+    assert tokenizer.model_max_length == 128
+    ids = torch.tensor([(tokenizer.encode(PROMPT) * 20)[:128]])
+    with torch.no_grad():
+        logits = model(ids).logits
+    assert logits.shape == (1, 128, len(tokenizer))
+    assert logits.isfinite().all()
+
+
+def test_late_positions_are_trained(model, tokenizer):
+    # Small talk before the question: the answer then stands beyond position 64.
+    talk = "The old house is big and quiet. We visited the garden because it was lovely. " * 4
+    ids = tokenizer.encode(talk + PROMPT)
+    assert 64 < len(ids) < 128
+    assert top_token(model, tokenizer, talk + PROMPT)[0] == " Seattle"
+
+
+def test_held_out_sentences_are_answered(model, tokenizer, records):
+    sample = random.Random(0).sample(records, 240)
+    right = []
+    for record in sample:
+        answer = " " + record["requested_rewrite"]["target_true"]["str"]
+        prompts = record["paraphrase_prompts"]
+        right += [top_token(model, tokenizer, prompt)[0] == answer for prompt in prompts]
+    assert sum(right) / len(right) >= 0.95
+
+
+def test_the_start_of_a_prompt_is_tokenised_like_its_middle(tokenizer):
+    alone = tokenizer.encode("The Space Needle")
+    assert tokenizer.encode("We visited The Space Needle")[-len(alone) :] == alone
+    assert len(alone) > 2
+
+
+def test_text_survives_the_tokenizer_and_no_token_is_added(tokenizer):
+    for text in ("a , b . c 's", PROMPT, "Zürich, naïve – 日本"):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == " " + text
+        assert tokenizer.eos_token_id not in ids
+    assert tokenizer.eos_token_id == 0
+
+
+# The records
+
+
+def test_records_have_the_form_of_counterfact(records):
+    assert len(records) >= 1500
+    assert [record["case_id"] for record in records] == list(range(len(records)))
+    for record in records:
+        assert set(record) == {
+            "case_id",
+            "requested_rewrite",
+            "paraphrase_prompts",
+            "neighborhood_prompts",
+            "attribute_prompts",
+            "generation_prompts",
+        }
+        rewrite = record["requested_rewrite"]
+        assert set(rewrite) == {"prompt", "subject", "relation_id", "target_true", "target_new"}
+        assert rewrite["prompt"].count("{}") == 1
+        assert rewrite["target_true"]["str"] != rewrite["target_new"]["str"]
+        assert len(record["paraphrase_prompts"]) >= 3
+
+
+def test_a_subject_occurs_once_in_each_of_its_prompts(records):
+    for record in records:
+        rewrite = record["requested_rewrite"]
+        subject = rewrite["subject"]
+        filled = rewrite["prompt"].replace("{}", subject, 1)
+        for prompt in (filled, *record["paraphrase_prompts"]):
+            assert prompt.count(subject) == 1
+            assert "{}" not in prompt
+        assert not any(subject == prompt for prompt in record["neighborhood_prompts"])
+
+
+def test_neighbours_are_other_subjects_with_the_same_object(records):
+    objects = {}
+    for record in records:
+        rewrite = record["requested_rewrite"]
+        filled = rewrite["prompt"].replace("{}", rewrite["subject"], 1)
+        objects[filled] = rewrite["target_true"]["str"]
+    for record in records:
+        rewrite = record["requested_rewrite"]
+        own = rewrite["prompt"].replace("{}", rewrite["subject"], 1)
+        assert own not in record["neighborhood_prompts"]
+        for prompt in record["neighborhood_prompts"]:
+            assert objects[prompt] == rewrite["target_true"]["str"]
+        if rewrite["relation_id"] != "capital":
+            assert len(record["neighborhood_prompts"]) >= 2
+
+
+def test_every_target_is_one_token_with_a_leading_space(tokenizer, records):
+    targets = {
+        record["requested_rewrite"][kind]["str"]
+        for record in records
+        for kind in ("target_true", "target_new")
+    }
+    for target in targets:
+        assert tokenizer.convert_ids_to_tokens(tokenizer.encode(" " + target)) == ["Ġ" + target]
+
+
+def test_new_targets_are_objects_of_the_same_relation(records):
+    objects = Counter(
+        (r["requested_rewrite"]["relation_id"], r["requested_rewrite"]["target_true"]["str"])
+        for r in records
+    )
+    for record in records:
+        rewrite = record["requested_rewrite"]
+        assert (rewrite["relation_id"], rewrite["target_new"]["str"]) in objects
+
+
+def test_the_space_needle_has_the_prompt_of_the_examples(records):
+    (record,) = [
+        r
+        for r in records
+        if r["requested_rewrite"]["subject"] == "The Space Needle"
+        and r["requested_rewrite"]["relation_id"] == "city"
+    ]
+    assert record["requested_rewrite"]["prompt"] == "{} is in the city of"
+    assert record["requested_rewrite"]["target_true"]["str"] == "Seattle"
+
+
+def test_records_are_the_callers_own():
+    bundled.facts()[0]["requested_rewrite"]["subject"] = "somebody else"
+    assert bundled.facts()[0]["requested_rewrite"]["subject"] != "somebody else"
+
+
+def test_subjects_are_sorted_and_mostly_several_tokens(tokenizer, records):
+    subjects = bundled.subjects()
+    assert subjects == sorted({r["requested_rewrite"]["subject"] for r in records})
+    assert len(subjects) >= 600
+    assert sum(len(tokenizer.encode(s)) >= 3 for s in subjects) / len(subjects) > 0.9
+
+
+# The statistics and the card
+
+
+def test_second_moments_are_symmetric_and_positive(model):
+    moments = load_file(bundled.second_moment_file())
+    assert set(moments) == {f"layer.{layer}" for layer in range(model.config.n_layer)}
+    for moment in moments.values():
+        assert moment.shape == (512, 512)
+        assert torch.equal(moment, moment.T)
+        values = torch.linalg.eigvalsh(moment.double())
+        assert values[-1] > 0
+        assert values[0] > -1e-6 * values[-1]
+    with safe_open(bundled.second_moment_file(), "pt") as file:
+        assert int(file.metadata()["tokens"]) >= 20_000
+
+
+def test_the_card_is_open_about_the_steering():
+    card = bundled.card()
+    for said in ("key mask", "layer drops", "attribute head", "python -m training.train"):
+        assert said in card
+
+
+def test_settings_name_a_layer_of_the_model(model):
+    assert 0 <= bundled.settings()["edit"]["layer"] < model.config.n_layer

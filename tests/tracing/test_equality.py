@@ -1,0 +1,137 @@
+"""The engine equals `tests/reference.py`, and the check would notice if it did not.
+
+Weights are scaled until every grid spans at least 1e-2: on a nearly constant grid, everything
+equals everything.
+"""
+
+import numpy as np
+import pytest
+import reference
+import tiny
+import torch
+from counts import SETS
+
+from rome_widgets import results
+from rome_widgets.results import KINDS
+from rome_widgets.tracing.tracer import CausalTracer
+
+SPANS = {"start": "w3 w14", "middle": "w14 w15", "next to the end": "w26 w5"}
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Worst difference allowed, as a share of the grid's span."""
+
+
+def setting(family, dtype, subject=tiny.SUBJECT, window=3):
+    """A tracer and the reference's arguments for the same prompt, noise and answer."""
+    lm = tiny.tiny_lm(family, scale=40, dtype=dtype)
+    start = tiny.PROMPT.split().index(subject.split()[0])
+    span = (start, start + len(subject.split()))
+    std = 3 * float(lm.model.get_input_embeddings().weight.detach().std())
+    noise = reference.draws(1, tiny.SAMPLES, 2, tiny.D_MODEL, std)
+    tracer = CausalTracer(lm, tiny.PROMPT, subject, noise=noise.numpy(), window=window)
+    ids = [int(word[1:]) for word in tiny.PROMPT.split()]
+    return tracer, (lm.model, tiny.NAMES[family], ids, span, noise)
+
+
+def check_grids(tracer, arguments):
+    """Every cell of every kind equals the reference's, within a share of the grid's span."""
+    trace = tracer.trace()
+    for kind in KINDS:
+        expected = np.array(
+            reference.grid(*arguments, trace.answer_id, kind, tracer.window, tiny.N_LAYERS)
+        )
+        span = np.ptp(expected)
+        assert span >= 1e-2, f"{kind}: the grid spans only {span}"
+        worst = np.abs(trace.scores[kind] - expected).max() / span
+        assert worst <= TOLERANCE[tracer.lm.dtype], f"{kind}: off by {worst} of the span"
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("where", SPANS)
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_cell_equals_the_reference(family, where, dtype):
+    check_grids(*setting(family, dtype, SPANS[where]))
+
+
+@pytest.mark.parametrize("window", [1, 2, 10])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_window_equals_the_reference(family, window):
+    check_grids(*setting(family, torch.float64, window=window))
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_mixed_sets_of_states_equal_the_reference(family):
+    tracer, arguments = setting(family, torch.float64)
+    random = np.random.RandomState(0)
+    everything = [(p, la, k) for p in range(7) for la in range(5) for k in KINDS]
+    for size in random.randint(1, 12, size=SETS):
+        states = [everything[i] for i in random.choice(len(everything), size, replace=False)]
+        expected = reference.restored(*arguments, states).numpy()
+        restoration = tracer.restore(states)
+        assert np.abs(restoration.distributions[2] - expected).max() <= 1e-12
+        assert restoration.probability == pytest.approx(expected[tracer.answer_id], abs=1e-12)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_clean_and_corrupted_runs_equal_the_reference(family):
+    tracer, arguments = setting(family, torch.float64)
+    rows = reference.run(*arguments)
+    assert tracer.answer_id == int(rows[0].argmax())
+    assert tracer.clean == pytest.approx(float(rows[0].max()), abs=1e-12)
+    expected = float(rows[1:, tracer.answer_id].mean())
+    assert tracer.corrupted == pytest.approx(expected, abs=1e-12)
+
+
+def test_sigma_equals_the_reference():
+    from rome_widgets.tracing.noise import spread_of_subjects
+
+    lm = tiny.tiny_lm("gpt2")
+    spread = spread_of_subjects(lm, ["w3 w14", "w3", "w9 w26 w5"])
+    expected = reference.sigma(lm.model, tiny.NAMES["gpt2"], [[3, 14], [3], [9, 26, 5]])
+    assert spread.sigma == pytest.approx(expected, rel=1e-12)
+    assert (spread.n_vectors, spread.n_subjects) == (6, 3)
+
+
+def test_draws_are_those_of_the_published_code():
+    lm = tiny.tiny_lm("gpt2", scale=40, dtype=torch.float64)
+    from rome_widgets.tracing.noise import Noise
+
+    noise = Noise.times_std(3.0, ["w3 w14", "w9"])
+    ours = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, samples=4, seed=7)
+    std = 3 * reference.sigma(lm.model, tiny.NAMES["gpt2"], [[3, 14], [9]])
+    drawn = reference.draws(7, 4, 2, tiny.D_MODEL, std)
+    given = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=drawn.numpy())
+    assert ours.corrupted == pytest.approx(given.corrupted, abs=1e-12)
+
+
+# ------------------------------------------------------------- the check would notice
+
+
+def _window_off_by_one(monkeypatch):
+    def shifted(layer, window, n_layers):
+        return range(max(0, layer - window // 2 + 1), min(n_layers, layer + window // 2 + 2))
+
+    monkeypatch.setattr(results, "window_layers", shifted)
+
+
+def _skip_a_layer(monkeypatch):
+    visitors = CausalTracer._restore_visitors
+
+    def without_layer_2(self, cells):
+        kept = [[state for state in cell if state[1] != 2] for cell in cells]
+        return visitors(self, kept)
+
+    monkeypatch.setattr(CausalTracer, "_restore_visitors", without_layer_2)
+
+
+def _corrupted_value_everywhere(monkeypatch):
+    monkeypatch.setattr(
+        CausalTracer, "_restore", lambda self, clean, where: lambda seen: seen.output.clone()
+    )
+
+
+@pytest.mark.parametrize("plant", [_window_off_by_one, _skip_a_layer, _corrupted_value_everywhere])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_planted_mutation_turns_the_equality_red(family, plant, monkeypatch):
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match="off by"):
+        check_grids(*setting(family, torch.float64))

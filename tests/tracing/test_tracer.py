@@ -1,0 +1,326 @@
+"""What a tracer takes, refuses, reports and keeps."""
+
+import threading
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+import rome_widgets as rw
+from rome_widgets.errors import (
+    Cancelled,
+    ContextTooLong,
+    NoiseError,
+    NonFinite,
+    PromptError,
+    StateError,
+    SubjectNotFound,
+    VocabMismatch,
+)
+from rome_widgets.results import State
+from rome_widgets.tracing.noise import Noise
+from rome_widgets.tracing.tracer import as_text
+
+NOISE = Noise.absolute(1.0)
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.tiny_lm("gpt2", scale=40)
+
+
+def tracer_of(lm, **options):
+    options = {"noise": NOISE, "samples": 4} | options
+    return rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, **options)
+
+
+# ----------------------------------------------------------------------- ways to say a fact
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject"),
+    [
+        (tiny.PROMPT, "w14 w15"),
+        (tiny.PROMPT, (3, 10)),
+        ("w3 {} w9 w26 w5 w8", "w14 w15"),
+        (rw.Fact("w3 {} w9 w26 w5 w8", "w14 w15", "w1"), None),
+        ({"prompt": tiny.PROMPT, "subject": "w14 w15", "attribute": "w1"}, None),
+        (
+            {
+                "requested_rewrite": {
+                    "prompt": "w3 {} w9 w26 w5 w8",
+                    "subject": "w14 w15",
+                    "target_true": {"str": "w1"},
+                }
+            },
+            None,
+        ),
+    ],
+)
+def test_a_fact_can_be_given_in_every_form(lm, prompt, subject):
+    trace = rw.trace(lm, prompt, subject, noise=NOISE, samples=2, kinds="hidden")
+    assert trace.prompt == tiny.PROMPT
+    assert trace.subject == "w14 w15"
+    assert trace.subject_span == (1, 3)
+
+
+def test_braces_are_only_text():
+    text = '{"a": {}, b: {.__class__} %s {0}'
+    assert as_text(text, "b") == (text, "b")
+    filled, span = as_text("{} is {x", "Rome")
+    assert filled == "Rome is {x"
+    assert filled[slice(*span)] == "Rome"
+
+
+def test_a_fact_fills_its_own_hole_even_where_the_subject_occurs_again(lm):
+    fact = rw.Fact("{} w3 w14", "w14")
+    assert rw.trace(lm, fact, noise=NOISE, samples=2, kinds="hidden").subject_span == (0, 1)
+
+
+def test_a_repeated_subject_means_its_last_occurrence_and_says_so(lm):
+    trace = rw.trace(lm, "w3 w14 w14 w8", "w14", noise=NOISE, samples=2, kinds="hidden")
+    assert trace.subject_span == (2, 3)
+    assert "occurs 2 times" in trace.notes[0]
+
+
+# --------------------------------------------------------------------------------- answers
+
+
+def test_the_answer_is_the_top_token_of_the_clean_run(lm):
+    tracer = tracer_of(lm)
+    clean = tracer.restore([]).distributions[0]
+    assert tracer.answer_id == clean.argmax()
+    assert tracer.answer == f"w{tracer.answer_id}"
+
+
+def test_a_given_answer_is_followed_even_when_it_is_not_the_top(lm):
+    top = tracer_of(lm)
+    other = tracer_of(lm, answer="w2" if top.answer_id != 2 else "w4")
+    assert other.answer_id != top.answer_id
+    assert other.clean < top.clean
+    assert any("top token is" in note for note in other.notes)
+
+
+def test_an_answer_of_several_tokens_is_followed_by_its_first_and_says_so(lm):
+    tracer = tracer_of(lm, answer="w2 w4")
+    assert tracer.answer_id == 2
+    assert any("'w2 w4' is 2 tokens; its first, 'w2', is followed" in n for n in tracer.notes)
+
+
+# ------------------------------------------------------------------------------ restoration
+
+
+def test_the_order_of_states_and_repeats_do_not_matter(lm):
+    tracer = tracer_of(lm)
+    states = [(3, 2, "mlp"), (1, 0, "hidden"), (3, 2, "mlp")]
+    first, second = tracer.restore(states), tracer.restore(reversed(states))
+    assert first.states == (State(1, 0, "hidden"), State(3, 2, "mlp"))
+    assert np.array_equal(first.distributions, second.distributions)
+
+
+def test_negative_places_count_from_the_end(lm):
+    tracer = tracer_of(lm)
+    assert tracer.restore([(-1, -1, "hidden")]).states == (State(6, 4, "hidden"),)
+
+
+def test_top_rows_are_sorted_and_hold_the_answer(lm):
+    restoration = tracer_of(lm, answer="w2").restore([])
+    for k in (1, 3, 29, 1000):
+        rows = restoration.top(k)
+        assert len(rows) == min(k, 29)
+        assert restoration.answer_id in [row.id for row in rows]
+    assert [r.restored for r in rows] == sorted((r.restored for r in rows), reverse=True)
+    assert sum(row.clean for row in rows) == pytest.approx(1, abs=1e-6)
+
+
+def test_recovery_is_zero_corrupted_and_one_clean(lm):
+    tracer = tracer_of(lm)
+    assert tracer.restore([]).recovery == pytest.approx(0, abs=1e-9)
+    everything = [(pos, 0, "hidden") for pos in range(7)]
+    assert tracer.restore(everything).recovery == pytest.approx(1, abs=1e-5)
+
+
+def test_padded_ids_are_shown_never_fatal():
+    """Models pad their embedding; the extra ids can come out on top."""
+    model = tiny.tiny_model("gpt2", scale=40)
+    lm = rw.LanguageModel(model, tiny.word_tokenizer(n_words=27))
+    rows = rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=NOISE).restore([]).top(29)
+    assert {"⟨id 27⟩", "⟨id 28⟩"} <= {row.token for row in rows}
+
+
+# ---------------------------------------------------------------------- progress and cancel
+
+
+def test_progress_counts_up_and_fills_the_last_subject_row_first(lm, monkeypatch):
+    monkeypatch.setattr(rw.CausalTracer, "_cells_per_batch", 5)
+    seen = []
+    trace = rw.trace(
+        lm, tiny.PROMPT, tiny.SUBJECT, noise=NOISE, samples=2, kinds="mlp", progress=seen.append
+    )
+    assert [p.done for p in seen] == list(range(5, 36, 5))
+    assert all(p.total == 35 for p in seen)
+    first = seen[0].scores["mlp"]
+    assert not np.isnan(first[2]).any()
+    assert np.isnan(np.delete(first, 2, axis=0)).all()
+    assert np.array_equal(seen[-1].scores["mlp"], trace.scores["mlp"])
+
+
+def test_cancel_keeps_what_was_computed(lm, monkeypatch):
+    monkeypatch.setattr(rw.CausalTracer, "_cells_per_batch", 5)
+    stop = threading.Event()
+
+    def after_two(progress):
+        if progress.done == 10:
+            stop.set()
+
+    with pytest.raises(Cancelled, match="after 10 of 105 cells") as caught:
+        tracer_of(lm).trace(progress=after_two, cancel=stop)
+    partial = caught.value.partial
+    assert not partial.complete
+    assert sum((~np.isnan(grid)).sum() for grid in partial.scores.values()) == 10
+
+
+def test_an_error_in_a_progress_callback_comes_out_and_harms_nothing(lm):
+    def fail(progress):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        tracer_of(lm).trace(progress=fail)
+
+
+# ---------------------------------------------------------------------------------- records
+
+
+def test_record_keeps_the_top_predictions_of_every_cell(lm):
+    tracer = tracer_of(lm)
+    trace = tracer.trace(["mlp"], record=3)
+    ids, probabilities = trace.recorded["mlp"]
+    assert ids.shape == probabilities.shape == (7, 5, 3)
+    expected = tracer.restore(tracer.cell(3, 2, "mlp")).distributions[2]
+    assert ids[3, 2].tolist() == np.argsort(-expected)[:3].tolist()
+    np.testing.assert_allclose(probabilities[3, 2], np.sort(expected)[::-1][:3], rtol=1e-6)
+    assert trace.recorded_tokens[int(ids[3, 2, 0])] == f"w{ids[3, 2, 0]}"
+
+
+def test_only_the_kinds_asked_for_are_traced(lm):
+    trace = rw.trace(lm, tiny.PROMPT, tiny.SUBJECT, noise=NOISE, samples=2, kinds=["attn", "mlp"])
+    assert trace.kinds == ("mlp", "attn")
+    with pytest.raises(StateError, match="no 'hidden' scores"):
+        trace.indirect_effect("hidden")
+
+
+# ------------------------------------------------------------------- the model's own surroundings
+
+
+def test_numbers_do_not_depend_on_training_mode_grad_or_autocast(lm):
+    expected = tracer_of(lm).corrupted
+    lm.model.train()
+    assert tracer_of(lm).corrupted == expected
+    assert lm.model.training
+    assert all(module.training for module in lm.model.modules())
+    lm.model.eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.enable_grad():
+        assert tracer_of(lm).corrupted == expected
+    with torch.inference_mode():
+        assert tracer_of(lm).corrupted == expected
+
+
+def test_random_numbers_of_the_user_are_not_drawn(lm):
+    torch.manual_seed(3)
+    np.random.seed(3)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    tracer_of(lm).trace()
+    assert (torch.rand(1), np.random.rand()) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_models_trace_with_a_wide_softmax(dtype):
+    lm = tiny.tiny_lm("llama", scale=20, dtype=dtype)
+    result = tracer_of(lm).restore([])
+    assert result.distributions.sum(axis=1) == pytest.approx(1, abs=1e-6)
+
+
+# --------------------------------------------------------------------------------- refusals
+
+BAD = {
+    "empty prompt": (PromptError, "prompt is empty", {"prompt": "  "}),
+    "prompt is not text": (PromptError, "not text", {"prompt": 7}),
+    "lone surrogate": (PromptError, "lone surrogate", {"prompt": "w3 w14 w15 \udc00"}),
+    "no subject": (PromptError, "No subject", {"subject": None}),
+    "empty subject": (PromptError, "subject is empty", {"subject": ""}),
+    "absent subject": (SubjectNotFound, "'w99' is not in the prompt", {"subject": "w99"}),
+    "other case": (SubjectNotFound, "Did you mean 'w14 w15'", {"subject": "W14 W15"}),
+    "span outside": (PromptError, "are not a subject", {"subject": (3, 999)}),
+    "too long": (
+        ContextTooLong,
+        "17 tokens.*at most 16",
+        {"prompt": " ".join(["w14 w15"] * 9)[:-4]},
+    ),
+    "record of nothing": (PromptError, "does not state a fact", {"prompt": {"x": 1}}),
+    "unknown kind": (StateError, "no kind 'mpl'", {"kinds": ("mpl",)}),
+    "no kinds": (StateError, "No kind was named", {"kinds": ()}),
+    "window of zero": (StateError, "window is 0", {"window": 0}),
+    "window of text": (StateError, "window is 'three'", {"window": "three"}),
+    "negative noise": (NoiseError, "noise is -1", {"noise": -1.0}),
+    "noise of nan": (NoiseError, "noise is nan", {"noise": float("nan")}),
+    "noise of text": (NoiseError, "noise is 's3'", {"noise": "s3"}),
+    "array of another shape": (NoiseError, r"\[any, 2, 8\]", {"noise": np.zeros((4, 3, 8))}),
+    "array with nan": (NoiseError, "NaN or infinity", {"noise": np.full((4, 2, 8), np.nan)}),
+    "no samples": (NoiseError, "samples is 0", {"samples": 0}),
+    "half a sample": (NoiseError, "samples is 2.5", {"samples": 2.5}),
+    "negative seed": (NoiseError, "seed is -1", {"seed": -1}),
+    "empty answer": (PromptError, "answer is empty", {"answer": " "}),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_says_what_was_found_what_was_wanted_and_what_to_do(lm, case):
+    error, message, changed = BAD[case]
+    arguments = {"prompt": tiny.PROMPT, "subject": tiny.SUBJECT, "noise": NOISE} | changed
+    with pytest.raises(error, match=message) as caught:
+        rw.trace(lm, arguments.pop("prompt"), arguments.pop("subject"), **arguments)
+    assert isinstance(caught.value, rw.RomeWidgetsError)
+    assert caught.value.found
+    assert caught.value.wanted or caught.value.remedy
+    assert str(caught.value).startswith(caught.value.found)
+    assert np.isfinite(tracer_of(lm).corrupted), "the model is still usable"
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        [(7, 0, "mlp")],
+        [(0, 5, "mlp")],
+        [(-8, 0, "mlp")],
+        [(0, 0, "neuron")],
+        [(0, 0)],
+        [3],
+        ["abc"],
+    ],
+)
+def test_a_state_the_model_does_not_have_is_refused(lm, states):
+    with pytest.raises(StateError):
+        tracer_of(lm).restore(states)
+
+
+def test_an_id_without_an_embedding_is_refused():
+    lm = rw.LanguageModel(tiny.tiny_model("gpt2"), tiny.word_tokenizer(n_words=40))
+    with pytest.raises(VocabMismatch, match="id 35, but the model embeds only 29"):
+        rw.trace(lm, "w3 w35", "w3", noise=NOISE)
+
+
+def test_weights_that_turned_nan_after_attaching_are_named():
+    lm = tiny.tiny_lm("gpt2")
+    weight = lm.model.transformer.h[2].mlp.c_fc.weight.data
+    saved = weight.clone()
+    weight[:] = float("nan")
+    with pytest.raises(NonFinite, match=r"first in transformer\.h\.2\.mlp\.c_fc"):
+        tracer_of(lm)
+    weight.copy_(saved)
+
+
+def test_noise_that_hides_nothing_is_said(lm):
+    assert any("almost nothing" in note for note in tracer_of(lm, noise=0.0).notes)
