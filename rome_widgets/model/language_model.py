@@ -65,9 +65,10 @@ class LanguageModel:
         self._last_only = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
 
     def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
         return (
-            f"LanguageModel({self.name!r}, {self.n_layers} layers, "
-            f"d_model {self.geometry.d_model}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
+            f"LanguageModel({self.name!r}: {self.n_layers} layers, "
+            f"d_model {self.geometry.d_model}, {dtype} on {self.device})"
         )
 
     @property

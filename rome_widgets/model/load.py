@@ -75,14 +75,15 @@ def _load(
     source: str | Path, label: str, device: Any, dtype: Any, *, local: bool, **options: Any
 ) -> LanguageModel:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     # Said explicitly: left open, transformers would ask at a prompt that a kernel cannot answer.
     options = {"trust_remote_code": False, **options, "local_files_only": local}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        config = AutoConfig.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, config=config, **options)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=_dtype(torch, dtype), use_safetensors=True, **options
+            source, config=config, dtype=_dtype(torch, dtype), use_safetensors=True, **options
         )
     except OSError as error:
         raise ModelNotFound(
