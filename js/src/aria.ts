@@ -21,5 +21,6 @@ export function restorationText(
   count: number,
 ): string {
   const back = recovery === null ? "" : `, ${percent(recovery)} of the fact is back`;
+  if (probabilityNow === null) return "";
   return `${count} restored: p(${tokenLabel(answer)}) ${probability(probabilityNow)}${back}`;
 }

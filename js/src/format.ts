@@ -90,8 +90,9 @@ export function describe(states: Selection, tokens: readonly string[], most = 4)
 }
 
 /** The words under a plot: which layers one of its cells restores. */
-export function axisCaption(kind: Kind, window: number): string {
+export function axisCaption(kind: Kind, window: number | undefined): string {
   if (kind === "hidden") return "single restored layer";
+  if (window === undefined) return "restored layers";
   return window === 1 ? "single restored layer" : `centre of ${window} restored layers`;
 }
 

@@ -42,7 +42,7 @@ export interface Layout {
   tickStep: number;
 }
 
-export const PANEL_WIDTH = 316;
+export const PANEL_WIDTH = 340;
 const PADDING = 32;
 const BAR = 88;
 const GAP = 16;
@@ -62,8 +62,8 @@ export function layout(
   kinds: number,
   labelLength: number,
 ): Layout {
-  const labels = Math.min(132, Math.max(44, Math.ceil(labelLength * 7.4) + 22));
-  const largest = kinds === 1 ? 44 : 26;
+  const labels = Math.min(132, Math.max(44, Math.ceil(labelLength * 8.6) + 26));
+  const largest = kinds === 1 ? 40 : 26;
   const fitted = (room: number, plots: number) =>
     Math.floor((room - PADDING - labels - BAR - GAP * plots) / (plots * Math.max(1, columns)));
   const sided = fitted(width - PANEL_WIDTH, kinds);

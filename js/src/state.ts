@@ -117,7 +117,7 @@ export function gridState(bridge: Bridge<GridTraits>) {
   /** The cell spoken about: under the pointer, else under the keyboard cursor. */
   const detail = computed(() => {
     const cell = hover.value ?? cursor.value;
-    return cell ? detailOf(cell) : null;
+    return cell && kinds.value.includes(cell[2]) ? detailOf(cell) : null;
   });
 
   const restoration = computed(() => {

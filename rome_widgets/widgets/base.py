@@ -7,6 +7,7 @@ hosts remove svg and scripts there, and a table survives.
 from __future__ import annotations
 
 import difflib
+import os
 import threading
 from html import escape
 from pathlib import Path
@@ -29,11 +30,15 @@ export default () => ({ render({ el }) {
 
 
 def bundle(name: str, static: Path = STATIC) -> Path | str:
-    """The built file, or a stand-in that shows the remedy, so that importing always works."""
+    """The built file, or a stand-in that shows the remedy, so that importing always works.
+
+    A path only where `ANYWIDGET_HMR` asks to follow the file: anywidget then keeps every widget
+    that was ever made, and outside development a closed widget should go.
+    """
     path = static / name
-    if path.is_file():
-        return path
-    return _MISSING % REMEDY if name.endswith(".js") else ""
+    if not path.is_file():
+        return _MISSING % REMEDY if name.endswith(".js") else ""
+    return path if os.environ.get("ANYWIDGET_HMR") else path.read_text("utf-8")
 
 
 class RomeWidget(anywidget.AnyWidget):

@@ -65,7 +65,7 @@ class TraceExplorer(TraceGrid):
     status = t.Enum(STATUSES, "idle").tag(sync=True)
     progress = t.Float(0.0).tag(sync=True)
     """Share of the running trace that is done."""
-    error = t.Dict(None, allow_none=True).tag(sync=True)
+    error = t.Instance(dict, allow_none=True).tag(sync=True)
     """The last error as type, message, found, wanted and remedy; None when all is well."""
     _request = t.Dict().tag(sync=True, echo_update=False)
     """Set by the page: `{id, op}` with op "trace" or "restore"."""
@@ -225,6 +225,7 @@ class TraceExplorer(TraceGrid):
             self._shown = settings
             self._show(trace, ms=ms, settings=vars(settings))
             self._described = self.trace
+            self.progress = 1.0 if status == "done" else self.progress
             self.status = status
             self.error = None
         self._answer()

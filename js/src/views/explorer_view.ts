@@ -160,7 +160,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             spellcheck="false"
             autocomplete="off"
             aria-label="Subject"
-            placeholder="words of the prompt"
+            placeholder="its subject"
             style="width:${Math.max(12, Math.min(32, subject.length + 2))}ch"
             .value=${live(subject)}
             @input=${(event: Event) =>
@@ -200,8 +200,9 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   function numbers(view: View): TemplateResult {
     const info = view.state.trace.value;
     const sigma = info?.noise.match(/\(([^)]*)\)/)?.[1];
-    const automatic = info && bridge.get("window") === null ? Math.max(...Object.values(info.windows)) : null;
-    return html`
+    const used = Object.values(info?.windows ?? {});
+    const automatic = used.length > 0 && info?.settings?.window === null ? Math.max(...used) : null;
+    return html`<div class="rw-numbers">
       <label class="rw-field" title="How many consecutive layers one cell of MLP and attention restores">window
         ${number("window", { min: 1, step: 1, empty: automatic ? `auto ${automatic}` : "auto", width: 6 })}
       </label>
@@ -212,7 +213,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       </label>
       <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", { min: 1, step: 1, width: 3.5 })}</label>
       <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, step: 1, width: 4, empty: "none" })}</label>
-    `;
+    </div>`;
   }
 
   function number(

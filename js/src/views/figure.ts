@@ -226,16 +226,16 @@ function plot(
               html`<span class=${layer === at ? "rw-at" : ""} style="left:${(layer + 0.5) * cell.w}px">${layer}</span>`,
           )}
         </div>
-        <div class="rw-caption">${axisCaption(kind, info.windows[kind] ?? 1)}</div>
+        <div class="rw-caption">${axisCaption(kind, info.windows[kind])}</div>
         ${
           best
             ? html`<button
                 class="rw-best"
                 type="button"
                 tabindex="-1"
-                title="The subject’s state that restores most. Click to select it."
+                title=${`The subject’s strongest state: “${tokenLabel(info.tokens[best.cell[0]] ?? "")}”, layer ${best.cell[1]}. Click to restore it.`}
                 @click=${on.best(best.cell)}
-              >peak <bdi>${tokenLabel(info.tokens[best.cell[0]] ?? "", 10)}</bdi>, ${best.cell[1]} · ${probability(best.score, 2)}</button>`
+              ><i></i>layer ${best.cell[1]} · ${probability(best.score, 2)}</button>`
             : nothing
         }
       </div>
@@ -273,6 +273,11 @@ function marks(state: GridState, info: TraceInfo, kind: Kind, thin: boolean): Te
       <rect class="rw-selected" x=${box.x} y=${box.y} width=${box.w} height=${box.h} />
       ${reach(each, "rw-reach")}`);
   }
+  const best = state.best.value.get(kind);
+  if (best && !state.isSelected(best.cell)) {
+    const { x, y, w, h } = rect(best.cell, 0);
+    out.push(svg`<circle class="rw-peak" cx=${x + w / 2} cy=${y + h / 2} r=${thin ? 1.5 : 2.2} />`);
+  }
   const cursor = state.cursor.value;
   if (state.focused.value && cursor?.[2] === kind) {
     const box = rect(cursor, thin ? -2 : -1.5);
@@ -297,12 +302,12 @@ function colourBar(state: GridState, info: TraceInfo, height: number): TemplateR
     { value: info.corrupted, name: "corrupted" },
   ].flatMap(({ value, name }) => (value === null ? [] : [{ value, name, y: place(value) }]));
   const numbers = ticks(low, high, bar < 120 ? 3 : 5).filter((value) =>
-    named.every(({ y }) => Math.abs(place(value) - y) > 20),
+    named.every(({ y }) => Math.abs(place(value) - y) > 25),
   );
   const score = state.detail.value?.score ?? Number.NaN;
   return html`
     <div class="rw-bar" style="width:${state.fit.value.bar}px" aria-hidden="true">
-      <div class="rw-plot-title">p(<bdi>${tokenLabel(info.answer, 9)}</bdi>)</div>
+      <div class="rw-plot-title">p(<bdi>${tokenLabel(info.answer || "answer", 9)}</bdi>)</div>
       <div class="rw-ramps" style="height:${bar}px">
         ${state.kinds.value.map((kind) => html`<span style="background:${gradient(kind, state.theme.value)}"></span>`)}
         ${
@@ -313,7 +318,7 @@ function colourBar(state: GridState, info: TraceInfo, height: number): TemplateR
         ${numbers.map((value) => html`<i style="top:${place(value)}px">${Number(value.toPrecision(6))}</i>`)}
         ${named.map(
           ({ value, name, y }) =>
-            html`<i class=${`rw-named rw-${name}`} style="top:${y}px">${probability(value, 2)}<em>${name}</em></i>`,
+            html`<i class=${`rw-named rw-end-${name}`} style="top:${y}px">${probability(value, 2)}<em>${name}</em></i>`,
         )}
       </div>
     </div>
@@ -344,7 +349,10 @@ function activeRow(state: GridState, info: TraceInfo, id: string): TemplateResul
   `;
 }
 
-/** Paints every canvas below `root` from the scores. */
+/** What each canvas shows, so that pointing at it repaints nothing. */
+const painted = new WeakMap<HTMLCanvasElement, readonly unknown[]>();
+
+/** Paints every canvas below `root` whose scores, scale or theme changed. */
 export function paintFigure(root: ParentNode, state: GridState): void {
   const info = state.trace.value;
   const grids = state.scores.value;
@@ -353,6 +361,10 @@ export function paintFigure(root: ParentNode, state: GridState): void {
   for (const canvas of root.querySelectorAll<HTMLCanvasElement>("canvas[data-kind]")) {
     const kind = canvas.dataset.kind as Kind;
     const grid = grids.get(kind);
-    if (grid) paint(canvas, grid, info.tokens.length, info.n_layers, lut(kind, state.theme.value), low, high);
+    const now = [grid, low, high, state.theme.value];
+    const before = painted.get(canvas);
+    if (!grid || before?.every((each, i) => each === now[i])) continue;
+    paint(canvas, grid, info.tokens.length, info.n_layers, lut(kind, state.theme.value), low, high);
+    painted.set(canvas, now);
   }
 }

@@ -93,9 +93,7 @@ export function mount<T extends GridTraits>(
       root.dataset.theme = state.theme.value;
       root.dataset.panel = state.fit.value.panel;
       render(content, root);
-    }),
-    effect(() => {
-      state.kinds.value;
+      // In the same effect: a canvas must be there before it can be painted.
       paintFigure(root, state);
     }),
     effect(() => {

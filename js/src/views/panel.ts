@@ -1,6 +1,7 @@
 /** The restoration panel: one share, one probability, and what the model would now say. */
 
 import { html, nothing, type TemplateResult } from "lit-html";
+import { restorationText } from "../aria.js";
 import {
   ARROWS,
   describe,
@@ -48,6 +49,11 @@ export function panel(state: GridState, look: PanelLook): TemplateResult | typeo
       </header>
       ${shown ? gauge(shown, info) : nothing}
       ${shown?.message ? html`<p class="rw-message">${shown.message}</p>` : nothing}
+      ${
+        current
+          ? html`<p class="rw-unseen" role="status">${restorationText(answer.answer, answer.probability, answer.recovery, answer.states.length)}</p>`
+          : nothing
+      }
       ${look.waiting && !current ? html`<p class="rw-updating" role="status">updating…</p>` : nothing}
       ${shown && shown.rows.length > 0 ? table(shown.rows, info, "restored") : nothing}
       ${current && answer.source !== "exact" && !answer.message ? html`<p class="rw-note">${SOURCES[answer.source]}</p>` : nothing}
@@ -69,6 +75,8 @@ function stale(state: GridState): Answer | null {
 function baseline(info: TraceInfo): TemplateResult {
   const effect = info.clean === null || info.corrupted === null ? null : info.clean - info.corrupted;
   const rows = info.baseline ?? [];
+  if (info.clean === null)
+    return html`<section class="rw-panel" aria-label="Restoration"><h4 class="rw-mute">Nothing restored yet</h4></section>`;
   return html`
     <section class="rw-panel" aria-label="Restoration">
       <h4>Nothing restored <span class="rw-mute">· click a state to bring it back</span></h4>

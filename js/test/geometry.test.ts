@@ -1,0 +1,101 @@
+import { describe, expect, test } from "vitest";
+import { cellAt, cellRect, layout, move, tickStep, ticks, windowLayers } from "../src/geometry.js";
+import { KINDS } from "../src/types.js";
+
+describe("windowLayers", () => {
+  test("windowLayers(kind, layer, window, nLayers) is one layer for a hidden state, whatever the window", () => {
+    expect(windowLayers("hidden", 4, 10, 48)).toEqual([4, 5]);
+  });
+  test("windowLayers with window 3 reaches one layer to each side", () => {
+    expect(windowLayers("mlp", 4, 3, 8)).toEqual([3, 6]);
+  });
+  test("windowLayers with window 10 takes five below and four above, as the published code", () => {
+    expect(windowLayers("mlp", 20, 10, 48)).toEqual([15, 25]);
+  });
+  test("windowLayers is clipped at both ends of the model", () => {
+    expect(windowLayers("attn", 0, 10, 48)).toEqual([0, 5]);
+    expect(windowLayers("attn", 47, 10, 48)).toEqual([42, 48]);
+  });
+});
+
+describe("cellAt", () => {
+  test("cellAt(x, y) is null outside the plot", () => {
+    for (const [x, y] of [
+      [-1, 5],
+      [5, -1],
+      [80, 5],
+      [5, 60],
+      [Number.NaN, 5],
+    ] as const)
+      expect(cellAt(x, y, 80, 60, 5, 8)).toBeNull();
+  });
+  test("cellAt finds the cell again at its centre, for every cell", () => {
+    const cell = { w: 13, h: 17 };
+    for (let pos = 0; pos < 5; pos++)
+      for (let layer = 0; layer < 8; layer++) {
+        const { x, y, w, h } = cellRect(pos, layer, cell);
+        expect(cellAt(x + w / 2, y + h / 2, 8 * 13, 5 * 17, 5, 8)).toEqual({ pos, layer });
+      }
+  });
+  test("cellAt follows a plot that the browser has scaled", () => {
+    expect(cellAt(199, 99, 200, 100, 5, 8)).toEqual({ pos: 4, layer: 7 });
+  });
+});
+
+describe("layout", () => {
+  test("layout(900, 12 tokens, 8 layers, 3 kinds) keeps the panel at the side", () => {
+    const fit = layout(900, 12, 8, 3, 6);
+    expect(fit.panel).toBe("side");
+    expect(fit.direction).toBe("row");
+    expect(fit.cell.w).toBeGreaterThanOrEqual(11);
+  });
+  test("layout never asks for more than its width while cells may shrink", () => {
+    for (const width of [700, 760, 900, 1000, 1200])
+      for (const layers of [8, 12, 24, 48]) {
+        const fit = layout(width, 12, layers, 3, 7);
+        const across = fit.direction === "row" ? 3 : 1;
+        const figure = fit.labels + fit.bar + across * (layers * fit.cell.w + fit.gap);
+        expect(figure).toBeLessThanOrEqual(fit.panel === "side" ? width - 340 : width);
+        expect(fit.cell.w).toBeGreaterThanOrEqual(4);
+      }
+  });
+  test("layout below 760 px puts the panel below", () => {
+    expect(layout(700, 12, 8, 3, 6).panel).toBe("below");
+  });
+  test("layout stacks the kinds when cells would be narrower than 4 px", () => {
+    const fit = layout(700, 12, 80, 3, 6);
+    expect(fit.direction).toBe("column");
+    expect(fit.cell.w).toBeGreaterThanOrEqual(4);
+  });
+});
+
+describe("ticks", () => {
+  test("tickStep leaves room for the numbers", () => {
+    expect(tickStep(16)).toBe(1);
+    expect(tickStep(9)).toBe(2);
+    expect(tickStep(5)).toBe(5);
+  });
+  test("ticks(low, high) are round numbers inside the range", () => {
+    expect(ticks(0.04, 0.94).map((each) => Number(each.toPrecision(6)))).toEqual([0.2, 0.4, 0.6, 0.8]);
+  });
+  test("ticks of an empty range are none", () => {
+    expect(ticks(0.5, 0.5)).toEqual([]);
+  });
+});
+
+describe("move", () => {
+  test("move stops at the edges of the rows", () => {
+    expect(move([0, 2, "mlp"], "ArrowUp", 5, 4, KINDS)).toEqual([0, 2, "mlp"]);
+    expect(move([4, 2, "mlp"], "ArrowDown", 5, 4, KINDS)).toEqual([4, 2, "mlp"]);
+  });
+  test("move goes from the last layer of one kind to the first of the next, and back", () => {
+    expect(move([1, 3, "hidden"], "ArrowRight", 5, 4, KINDS)).toEqual([1, 0, "mlp"]);
+    expect(move([1, 0, "mlp"], "ArrowLeft", 5, 4, KINDS)).toEqual([1, 3, "hidden"]);
+    expect(move([1, 3, "attn"], "ArrowRight", 5, 4, KINDS)).toEqual([1, 3, "attn"]);
+  });
+  test("move knows Home and End, and is null for keys that do not move", () => {
+    expect(move([1, 2, "mlp"], "Home", 5, 4, KINDS)).toEqual([1, 0, "mlp"]);
+    expect(move([1, 2, "mlp"], "End", 5, 4, KINDS)).toEqual([1, 3, "mlp"]);
+    expect(move([1, 2, "mlp"], "x", 5, 4, KINDS)).toBeNull();
+  });
+});

@@ -1,0 +1,413 @@
+import { afterEach, describe, expect, test, vi } from "vitest";
+import entry from "../src/index.js";
+import type { RestorationInfo } from "../src/types.js";
+import { explorerTraits, FakeModel, gridTraits, info, scores } from "./fake_model.js";
+
+const lives: AbortController[] = [];
+
+function show(traits: object) {
+  const model = new FakeModel(traits);
+  const el = document.body.appendChild(document.createElement("div"));
+  const life = new AbortController();
+  lives.push(life);
+  entry().render({ model, el, signal: life.signal });
+  const find = <T extends Element = HTMLElement>(selector: string): T => {
+    const found = el.querySelector<T>(selector);
+    if (!found) throw new Error(`nothing matches ${selector}`);
+    return found;
+  };
+  return { model, el, life, find, root: find(".rw") };
+}
+
+afterEach(() => {
+  for (const life of lives.splice(0)) life.abort();
+  document.body.replaceChildren();
+  vi.useRealTimers();
+});
+
+const key = (target: Element, name: string, more: KeyboardEventInit = {}) => {
+  const event = new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true, ...more });
+  target.dispatchEvent(event);
+  return event;
+};
+
+/** A click of the mouse at the centre of a cell, on a canvas that fills 40 × 50 px. */
+function click(find: (selector: string) => HTMLElement, kind: string, pos: number, layer: number, more = {}) {
+  const canvas = find(`canvas[data-kind=${kind}]`);
+  canvas.getBoundingClientRect = () => ({ left: 100, top: 200, width: 40, height: 50 }) as DOMRect;
+  const at = {
+    clientX: 100 + layer * 10 + 5,
+    clientY: 200 + pos * 10 + 5,
+    button: 0,
+    bubbles: true,
+    ...more,
+  };
+  canvas.dispatchEvent(new PointerEvent("pointerdown", at));
+  canvas.dispatchEvent(new PointerEvent("pointerup", at));
+}
+
+const answer = (more: Partial<RestorationInfo> = {}): RestorationInfo => ({
+  selection: [[2, 1, "mlp"]],
+  states: [
+    [2, 0, "mlp"],
+    [2, 1, "mlp"],
+    [2, 2, "mlp"],
+  ],
+  answer: " Seattle",
+  probability: 0.4123,
+  clean: 0.9,
+  corrupted: 0.1,
+  recovery: 0.39,
+  rows: [
+    { token: " Seattle", id: 7, clean: 0.9, corrupted: 0.1, restored: 0.4123 },
+    { token: " Paris", id: 3, clean: 0.01, corrupted: 0.3, restored: 0.2 },
+  ],
+  source: "exact",
+  ms: 12,
+  message: null,
+  ...more,
+});
+
+describe("render", () => {
+  test("render shows the view that `_view` names", () => {
+    expect(show(gridTraits()).root.dataset.view).toBe("grid");
+    expect(show(explorerTraits()).root.dataset.view).toBe("explorer");
+  });
+  test("render ends with the signal: no listener, no element, no effect is left", async () => {
+    for (const traits of [gridTraits(), explorerTraits()]) {
+      const { model, el, life } = show(traits);
+      expect(model.listeners).toBeGreaterThan(0);
+      life.abort();
+      expect(model.listeners).toBe(0);
+      expect(el.childElementCount).toBe(0);
+      await model.receive({ kind: "mlp" });
+      expect(el.childElementCount).toBe(0);
+    }
+  });
+  test("render returns an end for hosts that give no signal", () => {
+    const model = new FakeModel(gridTraits());
+    const el = document.createElement("div");
+    const end = entry().render({ model, el });
+    end();
+    expect(model.listeners).toBe(0);
+  });
+  test("render twice gives two views of one model that follow each other", async () => {
+    const { model, el } = show(gridTraits());
+    const other = document.body.appendChild(document.createElement("div"));
+    const life = new AbortController();
+    lives.push(life);
+    entry().render({ model, el: other, signal: life.signal });
+    await model.receive({ kind: "mlp" });
+    for (const each of [el, other]) expect(each.querySelectorAll("canvas")).toHaveLength(1);
+    life.abort();
+    expect(el.querySelectorAll("canvas")).toHaveLength(1);
+  });
+  test("render marks the root with the theme", async () => {
+    const { model, root } = show({ ...gridTraits(), theme: "dark" });
+    expect(root.dataset.theme).toBe("dark");
+    await model.receive({ theme: "light" });
+    expect(root.dataset.theme).toBe("light");
+  });
+  test("render of scores that do not fit the tokens shows no numbers instead of wrong ones", async () => {
+    const { model, find } = show({ ...gridTraits(), cursor: [0, 0, "mlp"] });
+    expect(find(".rw-detail").textContent).toContain("0.3000");
+    await model.receive({ scores: new DataView(new ArrayBuffer(8)) });
+    expect(find(".rw-detail").textContent).toContain("not computed");
+  });
+});
+
+describe("figure", () => {
+  test("figure shows one canvas per kind and follows the kind switch", () => {
+    const { el, find, model } = show(gridTraits());
+    expect([...el.querySelectorAll<HTMLElement>("canvas")].map((each) => each.dataset.kind)).toEqual([
+      "hidden",
+      "mlp",
+      "attn",
+    ]);
+    find<HTMLButtonElement>("[data-choice=attn]").click();
+    expect([...el.querySelectorAll<HTMLElement>("canvas")].map((each) => each.dataset.kind)).toEqual([
+      "attn",
+    ]);
+    expect(model.sent("kind")).toBe("attn");
+  });
+  test("figure marks corrupted tokens with a star as well as a bar", () => {
+    const { el } = show(gridTraits());
+    expect([...el.querySelectorAll(".rw-token")].map((each) => each.textContent?.trim())).toEqual([
+      "The*",
+      "Space*",
+      "Needle*",
+      "is",
+      "in",
+    ]);
+  });
+  test("figure keeps hostile tokens text", () => {
+    const tokens = [
+      "<img src=x onerror=alert(1)>",
+      "</script><script>alert(1)</script>",
+      "&lt;",
+      "\u202e",
+      "{{x}}",
+    ];
+    const { el } = show({ ...gridTraits(), trace: { ...info, tokens, answer: "<b>" } });
+    expect(el.querySelector("img, script, b.x")).toBeNull();
+    expect(el.querySelector(".rw-token bdi")?.textContent).toBe(tokens[0]);
+    expect(el.querySelectorAll("bdi > *")).toHaveLength(0);
+  });
+  test("a click selects the cell, paints it at once and asks Python", () => {
+    const { model, el, find } = show(gridTraits());
+    click(find, "mlp", 2, 1);
+    expect(model.sent("selection")).toEqual([[2, 1, "mlp"]]);
+    expect(el.querySelectorAll(".rw-selected")).toHaveLength(1);
+    expect(el.querySelectorAll(".rw-reach")).toHaveLength(1);
+  });
+  test("a click with Ctrl or ⌘ toggles, with Shift spans, and alone replaces", () => {
+    const { model, find } = show(gridTraits());
+    click(find, "mlp", 2, 1);
+    click(find, "hidden", 0, 3, { ctrlKey: true });
+    expect(model.sent("selection")).toEqual([
+      [0, 3, "hidden"],
+      [2, 1, "mlp"],
+    ]);
+    click(find, "mlp", 2, 1, { metaKey: true });
+    expect(model.sent("selection")).toEqual([[0, 3, "hidden"]]);
+    click(find, "attn", 1, 0);
+    click(find, "attn", 1, 2, { shiftKey: true });
+    expect(model.sent("selection")).toEqual([
+      [1, 0, "attn"],
+      [1, 1, "attn"],
+      [1, 2, "attn"],
+    ]);
+  });
+  test("a press that is released on another cell selects nothing", () => {
+    const { model, find } = show(gridTraits());
+    const canvas = find("canvas[data-kind=mlp]");
+    canvas.getBoundingClientRect = () => ({ left: 0, top: 0, width: 40, height: 50 }) as DOMRect;
+    canvas.dispatchEvent(new PointerEvent("pointerdown", { clientX: 5, clientY: 5, button: 0 }));
+    canvas.dispatchEvent(new PointerEvent("pointerup", { clientX: 25, clientY: 5, button: 0 }));
+    expect(model.sent("selection")).toBeUndefined();
+  });
+  test("pointing at a cell reads it out and sends nothing", () => {
+    const { model, find } = show(gridTraits());
+    const sent = model.saved.length;
+    const canvas = find("canvas[data-kind=attn]");
+    canvas.getBoundingClientRect = () => ({ left: 0, top: 0, width: 40, height: 50 }) as DOMRect;
+    canvas.dispatchEvent(new PointerEvent("pointermove", { clientX: 15, clientY: 25 }));
+    expect(find(".rw-detail").textContent).toContain("Attention layer 1");
+    expect(find(".rw-detail").textContent).toContain("layers 0–2 restored");
+    expect(find(".rw-detail").textContent).toContain("0.5410");
+    expect(find(".rw-detail").textContent).toContain("+0.4410");
+    expect(model.saved.length).toBe(sent);
+  });
+  test("keys move, toggle, restore and clear, and stay on our root", () => {
+    const { model, find } = show({ ...gridTraits(), cursor: [1, 1, "mlp"] });
+    const grid = find(".rw-figure");
+    const outside = vi.fn();
+    document.body.addEventListener("keydown", outside);
+    key(grid, "ArrowDown");
+    expect(model.sent("cursor")).toEqual([2, 1, "mlp"]);
+    key(grid, " ");
+    key(grid, "ArrowRight");
+    key(grid, " ");
+    expect(model.sent("selection")).toEqual([
+      [2, 1, "mlp"],
+      [2, 2, "mlp"],
+    ]);
+    key(grid, "ArrowLeft");
+    key(grid, "ArrowLeft");
+    key(grid, "Enter");
+    expect(model.sent("selection")).toEqual([[2, 0, "mlp"]]);
+    expect(key(grid, "Escape").defaultPrevented).toBe(true);
+    expect(model.sent("selection")).toEqual([]);
+    expect(outside).not.toHaveBeenCalled();
+    key(grid, "s", { ctrlKey: true });
+    key(grid, "Enter", { shiftKey: true });
+    expect(outside).toHaveBeenCalledTimes(2);
+    document.body.removeEventListener("keydown", outside);
+  });
+  test("figure tells screen readers the row of the cursor", () => {
+    const { el, find } = show({ ...gridTraits(), cursor: [2, 1, "mlp"], selection: [[2, 1, "mlp"]] });
+    const grid = find("[role=grid]");
+    const active = el.querySelector(`#${grid.getAttribute("aria-activedescendant")}`);
+    expect(active?.textContent).toBe("layer 1, p 0.341, +0.241");
+    expect(active?.getAttribute("aria-selected")).toBe("true");
+    expect(find("[role=rowheader]").textContent).toBe("MLP: Needle, corrupted");
+    expect(el.querySelectorAll("[role=gridcell]")).toHaveLength(4);
+  });
+});
+
+describe("panel", () => {
+  test("panel shows the answer to the selection, with p to four decimals", () => {
+    const { find, el } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], restoration: answer() });
+    const panel = find(".rw-panel");
+    expect(panel.dataset.selection).toBe('[[2,1,"mlp"]]');
+    expect(panel.dataset.probability).toBe("0.4123");
+    expect(panel.textContent).toContain("Restored: 3 states");
+    expect(panel.textContent).toContain("MLP 0–2 at “Needle”");
+    expect(find(".rw-share").textContent).toBe("39\u202f%");
+    expect(panel.textContent).toContain("0.4123");
+    const rows = [...el.querySelectorAll("tbody tr")].map((row) =>
+      row.textContent?.replace(/\s+/g, " ").trim(),
+    );
+    expect(rows[0]).toContain("0.900 0.100 0.412 +0.312 ▲");
+    expect(rows[1]).toContain("\u22120.100 ▼");
+  });
+  test("panel does not call an answer current that belongs to another selection", async () => {
+    const { model, find } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], restoration: answer() });
+    await model.receive({ selection: [[0, 0, "hidden"]] });
+    expect(find(".rw-panel").dataset.selection).toBeUndefined();
+    expect(find(".rw-panel").getAttribute("aria-busy")).toBe("true");
+  });
+  test("panel shows the grid's own number for one cell until the model answers", () => {
+    const { find } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]] });
+    expect(find(".rw-panel").textContent).toContain("0.3410");
+    expect(find(".rw-panel").textContent).not.toContain("updating");
+  });
+  test("panel says updating… only after 150 ms", () => {
+    vi.useFakeTimers();
+    const { find } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]] });
+    vi.advanceTimersByTime(140);
+    expect(find(".rw-panel").textContent).not.toContain("updating");
+    vi.advanceTimersByTime(20);
+    expect(find(".rw-panel").textContent).toContain("updating");
+  });
+  test("panel shows a sentence where there is no number", () => {
+    const message = "Recorded single-state effects; a live model is needed to combine them.";
+    const { find } = show({
+      ...gridTraits(),
+      selection: [[2, 1, "mlp"]],
+      restoration: answer({ probability: null, recovery: null, rows: [], message }),
+    });
+    expect(find(".rw-message").textContent).toBe(message);
+  });
+  test("panel without a selection shows what the noise took away", () => {
+    const { find } = show(gridTraits());
+    expect(find(".rw-panel").textContent).toContain("Nothing restored");
+    expect(find(".rw-panel").textContent).toContain("\u22120.8000");
+    expect(find(".rw-table").textContent).toContain("Paris");
+  });
+});
+
+describe("explorer", () => {
+  test("explorer underlines the subject inside the prompt and says where it leads", () => {
+    const { find } = show(explorerTraits());
+    expect(find("mark").textContent).toBe("The Space Needle");
+    expect(find(".rw-leads").textContent).toContain("Seattle");
+  });
+  test("explorer sends one request with the form when Trace is pressed", () => {
+    const { model, find } = show(explorerTraits());
+    const prompt = find<HTMLTextAreaElement>("textarea");
+    prompt.value = "Mount Fuji is in";
+    prompt.dispatchEvent(new Event("input"));
+    find<HTMLButtonElement>("[data-action=trace]").click();
+    expect(model.saved.at(-1)).toMatchObject({ prompt: "Mount Fuji is in", _request: { op: "trace" } });
+  });
+  test("explorer runs on Enter in the prompt and leaves Shift+Enter to the host", () => {
+    const { model, find } = show(explorerTraits());
+    expect(key(find("textarea"), "Enter", { shiftKey: true }).defaultPrevented).toBe(false);
+    expect(model.sent("_request")).toBeUndefined();
+    expect(key(find("textarea"), "Enter").defaultPrevented).toBe(true);
+    expect(model.sent("_request")).toMatchObject({ op: "trace" });
+  });
+  test("explorer says when the form differs from what was traced", async () => {
+    const { model, root, find } = show(explorerTraits());
+    expect(root.textContent).not.toContain("changed since this trace");
+    await model.receive({ noise: 5 });
+    expect(root.textContent).toContain("changed since this trace");
+    expect(find("[data-action=trace]").className).toContain("rw-primary");
+    await model.receive({ noise: 3 });
+    expect(root.textContent).not.toContain("changed since this trace");
+  });
+  test("explorer takes numbers from its fields, and puts back what is no number", () => {
+    const { model, find } = show(explorerTraits());
+    const set = (name: string, value: string) => {
+      const input = find<HTMLInputElement>(`[data-setting=${name}]`);
+      input.value = value;
+      input.dispatchEvent(new Event("change"));
+      return input.value;
+    };
+    set("samples", "5");
+    expect(model.sent("samples")).toBe(5);
+    set("window", "3");
+    expect(model.sent("window")).toBe(3);
+    set("window", "");
+    expect(model.sent("window")).toBeNull();
+    expect(set("samples", "0")).toBe("5");
+    expect(model.sent("samples")).toBe(5);
+  });
+  test("explorer offers Cancel and counts states while running", async () => {
+    const { model, find, root } = show(explorerTraits());
+    const half = new Float32Array(60).fill(Number.NaN).fill(0.2, 0, 30);
+    await model.receive({ status: "running", progress: 0.5, scores: new DataView(half.buffer) });
+    expect(root.dataset.status).toBe("running");
+    expect(root.textContent).toContain("30/60 states");
+    find<HTMLButtonElement>("[data-action=cancel]").click();
+    expect(model.sent("_cancel_id")).toBeGreaterThan(0);
+    await model.receive({ status: "cancelled" });
+    expect(root.textContent).toContain("cancelled · 30/60 states");
+  });
+  test("explorer shows an error in three sentences, keeps the picture, and can be dismissed or tried again", async () => {
+    const { model, find, el } = show(explorerTraits());
+    const error = {
+      type: "SubjectNotFound",
+      message: "m",
+      found: "Not there.",
+      wanted: "Letters.",
+      remedy: "Look.",
+    };
+    await model.receive({ status: "error", error });
+    expect(find(".rw-error").textContent?.replace(/\s+/g, " ")).toContain(
+      "Not there. Letters. Look. SubjectNotFound",
+    );
+    expect(el.querySelectorAll("canvas")).toHaveLength(3);
+    find<HTMLButtonElement>("[data-action=retry]").click();
+    expect(model.sent("_request")).toMatchObject({ op: "trace" });
+    find<HTMLButtonElement>("[data-action=dismiss]").click();
+    expect(el.querySelector(".rw-error")).toBeNull();
+  });
+  test("explorer without a trace offers an example that fills the form and runs", () => {
+    const { model, find } = show({
+      ...explorerTraits(),
+      trace: {},
+      scores: null,
+      prompt: "",
+      subject: "",
+      status: "idle",
+    });
+    expect(find<HTMLButtonElement>("[data-action=trace]").disabled).toBe(true);
+    find<HTMLButtonElement>("[data-action=example]").click();
+    expect(model.saved.at(-1)).toMatchObject({
+      prompt: "Mount Fuji is in",
+      subject: "Mount Fuji",
+      _request: { op: "trace" },
+    });
+  });
+  test("explorer lets marked words of the prompt become the subject", () => {
+    const { model, find } = show(explorerTraits());
+    const prompt = find<HTMLTextAreaElement>("textarea");
+    prompt.setSelectionRange(4, 16);
+    prompt.dispatchEvent(new Event("select"));
+    find("[data-action=subject]").dispatchEvent(new PointerEvent("pointerdown", { bubbles: true }));
+    expect(model.sent("subject")).toBe("Space Needle");
+  });
+  test("explorer says that Python is silent only after some seconds without an echo", async () => {
+    vi.useFakeTimers();
+    const silent = show(explorerTraits());
+    const alive = show(explorerTraits());
+    expect(alive.model.sent("_ping")).toBeTruthy();
+    alive.model.receive({ _pong: alive.model.sent("_ping") });
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(silent.root.textContent).toContain("Python is not answering");
+    expect(alive.root.textContent).not.toContain("Python is not answering");
+  });
+  test("explorer measures the time from the click to the painted answer", async () => {
+    const { model, find } = show(explorerTraits());
+    click(find, "mlp", 2, 1);
+    expect(find(".rw-panel").dataset.latencyMs).toBeUndefined();
+    await model.receive({ restoration: answer() });
+    await vi.waitFor(() => expect(Number(find(".rw-panel").dataset.latencyMs)).toBeGreaterThan(0));
+  });
+});
+
+test("scores() of the fake model are unaligned, as messages are", () => {
+  expect(scores().byteOffset % 4).not.toBe(0);
+});

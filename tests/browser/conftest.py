@@ -1,0 +1,142 @@
+"""A browser for the tests, and a page that shows one widget in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser.host import Host
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+NO_BROWSER = (
+    "No browser was found for the browser tests. Either `apt-get install chromium` (or Chrome), or "
+    "`python -m playwright install chromium`, or set CHROMIUM to the path of one."
+)
+PATIENCE = 20_000
+expect.set_options(timeout=PATIENCE)
+
+
+def find_chromium() -> str | None:
+    """$CHROMIUM, else one on PATH, else None for Playwright's own."""
+    named = os.environ.get("CHROMIUM")
+    if named:
+        if not Path(named).exists():
+            pytest.fail(f"CHROMIUM names {named!r}, which is not there. {NO_BROWSER}")
+        return named
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Browser:
+    """One Chromium for the whole run."""
+    with sync_playwright() as playwright:
+        try:
+            chromium = playwright.chromium.launch(
+                executable_path=find_chromium(), headless=True, args=FLAGS
+            )
+        except Error as error:
+            pytest.fail(f"{NO_BROWSER}\n{error}")
+        yield chromium
+        chromium.close()
+
+
+class Shown:
+    """A widget and the page that shows it."""
+
+    def __init__(self, widget: Any, page: Page) -> None:
+        self.widget = widget
+        self.page = page
+        self.root = page.locator(".rw").first
+        self.panel = page.locator(".rw-panel").first
+        self.figure = page.locator(".rw-figure").first
+        self.detail = page.locator(".rw-detail").first
+        self.trouble: list[str] = []
+
+    def status(self, status: str) -> None:
+        """Wait until the page shows this status."""
+        expect(self.root).to_have_attribute("data-status", status)
+
+    def click(self, kind: str, pos: int, layer: int, *, modifiers: tuple = ()) -> None:
+        """Click the middle of a cell with the real mouse."""
+        x, y = self.middle(kind, pos, layer)
+        for key in modifiers:
+            self.page.keyboard.down(key)
+        self.page.mouse.click(x, y)
+        for key in modifiers:
+            self.page.keyboard.up(key)
+
+    def point(self, kind: str, pos: int, layer: int) -> None:
+        """Move the mouse over a cell."""
+        self.page.mouse.move(*self.middle(kind, pos, layer))
+
+    def middle(self, kind: str, pos: int, layer: int) -> tuple[float, float]:
+        """Page coordinates of the middle of a cell."""
+        canvas = self.page.locator(f'canvas[data-kind="{kind}"]').first
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        rows, columns = len(self.widget.trace["tokens"]), self.widget.trace["n_layers"]
+        return (
+            box["x"] + (layer + 0.5) * box["width"] / columns,
+            box["y"] + (pos + 0.5) * box["height"] / rows,
+        )
+
+    def color(self, kind: str, pos: int, layer: int) -> list[int]:
+        """The painted RGBA of a cell."""
+        return self.page.evaluate(
+            "([kind, x, y]) => [...document.querySelector(`canvas[data-kind=${kind}]`)"
+            ".getContext('2d').getImageData(x, y, 1, 1).data]",
+            [kind, layer, pos],
+        )
+
+
+@pytest.fixture
+def show(browser: Browser) -> Callable[..., Shown]:
+    """`show(make, width=932, theme="light")` opens a page; errors in it fail the test."""
+    hosts, pages, opened = [], [], []
+
+    def open_page(make: Callable[[], Any], width: int = 932, theme: str = "light") -> Shown:
+        host = Host(make)
+        hosts.append(host)
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        pages.append(page)
+        shown = Shown(host.widget, page)
+        opened.append(shown)
+        page.on("pageerror", lambda error: shown.trouble.append(f"error: {error}"))
+        page.on("console", lambda m: shown.trouble.append(m.text) if m.type == "error" else None)
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((host.url, "blob:", "data:", "ws:"))
+                else shown.trouble.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(host.url)
+        page.wait_for_selector("html[data-ready], html[data-error]")
+        failure = page.evaluate("document.documentElement.dataset.error")
+        assert failure is None, failure
+        page.evaluate("light => { document.body.dataset.jpThemeLight = light }", str(theme == "light").lower())
+        return shown
+
+    yield open_page
+    trouble = [each for shown in opened for each in shown.trouble]
+    for page in pages:
+        page.close()
+    for host in hosts:
+        host.close()
+    assert trouble == []

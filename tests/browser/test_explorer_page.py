@@ -1,0 +1,303 @@
+"""The explorer as a person meets it: real mouse, real keys, real Chromium, a fake model."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
+
+from rome_widgets.widgets import TraceExplorer
+
+PATIENCE = 20
+MILLISECONDS = re.compile(r"^\d+\.\d$")
+PROBABILITY = re.compile(r"^0\.\d+$")
+
+
+def live(**settings):
+    """A maker of an explorer with a finished trace; `widget.test_engine` is its engine."""
+
+    def make():
+        engine = FakeEngine(**settings)
+        widget = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+        widget.test_engine = engine
+        return widget
+
+    return make
+
+
+def painted(scores):
+    return f"{scores:.4f}"
+
+
+def test_a_click_on_a_cell_shows_the_models_answer_to_four_decimals(show):
+    page = show(live())
+    page.status("done")
+    page.click("mlp", 2, 3)
+    score = page.widget.result.scores["mlp"][2, 3]
+    expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"]]')
+    expect(page.panel).to_contain_text(painted(score))
+    expect(page.panel).to_contain_text("Restored: 3 states")
+    expect(page.panel).to_contain_text("MLP 2–4 at “Needle”")
+    assert page.widget.selection == [(2, 3, "mlp")]
+    assert page.widget.restoration["source"] == "exact"
+    assert float(page.panel.get_attribute("data-probability")) == pytest.approx(score)
+
+
+def test_the_latency_from_pointer_to_paint_is_written_on_the_panel(show):
+    page = show(live())
+    page.status("done")
+    page.click("hidden", 2, 4)
+    expect(page.panel).to_have_attribute("data-latency-ms", MILLISECONDS)
+
+
+def test_every_cell_is_where_it_is_painted(show):
+    page = show(live())
+    page.status("done")
+    for kind, pos, layer in [("hidden", 0, 0), ("hidden", 7, 7), ("mlp", 4, 1), ("attn", 7, 7), ("attn", 2, 6)]:
+        page.click(kind, pos, layer)
+        expect(page.panel).to_have_attribute("data-selection", json.dumps([[pos, layer, kind]], separators=(",", ":")))
+
+
+def test_ctrl_click_adds_and_removes_and_a_plain_click_replaces(show):
+    page = show(live())
+    page.status("done")
+    page.click("mlp", 2, 3)
+    page.click("hidden", 2, 4, modifiers=("Control",))
+    expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"],[2,4,"hidden"]]')
+    expect(page.panel).to_contain_text("Restored: 4 states")
+    expect(page.page.locator(".rw-selected")).to_have_count(2)
+    page.click("mlp", 2, 3, modifiers=("Control",))
+    expect(page.panel).to_have_attribute("data-selection", '[[2,4,"hidden"]]')
+    page.click("attn", 2, 6)
+    expect(page.panel).to_have_attribute("data-selection", '[[2,6,"attn"]]')
+    page.click("attn", 3, 7, modifiers=("Shift",))
+    expect(page.page.locator(".rw-selected")).to_have_count(4)
+
+
+def test_a_selection_made_in_python_is_painted_and_answered(show):
+    page = show(live())
+    page.status("done")
+    page.widget.selection = [(2, 4, "hidden")]
+    expect(page.panel).to_have_attribute("data-selection", '[[2,4,"hidden"]]')
+    expect(page.page.locator(".rw-selected")).to_have_count(1)
+
+
+def test_the_selection_is_painted_before_the_model_answers(show):
+    page = show(live())
+    page.status("done")
+    page.widget.test_engine.restore_gate.clear()
+    page.click("mlp", 2, 3)
+    page.click("hidden", 2, 4, modifiers=("Control",))
+    expect(page.page.locator(".rw-selected")).to_have_count(2)
+    expect(page.panel).to_contain_text("updating…")
+    assert page.panel.get_attribute("data-selection") is None
+    page.widget.test_engine.restore_gate.set()
+    expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"],[2,4,"hidden"]]')
+    expect(page.panel).not_to_contain_text("updating…")
+
+
+def test_keys_walk_the_grid_toggle_restore_and_clear(show):
+    page = show(live())
+    page.status("done")
+    heard = "window.heard = []; document.addEventListener('keydown', (e) => window.heard.push(e.key))"
+    page.page.evaluate(heard)
+    page.figure.focus()
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowDown"):
+        page.page.keyboard.press(key)
+    expect(page.detail).to_contain_text("“Needle”*, Hidden state layer 2")
+    page.page.keyboard.press("Space")
+    expect(page.panel).to_have_attribute("data-selection", '[[2,2,"hidden"]]')
+    page.page.keyboard.press("ArrowRight")
+    page.page.keyboard.press("Space")
+    expect(page.panel).to_have_attribute("data-selection", '[[2,2,"hidden"],[2,3,"hidden"]]')
+    page.page.keyboard.press("End")
+    page.page.keyboard.press("ArrowRight")
+    page.page.keyboard.press("Enter")
+    expect(page.panel).to_have_attribute("data-selection", '[[2,0,"mlp"]]')
+    page.page.keyboard.press("Escape")
+    expect(page.panel).to_contain_text("Nothing restored")
+    assert page.page.evaluate("window.heard") == []
+    page.page.keyboard.press("Control+s")
+    assert "s" in page.page.evaluate("window.heard")
+
+
+def test_pointing_reads_a_cell_out_with_its_window_and_its_change(show):
+    page = show(live())
+    page.status("done")
+    page.point("mlp", 2, 0)
+    score = page.widget.result.scores["mlp"][2, 0]
+    expect(page.detail).to_contain_text("MLP layer 0")
+    expect(page.detail).to_contain_text("(layers 0–1 restored)")
+    expect(page.detail).to_contain_text(painted(score))
+    expect(page.detail).to_contain_text("▲")
+
+
+def test_cells_are_painted_with_the_ramps_of_the_paper(show):
+    page = show(live())
+    page.status("done")
+    expect(page.page.locator("canvas")).to_have_count(3)
+    best = page.widget.result.scores["hidden"][-1].argmax()
+    red, green, blue, alpha = page.color("hidden", 7, int(best))
+    assert alpha == 255
+    assert blue > red > green
+    assert page.color("mlp", 2, 3)[1] > max(page.color("mlp", 2, 3)[0], page.color("mlp", 2, 3)[2])
+    assert page.color("attn", 2, 6)[0] > max(page.color("attn", 2, 6)[1:3])
+
+
+def test_one_kind_is_shown_alone(show):
+    page = show(live())
+    page.status("done")
+    page.page.get_by_role("button", name="Attention", exact=True).click()
+    expect(page.page.locator("canvas")).to_have_count(1)
+    page.click("attn", 2, 6)
+    expect(page.panel).to_have_attribute("data-selection", '[[2,6,"attn"]]')
+    assert page.widget.kind == "attn"
+    page.widget.kind = "all"
+    expect(page.page.locator("canvas")).to_have_count(3)
+
+
+def test_a_prompt_typed_by_hand_is_traced_on_enter(show):
+    page = show(live())
+    page.status("done")
+    prompt = page.page.get_by_label("Prompt", exact=True)
+    prompt.fill("Mount Fuji is in the country of")
+    expect(page.root).to_contain_text("changed since this trace")
+    expect(page.root).to_contain_text("not in the prompt")
+    page.page.get_by_label("Subject", exact=True).fill("Mount Fuji")
+    page.page.keyboard.press("Enter")
+    expect(page.page.locator(".rw-token").first).to_have_text("Mount*")
+    page.status("done")
+    assert page.widget.result.subject == "Mount Fuji"
+    assert page.widget.prompt == "Mount Fuji is in the country of"
+    expect(page.root).not_to_contain_text("changed since this trace")
+
+
+def test_words_marked_in_the_prompt_become_the_subject(show):
+    page = show(live())
+    page.status("done")
+    page.page.get_by_label("Prompt", exact=True).dblclick(position={"x": 70, "y": 16})
+    page.page.get_by_role("button", name="make “Space” the subject").click()
+    expect(page.page.locator("mark")).to_have_text("Space")
+    expect(page.page.get_by_label("Subject", exact=True)).to_have_value("Space")
+
+
+def test_settings_changed_on_the_page_arrive_in_python(show):
+    page = show(live())
+    page.status("done")
+    for name, value in (("samples", "5"), ("window", "1"), ("noise", "2.5"), ("seed", "7")):
+        page.page.locator(f"[data-setting={name}]").fill(value)
+        page.page.keyboard.press("Tab")
+    page.page.get_by_role("button", name="Trace", exact=True).click()
+    expect(page.root).not_to_contain_text("changed since this trace")
+    settings = page.widget.test_engine.traced[-1]
+    assert (settings.samples, settings.window, settings.noise, settings.seed) == (5, 1, 2.5, 7)
+
+
+def test_the_grid_fills_in_row_by_row_and_can_be_stopped(show):
+    page = show(live(slow=True))
+    page.status("running")
+    page.widget.test_engine.step.set()
+    expect(page.root).to_contain_text("8/192 states")
+    expect(page.page.locator(".rw-token").nth(2)).to_have_text("Needle")
+    page.page.get_by_role("button", name="Cancel").click()
+    page.status("cancelled")
+    expect(page.root).to_contain_text("/192 states")
+    assert page.color("hidden", 0, 0)[3] == 255
+    assert page.color("attn", 7, 7)[3] == 0
+    assert page.widget.wait(PATIENCE)
+    assert np.isnan(page.widget.result.scores["attn"]).all()
+
+
+def test_an_error_says_what_to_do_and_leaves_everything_usable(show):
+    page = show(live())
+    page.status("done")
+    page.page.get_by_label("Subject", exact=True).fill("the <b>space</b> needle")
+    page.page.keyboard.press("Enter")
+    strip = page.page.get_by_role("alert")
+    expect(strip).to_contain_text("'the <b>space</b> needle' is not in the prompt")
+    expect(strip).to_contain_text("Did you mean 'Space Needle'?")
+    expect(strip).to_contain_text("SubjectNotFound")
+    page.click("mlp", 2, 3)
+    expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"]]')
+    page.page.get_by_label("Subject", exact=True).fill("Space Needle")
+    strip.get_by_role("button", name="Try again").click()
+    page.status("done")
+    expect(strip).to_have_count(0)
+    expect(page.page.locator(".rw-token").first).to_have_text("The")
+
+
+def test_an_error_can_be_dismissed(show):
+    page = show(live())
+    page.status("done")
+    page.widget.test_engine.broken = ValueError("no luck")
+    page.page.get_by_role("button", name="Trace again").click()
+    strip = page.page.get_by_role("alert")
+    expect(strip).to_contain_text("no luck")
+    strip.get_by_role("button", name="Dismiss").click()
+    expect(strip).to_have_count(0)
+
+
+def test_an_empty_explorer_offers_an_example_that_runs(show):
+    page = show(lambda: TraceExplorer(FakeEngine()))
+    page.status("idle")
+    expect(page.page.get_by_role("button", name="Trace", exact=True)).to_be_disabled()
+    page.page.get_by_role("button", name="Use The Space Needle").click()
+    page.status("done")
+    expect(page.page.locator("canvas")).to_have_count(3)
+    expect(page.page.locator("mark")).to_have_text("The Space Needle")
+
+
+def test_the_theme_follows_the_host_while_it_changes(show):
+    page = show(live(), theme="dark")
+    page.status("done")
+    expect(page.root).to_have_attribute("data-theme", "dark")
+    dark, background = page.color("hidden", 3, 0), "getComputedStyle(document.querySelector('.rw')).backgroundColor"
+    assert max(dark[:3]) < 90
+    assert page.page.evaluate(background) == "rgb(27, 28, 31)"
+    page.page.evaluate("document.body.dataset.jpThemeLight = 'true'")
+    expect(page.root).to_have_attribute("data-theme", "light")
+    assert min(page.color("hidden", 3, 0)[:3]) > 200
+    page.widget.theme = "dark"
+    expect(page.root).to_have_attribute("data-theme", "dark")
+
+
+@pytest.mark.parametrize("width", [700, 932, 1200])
+@pytest.mark.parametrize(("layers", "words"), [(8, 12), (48, 30)])
+def test_nothing_scrolls_sideways(show, width, layers, words):
+    prompt = " ".join([PROMPT, *["and"] * (words - 8)])
+
+    def make():
+        return TraceExplorer(FakeEngine(layers), prompt=prompt, subject=SUBJECT, window=3)
+
+    page = show(make, width=width)
+    page.status("done")
+    page.click("mlp", 2, layers // 2)
+    expect(page.panel).to_have_attribute("data-probability", PROBABILITY)
+    wide = page.page.evaluate(
+        "[...document.querySelectorAll('html, .rw, .rw-picture, aside, .rw-prompt, .rw-controls')]"
+        ".filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.className || each.tagName)"
+    )
+    assert wide == []
+    box = page.page.locator("canvas").first.bounding_box()
+    assert box["width"] / layers >= 4
+
+
+def test_two_views_of_one_widget_show_the_same_and_end_cleanly(show):
+    page = show(live())
+    page.status("done")
+    page.page.evaluate(
+        """async () => {
+          const other = document.body.appendChild(document.createElement('div'));
+          window.before = rome.listeners();
+          window.other = await rome.show(rome.model, other);
+        }"""
+    )
+    page.click("mlp", 2, 3)
+    expect(page.page.locator('.rw-panel[data-selection=\'[[2,3,"mlp"]]\']')).to_have_count(2)
+    page.page.evaluate("window.other.abort()")
+    expect(page.page.locator(".rw")).to_have_count(1)
+    assert page.page.evaluate("rome.listeners() === window.before")
+    page.page.evaluate("rome.life.abort()")
+    assert page.page.evaluate("rome.listeners()") == 0

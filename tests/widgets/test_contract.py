@@ -1,0 +1,152 @@
+"""The two halves agree: trait names, the bundle, and what happens without it."""
+
+import gzip
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import rome_widgets.widgets
+from rome_widgets.widgets import RomeWidget, TraceExplorer, TraceGrid
+from rome_widgets.widgets.base import REMEDY, STATIC, bundle
+from rome_widgets.widgets.traits import describe_trace, unanswered
+
+ROOT = Path(__file__).parents[2]
+TYPES = ROOT / "js" / "src" / "types.ts"
+MOST_BYTES = 64_000
+MOST_GZIPPED = 22_000
+
+
+def interface(name):
+    """Field names of a TypeScript interface, those of the interfaces it extends included."""
+    source = re.sub(r"/\*.*?\*/", "", TYPES.read_text("utf-8"), flags=re.DOTALL)
+    found = re.search(rf"export interface {name}(?: extends (\w+))? {{\n(.*?)\n}}", source, re.DOTALL)
+    own = set(re.findall(r"^  (\w+)\??:", found[2], re.MULTILINE))
+    return own | (interface(found[1]) if found[1] else set())
+
+
+def synced(widget):
+    """Traits of ours that travel; the host's own are left out."""
+    own = set(widget.class_traits(sync=True)) - set(rome_widgets.widgets.base.anywidget.AnyWidget.class_traits())
+    return own
+
+
+@pytest.mark.parametrize(("widget", "name"), [(TraceGrid, "GridTraits"), (TraceExplorer, "ExplorerTraits")])
+def test_synced_traits_are_the_fields_of_the_typescript_interface(widget, name):
+    assert synced(widget) == interface(name)
+
+
+def test_the_trace_trait_has_the_fields_of_its_interface():
+    from widgets.fake_engine import fake_trace
+
+    assert set(describe_trace(fake_trace())) == interface("TraceInfo")
+
+
+def test_the_restoration_trait_has_the_fields_of_its_interface():
+    assert set(unanswered([], "")) == interface("RestorationInfo")
+
+
+def test_settings_have_the_same_names_on_both_sides():
+    from rome_widgets.widgets import TraceSettings
+
+    assert set(TraceSettings.__dataclass_fields__) == interface("Settings")
+
+
+def test_the_bundle_is_built_and_small():
+    """Fails where the front end is missing: a widget that shows a remedy is not a widget."""
+    source = STATIC / "rome.js"
+    assert source.is_file(), REMEDY
+    assert (STATIC / "rome.css").is_file(), REMEDY
+    assert source.stat().st_size <= MOST_BYTES
+    assert len(gzip.compress(source.read_bytes())) <= MOST_GZIPPED
+
+
+def test_the_bundle_fetches_nothing_and_writes_no_markup():
+    source = (STATIC / "rome.js").read_text("utf-8")
+    addresses = set(re.findall(r"https?://[^\s\"'`\\]+", source))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
+    for word in ("eval(", "new Function", "document.write", "insertAdjacentHTML", "import("):
+        assert word not in source
+    ours = "\n".join(path.read_text("utf-8") for path in (ROOT / "js" / "src").rglob("*.ts"))
+    for word in ("innerHTML", "unsafeHTML", "unsafeSVG", "unsafeStatic", "eval("):
+        assert word not in ours
+
+
+def test_every_style_is_ours_alone():
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "js" / "src" / "styles").glob("*.css"))
+    source = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
+    source = re.sub(r"@keyframes[^{]+{(?:[^{}]*{[^{}]*})*[^{}]*}", "", source)
+    for selectors in re.findall(r"(?:^|[{}])([^{}@;]+){", source):
+        assert re.match(r"\.rw\b", selectors.strip()), selectors
+
+
+def test_without_its_bundle_a_widget_imports_and_shows_the_remedy(tmp_path):
+    class Bare(RomeWidget):
+        _esm = bundle("rome.js", tmp_path)
+        _css = bundle("rome.css", tmp_path)
+
+    widget = Bare()
+    assert REMEDY in widget._esm
+    assert "export default" in widget._esm
+    assert "textContent" in widget._esm
+    assert widget._css == ""
+
+
+def test_the_bundle_of_the_package_is_read_from_its_files():
+    assert TraceGrid()._esm == (STATIC / "rome.js").read_text("utf-8")
+
+
+class TestHatchBuild:
+    """The build hook's decisions; the build itself is made by every install."""
+
+    @pytest.fixture
+    def hook(self, monkeypatch):
+        monkeypatch.syspath_prepend(str(ROOT))
+        monkeypatch.delitem(sys.modules, "hatch_build", raising=False)
+        import hatch_build
+
+        return hatch_build
+
+    @pytest.fixture
+    def project(self, tmp_path):
+        for name in ("js/src/index.ts", "js/build.mjs", "js/package.json", "js/package-lock.json"):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x")
+        return tmp_path
+
+    def make(self, hook, project):
+        return hook.FrontEnd(str(project), {}, None, None, str(project), "wheel")
+
+    def built(self, project):
+        static = project / "rome_widgets" / "widgets" / "static"
+        static.mkdir(parents=True)
+        for name in ("rome.js", "rome.css"):
+            (static / name).write_text("x")
+        return static
+
+    def test_a_bundle_newer_than_its_sources_is_left_alone(self, hook, project):
+        self.built(project)
+        self.make(hook, project).initialize("editable", {})
+
+    def test_a_missing_bundle_that_may_not_be_built_is_an_error(self, hook, project, monkeypatch):
+        monkeypatch.setenv("ROME_WIDGETS_SKIP_JS", "1")
+        with pytest.raises(RuntimeError, match="ROME_WIDGETS_SKIP_JS"):
+            self.make(hook, project).initialize("editable", {})
+
+    def test_without_node_the_build_asks_pypi_for_it(self, hook, project, monkeypatch):
+        monkeypatch.setattr(hook, "find_npm", lambda: None)
+        assert self.make(hook, project).dependencies() == [hook.NODE_FROM_PYPI]
+        self.built(project)
+        assert self.make(hook, project).dependencies() == []
+
+    def test_a_source_newer_than_the_bundle_makes_a_build_due(self, hook, project, monkeypatch):
+        import os
+
+        static = self.built(project)
+        os.utime(static / "rome.css", (1, 1))
+        assert self.make(hook, project)._due()
+        os.utime(project / "js" / "src" / "index.ts", (0, 0))
+        monkeypatch.setenv("ROME_WIDGETS_FORCE_JS", "1")
+        assert self.make(hook, project)._due()

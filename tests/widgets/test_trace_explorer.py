@@ -1,0 +1,349 @@
+"""TraceExplorer over a fake engine: background work, latest wins, errors as data."""
+
+import gc
+import json
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import traitlets
+from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
+
+from rome_widgets.errors import SubjectNotFound
+from rome_widgets.widgets import TraceExplorer, TraceSettings, Worker
+
+PATIENCE = 20
+FUJI = "Mount Fuji is in the country of"
+
+
+@pytest.fixture
+def engine():
+    return FakeEngine()
+
+
+@pytest.fixture
+def explorer(engine):
+    made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert made.wait(PATIENCE)
+    yield made
+    made.close()
+
+
+def until(true, seconds=PATIENCE):
+    """Wait for something that another thread will make true."""
+    for _ in range(int(seconds / 0.005)):
+        if true():
+            return
+        threading.Event().wait(0.005)
+    pytest.fail("It did not become true in time.")
+
+
+def test_a_prompt_and_a_subject_start_a_trace_by_themselves(explorer, engine):
+    assert explorer.status == "done"
+    assert explorer.progress == 1.0
+    assert explorer.result.prompt == PROMPT
+    assert engine.traced == [TraceSettings(PROMPT, SUBJECT)]
+    assert explorer.trace["settings"]["noise"] == 3.0
+    assert explorer.trace["ms"] >= 0
+
+
+@pytest.mark.parametrize("given", [{}, {"prompt": PROMPT}, {"prompt": PROMPT, "subject": SUBJECT, "auto_run": False}])
+def test_otherwise_nothing_runs_until_asked(engine, given):
+    explorer = TraceExplorer(engine, **given)
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "idle"
+    assert engine.traced == []
+    assert explorer.engine["examples"][0] == [PROMPT, SUBJECT]
+
+
+def test_the_engine_is_only_ever_called_on_its_worker_thread(explorer, engine):
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert engine.threads == {"rome_widgets worker: fake world"}
+
+
+def test_widgets_of_one_engine_share_its_worker(explorer, engine):
+    assert TraceExplorer(engine)._worker is explorer._worker
+    own = Worker()
+    assert TraceExplorer(engine, worker=own)._worker is own
+
+
+def test_setting_the_form_from_python_runs_nothing(explorer, engine):
+    explorer.prompt, explorer.subject, explorer.noise = FUJI, "Mount Fuji", 5
+    assert explorer.wait(PATIENCE)
+    assert len(engine.traced) == 1
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert engine.traced[1] == TraceSettings(FUJI, "Mount Fuji", noise=5.0)
+    assert explorer.result.prompt == FUJI
+
+
+def test_run_and_wait_returns_the_trace_or_raises_its_error(explorer):
+    assert explorer.run(wait=True) is explorer.result
+    explorer.subject = "nowhere"
+    with pytest.raises(SubjectNotFound):
+        explorer.run(wait=True)
+
+
+def test_selecting_asks_for_the_restoration_of_exactly_that_selection(explorer, engine):
+    explorer.selection = [(2, 4, "hidden"), (2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert engine.restored == [((2, 3, "mlp"), (2, 4, "hidden"))]
+    answer = explorer.restoration
+    assert answer["selection"] == [[2, 3, "mlp"], [2, 4, "hidden"]]
+    assert answer["source"] == "exact"
+    assert answer["states"] == [[2, 2, "mlp"], [2, 3, "mlp"], [2, 4, "hidden"], [2, 4, "mlp"]]
+    assert {row["token"] for row in answer["rows"]} >= {" Seattle", " Paris"}
+    json.dumps(answer, allow_nan=False)
+
+
+def test_one_cell_restored_is_the_number_in_the_grid(explorer):
+    explorer.selection = [(2, 4, "hidden")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["probability"] == pytest.approx(explorer.result.scores["hidden"][2, 4])
+
+
+def test_of_many_selections_only_the_first_and_the_last_are_computed(explorer, engine):
+    engine.restore_gate.clear()
+    explorer.selection = [(0, 0, "mlp")]
+    until(lambda: explorer._worker._desk._running is not None)
+    for layer in range(8):
+        explorer.selection = [(2, layer, "mlp")]
+    engine.restore_gate.set()
+    assert explorer.wait(PATIENCE)
+    assert engine.restored == [((0, 0, "mlp"),), ((2, 7, "mlp"),)]
+    assert explorer.restoration["selection"] == [[2, 7, "mlp"]]
+
+
+def test_an_answer_that_was_superseded_is_never_shown(explorer, engine):
+    shown = []
+    explorer.observe(lambda change: shown.append(change["new"].get("selection")), "restoration")
+    engine.restore_gate.clear()
+    explorer.selection = [(0, 0, "mlp")]
+    until(lambda: explorer._worker._desk._running is not None)
+    explorer.selection = [(2, 7, "mlp")]
+    engine.restore_gate.set()
+    assert explorer.wait(PATIENCE)
+    assert shown == [[[2, 7, "mlp"]]]
+
+
+def test_clearing_the_selection_drops_the_waiting_answer(explorer, engine):
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.selection = []
+    assert explorer.restoration == {}
+
+
+def test_a_selection_survives_a_new_trace_of_the_same_size_and_is_answered_again(explorer, engine):
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.noise = 5
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.selection == [(2, 3, "mlp")]
+    assert len(engine.restored) == 2
+    assert explorer.restoration["selection"] == [[2, 3, "mlp"]]
+
+
+def test_a_selection_that_the_new_prompt_does_not_have_is_dropped(explorer):
+    explorer.selection = [(7, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.selection == []
+    assert explorer.restoration == {}
+
+
+def test_the_page_asks_through_traits(explorer, engine):
+    explorer.set_state({"prompt": FUJI, "subject": "Mount Fuji", "_request": {"id": 1, "op": "trace"}})
+    assert explorer.wait(PATIENCE)
+    assert explorer.result.prompt == FUJI
+    explorer.set_state({"selection": [[1, 3, "mlp"]]})
+    assert explorer.wait(PATIENCE)
+    explorer.set_state({"_request": {"id": 2, "op": "restore"}})
+    assert explorer.wait(PATIENCE)
+    assert len(engine.restored) == 2
+
+
+def test_callbacks_return_while_the_model_works(engine):
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    until(lambda: explorer.status == "running")
+    explorer.set_state({"selection": [[2, 3, "mlp"]]})
+    assert explorer.restoration == {}
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+
+
+def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    seen = []
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
+    explorer.observe(
+        lambda change: seen.append((explorer.progress, np.frombuffer(change["new"], "<f4"))), "scores"
+    )
+    explorer.run(wait=True)
+    partial = [scores for progress, scores in seen if 0 < progress < 1 and scores.size]
+    computed = [int((~np.isnan(scores)).sum()) for scores in partial]
+    assert computed == sorted(computed)
+    assert 8 <= computed[0] < partial[0].size
+    assert explorer.trace["tokens"] == list(explorer.result.tokens)
+
+
+def test_progress_is_sent_ten_times_a_second_at_most(engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", float("inf"))
+    seen = []
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
+    explorer.observe(lambda change: seen.append(change["new"]), "progress")
+    explorer.run(wait=True)
+    assert len(seen) <= 2
+
+
+def test_rows_of_a_new_prompt_carry_their_tokens_while_it_fills_in(engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    engine.step.set()
+    until(lambda: explorer.trace)
+    assert explorer.trace["tokens"][:3] == ["The", " Space", " Needle"]
+    assert explorer.trace["clean"] is None
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+
+
+def test_a_cancelled_trace_stays_as_far_as_it_came(engine):
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    for _ in range(3):
+        engine.step.set()
+        until(lambda: not engine.step.is_set())
+    explorer.set_state({"_cancel_id": 1})
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "cancelled"
+    assert explorer.error is None
+    assert not explorer.result.complete
+    computed = (~np.isnan(np.frombuffer(explorer.scores, "<f4"))).sum()
+    assert 8 <= computed < 8 * 8 * 3
+
+
+def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):
+    engine.restore_gate.clear()
+    explorer.selection = [(2, 3, "mlp")]
+    until(lambda: explorer._worker._desk._running is not None)
+    explorer.run()
+    assert explorer.status == "queued"
+    explorer.cancel()
+    assert explorer.status == "cancelled"
+    engine.restore_gate.set()
+    assert explorer.wait(PATIENCE)
+    assert len(engine.traced) == 1
+    assert explorer.result is not None
+
+
+def test_a_new_trace_supersedes_the_running_one_without_a_word(engine):
+    statuses = []
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    explorer.observe(lambda change: statuses.append(change["new"]), "status")
+    until(lambda: explorer.status == "running")
+    engine.slow = False
+    explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.result.prompt == FUJI
+    assert "cancelled" not in statuses
+    assert statuses[-1] == "done"
+
+
+def test_an_error_of_ours_arrives_as_data_and_the_last_result_stays(explorer):
+    before, scores = explorer.result, explorer.scores
+    explorer.subject = "the space needle"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "error"
+    assert explorer.error["type"] == "SubjectNotFound"
+    assert "'the space needle' is not in the prompt" in explorer.error["found"]
+    assert explorer.error["wanted"]
+    assert explorer.error["remedy"]
+    assert explorer.result is before
+    assert explorer.scores == scores
+    assert explorer.trace["prompt"] == PROMPT
+
+
+def test_the_widget_is_usable_after_an_error(explorer):
+    explorer.subject = "nowhere"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["source"] == "exact"
+    explorer.subject = SUBJECT
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "done"
+    assert explorer.error is None
+
+
+def test_an_error_nobody_expected_is_shown_and_logged(explorer, engine, caplog):
+    engine.broken = MemoryError("out of memory on the device")
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.error["type"] == "MemoryError"
+    assert explorer.error["found"] == "out of memory on the device"
+    assert "Traceback" in caplog.text
+
+
+def test_a_failed_restoration_says_so_in_its_own_place(explorer, engine):
+    engine.broken = SubjectNotFound("Not there.", "Somewhere.", "Look again.")
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["message"] == "Not there."
+    assert explorer.error["remedy"] == "Look again."
+    assert explorer.status == "done"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"samples": 0}, {"noise": -1}, {"window": 0}, {"seed": -1}, {"samples": "many"}, {"status": "asleep"}],
+)
+def test_a_setting_out_of_range_is_refused(explorer, values):
+    with pytest.raises(traitlets.TraitError):
+        explorer.set_trait(*next(iter(values.items())))
+
+
+def test_a_misspelt_keyword_is_refused(engine):
+    with pytest.raises(TypeError, match="'promt'. Did you mean 'prompt'"):
+        TraceExplorer(engine, promt=PROMPT)
+
+
+def test_settings_are_a_key(explorer):
+    assert hash(explorer.settings) == hash(TraceSettings(PROMPT, SUBJECT))
+
+
+def test_a_closed_widget_is_collected_and_its_trace_stops(engine):
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    worker, slots, gone = explorer._worker, explorer._slots, weakref.ref(explorer)
+    until(lambda: explorer.status == "running")
+    explorer.close()
+    del explorer
+    assert worker.wait(slots, PATIENCE)
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_waiting_job_keeps_no_widget_alive(engine):
+    engine.restore_gate.clear()
+    first = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert first.wait(PATIENCE)
+    first.selection = [(2, 3, "mlp")]
+    other = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    gone = weakref.ref(other)
+    other.close()
+    del other
+    gc.collect()
+    assert gone() is None
+    engine.restore_gate.set()
+    assert first.wait(PATIENCE)
