@@ -389,6 +389,18 @@ describe("explorer", () => {
     find("[data-action=subject]").dispatchEvent(new PointerEvent("pointerdown", { bubbles: true }));
     expect(model.sent("subject")).toBe("Space Needle");
   });
+  test("explorer forgets marked words once something is typed, and keeps what was typed", () => {
+    const { find, root } = show(explorerTraits());
+    const prompt = find<HTMLTextAreaElement>("textarea");
+    prompt.setSelectionRange(4, 16);
+    prompt.dispatchEvent(new Event("select"));
+    expect(root.textContent).toContain("make “Space Needle” the subject");
+    prompt.value = "Mount Fuji is in";
+    prompt.dispatchEvent(new Event("input"));
+    expect(root.textContent).not.toContain("make “");
+    expect(root.textContent).toContain("not in the prompt");
+    expect(prompt.value).toBe("Mount Fuji is in");
+  });
   test("explorer says that Python is silent only after some seconds without an echo", async () => {
     vi.useFakeTimers();
     const silent = show(explorerTraits());

@@ -84,6 +84,7 @@ POLICY = (
 
 class Socket(tornado.websocket.WebSocketHandler):
     def open(self) -> None:
+        self.application.sockets.add(self)
         loop = asyncio.get_running_loop()
 
         def send(frame: bytes) -> None:
@@ -95,10 +96,14 @@ class Socket(tornado.websocket.WebSocketHandler):
         if self.ws_connection:
             self.write_message(frame, binary=True)
 
+    def on_close(self) -> None:
+        self.application.sockets.discard(self)
+
     def on_message(self, message: bytes) -> None:
         header, buffers = unpack(message)
         header.setdefault("buffer_paths", [])
-        self.application.widget.comm.handle_msg({"content": {"data": header}, "buffers": buffers})
+        if (there := self.application.widget.comm) is not None:
+            there.handle_msg({"content": {"data": header}, "buffers": buffers})
 
 
 class Host:
@@ -130,13 +135,19 @@ class Host:
                 self._up.set()
         static = (r"/(host\.js)", tornado.web.StaticFileHandler, {"path": str(HERE)})
         app = tornado.web.Application([(r"/", Page), (r"/ws", Socket), static])
-        app.widget = self.widget
+        app.widget, app.sockets = self.widget, set()
         server = app.listen(0, "127.0.0.1")
         port = next(iter(server._sockets.values())).getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
         self._up.set()
         await self._stop.wait()
         server.stop()
+        for socket in list(app.sockets):
+            socket.close()
+        await server.close_all_connections()
+        while app.sockets:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
 
     def close(self) -> None:
         self.widget.comm.attach(None)

@@ -132,6 +132,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             .value=${live(prompt)}
             @input=${(event: Event) => {
               bridge.set({ prompt: (event.target as HTMLTextAreaElement).value }, { send: false });
+              marked.value = "";
             }}
             @change=${() => bridge.send()}
             @select=${mark}
