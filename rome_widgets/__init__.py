@@ -49,7 +49,7 @@ _HOME = {
     "trace": "tracing.tracer",
 }
 
-__all__ = [*_HOME, "bundled"]
+__all__ = [*_HOME, "bundled"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

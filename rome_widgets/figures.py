@@ -5,11 +5,17 @@ The widgets draw their own grid; this is for what is printed, saved or joined wi
 
 from __future__ import annotations
 
+from typing import Literal
+
 import altair as alt
 
 from rome_widgets.results import CausalTrace, Kind
 
-RAMP: dict[Kind, str] = {"hidden": "purples", "mlp": "greens", "attn": "reds"}
+RAMP: dict[Kind, Literal["purples", "greens", "reds"]] = {
+    "hidden": "purples",
+    "mlp": "greens",
+    "attn": "reds",
+}
 """ColorBrewer ramps of the paper's figure 1."""
 
 TITLE: dict[Kind, str] = {"hidden": "Hidden state", "mlp": "MLP", "attn": "Attention"}

@@ -94,7 +94,7 @@ def _check_state(state: Iterable, n_pos: int, n_layers: int) -> State:
             f"{state!r} is not a state.",
             "A state is a triple (pos, layer, kind), such as (3, 5, 'mlp').",
         ) from None
-    check_kinds([kind])
+    (kind,) = check_kinds([kind])
     for name, number, size in (("position", pos, n_pos), ("layer", layer, n_layers)):
         if not -size <= number < size:
             raise StateError(
@@ -104,20 +104,19 @@ def _check_state(state: Iterable, n_pos: int, n_layers: int) -> State:
 
 
 def check_kinds(kinds: Iterable[str]) -> tuple[Kind, ...]:
-    """`kinds` as a tuple without repeats.
+    """`kinds` without repeats, in the order of `KINDS`.
 
     Raises:
         StateError: A kind that is not "hidden", "mlp" or "attn", or none at all.
     """
-    kinds = (kinds,) if isinstance(kinds, str) else tuple(dict.fromkeys(kinds))
-    for kind in kinds:
-        if kind not in KINDS:
-            raise StateError(
-                f"There is no kind {kind!r}.", f"Kinds are {', '.join(map(repr, KINDS))}."
-            )
-    if not kinds:
-        raise StateError("No kind was named.", f"Kinds are {', '.join(map(repr, KINDS))}.")
-    return kinds
+    wanted = {kinds} if isinstance(kinds, str) else set(kinds)
+    unknown = sorted(map(repr, wanted.difference(KINDS)))
+    if unknown or not wanted:
+        raise StateError(
+            f"There is no kind {', '.join(unknown)}." if unknown else "No kind was named.",
+            f"Kinds are {', '.join(map(repr, KINDS))}.",
+        )
+    return tuple(kind for kind in KINDS if kind in wanted)
 
 
 @dataclass(frozen=True)
@@ -242,7 +241,7 @@ class CausalTrace:
             columns=["kind", "pos", "token", "in_subject", "layer", "score", "indirect_effect"],
         )
 
-    def chart(self) -> alt.Chart:
+    def chart(self) -> alt.HConcatChart:
         """The heat maps of the paper's figure 1 as an Altair chart, one panel per kind."""
         from rome_widgets.figures import trace_chart
 

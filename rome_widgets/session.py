@@ -6,7 +6,6 @@ becomes an engine that a widget can ask, with one worker thread per model.
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,17 +16,10 @@ from rome_widgets.results import CausalTrace, Progress, Restoration, State
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
 from rome_widgets.widgets import trace_explorer
 from rome_widgets.widgets.protocol import TraceSettings
-from rome_widgets.widgets.worker import Worker
+from rome_widgets.widgets.worker import worker_for
 
 KEPT_TRACERS = 4
 """Tracers kept per widget, so that going back to a prompt answers clicks at once."""
-
-_workers: weakref.WeakKeyDictionary[Any, Worker] = weakref.WeakKeyDictionary()
-
-
-def worker_of(lm: LanguageModel) -> Worker:
-    """The worker thread that all widgets of one model share."""
-    return _workers.setdefault(lm.model, Worker())
 
 
 class TracingEngine:
@@ -110,11 +102,12 @@ class TraceExplorer(trace_explorer.TraceExplorer):
     def __init__(
         self, lm: LanguageModel, prompt: Prompt = "", subject: str = "", **options: Any
     ) -> None:
-        if prompt and not isinstance(prompt, str):
+        if not isinstance(prompt, str):
             fact = prompt if isinstance(prompt, Fact) else Fact.from_record(prompt)
             prompt, subject = fact.text, fact.subject
         elif prompt and subject:
             prompt, _ = as_text(prompt, subject)
+        worker = worker_for(lm.model, lm.name)
         super().__init__(
-            TracingEngine(lm), prompt=prompt, subject=subject, worker=worker_of(lm), **options
+            TracingEngine(lm), prompt=prompt, subject=subject, worker=worker, **options
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rome_widgets.errors import SaveFailed, TraceFileError
-from rome_widgets.results import KINDS, CausalTrace, Prediction
+from rome_widgets.results import KINDS, CausalTrace, Kind, Prediction
 
 FORMAT = 1
 """Version of the trace file."""
@@ -113,8 +113,10 @@ def _decode(blob: bytes) -> CausalTrace:
             "Copy it again, or trace again.",
         )
     header = json.loads(metadata["header"])
-    scores = {kind: tensors[f"scores.{kind}"] for kind in KINDS if f"scores.{kind}" in tensors}
-    recorded = {
+    scores: dict[Kind, np.ndarray] = {
+        kind: tensors[f"scores.{kind}"] for kind in KINDS if f"scores.{kind}" in tensors
+    }
+    recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
         kind: (tensors[f"recorded.{kind}.ids"], tensors[f"recorded.{kind}.probs"])
         for kind in KINDS
         if f"recorded.{kind}.ids" in tensors

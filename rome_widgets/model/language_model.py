@@ -58,7 +58,7 @@ class LanguageModel:
             )
         self.model = unwrap(model)
         check_kind_of_model(self.model)
-        self.tokenizer = tokenizer
+        self.tokenizer: Any = tokenizer
         self.name = name or _own_name(self.model)
         with quiet(self.model), torch.inference_mode():
             self.geometry: Geometry = find_geometry(self.model)

@@ -53,6 +53,12 @@ def load(
             "A folder with config.json and safetensors weights, or a hub name, was wanted.",
             "Check the path.",
         )
+    if local and not (folder / "config.json").is_file():
+        raise ModelNotFound(
+            f"{folder} has no config.json.",
+            "A folder as save_pretrained writes it was wanted.",
+            "Check the path.",
+        )
     source = folder if local else os.fspath(name)
     label = folder.resolve().name if local else os.fspath(name)
     return _load(
@@ -83,7 +89,7 @@ def _load(
         config = AutoConfig.from_pretrained(source, **options)
         tokenizer = AutoTokenizer.from_pretrained(source, config=config, **options)
         model = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=_dtype(torch, dtype), use_safetensors=True, **options
+            source, config=config, dtype=_dtype(dtype), use_safetensors=True, **options
         )
     except OSError as error:
         raise ModelNotFound(
@@ -105,12 +111,14 @@ def _load(
     return LanguageModel(model.eval().to(device), tokenizer, name=label)
 
 
-def _dtype(torch: Any, dtype: Any) -> Any:
+def _dtype(dtype: Any) -> Any:
+    import torch
+
     if dtype is None:
         return "auto"
     if isinstance(dtype, str) and dtype != "auto":
         found = getattr(torch, dtype.removeprefix("torch."), None)
-        if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        if not (isinstance(found, torch.dtype) and found.is_floating_point):
             raise UnsupportedModel(
                 f"{dtype!r} is not a floating-point dtype.",
                 "float32, float16, bfloat16, float64 or auto was wanted.",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from rome_widgets.errors import NoiseError
 from rome_widgets.model.language_model import LanguageModel, to_numpy
@@ -96,7 +97,11 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    lm: LanguageModel, noise: float | Noise | np.ndarray, samples: int, n_tokens: int, seed: int
+    lm: LanguageModel,
+    noise: float | Noise | np.ndarray | Tensor,
+    samples: int,
+    n_tokens: int,
+    seed: int,
 ) -> Drawn:
     """The noise of one prompt, drawn once and used by every restoration of it.
 
@@ -112,7 +117,7 @@ def draw(
         NoiseError: Not a number, negative, or an array of another shape.
     """
     shape = (samples, n_tokens, lm.geometry.d_model)
-    if isinstance(noise, np.ndarray) or hasattr(noise, "detach"):
+    if isinstance(noise, np.ndarray | Tensor):
         return Drawn(_given(noise, shape), {"text": "given as an array"}, None)
     if not isinstance(samples, (int, np.integer)) or isinstance(samples, bool) or samples < 1:
         raise NoiseError(f"samples is {samples!r}.", "A whole number of at least 1 was wanted.")
@@ -143,7 +148,7 @@ def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[st
 
 
 def _given(noise: Any, shape: tuple[int, int, int]) -> np.ndarray:
-    values = np.asarray(noise.detach().cpu() if hasattr(noise, "detach") else noise, np.float64)
+    values = to_numpy(noise) if isinstance(noise, Tensor) else noise.astype(np.float64)
     if values.ndim != 3 or values.shape[1:] != shape[1:] or not len(values):
         raise NoiseError(
             f"The noise array has the shape {values.shape}.",

@@ -167,8 +167,10 @@ class CausalTracer:
         """Restore every cell of each kind's grid; see `trace`."""
         kinds = check_kinds(kinds)
         shape = (len(self.tokens), self.lm.n_layers)
-        scores = {kind: np.full(shape, np.nan) for kind in kinds}
-        recorded = {kind: _empty_record(shape, record) for kind in kinds} if record else {}
+        scores: dict[Kind, np.ndarray] = {kind: np.full(shape, np.nan) for kind in kinds}
+        recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
+            kind: _empty_record(shape, record) for kind in kinds if record
+        }
         cells = self._cells_in_order(kinds)
         for first in range(0, len(cells), self._cells_per_batch):
             if cancel is not None and cancel.is_set():

@@ -1,0 +1,68 @@
+# Two commands are enough on a fresh clone: `make lab` and `make test`.
+# They need Python >= 3.11 and make; everything else comes into .venv and js/node_modules.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+export PATH := $(abspath $(VENV)/bin):$(PATH)
+
+# JupyterLab refuses to run as root (in a container, say) unless told.
+LAB_FLAGS := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+
+JS_SOURCES := $(shell find js/src js/build.mjs -type f 2>/dev/null)
+BUNDLE := rome_widgets/widgets/static/rome.js
+
+.PHONY: help env lab build browser lint types js python test test-full train clean
+
+help:
+	@echo "make lab        JupyterLab, open on the tour"
+	@echo "make test       every test: Python, TypeScript, browser, notebooks"
+	@echo "make test-full  the same with the full counts"
+	@echo "make lint | types | js | python   parts of make test"
+	@echo "make train      train the bundled model again"
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python >= 3.11 was wanted, $$($(PYTHON) --version 2>&1) was found: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[test]'
+	@touch $@
+
+build: $(BUNDLE)
+
+$(BUNDLE): $(VENV)/.ready $(JS_SOURCES) js/package-lock.json
+	$(PY) -m tools.npm run build
+	@touch $@
+
+lab: build
+	$(PY) -m jupyter lab $(LAB_FLAGS) notebooks/01_trace.ipynb
+
+browser: env
+	@$(PY) -m tools.browser
+
+lint: env
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: env
+	$(PY) -m pyright --pythonpath $(PY)
+
+js: env
+	$(PY) -m tools.npm run check
+	$(PY) -m tools.npm test
+
+python: build browser
+	$(PY) -m pytest
+
+test: browser build lint types js python
+
+test-full:
+	ROME_WIDGETS_FULL=1 $(MAKE) test
+
+train: env
+	$(PY) -m training.train --out rome_widgets/bundled/model
+
+clean:
+	rm -rf $(VENV) js/node_modules rome_widgets/widgets/static
