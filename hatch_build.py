@@ -49,13 +49,15 @@ class FrontEnd(BuildHookInterface):
         if not self._due():
             if not there:
                 raise RuntimeError(
-                    f"rome_widgets: there is no bundle in {self._bundle[0].parent} and building it is "
-                    "switched off. Unset ROME_WIDGETS_SKIP_JS and install again."
+                    f"rome_widgets: there is no bundle in {self._bundle[0].parent} and building it "
+                    "is switched off. Unset ROME_WIDGETS_SKIP_JS and install again."
                 )
             return
         npm = find_npm()
         if npm is None and there:
-            self.app.display_warning("rome_widgets: no Node.js; the bundle is used though js/ is newer")
+            self.app.display_warning(
+                "rome_widgets: no Node.js; the bundle is used though js/ is newer"
+            )
         elif npm is None:
             self.app.abort(NO_NODE)
         else:
@@ -66,14 +68,20 @@ class FrontEnd(BuildHookInterface):
     def _due(self) -> bool:
         if os.environ.get("ROME_WIDGETS_SKIP_JS") or not self._js.is_dir():
             return False
-        return bool(os.environ.get("ROME_WIDGETS_FORCE_JS")) or not fresh(self._bundle, sources(Path(self.root)))
+        return bool(os.environ.get("ROME_WIDGETS_FORCE_JS")) or not fresh(
+            self._bundle, sources(Path(self.root))
+        )
 
     def _installed(self) -> bool:
-        return fresh([self._js / "node_modules" / ".package-lock.json"], [self._js / "package-lock.json"])
+        return fresh(
+            [self._js / "node_modules" / ".package-lock.json"], [self._js / "package-lock.json"]
+        )
 
     def _run(self, command: list[str]) -> None:
         self.app.display_info(f"rome_widgets: {' '.join(command[-3:])} in {self._js}")
-        done = subprocess.run(command, cwd=self._js, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            command, cwd=self._js, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         if done.returncode:
             raise RuntimeError(
                 f"rome_widgets: `{' '.join(command)}` failed in {self._js} "
@@ -105,7 +113,9 @@ def find_npm() -> list[str] | None:
     """The machine's npm if its Node is new enough, else the one that PyPI put into the build."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm and node:
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+        said = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, check=False
+        ).stdout
         numbers = said.strip().lstrip("v").split(".")[:2]
         if all(number.isdigit() for number in numbers) and tuple(map(int, numbers)) >= NODE_MIN:
             return [npm]

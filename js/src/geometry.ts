@@ -76,7 +76,7 @@ export function layout(
     direction = "column";
   }
   w = Math.max(SMALLEST, Math.min(largest, w));
-  const h = rows <= 14 ? 22 : rows <= 22 ? 18 : rows <= 60 ? 15 : 12;
+  const h = rows <= 14 ? 24 : rows <= 22 ? 18 : rows <= 60 ? 15 : 12;
   return { cell: { w, h }, labels, bar: BAR, gap: GAP, direction, panel, tickStep: tickStep(w) };
 }
 

@@ -17,7 +17,9 @@ import anywidget
 import traitlets as t
 
 STATIC = Path(__file__).parent / "static"
-REMEDY = "built without its JavaScript: run `pip install -e .` again, or `npm --prefix js run build`"
+REMEDY = (
+    "built without its JavaScript: run `pip install -e .` again, or `npm --prefix js run build`"
+)
 
 _MISSING = """
 export default () => ({ render({ el }) {

@@ -25,12 +25,15 @@ def trace_table(trace: CausalTrace) -> str:
     """The whole trace as escaped HTML."""
     head = (
         f"<p><b>{escape(trace.prompt)}</b> → {escape(trace.answer.strip())}<br>"
-        f"p({escape(trace.answer.strip())}): clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
+        f"p({escape(trace.answer.strip())}): "
+        f"clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
         f" · {escape(str(trace.noise.get('text', '')))}, {trace.samples} samples"
         f" · {escape(trace.model)}</p>"
     )
     cells = len(trace.kinds) * len(trace.tokens) * trace.n_layers
-    body = _list(trace) if cells > MOST_CELLS else "".join(_grid(trace, kind) for kind in trace.kinds)
+    body = (
+        _list(trace) if cells > MOST_CELLS else "".join(_grid(trace, kind) for kind in trace.kinds)
+    )
     return head + body
 
 
@@ -46,19 +49,28 @@ def strongest(trace: CausalTrace, kind: Kind) -> tuple[int, int, float] | None:
 
 def _grid(trace: CausalTrace, kind: Kind) -> str:
     low = trace.corrupted
-    high = max([trace.clean, *(float(np.nanmax(g)) for g in trace.scores.values() if not np.isnan(g).all())])
+    high = max(
+        [
+            trace.clean,
+            *(float(np.nanmax(g)) for g in trace.scores.values() if not np.isnan(g).all()),
+        ]
+    )
     window = trace.windows.get(kind, 1)
     caption = "single restored layer" if window == 1 else f"centre of {window} restored layers"
     rows = []
     for pos, token in enumerate(trace.tokens):
         star = "*" if trace.subject_span[0] <= pos < trace.subject_span[1] else ""
         cells = "".join(
-            f'<td title="{_title(trace, kind, layer, score)}" style="{_CELL};{_fill(kind, score, low, high)}"></td>'
+            f'<td title="{_title(trace, kind, layer, score)}"'
+            f' style="{_CELL};{_fill(kind, score, low, high)}"></td>'
             for layer, score in enumerate(trace.scores[kind][pos].tolist())
         )
-        rows.append(f'<tr><th style="{_HEAD}"><bdi>{escape(label(token))}</bdi>{star}</th>{cells}</tr>')
+        rows.append(
+            f'<tr><th style="{_HEAD}"><bdi>{escape(label(token))}</bdi>{star}</th>{cells}</tr>'
+        )
     layers = "".join(
-        f'<td style="{_CELL};text-align:center;font-size:10px">{layer if layer % 5 == 0 else ""}</td>'
+        f'<td style="{_CELL};text-align:center;font-size:10px">'
+        f"{layer if layer % 5 == 0 else ''}</td>"
         for layer in range(trace.n_layers)
     )
     return (
@@ -75,7 +87,7 @@ def _title(trace: CausalTrace, kind: Kind, layer: int, score: float) -> str:
 
 
 def _list(trace: CausalTrace) -> str:
-    found = [
+    found: list[tuple[float, Kind, int, int]] = [
         (score, kind, pos, layer)
         for kind in trace.kinds
         for pos, row in enumerate(trace.scores[kind].tolist())
@@ -83,13 +95,14 @@ def _list(trace: CausalTrace) -> str:
         if not np.isnan(score)
     ]
     rows = "".join(
-        f"<tr><td>{TITLES[kind]}</td><td><bdi>{escape(label(trace.tokens[pos]))}</bdi></td><td>{layer}</td>"
-        f"<td>{score:.4f}</td><td>{score - trace.corrupted:+.4f}</td></tr>"
+        f"<tr><td>{TITLES[kind]}</td><td><bdi>{escape(label(trace.tokens[pos]))}</bdi></td>"
+        f"<td>{layer}</td><td>{score:.4f}</td><td>{score - trace.corrupted:+.4f}</td></tr>"
         for score, kind, pos, layer in sorted(found, reverse=True)[:STRONGEST]
     )
     return (
-        f"<table><caption>The {min(STRONGEST, len(found))} strongest of {len(found)} states</caption>"
-        f"<tr><th>kind</th><th>token</th><th>layer</th><th>p</th><th>over corrupted</th></tr>{rows}</table>"
+        f"<table><caption>The {min(STRONGEST, len(found))} strongest of {len(found)} states"
+        "</caption><tr><th>kind</th><th>token</th><th>layer</th><th>p</th><th>over corrupted</th>"
+        f"</tr>{rows}</table>"
     )
 
 
@@ -97,7 +110,8 @@ def label(token: str) -> str:
     """A token as a row label: leading space dropped, controls drawn, never longer than 40."""
     word = token[1:] if token.startswith(" ") and len(token) > 1 else token
     shown = "".join(
-        "⏎" if c == "\n" else chr(0x2400 + ord(c)) if ord(c) < 0x20 else "␡" if c == "\x7f" else c for c in word
+        "⏎" if c == "\n" else chr(0x2400 + ord(c)) if ord(c) < 0x20 else "␡" if c == "\x7f" else c
+        for c in word
     )
     shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
     return shown.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -114,7 +128,9 @@ def _fill(kind: Kind, score: float, low: float, high: float) -> str:
     if np.isnan(score):
         return "background-color:#ddd"
     stops = _ramp(kind)
-    place = min(1.0, max(0.0, (score - low) / (high - low) if high > low else 0.0)) * (len(stops) - 1)
+    place = min(1.0, max(0.0, (score - low) / (high - low) if high > low else 0.0)) * (
+        len(stops) - 1
+    )
     at = min(len(stops) - 2, int(place))
     red, green, blue = (
         round(a + (b - a) * (place - at)) for a, b in zip(stops[at], stops[at + 1], strict=True)

@@ -199,7 +199,7 @@ class TraceExplorer(TraceGrid):
         self._write(status="running", progress=0.0)
 
     def _trace_progressed(self, progress: Progress, settings: TraceSettings) -> None:
-        kinds = [kind for kind in KINDS if kind in progress.scores]
+        kinds: list[Kind] = [kind for kind in KINDS if kind in progress.scores]
         with self.hold_sync():
             self.progress = progress.done / max(1, progress.total)
             if kinds:
@@ -220,7 +220,9 @@ class TraceExplorer(TraceGrid):
         self._failure = error
         self._go_back("error", describe_error(error))
 
-    def _finish(self, status: str, trace: CausalTrace, settings: TraceSettings, ms: float | None) -> None:
+    def _finish(
+        self, status: str, trace: CausalTrace, settings: TraceSettings, ms: float | None
+    ) -> None:
         with self.hold_sync():
             self._shown = settings
             self._show(trace, ms=ms, settings=vars(settings))
@@ -244,7 +246,9 @@ class TraceExplorer(TraceGrid):
         if not self.restoration:
             self._answer()
 
-    def _outline(self, settings: TraceSettings, kinds: list[Kind], progress: Progress) -> dict[str, Any]:
+    def _outline(
+        self, settings: TraceSettings, kinds: list[Kind], progress: Progress
+    ) -> dict[str, Any]:
         """The description of a trace that is under way."""
         n_pos, n_layers = progress.scores[kinds[0]].shape
         before = self._described if self._shown and self._shown.prompt == settings.prompt else {}
@@ -290,7 +294,7 @@ class TraceExplorer(TraceGrid):
 
 
 class _Slot:
-    """A widget's place at the worker. Holds nothing, so that a waiting job keeps no widget alive."""
+    """A widget's place at the worker. Holds nothing: a waiting job keeps no widget alive."""
 
     def __init__(self, widget: TraceExplorer, name: str) -> None:
         self._name = f"{type(widget).__name__}.{name}"
@@ -337,7 +341,10 @@ def _trace_job(
 
 
 def _restore_job(
-    ref: weakref.ref[TraceExplorer], engine: Engine, settings: TraceSettings, selection: tuple[State, ...]
+    ref: weakref.ref[TraceExplorer],
+    engine: Engine,
+    settings: TraceSettings,
+    selection: tuple[State, ...],
 ) -> Job:
     """A restoration as the worker runs it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import traitlets as t
@@ -40,7 +40,7 @@ class TraceGrid(RomeWidget):
     """float32 `[kind, pos, layer]` in the order of `trace["kinds"]`; NaN where not computed."""
     kind = t.Enum(["all", *KINDS], "all").tag(sync=True)
     selection = t.List().tag(sync=True)
-    """Selected cells, sorted triples `(pos, layer, kind)`. Setting it asks for their restoration."""
+    """Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer."""
     cursor = t.Any(None, allow_none=True).tag(sync=True)
     """The cell of the keyboard cursor, or None."""
     restoration = t.Dict().tag(sync=True)
@@ -70,7 +70,12 @@ class TraceGrid(RomeWidget):
         """The states that the selected cells restored, each once, in order."""
         if self._result is None:
             return []
-        return _union(self._result, self.selection)
+        return _union(self._result, self._cells)
+
+    @property
+    def _cells(self) -> list[State]:
+        """The selection; what the validator lets through are states."""
+        return cast("list[State]", self.selection)
 
     @t.validate("selection")
     def _check_selection(self, proposal: dict) -> list[State]:
@@ -103,7 +108,9 @@ class TraceGrid(RomeWidget):
     def _answer(self) -> None:
         """Answer the selection from what was recorded."""
         trace = self._result
-        self.restoration = {} if trace is None or not self.selection else _recorded_answer(trace, self.selection)
+        self.restoration = (
+            {} if trace is None or not self.selection else _recorded_answer(trace, self._cells)
+        )
 
     def _show(self, trace: CausalTrace, **more: Any) -> None:
         """Put a trace on screen; `more` joins its description."""
@@ -116,7 +123,10 @@ class TraceGrid(RomeWidget):
         self.restoration = {}
         self.trace = described
         self.scores = scores
-        for name, cells in (("selection", self.selection), ("cursor", [self.cursor] if self.cursor else [])):
+        for name, cells in (
+            ("selection", self.selection),
+            ("cursor", [self.cursor] if self.cursor else []),
+        ):
             try:
                 self._checked(name, cells)
             except t.TraitError:
@@ -139,7 +149,9 @@ class TraceGrid(RomeWidget):
 
     def to_html_table(self) -> str:
         """The trace as tables with inline colours, all text escaped."""
-        return super().to_html_table() if self._result is None else fallback.trace_table(self._result)
+        return (
+            super().to_html_table() if self._result is None else fallback.trace_table(self._result)
+        )
 
 
 def _union(trace: CausalTrace, cells: Iterable[State]) -> list[State]:
@@ -150,7 +162,8 @@ def _check_traced(kinds: list[Kind], states: list[State]) -> None:
     for state in states:
         if state.kind not in kinds:
             raise StateError(
-                f"This trace has no {state.kind!r} scores.", f"It has {', '.join(map(repr, kinds))}."
+                f"This trace has no {state.kind!r} scores.",
+                f"It has {', '.join(map(repr, kinds))}.",
             )
 
 
@@ -186,9 +199,13 @@ def _recorded_rows(trace: CausalTrace, pos: int, layer: int, kind: Kind) -> list
         {
             "token": text(trace.recorded_tokens.get(int(i), f"[{int(i)}]")),
             "id": int(i),
-            "clean": number(known[int(i)].clean if int(i) in known else _of_answer(trace, int(i), trace.clean)),
+            "clean": number(
+                known[int(i)].clean if int(i) in known else _of_answer(trace, int(i), trace.clean)
+            ),
             "corrupted": number(
-                known[int(i)].corrupted if int(i) in known else _of_answer(trace, int(i), trace.corrupted)
+                known[int(i)].corrupted
+                if int(i) in known
+                else _of_answer(trace, int(i), trace.corrupted)
             ),
             "restored": number(float(p)),
         }

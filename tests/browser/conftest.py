@@ -130,7 +130,9 @@ def show(browser: Browser) -> Callable[..., Shown]:
         page.wait_for_selector("html[data-ready], html[data-error]")
         failure = page.evaluate("document.documentElement.dataset.error")
         assert failure is None, failure
-        page.evaluate("light => { document.body.dataset.jpThemeLight = light }", str(theme == "light").lower())
+        page.evaluate(
+            "light => { document.body.dataset.jpThemeLight = light }", str(theme == "light").lower()
+        )
         return shown
 
     yield open_page

@@ -76,8 +76,8 @@ class Page(tornado.web.RequestHandler):
 
 
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src data:; connect-src 'self' ws:"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src data:; connect-src 'self' ws:"
 )
 """What a careful host allows: no eval, nothing from elsewhere."""
 

@@ -55,9 +55,17 @@ def test_the_latency_from_pointer_to_paint_is_written_on_the_panel(show):
 def test_every_cell_is_where_it_is_painted(show):
     page = show(live())
     page.status("done")
-    for kind, pos, layer in [("hidden", 0, 0), ("hidden", 7, 7), ("mlp", 4, 1), ("attn", 7, 7), ("attn", 2, 6)]:
+    for kind, pos, layer in [
+        ("hidden", 0, 0),
+        ("hidden", 7, 7),
+        ("mlp", 4, 1),
+        ("attn", 7, 7),
+        ("attn", 2, 6),
+    ]:
         page.click(kind, pos, layer)
-        expect(page.panel).to_have_attribute("data-selection", json.dumps([[pos, layer, kind]], separators=(",", ":")))
+        expect(page.panel).to_have_attribute(
+            "data-selection", json.dumps([[pos, layer, kind]], separators=(",", ":"))
+        )
 
 
 def test_ctrl_click_adds_and_removes_and_a_plain_click_replaces(show):
@@ -101,7 +109,9 @@ def test_the_selection_is_painted_before_the_model_answers(show):
 def test_keys_walk_the_grid_toggle_restore_and_clear(show):
     page = show(live())
     page.status("done")
-    heard = "window.heard = []; document.addEventListener('keydown', (e) => window.heard.push(e.key))"
+    heard = (
+        "window.heard = []; document.addEventListener('keydown', (e) => window.heard.push(e.key))"
+    )
     page.page.evaluate(heard)
     page.figure.focus()
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowDown"):
@@ -253,7 +263,10 @@ def test_the_theme_follows_the_host_while_it_changes(show):
     page = show(live(), theme="dark")
     page.status("done")
     expect(page.root).to_have_attribute("data-theme", "dark")
-    dark, background = page.color("hidden", 3, 0), "getComputedStyle(document.querySelector('.rw')).backgroundColor"
+    dark, background = (
+        page.color("hidden", 3, 0),
+        "getComputedStyle(document.querySelector('.rw')).backgroundColor",
+    )
     assert max(dark[:3]) < 90
     assert page.page.evaluate(background) == "rgb(27, 28, 31)"
     page.page.evaluate("document.body.dataset.jpThemeLight = 'true'")
@@ -277,7 +290,8 @@ def test_nothing_scrolls_sideways(show, width, layers, words):
     expect(page.panel).to_have_attribute("data-probability", PROBABILITY)
     wide = page.page.evaluate(
         "[...document.querySelectorAll('html, .rw, .rw-picture, aside, .rw-prompt, .rw-controls')]"
-        ".filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.className || each.tagName)"
+        ".filter((each) => each.scrollWidth > each.clientWidth + 1)"
+        ".map((each) => each.className || each.tagName)"
     )
     assert wide == []
     box = page.page.locator("canvas").first.bounding_box()
@@ -295,7 +309,7 @@ def test_two_views_of_one_widget_show_the_same_and_end_cleanly(show):
         }"""
     )
     page.click("mlp", 2, 3)
-    expect(page.page.locator('.rw-panel[data-selection=\'[[2,3,"mlp"]]\']')).to_have_count(2)
+    expect(page.page.locator(".rw-panel[data-selection='[[2,3,\"mlp\"]]']")).to_have_count(2)
     page.page.evaluate("window.other.abort()")
     expect(page.page.locator(".rw")).to_have_count(1)
     assert page.page.evaluate("rome.listeners() === window.before")

@@ -37,8 +37,8 @@ def test_hostile_tokens_are_shown_letter_by_letter(show):
     def make():
         return TraceGrid(
             fake_trace(
-                HOSTILE[0], HOSTILE[0], tokens=HOSTILE, span=(0, 3), answer=HOSTILE[1], model=HOSTILE[2],
-                notes=HOSTILE[:3], noise={"text": HOSTILE[5]},
+                HOSTILE[0], HOSTILE[0], tokens=HOSTILE, span=(0, 3), answer=HOSTILE[1],
+                model=HOSTILE[2], notes=HOSTILE[:3], noise={"text": HOSTILE[5]},
             ),
             selection=[(0, 3, "mlp")],
         )  # fmt: skip
@@ -50,7 +50,12 @@ def test_hostile_tokens_are_shown_letter_by_letter(show):
     assert labels[10] == "x" * 39 + "…"
     assert labels[2:4] == ["<!--<script>", "&lt;b&gt;"]
     assert labels[7:10] == ["⟨202E⟩evil", "⏎", "␀"]
-    assert page.page.evaluate("document.querySelectorAll('.rw :is(img, script, style, iframe)').length") == 0
+    assert (
+        page.page.evaluate(
+            "document.querySelectorAll('.rw :is(img, script, style, iframe)').length"
+        )
+        == 0
+    )
     assert page.page.title() == "rome_widgets"
     assert page.page.evaluate("getComputedStyle(document.querySelector('.rw')).display") == "block"
 
@@ -78,5 +83,3 @@ def test_a_widget_without_its_bundle_shows_the_remedy(show, tmp_path):
 
     page = show(Bare)
     expect(page.page.locator(".rw-missing")).to_contain_text(REMEDY)
-
-

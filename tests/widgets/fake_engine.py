@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rome_widgets.errors import Cancelled, SubjectNotFound
-from rome_widgets.results import KINDS, CausalTrace, Prediction, Progress, Restoration, State, cell_states
+from rome_widgets.results import (
+    KINDS,
+    CausalTrace,
+    Prediction,
+    Progress,
+    Restoration,
+    State,
+    cell_states,
+)
 from rome_widgets.widgets.protocol import TraceSettings
 
 PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
@@ -41,7 +49,8 @@ def fake_trace(
         "answer_id": 0,
         "clean": CLEAN,
         "corrupted": CORRUPTED,
-        "scores": scores or {kind: landscape(kind, len(words), stop - 1, n_layers) for kind in KINDS},
+        "scores": scores
+        or {kind: landscape(kind, len(words), stop - 1, n_layers) for kind in KINDS},
         "windows": {"hidden": 1, "mlp": window, "attn": window},
         "n_layers": n_layers,
         "samples": 10,
@@ -162,7 +171,11 @@ class FakeEngine:
     def _like(self, whole: CausalTrace, scores: dict, settings: TraceSettings) -> CausalTrace:
         copies = {kind: grid.copy() for kind, grid in scores.items()}
         return fake_trace(
-            settings.prompt, settings.subject, n_layers=self.n_layers, window=whole.windows["mlp"], scores=copies
+            settings.prompt,
+            settings.subject,
+            n_layers=self.n_layers,
+            window=whole.windows["mlp"],
+            scores=copies,
         )
 
     def restore(self, settings: TraceSettings, selection: Sequence[State]) -> FakeRestoration:
@@ -177,10 +190,18 @@ class FakeEngine:
 class FakeRestoration(Restoration):
     """A restoration whose probability adds up what its cells bring back one by one."""
 
-    def __init__(self, settings: TraceSettings, selection: tuple[State, ...], n_layers: int) -> None:
+    def __init__(
+        self, settings: TraceSettings, selection: tuple[State, ...], n_layers: int
+    ) -> None:
         trace = fake_trace(settings.prompt, settings.subject, n_layers=n_layers)
         window = settings.window or 3
-        states = sorted({s for pos, layer, kind in selection for s in cell_states(pos, layer, kind, window, n_layers)})
+        states = sorted(
+            {
+                s
+                for pos, layer, kind in selection
+                for s in cell_states(pos, layer, kind, window, n_layers)
+            }
+        )
         rise = sum(trace.scores[kind][pos, layer] - CORRUPTED for pos, layer, kind in selection)
         rows = sorted(predictions(float(min(CLEAN, CORRUPTED + rise))), key=lambda row: row.id)
         distributions = np.array([[row.clean, row.corrupted, row.restored] for row in rows]).T

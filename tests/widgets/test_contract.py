@@ -5,9 +5,9 @@ import re
 import sys
 from pathlib import Path
 
+import anywidget
 import pytest
 
-import rome_widgets.widgets
 from rome_widgets.widgets import RomeWidget, TraceExplorer, TraceGrid
 from rome_widgets.widgets.base import REMEDY, STATIC, bundle
 from rome_widgets.widgets.traits import describe_trace, unanswered
@@ -21,18 +21,22 @@ MOST_GZIPPED = 22_000
 def interface(name):
     """Field names of a TypeScript interface, those of the interfaces it extends included."""
     source = re.sub(r"/\*.*?\*/", "", TYPES.read_text("utf-8"), flags=re.DOTALL)
-    found = re.search(rf"export interface {name}(?: extends (\w+))? {{\n(.*?)\n}}", source, re.DOTALL)
+    found = re.search(
+        rf"export interface {name}(?: extends (\w+))? {{\n(.*?)\n}}", source, re.DOTALL
+    )
     own = set(re.findall(r"^  (\w+)\??:", found[2], re.MULTILINE))
     return own | (interface(found[1]) if found[1] else set())
 
 
 def synced(widget):
     """Traits of ours that travel; the host's own are left out."""
-    own = set(widget.class_traits(sync=True)) - set(rome_widgets.widgets.base.anywidget.AnyWidget.class_traits())
-    return own
+    hosts = set(anywidget.AnyWidget.class_traits())
+    return set(widget.class_traits(sync=True)) - hosts
 
 
-@pytest.mark.parametrize(("widget", "name"), [(TraceGrid, "GridTraits"), (TraceExplorer, "ExplorerTraits")])
+@pytest.mark.parametrize(
+    ("widget", "name"), [(TraceGrid, "GridTraits"), (TraceExplorer, "ExplorerTraits")]
+)
 def test_synced_traits_are_the_fields_of_the_typescript_interface(widget, name):
     assert synced(widget) == interface(name)
 
@@ -74,7 +78,9 @@ def test_the_bundle_fetches_nothing_and_writes_no_markup():
 
 
 def test_every_style_is_ours_alone():
-    source = "".join(path.read_text("utf-8") for path in (ROOT / "js" / "src" / "styles").glob("*.css"))
+    source = "".join(
+        path.read_text("utf-8") for path in (ROOT / "js" / "src" / "styles").glob("*.css")
+    )
     source = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
     source = re.sub(r"@keyframes[^{]+{(?:[^{}]*{[^{}]*})*[^{}]*}", "", source)
     for selectors in re.findall(r"(?:^|[{}])([^{}@;]+){", source):

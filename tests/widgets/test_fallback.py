@@ -47,7 +47,15 @@ def test_a_trace_becomes_a_table_with_inline_styles():
     assert tags.seen <= ALLOWED
     assert tags.attributes <= {"style", "title"}
     text = " ".join(tags.text)
-    for expected in ("The Space Needle is in the city of", "Seattle", "0.9352", "0.0357", "MLP", "Needle", "*"):
+    for expected in (
+        "The Space Needle is in the city of",
+        "Seattle",
+        "0.9352",
+        "0.0357",
+        "MLP",
+        "Needle",
+        "*",
+    ):
         assert expected in text
 
 

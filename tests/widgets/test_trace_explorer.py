@@ -48,7 +48,9 @@ def test_a_prompt_and_a_subject_start_a_trace_by_themselves(explorer, engine):
     assert explorer.trace["ms"] >= 0
 
 
-@pytest.mark.parametrize("given", [{}, {"prompt": PROMPT}, {"prompt": PROMPT, "subject": SUBJECT, "auto_run": False}])
+@pytest.mark.parametrize(
+    "given", [{}, {"prompt": PROMPT}, {"prompt": PROMPT, "subject": SUBJECT, "auto_run": False}]
+)
 def test_otherwise_nothing_runs_until_asked(engine, given):
     explorer = TraceExplorer(engine, **given)
     assert explorer.wait(PATIENCE)
@@ -101,7 +103,9 @@ def test_selecting_asks_for_the_restoration_of_exactly_that_selection(explorer, 
 def test_one_cell_restored_is_the_number_in_the_grid(explorer):
     explorer.selection = [(2, 4, "hidden")]
     assert explorer.wait(PATIENCE)
-    assert explorer.restoration["probability"] == pytest.approx(explorer.result.scores["hidden"][2, 4])
+    assert explorer.restoration["probability"] == pytest.approx(
+        explorer.result.scores["hidden"][2, 4]
+    )
 
 
 def test_of_many_selections_only_the_first_and_the_last_are_computed(explorer, engine):
@@ -157,7 +161,9 @@ def test_a_selection_that_the_new_prompt_does_not_have_is_dropped(explorer):
 
 
 def test_the_page_asks_through_traits(explorer, engine):
-    explorer.set_state({"prompt": FUJI, "subject": "Mount Fuji", "_request": {"id": 1, "op": "trace"}})
+    explorer.set_state(
+        {"prompt": FUJI, "subject": "Mount Fuji", "_request": {"id": 1, "op": "trace"}}
+    )
     assert explorer.wait(PATIENCE)
     assert explorer.result.prompt == FUJI
     explorer.set_state({"selection": [[1, 3, "mlp"]]})
@@ -182,7 +188,8 @@ def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engi
     seen = []
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
     explorer.observe(
-        lambda change: seen.append((explorer.progress, np.frombuffer(change["new"], "<f4"))), "scores"
+        lambda change: seen.append((explorer.progress, np.frombuffer(change["new"], "<f4"))),
+        "scores",
     )
     explorer.run(wait=True)
     partial = [scores for progress, scores in seen if 0 < progress < 1 and scores.size]
@@ -306,7 +313,14 @@ def test_a_failed_restoration_says_so_in_its_own_place(explorer, engine):
 
 @pytest.mark.parametrize(
     "values",
-    [{"samples": 0}, {"noise": -1}, {"window": 0}, {"seed": -1}, {"samples": "many"}, {"status": "asleep"}],
+    [
+        {"samples": 0},
+        {"noise": -1},
+        {"window": 0},
+        {"seed": -1},
+        {"samples": "many"},
+        {"status": "asleep"},
+    ],
 )
 def test_a_setting_out_of_range_is_refused(explorer, values):
     with pytest.raises(traitlets.TraitError):
@@ -314,7 +328,7 @@ def test_a_setting_out_of_range_is_refused(explorer, values):
 
 
 def test_a_misspelt_keyword_is_refused(engine):
-    with pytest.raises(TypeError, match="'promt'. Did you mean 'prompt'"):
+    with pytest.raises(TypeError, match=r"'promt'\. Did you mean 'prompt'"):
         TraceExplorer(engine, promt=PROMPT)
 
 
@@ -328,7 +342,7 @@ def test_a_closed_widget_is_collected_and_its_trace_stops(engine):
     worker, slots, gone = explorer._worker, explorer._slots, weakref.ref(explorer)
     until(lambda: explorer.status == "running")
     explorer.close()
-    del explorer
+    explorer = None
     assert worker.wait(slots, PATIENCE)
     gc.collect()
     assert gone() is None

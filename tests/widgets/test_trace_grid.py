@@ -61,7 +61,7 @@ def test_selection_is_sorted_unique_and_made_of_states(trace):
 )
 def test_a_bad_selection_is_refused_with_its_reason_and_changes_nothing(trace, cell, says):
     grid = TraceGrid(trace, selection=[(2, 3, "mlp")])
-    with pytest.raises(traitlets.TraitError, match="TraceGrid.selection") as caught:
+    with pytest.raises(traitlets.TraitError, match=r"TraceGrid\.selection") as caught:
         grid.selection = [cell]
     assert says in str(caught.value)
     assert grid.selection == [(2, 3, "mlp")]
@@ -78,7 +78,7 @@ def test_cursor_is_a_cell_or_none(trace):
     grid.cursor = [1, 2, "attn"]
     assert grid.cursor == State(1, 2, "attn")
     grid.cursor = None
-    with pytest.raises(traitlets.TraitError, match="TraceGrid.cursor"):
+    with pytest.raises(traitlets.TraitError, match=r"TraceGrid\.cursor"):
         grid.cursor = (1, 99, "attn")
 
 
@@ -86,7 +86,9 @@ def test_one_cell_is_answered_with_the_grids_own_number(trace):
     grid = TraceGrid(trace, selection=[(2, 3, "mlp")])
     score = trace.scores["mlp"][2, 3]
     assert grid.restoration["probability"] == score
-    assert grid.restoration["recovery"] == pytest.approx((score - trace.corrupted) / trace.total_effect)
+    assert grid.restoration["recovery"] == pytest.approx(
+        (score - trace.corrupted) / trace.total_effect
+    )
     assert grid.restoration["source"] == "cell"
     assert grid.restoration["rows"] == []
     assert grid.restoration["states"] == [[2, 2, "mlp"], [2, 3, "mlp"], [2, 4, "mlp"]]
@@ -97,12 +99,26 @@ def test_one_cell_is_answered_from_the_recording_when_there_is_one(trace):
     ids = np.zeros((len(trace.tokens), trace.n_layers, 2), np.int32)
     ids[..., 1] = 40
     probabilities = np.full(ids.shape, 0.25, np.float32)
-    recorded = fake_trace(recorded={"mlp": (ids, probabilities)}, recorded_tokens={0: " Seattle", 40: " <b>Rome"})
+    recorded = fake_trace(
+        recorded={"mlp": (ids, probabilities)}, recorded_tokens={0: " Seattle", 40: " <b>Rome"}
+    )
     grid = TraceGrid(recorded, selection=[(2, 3, "mlp")])
     assert grid.restoration["source"] == "recorded"
     first, second = grid.restoration["rows"]
-    assert first == {"token": " Seattle", "id": 0, "clean": 0.9352, "corrupted": CORRUPTED, "restored": 0.25}
-    assert second == {"token": " <b>Rome", "id": 40, "clean": None, "corrupted": None, "restored": 0.25}
+    assert first == {
+        "token": " Seattle",
+        "id": 0,
+        "clean": 0.9352,
+        "corrupted": CORRUPTED,
+        "restored": 0.25,
+    }
+    assert second == {
+        "token": " <b>Rome",
+        "id": 40,
+        "clean": None,
+        "corrupted": None,
+        "restored": 0.25,
+    }
 
 
 def test_several_cells_get_a_sentence_instead_of_a_made_up_number(trace):
@@ -129,7 +145,9 @@ def test_selected_states_are_the_union_of_what_the_cells_restored(trace):
 
 
 def test_a_misspelt_keyword_is_refused_with_the_nearest_name(trace):
-    with pytest.raises(TypeError, match="unexpected keyword argument 'them'. Did you mean 'theme'"):
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'them'\. Did you mean 'theme'"
+    ):
         TraceGrid(trace, them="dark")
 
 
@@ -141,7 +159,9 @@ def test_a_value_that_is_not_a_choice_is_refused(trace, values):
 
 def test_what_the_page_sends_is_taken_and_answered(trace):
     grid = TraceGrid(trace)
-    grid.set_state({"selection": [[2, 3, "mlp"]], "cursor": [2, 3, "mlp"], "kind": "mlp", "_ping": "abc"})
+    grid.set_state(
+        {"selection": [[2, 3, "mlp"]], "cursor": [2, 3, "mlp"], "kind": "mlp", "_ping": "abc"}
+    )
     assert grid.selection == [State(2, 3, "mlp")]
     assert grid.restoration["probability"] == trace.scores["mlp"][2, 3]
     assert grid._pong == "abc"

@@ -200,7 +200,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
 
   function numbers(view: View): TemplateResult {
     const info = view.state.trace.value;
-    const sigma = info?.noise.match(/\(([^)]*)\)/)?.[1];
+    const sigma = info?.noise.match(/σ = [\d.e-]+/)?.[0];
     const used = Object.values(info?.windows ?? {});
     const automatic = used.length > 0 && info?.settings?.window === null ? Math.max(...used) : null;
     return html`<div class="rw-numbers">

@@ -263,7 +263,8 @@ function marks(state: GridState, info: TraceInfo, kind: Kind, thin: boolean): Te
     const y = (pos + 1) * cell.h - 1.5;
     const x1 = start * cell.w + 1;
     const x2 = stop * cell.w - 1;
-    return svg`<path class=${name} d=${`M${x1} ${y - 3}V${y}H${x2}V${y - 3}`} />`;
+    const path = `M${x1} ${y - 3}V${y}H${x2}V${y - 3}`;
+    return svg`<path class="rw-under" d=${path} /><path class=${name} d=${path} />`;
   };
   for (const each of state.selection.value) {
     if (each[2] !== kind || !state.detailOf(each)) continue;
@@ -318,7 +319,7 @@ function colourBar(state: GridState, info: TraceInfo, height: number): TemplateR
         ${numbers.map((value) => html`<i style="top:${place(value)}px">${Number(value.toPrecision(6))}</i>`)}
         ${named.map(
           ({ value, name, y }) =>
-            html`<i class=${`rw-named rw-end-${name}`} style="top:${y}px">${probability(value, 2)}<em>${name}</em></i>`,
+            html`<i class=${`rw-named rw-end-${name}`} style="top:${y}px">${probability(value, 3)}<em>${name}</em></i>`,
         )}
       </div>
     </div>

@@ -113,7 +113,7 @@ function gauge(answer: Answer, info: TraceInfo): TemplateResult {
       <div class="rw-track" role="img" aria-label=${`${percent(recovery)} of the way from corrupted to clean`}>
         <span style="width:${share * 100}%"></span>
       </div>
-      <div class="rw-ends"><span>corrupted ${probability(corrupted, 2)}</span><span>clean ${probability(clean, 2)}</span></div>
+      <div class="rw-ends"><span>corrupted ${probability(corrupted, 3)}</span><span>clean ${probability(clean, 3)}</span></div>
       <p class="rw-line">
         p(<bdi>${tokenLabel(answer.answer || info.answer)}</bdi>)&nbsp;<b>${probability(now)}</b>
         ${difference === null ? nothing : change(difference, 4)}
@@ -143,7 +143,7 @@ function table(
           const [from, to] = last === "restored" ? [row.corrupted, row.restored] : [row.clean, row.corrupted];
           const difference = from === null || to === null ? null : to - from;
           return html`<tr class=${row.id === info.answer_id ? "rw-answer" : ""}>
-            <th scope="row"><bdi>${tokenLabel(row.token, 18)}</bdi>${dumbbell(from, to)}</th>
+            <th scope="row" title=${tokenLabel(row.token)}><bdi>${tokenLabel(row.token, 18)}</bdi>${dumbbell(from, to)}</th>
             <td>${probability(row.clean, 3)}</td>
             <td>${probability(row.corrupted, 3)}</td>
             ${last === "restored" ? html`<td>${probability(row.restored, 3)}</td>` : nothing}
