@@ -417,6 +417,9 @@ describe("explorer", () => {
     expect(find(".rw-panel").dataset.latencyMs).toBeUndefined();
     await model.receive({ restoration: answer() });
     await vi.waitFor(() => expect(Number(find(".rw-panel").dataset.latencyMs)).toBeGreaterThan(0));
+    // The same cell again: its answer is already there.
+    click(find, "mlp", 2, 1);
+    await vi.waitFor(() => expect(find(".rw-panel").dataset.latencyMs).toBeDefined());
   });
 });
 

@@ -40,13 +40,13 @@ export function mount<T extends GridTraits>(
   const waiting = signal(false);
   const latency = signal<number | null>(null);
   const connected = signal(true);
-  let selectedAt: number | null = null;
+  const selectedAt = signal<number | null>(null);
   let patience: ReturnType<typeof setTimeout> | undefined;
 
   const figure = figureHandlers(state, {
     selected: (at) => {
-      selectedAt = at;
       latency.value = null;
+      selectedAt.value = at;
     },
     again,
   });
@@ -97,9 +97,9 @@ export function mount<T extends GridTraits>(
       paintFigure(root, state);
     }),
     effect(() => {
-      if (!state.current.value || selectedAt === null) return;
-      const since = selectedAt;
-      selectedAt = null;
+      const since = selectedAt.value;
+      if (!state.current.value || since === null) return;
+      selectedAt.value = null;
       requestAnimationFrame(() => {
         latency.value = performance.now() - since;
       });
