@@ -44,18 +44,6 @@ class Prediction(NamedTuple):
     restored: float
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a trace has come."""
-
-    done: int
-    """Cells finished."""
-    total: int
-    """Cells asked for."""
-    scores: Mapping[Kind, np.ndarray]
-    """`[pos, layer]` per kind, probabilities; NaN where not computed yet."""
-
-
 def window_layers(layer: int, window: int, n_layers: int) -> range:
     """The layers that a window centred at `layer` restores, clipped to the model.
 
@@ -259,6 +247,18 @@ class CausalTrace:
         from rome_widgets.trace_file import save_trace
 
         return save_trace(self, path)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a trace has come."""
+
+    done: int
+    """Cells finished."""
+    total: int
+    """Cells asked for."""
+    trace: CausalTrace
+    """The trace so far; NaN where not computed yet."""
 
 
 @dataclass(frozen=True)

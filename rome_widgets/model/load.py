@@ -7,6 +7,8 @@ user says so, and only safetensors weights are read.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +88,12 @@ def _load(
     # Said explicitly: left open, transformers would ask at a prompt that a kernel cannot answer.
     options = {"trust_remote_code": False, **options, "local_files_only": local}
     try:
-        config = AutoConfig.from_pretrained(source, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, config=config, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=_dtype(dtype), use_safetensors=True, **options
-        )
+        with _quiet_about_files(local):
+            config = AutoConfig.from_pretrained(source, **options)
+            tokenizer = AutoTokenizer.from_pretrained(source, config=config, **options)
+            model = AutoModelForCausalLM.from_pretrained(
+                source, config=config, dtype=_dtype(dtype), use_safetensors=True, **options
+            )
     except OSError as error:
         raise ModelNotFound(
             f"{source} could not be loaded: {_first_line(error)}",
@@ -109,6 +112,21 @@ def _load(
     if dtype is None and device.type == "cpu" and model.dtype == torch.float16:
         model = model.float()
     return LanguageModel(model.eval().to(device), tokenizer, name=label)
+
+
+@contextmanager
+def _quiet_about_files(local: bool) -> Iterator[None]:
+    """No progress bars for files that are already here; a download keeps them."""
+    from transformers.utils import logging
+
+    bars = local and logging.is_progress_bar_enabled()
+    if bars:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _dtype(dtype: Any) -> Any:

@@ -153,6 +153,7 @@ class CausalTracer:
         self.answer = lm.token_text(self.answer_id)
         corrupted = self._run_restored([()])[0]
         self._baseline = np.stack([clean, corrupted])
+        self._baseline_rows = self._top_of_both_runs()
         self.clean, self.corrupted = map(float, self._baseline[:, self.answer_id])
         self.notes = (*encoded.notes, *notes, *self._effect_notes())
 
@@ -184,7 +185,10 @@ class CausalTracer:
                     _keep_top(recorded[kind], pos, layer, distribution, record)
             if progress is not None:
                 done = first + len(batch)
-                progress(Progress(done, len(cells), {k: grid.copy() for k, grid in scores.items()}))
+                so_far: dict[Kind, np.ndarray] = {
+                    kind: grid.copy() for kind, grid in scores.items()
+                }
+                progress(Progress(done, len(cells), self._result(so_far, {})))
         return self._result(scores, recorded)
 
     def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
@@ -338,10 +342,10 @@ class CausalTracer:
             notes=self.notes,
             recorded=recorded,
             recorded_tokens={i: self.lm.token_text(i) for i in ids},
-            baseline=self._baseline_rows(),
+            baseline=self._baseline_rows,
         )
 
-    def _baseline_rows(self, k: int = 8) -> tuple[Prediction, ...]:
+    def _top_of_both_runs(self, k: int = 8) -> tuple[Prediction, ...]:
         """The top tokens of the clean run, then those of the corrupted run, each once."""
         clean, corrupted = self._baseline
         by_clean = top_rows(

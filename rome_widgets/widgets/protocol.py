@@ -21,7 +21,7 @@ class TraceSettings:
     noise: float = 3.0
     """Multiple of σ."""
     samples: int = 10
-    seed: int | None = 1
+    seed: int = 1
     window: int | None = None
     """Layers restored together by an MLP or attention cell; None lets the model's depth decide."""
     answer: str | None = None
@@ -29,16 +29,22 @@ class TraceSettings:
 
 
 class Engine(Protocol):
-    """A model that can be traced. Called from one worker thread at a time.
+    """A model that can be traced. Called from one worker thread at a time."""
 
-    An engine may also have `tokens(prompt) -> Sequence[str]`: the printable text of each position.
-    With it the rows of a new prompt carry their labels while the trace fills in.
-    """
+    @property
+    def model_name(self) -> str:
+        """What to call the model on screen."""
+        ...
 
-    model_name: str
-    n_layers: int
-    examples: Sequence[tuple[str, str]]
-    """(prompt, subject) pairs that work well with this model."""
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def examples(self) -> Sequence[tuple[str, str]]:
+        """(prompt, subject) pairs that work well with this model."""
+        ...
 
     def trace(
         self,

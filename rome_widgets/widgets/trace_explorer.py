@@ -11,10 +11,16 @@ from typing import Any
 import traitlets as t
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError
-from rome_widgets.results import KINDS, CausalTrace, Kind, Progress, State
+from rome_widgets.results import CausalTrace, Progress, State
 from rome_widgets.widgets.protocol import Engine, TraceSettings
 from rome_widgets.widgets.trace_grid import TraceGrid
-from rome_widgets.widgets.traits import describe_restoration, pack_scores, text, unanswered
+from rome_widgets.widgets.traits import (
+    describe_restoration,
+    describe_trace,
+    pack_scores,
+    text,
+    unanswered,
+)
 from rome_widgets.widgets.worker import Job, Worker, worker_for
 
 logger = logging.getLogger(__name__)
@@ -59,7 +65,7 @@ class TraceExplorer(TraceGrid):
     subject = t.Unicode("").tag(sync=True)
     noise = t.CFloat(3.0, min=0).tag(sync=True)
     samples = t.Int(10, min=1).tag(sync=True)
-    seed = t.Int(1, allow_none=True, min=0, max=2**32 - 1).tag(sync=True)
+    seed = t.Int(1, min=0, max=2**32 - 1).tag(sync=True)
     window = t.Int(None, allow_none=True, min=1).tag(sync=True)
     answer = t.Unicode(None, allow_none=True).tag(sync=True)
     status = t.Enum(STATUSES, "idle").tag(sync=True)
@@ -79,7 +85,7 @@ class TraceExplorer(TraceGrid):
         subject: str = "",
         noise: float = 3.0,
         samples: int = 10,
-        seed: int | None = 1,
+        seed: int = 1,
         window: int | None = None,
         answer: str | None = None,
         worker: Worker | None = None,
@@ -199,13 +205,12 @@ class TraceExplorer(TraceGrid):
         self._write(status="running", progress=0.0)
 
     def _trace_progressed(self, progress: Progress, settings: TraceSettings) -> None:
-        kinds: list[Kind] = [kind for kind in KINDS if kind in progress.scores]
+        trace = progress.trace
         with self.hold_sync():
             self.progress = progress.done / max(1, progress.total)
-            if kinds:
-                if self.trace.get("settings") != vars(settings):
-                    self._put(self._outline(settings, kinds, progress), b"")
-                self.scores = pack_scores(progress.scores, kinds)
+            if self.trace.get("settings") != vars(settings):
+                self._put({**describe_trace(trace), "settings": vars(settings)}, b"")
+            self.scores = pack_scores(trace.scores, trace.kinds)
 
     def _trace_done(self, trace: CausalTrace, settings: TraceSettings, ms: float) -> None:
         self._finish("done", trace, settings, ms)
@@ -245,39 +250,6 @@ class TraceExplorer(TraceGrid):
             self.error = error
         if not self.restoration:
             self._answer()
-
-    def _outline(
-        self, settings: TraceSettings, kinds: list[Kind], progress: Progress
-    ) -> dict[str, Any]:
-        """The description of a trace that is under way."""
-        n_pos, n_layers = progress.scores[kinds[0]].shape
-        before = self._described if self._shown and self._shown.prompt == settings.prompt else {}
-        if not before or len(before["tokens"]) != n_pos or before["subject"] != settings.subject:
-            before = {}
-        name = getattr(self._engine, "tokens", None)
-        tokens = [text(token) for token in name(settings.prompt)] if name and not before else []
-        return {
-            "model": text(self._engine.model_name),
-            "tokens": tokens if len(tokens) == n_pos else [f"{pos}" for pos in range(n_pos)],
-            "subject_span": [0, 0],
-            "answer": "",
-            "answer_id": -1,
-            "clean": None,
-            "corrupted": None,
-            "windows": {},
-            "noise": "",
-            **before,
-            "prompt": text(settings.prompt),
-            "subject": text(settings.subject),
-            "kinds": kinds,
-            "n_layers": n_layers,
-            "samples": settings.samples,
-            "seed": settings.seed,
-            "notes": [],
-            "baseline": [],
-            "ms": None,
-            "settings": vars(settings),
-        }
 
     def _restored(self, settings: TraceSettings, restoration: dict[str, Any]) -> None:
         now = [list(cell) for cell in self.selection]

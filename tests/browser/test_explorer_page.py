@@ -210,7 +210,7 @@ def test_the_grid_fills_in_row_by_row_and_can_be_stopped(show):
     page.status("running")
     page.widget.test_engine.step.set()
     expect(page.root).to_contain_text("8/192 states")
-    expect(page.page.locator(".rw-token").nth(2)).to_have_text("Needle")
+    expect(page.page.locator(".rw-token").nth(2)).to_have_text("Needle*")
     page.page.get_by_role("button", name="Cancel").click()
     page.status("cancelled")
     expect(page.root).to_contain_text("/192 states")

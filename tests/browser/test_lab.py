@@ -15,8 +15,8 @@ import pytest
 import reference
 import tiny
 import torch
+from browser.lab import lab_server, open_and_run_all
 from counts import CLICKS, FULL
-from lab import lab_server, open_and_run_all
 
 from rome_widgets.tracing.tracer import CausalTracer
 
@@ -40,6 +40,8 @@ def tour(browser, tmp_path_factory):
         explorer = page.locator(EXPLORER).first
         explorer.scroll_into_view_if_needed()
         page.wait_for_selector(f'{EXPLORER}[data-status="done"]', timeout=60_000)
+        run_in_kernel(page, "explorer.selection = []")  # the tour ends with a cell selected
+        explorer.locator("[data-selection]").wait_for(state="detached")
         yield page, explorer
         assert problems == []
         page.close()
@@ -61,9 +63,22 @@ def expected(bundled_lm):
     return tracer, probability
 
 
+def run_in_kernel(page, code):
+    """Run Python in the notebook's kernel, as another cell would."""
+    page.evaluate(
+        """async code => {
+          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+          await kernel.requestExecute({ code }).done;
+        }""",
+        code,
+    )
+
+
 def click_cell(page, explorer, pos, layer, kind, shape):
     """Press the mouse at the centre of a cell; returns when the page shows its answer."""
-    box = explorer.locator(f'canvas[data-kind="{kind}"]').bounding_box()
+    canvas = explorer.locator(f'canvas[data-kind="{kind}"]')
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     n_pos, n_layers = shape
     page.mouse.click(
         box["x"] + box["width"] * (layer + 0.5) / n_layers,
@@ -93,13 +108,7 @@ def test_python_sees_the_click_and_the_page_sees_python(tour, expected):
     tracer, probability = expected
     pos = tracer.subject_span[1] - 1
     cell = [pos, 5, "mlp"]
-    page.evaluate(
-        """async code => {
-          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-          await kernel.requestExecute({ code }).done;
-        }""",
-        f"explorer.selection = [{tuple(cell)!r}]",
-    )
+    run_in_kernel(page, f"explorer.selection = [{tuple(cell)!r}]")
     wanted = json.dumps([cell], separators=(",", ":"))
     panel = explorer.locator(f"[data-selection='{wanted}']")
     panel.wait_for(state="attached", timeout=10_000)
@@ -152,6 +161,7 @@ def test_pictures_of_the_tour(tour, expected):
     tracer, _ = expected
     shape = (len(tracer.tokens), tracer.lm.n_layers)
     folder = os.environ.get("ROME_WIDGETS_PICTURES")
+    click_cell(page, explorer, tracer.subject_span[1] - 1, 3, "mlp", shape)
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         page.evaluate(
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
@@ -160,8 +170,8 @@ def test_pictures_of_the_tour(tour, expected):
             "light => document.body.dataset.jpThemeLight === light",
             arg=str("Light" in theme).lower(),
         )
-        click_cell(page, explorer, tracer.subject_span[1] - 1, 3, "mlp", shape)
-        page.wait_for_timeout(300)
+        explorer.evaluate("element => element.scrollIntoView({ block: 'center' })")
+        page.wait_for_timeout(500)
         picture = page.screenshot()
         assert len(picture) > 20_000
         if folder:

@@ -5,8 +5,8 @@ import threading
 import pytest
 import tiny
 import torch
-from conftest import changes, fingerprint
 from counts import THREADED_RUNS
+from watch import changes, fingerprint
 
 from rome_widgets.model import hooks
 from rome_widgets.model.hooks import attached_hooks, run_hooked

@@ -50,7 +50,7 @@ def test_a_folder_that_is_not_there_is_refused_without_asking_the_hub(name, monk
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ModelNotFound, match="could not be loaded"):
+    with pytest.raises(ModelNotFound, match=r"no config\.json"):
         rw.load(tmp_path)
 
 

@@ -160,10 +160,10 @@ def test_progress_counts_up_and_fills_the_last_subject_row_first(lm, monkeypatch
     )
     assert [p.done for p in seen] == list(range(5, 36, 5))
     assert all(p.total == 35 for p in seen)
-    first = seen[0].scores["mlp"]
+    first = seen[0].trace.scores["mlp"]
     assert not np.isnan(first[2]).any()
     assert np.isnan(np.delete(first, 2, axis=0)).all()
-    assert np.array_equal(seen[-1].scores["mlp"], trace.scores["mlp"])
+    assert np.array_equal(seen[-1].trace.scores["mlp"], trace.scores["mlp"])
 
 
 def test_cancel_keeps_what_was_computed(lm, monkeypatch):

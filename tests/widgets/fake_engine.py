@@ -126,9 +126,6 @@ class FakeEngine:
         self.restored: list[tuple[State, ...]] = []
         self.threads: set[str] = set()
 
-    def tokens(self, prompt: str) -> list[str]:
-        return split(prompt)
-
     def trace(
         self,
         settings: TraceSettings,
@@ -157,7 +154,7 @@ class FakeEngine:
                     raise Cancelled("The trace was stopped.", self._like(whole, partial, settings))
                 partial[kind][pos] = whole.scores[kind][pos]
                 done = int(sum((~np.isnan(grid)).sum() for grid in partial.values()))
-                progress(Progress(done, total, partial))
+                progress(Progress(done, total, self._like(whole, partial, settings)))
         return whole
 
     def _pause(self, cancelled: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import traitlets
-from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
+from widgets.fake_engine import CLEAN, PROMPT, SUBJECT, FakeEngine
 
 from rome_widgets.errors import SubjectNotFound
 from rome_widgets.widgets import TraceExplorer, TraceSettings, Worker
@@ -215,7 +215,8 @@ def test_rows_of_a_new_prompt_carry_their_tokens_while_it_fills_in(engine, monke
     engine.step.set()
     until(lambda: explorer.trace)
     assert explorer.trace["tokens"][:3] == ["The", " Space", " Needle"]
-    assert explorer.trace["clean"] is None
+    assert explorer.trace["clean"] == pytest.approx(CLEAN)
+    assert explorer.trace["subject_span"] == [0, 3]
     explorer.cancel()
     assert explorer.wait(PATIENCE)
 

@@ -213,7 +213,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         }
       </label>
       <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", { min: 1, step: 1, width: 3.5 })}</label>
-      <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, step: 1, width: 4, empty: "none" })}</label>
+      <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, step: 1, width: 4 })}</label>
     </div>`;
   }
 

@@ -1,0 +1,183 @@
+"""The bridge: a real (tiny) model behind the widget, good input and bad."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+import tiny
+import traitlets
+from watch import changes
+
+import rome_widgets as rw
+from rome_widgets.session import KEPT_TRACERS, TracingEngine
+from rome_widgets.tracing.tracer import CausalTracer
+from rome_widgets.widgets.protocol import TraceSettings
+
+GOOD = {"prompt": tiny.PROMPT, "subject": tiny.SUBJECT}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.tiny_lm("gpt2", scale=40)
+
+
+@pytest.fixture(autouse=True)
+def sigma_of_the_tiny_words(monkeypatch):
+    """The shipped subjects mean nothing to a tokenizer of 29 words."""
+    monkeypatch.setattr(
+        "rome_widgets.tracing.noise._shipped_subjects", lambda: ("w14 w15", "w3", "w9 w26")
+    )
+
+
+def explorer_of(lm, **options):
+    return rw.TraceExplorer(lm, **(GOOD | {"samples": 2} | options))
+
+
+def test_the_widget_shows_what_the_tracer_computes(lm):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    assert explorer.status == "done"
+    tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
+    assert explorer.trace["clean"] == pytest.approx(tracer.clean)
+    explorer.selection = [(2, 3, "mlp"), (6, 4, "hidden")]
+    assert explorer.wait(20)
+    states = {*tracer.cell(2, 3, "mlp"), *tracer.cell(6, 4, "hidden")}
+    expected = tracer.restore(states)
+    assert explorer.restoration["probability"] == pytest.approx(expected.probability, abs=1e-6)
+    assert explorer.restoration["states"] == [list(state) for state in expected.states]
+    assert explorer.selected_states == sorted(states)
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        rw.Fact("w3 {} w9 w26 w5 w8", "w14 w15"),
+        {"prompt": tiny.PROMPT, "subject": tiny.SUBJECT, "attribute": "w1"},
+    ],
+)
+def test_a_fact_can_be_given_instead_of_text(lm, fact):
+    explorer = rw.TraceExplorer(lm, fact, samples=2)
+    assert (explorer.prompt, explorer.subject) == (tiny.PROMPT, tiny.SUBJECT)
+    assert explorer.wait(20)
+
+
+def test_a_template_is_filled(lm):
+    explorer = rw.TraceExplorer(lm, "{} w9", "w14 w15", samples=2)
+    assert explorer.prompt == "w14 w15 w9"
+    assert explorer.wait(20)
+
+
+def test_without_a_prompt_nothing_runs(lm):
+    explorer = rw.TraceExplorer(lm)
+    assert explorer.status == "idle"
+    assert explorer.result is None
+
+
+BAD = {
+    "empty prompt": {"prompt": ""},
+    "white space": {"prompt": " \n\t"},
+    "no-break space": {"prompt": "\u00a0"},
+    "ideographic space": {"prompt": "\u3000"},
+    "lone high surrogate": {"prompt": "w14 w15 \ud83d"},
+    "lone low surrogate": {"prompt": "\udc00 w14 w15"},
+    "empty subject": {"subject": ""},
+    "subject of spaces": {"subject": "  "},
+    "absent subject": {"subject": "w99"},
+    "other case": {"subject": "W14 W15"},
+    "misspelt subject": {"subject": "w14 w51"},
+    "subject with more space": {"subject": "w14  w15"},
+    "subject in another form": {"subject": "ｗ14 ｗ15"},
+    "subject longer than the prompt": {"subject": tiny.PROMPT + " w1"},
+    "one token too long": {"prompt": " ".join(["w14 w15"] * 8 + ["w3"])},
+    "far too long": {"prompt": " ".join(["w14 w15"] * 500)},
+    "empty answer": {"answer": ""},
+    "answer of spaces": {"answer": " "},
+    "answer with a lone surrogate": {"answer": "\ud800"},
+    "subject with a lone surrogate": {"subject": "\udfff"},
+    "braces without a subject": {"prompt": "{} {} w3", "subject": "w14"},
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_an_error_on_screen_and_the_widget_stays_usable(lm, case):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    before = explorer.result
+    for name, value in BAD[case].items():
+        setattr(explorer, name, value)
+    with pytest.raises(rw.RomeWidgetsError) as caught:
+        explorer.run(wait=True)
+    assert explorer.status == "error"
+    assert explorer.error["type"] == type(caught.value).__name__
+    assert explorer.error["found"]
+    assert explorer.error["wanted"] or explorer.error["remedy"]
+    assert explorer.result is before, "the last result stays"
+    assert changes() == []
+    for name, value in (GOOD | {"answer": None}).items():
+        setattr(explorer, name, value)
+    assert explorer.run(wait=True) is not None
+    assert explorer.status == "done"
+    assert explorer.error is None
+
+
+@pytest.mark.parametrize(
+    "trait",
+    [
+        {"samples": 0},
+        {"noise": -1.0},
+        {"window": 0},
+        {"seed": -1},
+        {"selection": [(99, 0, "mlp")]},
+        {"selection": [(0, 0, "neuron")]},
+        {"kind": "all of them"},
+    ],
+)
+def test_a_setting_out_of_range_is_refused_where_it_is_set(lm, trait):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    ((name, value),) = trait.items()
+    before = getattr(explorer, name)
+    with pytest.raises(traitlets.TraitError):
+        setattr(explorer, name, value)
+    assert getattr(explorer, name) == before
+
+
+def test_two_widgets_on_one_model_share_a_worker_and_do_not_mix(lm):
+    first, second = explorer_of(lm), explorer_of(lm, subject="w26", prompt=tiny.PROMPT)
+    assert first.wait(20)
+    assert second.wait(20)
+    assert first._worker is second._worker
+    for layer in range(5):
+        first.selection, second.selection = [(2, layer, "mlp")], [(4, layer, "mlp")]
+        assert first.wait(20)
+        assert second.wait(20)
+        for explorer in (first, second):
+            tracer = CausalTracer(lm, explorer.prompt, explorer.subject, samples=2)
+            expected = tracer.restore(tracer.cell(*explorer.selection[0])).probability
+            assert explorer.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_few_tracers_are_kept_and_the_rest_let_go(lm):
+    engine = TracingEngine(lm)
+    for seed in range(KEPT_TRACERS + 3):
+        engine.restore(TraceSettings(**GOOD, samples=1, seed=seed), [])
+    assert len(engine._tracers) == KEPT_TRACERS
+    kept = next(reversed(engine._tracers.values()))
+    engine.restore(TraceSettings(**GOOD, samples=1, seed=KEPT_TRACERS + 2), [])
+    assert next(reversed(engine._tracers.values())) is kept
+
+
+def test_widgets_that_are_gone_leave_no_thread_behind(lm):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    threads = threading.active_count()
+    for _ in range(20):
+        other = explorer_of(lm)
+        assert other.wait(20)
+        gone = weakref.ref(other)
+        other.close()
+        del other
+    gc.collect()
+    assert gone() is None
+    assert threading.active_count() == threads
