@@ -23,10 +23,7 @@ attributes too, so that a widget can lay them out. This module imports nothing o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rome_widgets.results import CausalTrace
+from typing import Any
 
 
 class RomeWidgetsError(Exception):
@@ -105,9 +102,9 @@ class Cancelled(RomeWidgetsError):
     """Stopped on request.
 
     Attributes:
-        partial: The trace as far as it got, NaN where it did not; None when it got nowhere.
+        partial: The `CausalTrace` as far as it got, NaN where it did not; None when it got nowhere.
     """
 
-    def __init__(self, found: str, partial: CausalTrace | None = None) -> None:
+    def __init__(self, found: str, partial: Any = None) -> None:
         super().__init__(found, remedy="Run it again to compute the rest.")
         self.partial = partial

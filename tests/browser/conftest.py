@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from browser.host import Host
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-NO_BROWSER = (
-    "No browser was found for the browser tests. Either `apt-get install chromium` (or Chrome), or "
-    "`python -m playwright install chromium`, or set CHROMIUM to the path of one."
-)
+from tools.browser import ARGUMENTS, REMEDIES, find
+
 PATIENCE = 20_000
 expect.set_options(timeout=PATIENCE)
-
-
-def find_chromium() -> str | None:
-    """$CHROMIUM, else one on PATH, else None for Playwright's own."""
-    named = os.environ.get("CHROMIUM")
-    if named:
-        if not Path(named).exists():
-            pytest.fail(f"CHROMIUM names {named!r}, which is not there. {NO_BROWSER}")
-        return named
-    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Browser:
     """One Chromium for the whole run."""
+    path = find()
+    if path is None:
+        pytest.fail(REMEDIES)
     with sync_playwright() as playwright:
-        try:
-            chromium = playwright.chromium.launch(
-                executable_path=find_chromium(), headless=True, args=FLAGS
-            )
-        except Error as error:
-            pytest.fail(f"{NO_BROWSER}\n{error}")
+        chromium = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
         yield chromium
         chromium.close()
 
