@@ -46,7 +46,7 @@ def load(
     if name is None:
         from rome_widgets import bundled
 
-        return _load(bundled.folder(), "bundled", device, dtype, local=True)
+        return _load(bundled.folder(), "bundled world", device, dtype, local=True)
     folder = Path(name).expanduser()
     local = folder.is_dir()
     if not local and _looks_like_path(name):

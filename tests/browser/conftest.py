@@ -43,6 +43,14 @@ class Shown:
         """Wait until the page shows this status."""
         expect(self.root).to_have_attribute("data-status", status)
 
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until Python holds what the page sent."""
+        for _ in range(PATIENCE // 20):
+            if holds():
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError("The page's change did not arrive in Python.")
+
     def click(self, kind: str, pos: int, layer: int, *, modifiers: tuple = ()) -> None:
         """Click the middle of a cell with the real mouse."""
         x, y = self.middle(kind, pos, layer)

@@ -163,7 +163,7 @@ def test_one_kind_is_shown_alone(show):
     expect(page.page.locator("canvas")).to_have_count(1)
     page.click("attn", 2, 6)
     expect(page.panel).to_have_attribute("data-selection", '[[2,6,"attn"]]')
-    assert page.widget.kind == "attn"
+    page.until(lambda: page.widget.kind == "attn")
     page.widget.kind = "all"
     expect(page.page.locator("canvas")).to_have_count(3)
 
@@ -180,7 +180,7 @@ def test_a_prompt_typed_by_hand_is_traced_on_enter(show):
     expect(page.page.locator(".rw-token").first).to_have_text("Mount*")
     page.status("done")
     assert page.widget.result.subject == "Mount Fuji"
-    assert page.widget.prompt == "Mount Fuji is in the country of"
+    page.until(lambda: page.widget.prompt == "Mount Fuji is in the country of")
     expect(page.root).not_to_contain_text("changed since this trace")
 
 
@@ -200,8 +200,9 @@ def test_settings_changed_on_the_page_arrive_in_python(show):
         page.page.locator(f"[data-setting={name}]").fill(value)
         page.page.keyboard.press("Tab")
     page.page.get_by_role("button", name="Trace", exact=True).click()
-    expect(page.root).not_to_contain_text("changed since this trace")
-    settings = page.widget.test_engine.traced[-1]
+    traced = page.widget.test_engine.traced
+    page.until(lambda: len(traced) == 2)
+    settings = traced[-1]
     assert (settings.samples, settings.window, settings.noise, settings.seed) == (5, 1, 2.5, 7)
 
 
