@@ -37,7 +37,7 @@ $(BUNDLE): $(VENV)/.ready $(JS_SOURCES) js/package-lock.json
 	@touch $@
 
 lab: build
-	$(PY) -m jupyter lab $(LAB_FLAGS) notebooks/01_trace.ipynb
+	$(PY) -m jupyter lab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/notebooks/01_trace.ipynb
 
 browser: env
 	@$(PY) -m tools.browser
