@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rome_widgets import bundled as bundled
+    from rome_widgets import errors as errors
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
     from rome_widgets.facts import Fact as Fact
@@ -49,12 +50,14 @@ _HOME = {
     "trace": "tracing.tracer",
 }
 
-__all__ = [*_HOME, "bundled"]  # pyright: ignore[reportUnsupportedDunderAll]
+_ROOMS = ("bundled", "errors")
+
+__all__ = [*_HOME, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "bundled":
-        return import_module("rome_widgets.bundled")
+    if name in _ROOMS:
+        return import_module(f"rome_widgets.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'rome_widgets' has no attribute {name!r}")
     value = getattr(import_module(f"rome_widgets.{_HOME[name]}"), name)

@@ -11,6 +11,7 @@
     │   ├── WrappedModel                a wrapper that hides the modules we would read
     │   └── WeightsNotLoaded            weights on the meta device
     ├── ModelNotFound (LookupError)     no such folder, or the hub did not give the model
+    ├── DeviceUnavailable (RuntimeError)  this torch cannot use that device
     ├── NonFinite (ArithmeticError)     NaN or infinity, with the first module that makes it
     ├── VocabMismatch (ValueError)      the tokenizer makes ids the model has no embedding for
     ├── TraceFileError (ValueError)     a trace file that is torn, altered, or of another version
@@ -80,6 +81,10 @@ class WeightsNotLoaded(UnsupportedModel):
 
 class ModelNotFound(RomeWidgetsError, LookupError):
     """No such folder, or the hub did not give the model."""
+
+
+class DeviceUnavailable(RomeWidgetsError, RuntimeError):
+    """This torch cannot use that device."""
 
 
 class NonFinite(RomeWidgetsError, ArithmeticError):

@@ -42,6 +42,12 @@ class Fact:
     """The word a person expects next; the leading space is the library's business."""
 
     def __post_init__(self) -> None:
+        for name in ("prompt", "subject", "target"):
+            if not isinstance(getattr(self, name), str):
+                raise PromptError(
+                    f"The {name} of a fact is {type(getattr(self, name)).__name__}, not text.",
+                    remedy=f"Pass the {name} as a str.",
+                )
         if not self.subject.strip():
             raise PromptError(
                 "The subject is empty.", remedy="Name the entity the prompt is about."
@@ -81,11 +87,11 @@ class Fact:
         Raises:
             PromptError: The mapping has neither shape.
         """
-        if "requested_rewrite" in record:
-            rewrite = record["requested_rewrite"]
-            return cls(rewrite["prompt"], rewrite["subject"], rewrite["target_true"]["str"])
-        if {"prompt", "subject"} <= record.keys():
-            return cls(record["prompt"], record["subject"], record.get("attribute", ""))
+        rewrite = record.get("requested_rewrite")
+        fields = rewrite if isinstance(rewrite, Mapping) else record
+        if {"prompt", "subject"} <= fields.keys():
+            target = fields.get("target_true", {}).get("str", record.get("attribute", ""))
+            return cls(fields["prompt"], fields["subject"], target)
         raise PromptError(
             f"A record with the fields {sorted(record)} does not state a fact.",
             "Wanted 'requested_rewrite' (CounterFact) or 'prompt' and 'subject' (known facts).",

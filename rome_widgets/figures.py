@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 import altair as alt
+import pandas as pd
 
 from rome_widgets.results import CausalTrace, Kind
 
@@ -37,11 +38,11 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
     highest = max(trace.clean, trace.corrupted, frame["score"].max())
     scale = {"domain": [trace.corrupted, highest], "clamp": True}
     return alt.hconcat(
-        *(_panel(trace, frame[frame["kind"] == kind], kind, scale) for kind in trace.kinds)
+        *(_panel(trace, frame.query("kind == @kind"), kind, scale) for kind in trace.kinds)
     ).resolve_scale(color="independent")
 
 
-def _panel(trace: CausalTrace, frame: object, kind: Kind, scale: dict) -> alt.Chart:
+def _panel(trace: CausalTrace, frame: pd.DataFrame, kind: Kind, scale: dict) -> alt.Chart:
     """One heat map; rows are addressed by position, so that repeated tokens stay apart."""
     start, stop = trace.subject_span
     names = [
@@ -49,7 +50,7 @@ def _panel(trace: CausalTrace, frame: object, kind: Kind, scale: dict) -> alt.Ch
         for pos, token in enumerate(trace.tokens)
     ]
     return (
-        alt.Chart(frame, title=TITLE[kind])
+        alt.Chart(alt.InlineData(values=frame.to_dict("records")), title=TITLE[kind])
         .mark_rect()
         .encode(
             x=alt.X("layer:O", title=_caption(trace, kind), axis=alt.Axis(labelAngle=0)),

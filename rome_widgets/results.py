@@ -82,7 +82,7 @@ def _check_state(state: Iterable, n_pos: int, n_layers: int) -> State:
             f"{state!r} is not a state.",
             "A state is a triple (pos, layer, kind), such as (3, 5, 'mlp').",
         ) from None
-    (kind,) = check_kinds([kind])
+    (kind,) = check_kinds(kind)
     for name, number, size in (("position", pos, n_pos), ("layer", layer, n_layers)):
         if not -size <= number < size:
             raise StateError(
@@ -91,13 +91,16 @@ def _check_state(state: Iterable, n_pos: int, n_layers: int) -> State:
     return State(pos % n_pos, layer % n_layers, kind)
 
 
-def check_kinds(kinds: Iterable[str]) -> tuple[Kind, ...]:
-    """`kinds` without repeats, in the order of `KINDS`.
+def check_kinds(kinds: Any) -> tuple[Kind, ...]:
+    """One kind or several, without repeats, in the order of `KINDS`.
 
     Raises:
         StateError: A kind that is not "hidden", "mlp" or "attn", or none at all.
     """
-    wanted = {kinds} if isinstance(kinds, str) else set(kinds)
+    try:
+        wanted = {kinds} if isinstance(kinds, str) else set(kinds)
+    except TypeError:
+        wanted = {repr(kinds)}
     unknown = sorted(map(repr, wanted.difference(KINDS)))
     if unknown or not wanted:
         raise StateError(
@@ -107,7 +110,7 @@ def check_kinds(kinds: Iterable[str]) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS if kind in wanted)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CausalTrace:
     """How much each state of a model brings a corrupted fact back.
 
@@ -166,6 +169,13 @@ class CausalTrace:
         arrays = [*self.scores.values(), *(a for pair in self.recorded.values() for a in pair)]
         for array in arrays:
             array.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return (
+            f"CausalTrace({self.prompt!r} → {self.answer!r}, clean {self.clean:.4f}, "
+            f"corrupted {self.corrupted:.4f}, {len(self.tokens)} tokens × {self.n_layers} layers, "
+            f"{', '.join(self.kinds)})"
+        )
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -261,7 +271,7 @@ class Progress:
     """The trace so far; NaN where not computed yet."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Restoration:
     """What the model predicts with chosen states restored.
 
@@ -274,8 +284,14 @@ class Restoration:
     answer_id: int
     distributions: np.ndarray = field(repr=False)
     """`[3, vocab]`: next-token probabilities of the clean, corrupted and restored runs."""
-    decode: Callable[[int], str] = field(repr=False, compare=False)
+    decode: Callable[[int], str] = field(repr=False)
     """Text of a token id."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Restoration({len(self.states)} states: p({self.answer.strip()}) "
+            f"{self.probability:.4f}, recovery {self.recovery:.0%})"
+        )
 
     @property
     def clean(self) -> float:

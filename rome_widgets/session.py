@@ -10,8 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rome_widgets.facts import Fact
-from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.results import CausalTrace, Progress, Restoration, State
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
 from rome_widgets.widgets import trace_explorer
@@ -27,7 +26,7 @@ class TracingEngine:
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = lm
-        self._tracers: OrderedDict[TraceSettings, CausalTracer] = OrderedDict()
+        self._tracers: OrderedDict[tuple, CausalTracer] = OrderedDict()
 
     @property
     def model_name(self) -> str:
@@ -50,27 +49,34 @@ class TracingEngine:
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
     ) -> CausalTrace:
-        """All three grids of one prompt."""
-        return self._tracer(settings).trace(progress=progress, cancel=_Flag(cancelled))
+        """All three grids of one prompt, from runs made now."""
+        tracer = self._keep(settings, self._make(settings))
+        return tracer.trace(progress=progress, cancel=_Flag(cancelled))
 
     def restore(self, settings: TraceSettings, selection: Iterable[State]) -> Restoration:
         """The prediction with everything restored that the selected cells restore."""
-        tracer = self._tracer(settings)
+        key = (settings, self.lm.weights_version)
+        tracer = self._tracers.get(key) or self._make(settings)
+        self._keep(settings, tracer)
         return tracer.restore({state for cell in selection for state in tracer.cell(*cell)})
 
-    def _tracer(self, settings: TraceSettings) -> CausalTracer:
-        """The tracer of these settings, kept with the few used last."""
-        tracer = self._tracers.pop(settings, None) or CausalTracer(
+    def _make(self, settings: TraceSettings) -> CausalTracer:
+        return CausalTracer(
             self.lm,
             settings.prompt,
-            settings.subject,
+            settings.place or settings.subject,
             noise=settings.noise,
             samples=settings.samples,
             window=settings.window,
             seed=settings.seed,
             answer=settings.answer,
         )
-        self._tracers[settings] = tracer
+
+    def _keep(self, settings: TraceSettings, tracer: CausalTracer) -> CausalTracer:
+        """Keep a tracer under its settings and the weights it ran on, with the few used last."""
+        key = (settings, self.lm.weights_version)
+        self._tracers.pop(key, None)
+        self._tracers[key] = tracer
         while len(self._tracers) > KEPT_TRACERS:
             self._tracers.popitem(last=False)
         return tracer
@@ -96,18 +102,25 @@ class TraceExplorer(trace_explorer.TraceExplorer):
     Example:
         >>> explorer = TraceExplorer(lm, "The Space Needle is in the city of", "The Space Needle")
         >>> explorer.selection = [(3, 5, "mlp")]      # as a click on that cell would
+        >>> explorer.wait()
         >>> explorer.restoration["probability"]
     """
 
     def __init__(
         self, lm: LanguageModel, prompt: Prompt = "", subject: str = "", **options: Any
     ) -> None:
-        if not isinstance(prompt, str):
-            fact = prompt if isinstance(prompt, Fact) else Fact.from_record(prompt)
-            prompt, subject = fact.text, fact.subject
-        elif prompt and subject:
-            prompt, _ = as_text(prompt, subject)
+        check_language_model(lm)
+        place = None
+        if not isinstance(prompt, str) or (prompt and subject):
+            prompt, found = as_text(prompt, subject)
+            if not isinstance(found, str):
+                place, subject = found, prompt[slice(*found)]
         worker = worker_for(lm.model, lm.name)
         super().__init__(
-            TracingEngine(lm), prompt=prompt, subject=subject, worker=worker, **options
+            TracingEngine(lm),
+            prompt=prompt,
+            subject=subject,
+            place=place,
+            worker=worker,
+            **options,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -141,19 +141,17 @@ def _digest(header: str, tensors: Mapping[str, np.ndarray]) -> str:
 
 def _write_whole(path: Path, blob: bytes) -> None:
     """Write beside the target, flush to disk, then rename over it."""
-    temporary = None
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            temporary = file.name
+        with beside.open("xb") as file:
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        beside.replace(path)
     except OSError as error:
         raise SaveFailed(
             f"{path} was not written: {error.strerror or error}.",
             remedy="Choose a folder that exists, is writable and has space.",
         ) from error
     finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        beside.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ STRINGS = _count(150, 10_000)
 ALTERED_FILES = _count(300, 20_000)
 """Damaged trace files."""
 THREADED_RUNS = _count(40, 400)
-"""Restorations per thread in the concurrency checks."""
+"""Whole traces per thread in the concurrency check."""
 CLICKS = _count(12, 50)
 """Clicks timed in JupyterLab."""
 SETS = _count(3, 20)

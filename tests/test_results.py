@@ -85,9 +85,23 @@ def test_tokens_never_become_code_in_a_chart():
     assert "\\\\u003cb\\\\u003e" in spec
 
 
+def test_a_chart_of_a_long_prompt_on_a_deep_model_is_drawn():
+    tokens = tuple("abcdefgh" * 15)
+    wide = {"mlp": np.random.RandomState(0).rand(120, 48)}
+    trace = make_trace(tokens=tokens, scores=wide, n_layers=48, recorded={})
+    assert '"layer": 47' in trace.chart().to_json(indent=None)
+
+
+def test_a_trace_says_what_it_is_in_one_line():
+    assert len(repr(make_trace())) < 200
+    assert make_trace() != make_trace()
+    assert hash(make_trace())
+
+
 def test_a_saved_trace_comes_back_the_same(tmp_path):
     trace = make_trace()
     back = rw.load_trace(trace.save(tmp_path / "trace.safetensors"))
+    assert (tmp_path / "trace.safetensors").stat().st_mode & 0o444 == 0o444
     for field in dataclasses.fields(CausalTrace):
         before, after = getattr(trace, field.name), getattr(back, field.name)
         if field.name == "scores":

@@ -1,6 +1,8 @@
 """The bridge: a real (tiny) model behind the widget, good input and bad."""
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -66,6 +68,56 @@ def test_a_template_is_filled(lm):
     explorer = rw.TraceExplorer(lm, "{} w9", "w14 w15", samples=2)
     assert explorer.prompt == "w14 w15 w9"
     assert explorer.wait(20)
+
+
+def test_a_facts_own_place_is_corrupted_until_the_prompt_is_edited(lm):
+    explorer = rw.TraceExplorer(lm, rw.Fact("{} and w14 w9", "w14"), samples=2)
+    assert explorer.run(wait=True).subject_span == (0, 1)
+    explorer.prompt = "w14 and w14 w9 w8"
+    assert explorer.run(wait=True).subject_span == (2, 3)
+
+
+def test_tracing_again_sees_weights_that_changed():
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    explorer = explorer_of(lm)
+    before = explorer.run(wait=True)
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight.data
+    saved = weight.clone()
+    weight.mul_(3)
+    fresh = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
+    assert explorer.run(wait=True).clean == pytest.approx(fresh.clean)
+    assert explorer.result.clean != pytest.approx(before.clean)
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(20)
+    expected = fresh.restore(fresh.cell(2, 3, "mlp")).probability
+    assert explorer.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+    weight.copy_(saved)
+
+
+def test_a_click_in_one_widget_is_answered_while_another_traces(lm, monkeypatch):
+    monkeypatch.setattr(CausalTracer, "_cells_per_batch", 1)
+    quick, slow = explorer_of(lm), explorer_of(lm, prompt=tiny.PROMPT, subject="w26")
+    assert quick.wait(20)
+    assert slow.wait(20)
+    answered_at = []
+    quick.observe(lambda change: answered_at.append(slow.progress), "restoration")
+    slow.observe(lambda change: setattr(quick, "selection", [(2, 2, "mlp")]), "status")
+    slow.samples = 3
+    slow.run(wait=True)
+    assert quick.wait(20)
+    assert answered_at
+    assert min(answered_at) < 1
+
+
+def test_a_script_that_ends_while_a_trace_runs_ends_quietly():
+    code = (
+        "import rome_widgets as rw\n"
+        "lm = rw.load(device='cpu')\n"
+        "rw.TraceExplorer(lm, 'The Space Needle is in the city of', 'The Space Needle')\n"
+        "import time; time.sleep(0.2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_a_prompt_nothing_runs(lm):

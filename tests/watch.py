@@ -5,6 +5,7 @@
 
 import hashlib
 import weakref
+from collections import Counter
 
 import torch
 
@@ -24,6 +25,7 @@ def fingerprint(model):
 
 
 _watched = weakref.WeakKeyDictionary()
+_held = []  # models of the present test: one made inside it must live until it was looked at
 _unwrap = language_model.unwrap
 
 
@@ -31,6 +33,7 @@ def _unwrap_and_watch(model):
     inner = _unwrap(model)
     if isinstance(inner, torch.nn.Module) and inner not in _watched:
         meta = any(weight.device.type == "meta" for weight in inner.parameters())
+        _held.append(inner)
         _watched[inner] = (None if meta else fingerprint(inner), attached_hooks(inner))
     return inner
 
@@ -43,7 +46,7 @@ def changes():
     found = []
     for model, (before, hooks) in list(_watched.items()):
         name = type(model).__name__
-        left = [entry for entry in attached_hooks(model) if entry not in hooks]
+        left = list((Counter(attached_hooks(model)) - Counter(hooks)).elements())
         if left:
             found.append(f"{name}: hooks left behind: {left}")
         if before is not None and fingerprint(model) != before:
@@ -53,6 +56,7 @@ def changes():
 
 def settle():
     """Take the present state as the one to keep, so that a change is reported once."""
+    _held.clear()
     for model in list(_watched):
         before = fingerprint(model) if _watched[model][0] else None
         _watched[model] = (before, attached_hooks(model))

@@ -36,7 +36,7 @@ def find() -> str | None:
     """The path of a browser that is there already."""
     named = os.environ.get("CHROMIUM")
     if named:
-        return named if Path(named).is_file() else None
+        return shutil.which(named)
     on_path = next(filter(None, map(shutil.which, NAMES)), None)
     return on_path or _playwrights_own()
 

@@ -17,6 +17,8 @@ export interface Settings {
   seed: number | null;
   window: number | null;
   answer: string | null;
+  /** Characters of the subject, where Python named another occurrence than the last. */
+  place: [number, number] | null;
 }
 
 /** The words and numbers around a grid; the grid itself is the `scores` trait. */

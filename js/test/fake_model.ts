@@ -91,6 +91,7 @@ export const info: TraceInfo = {
     seed: 1,
     window: null,
     answer: null,
+    place: null,
   },
 };
 

@@ -70,12 +70,15 @@ def _run_as(this: _Call, call: Callable[[], T]) -> T:
 
 
 def _gated(reference: weakref.ref[_Call], visitor: Visitor) -> Callable[..., Any]:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    # torch asks "with kwargs?" per hook while it runs them; when another thread takes its own hook
+    # off in between, that hook is called without. Such a hook is never ours to act in.
+    def hook(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
+        *given, output = rest
         current = _current.get()
         if current is None or reference() is not current:
             return None
         tensor = first_tensor(output)
-        replaced = visitor(Seen(args, kwargs, tensor))
+        replaced = visitor(Seen(args, given[0] if given else {}, tensor))
         if replaced is None or replaced is tensor:
             return None
         return replaced if isinstance(output, Tensor) else (replaced, *output[1:])

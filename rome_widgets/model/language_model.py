@@ -6,6 +6,7 @@ afterwards, and hooks are attached for one call at a time.
 
 from __future__ import annotations
 
+import copy
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,6 +60,9 @@ class LanguageModel:
         self.model = unwrap(model)
         check_kind_of_model(self.model)
         self.tokenizer: Any = tokenizer
+        # A copy for our own encoding: reading special-token text as text sets a flag in the
+        # tokenizer, which the user's code, in another thread perhaps, must never see.
+        self._encoder: Any = copy.deepcopy(tokenizer)
         self.name = name or _own_name(self.model)
         with quiet(self.model), torch.inference_mode():
             self.geometry: Geometry = find_geometry(self.model)
@@ -75,6 +79,11 @@ class LanguageModel:
     def n_layers(self) -> int:
         """Number of blocks."""
         return self.geometry.n_layers
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self.model.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -106,7 +115,7 @@ class LanguageModel:
     def encode(self, prompt: str, subject: str | tuple[int, int]) -> tokens.EncodedPrompt:
         """The prompt as positions, with the subject's span; see `tokens.encode_prompt`."""
         return tokens.encode_prompt(
-            self.tokenizer,
+            self._encoder,
             prompt,
             subject,
             max_tokens=self.n_positions,
@@ -115,7 +124,27 @@ class LanguageModel:
 
     def token_text(self, token_id: int) -> str:
         """Printable text of a token id; ids beyond the vocabulary are named, never fatal."""
-        return tokens.token_text(self.tokenizer, token_id)
+        return tokens.token_text(self._encoder, token_id)
+
+    def encode_alone(self, text: str) -> list[int]:
+        """Token ids of a text by itself, without special tokens, such as a subject for σ.
+
+        Raises:
+            VocabMismatch: A token id without an embedding row.
+        """
+        ids = tokens.encode_bare(self._encoder, text)
+        tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
+        return ids
+
+    def answer_ids(self, prompt: str, word: str) -> list[int]:
+        """The tokens with which `prompt` goes on to `word`; see `tokens.answer_ids`.
+
+        Raises:
+            VocabMismatch: A token id without an embedding row.
+        """
+        ids = tokens.answer_ids(self._encoder, prompt, word)
+        tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
+        return ids
 
     # -------------------------------------------------------------------------------- runs
 
@@ -139,7 +168,7 @@ class LanguageModel:
         with quiet(self.model), torch.inference_mode(), _full_precision(self.device):
             logits = run_hooked(lambda: self._last_logits(ids), named)
             if not torch.isfinite(logits).all():
-                raise non_finite(self.model, ids[:1])
+                raise non_finite(self.model, lambda: self._last_logits(ids), named)
         wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
         return logits.to(wide).softmax(dim=-1)
 
@@ -154,9 +183,34 @@ class LanguageModel:
         with torch.inference_mode():
             return self._embedding(row)[0]
 
+    @property
+    def weights_version(self) -> tuple[Any, ...]:
+        """Changes whenever a weight is written in place, replaced, moved or cast."""
+        return tuple((id(weight), _version(weight)) for weight in self.model.parameters())
+
     def sites(self, kind: Kind) -> tuple[str, ...]:
         """Module names, by layer, whose outputs are the states of `kind`."""
         return self.geometry.names(kind)
+
+
+def check_language_model(lm: Any) -> LanguageModel:
+    """`lm`, if it is one.
+
+    Raises:
+        UnsupportedModel: Something else, such as the transformers model itself.
+    """
+    if not isinstance(lm, LanguageModel):
+        raise UnsupportedModel(
+            f"{type(lm).__name__} is not a LanguageModel.",
+            "What rome_widgets.load returns was wanted.",
+            "Wrap it: rome_widgets.LanguageModel(model, tokenizer).",
+        )
+    return lm
+
+
+def _version(weight: Tensor) -> int:
+    """How often a tensor was written in place; tensors of inference mode do not count."""
+    return 0 if weight.is_inference() else weight._version
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rome_widgets.errors import ModelNotFound, UnsupportedModel
+from rome_widgets.errors import DeviceUnavailable, ModelNotFound, UnsupportedModel
 from rome_widgets.model.language_model import LanguageModel
 
 
@@ -38,6 +38,7 @@ def load(
     Raises:
         ModelNotFound: No such folder, or the hub did not give it.
         UnsupportedModel: It is no causal language model that can be traced.
+        DeviceUnavailable: This torch cannot use that device.
 
     Example:
         >>> lm = load()
@@ -108,7 +109,7 @@ def _load(
             if "trust_remote_code" in str(error)
             else "",
         ) from error
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(device)
     if dtype is None and device.type == "cpu" and model.dtype == torch.float16:
         model = model.float()
     return LanguageModel(model.eval().to(device), tokenizer, name=label)
@@ -143,6 +144,21 @@ def _dtype(dtype: Any) -> Any:
             )
         return found
     return dtype
+
+
+def _device(device: Any) -> Any:
+    import torch
+
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise DeviceUnavailable(
+            f"The device {device!r} cannot be used: {_first_line(error)}",
+            "A device that this torch can use was wanted.",
+            "Leave device out, or install the torch build for your GPU.",
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

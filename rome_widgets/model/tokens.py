@@ -63,9 +63,9 @@ def encode_prompt(
     check_text(text, "prompt")
     chars, notes = find_subject(text, subject)
     ids, offsets = encode_with_offsets(tokenizer, text)
-    _check_ids(ids, max_tokens, n_embeddings)
+    check_ids(ids, max_tokens=max_tokens, n_embeddings=n_embeddings)
     span = span_of_chars(offsets, chars)
-    notes += _position_notes(tokenizer, ids, span)
+    notes += _notes(tokenizer, text, ids, span)
     tokens = tuple(labels(tokenizer, text, ids, offsets))
     return EncodedPrompt(text, text[slice(*chars)], tuple(ids), tokens, span, tuple(notes))
 
@@ -117,7 +117,9 @@ def find_subject(text: str, subject: str | Span) -> tuple[Span, list[str]]:
     if text.find(subject) != start:
         count = sum(text.startswith(subject, i) for i in range(len(text)))
         notes.append(f"The subject occurs {count} times in the prompt; the last one is corrupted.")
-    return (start, start + len(subject)), notes
+    # White space at its ends belongs to the neighbours, whose tokens must stay as they are.
+    start += len(subject) - len(subject.lstrip())
+    return (start, start + len(subject.strip())), notes
 
 
 def _check_span(text: str, span: Span) -> Span:
@@ -195,7 +197,20 @@ def _encode_slowly(tokenizer: Any, text: str) -> tuple[list[int], list[Span]]:
     return ids, [(0, 0)] * before + offsets + [(0, 0)] * after
 
 
-def _check_ids(ids: list[int], max_tokens: int | None, n_embeddings: int | None) -> None:
+def encode_bare(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of `text` alone: no special tokens added, none read out of the text."""
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def check_ids(
+    ids: list[int], *, max_tokens: int | None = None, n_embeddings: int | None = None
+) -> None:
+    """Refuse what the model cannot read.
+
+    Raises:
+        ContextTooLong: More ids than `max_tokens`.
+        VocabMismatch: An id that is no row of the embedding.
+    """
     if max_tokens is not None and len(ids) > max_tokens:
         raise ContextTooLong(
             f"The prompt has {len(ids)} tokens.",
@@ -227,16 +242,20 @@ def span_of_chars(offsets: list[Span], chars: Span) -> Span:
     return inside[0], inside[-1] + 1
 
 
-def _position_notes(tokenizer: Any, ids: list[int], span: Span) -> list[str]:
+def _notes(tokenizer: Any, text: str, ids: list[int], span: Span) -> list[str]:
     notes = []
     if span[1] == len(ids):
         notes.append(
             "The subject reaches the last token, where the prediction is read: "
             "restoring there gives the clean run back."
         )
-    bos = getattr(tokenizer, "bos_token_id", None)
-    if bos is not None and list(ids[:2]) == [bos, bos]:
-        notes.append("The prompt starts with two BOS tokens; the tokenizer adds one by itself.")
+    if text[-1].isspace():
+        notes.append(
+            "The prompt ends in white space; most models expect the space with the next word."
+        )
+    spelt = [name for name in getattr(tokenizer, "all_special_tokens", ()) if name in text]
+    if spelt:
+        notes.append(f"{spelt[0]!r} in the prompt was read as plain text, not as a special token.")
     return notes
 
 
@@ -249,21 +268,15 @@ def labels(tokenizer: Any, text: str, ids: list[int], offsets: list[Span]) -> li
     The characters a token covers; where several tokens share one character, or a token covers
     none, what the token itself says, with bytes that are no whole character as `⟨F0⟩`.
     """
-    shared = [
-        any(a < d and c < b for j, (c, d) in enumerate(offsets) if j != i)
-        for i, (a, b) in enumerate(offsets)
-    ]
-    return [
-        token_text(tokenizer, token_id)
-        if shared[i] or a == b
-        else printable(text[_lead(text, a) : b])
-        for i, (token_id, (a, b)) in enumerate(zip(ids, offsets, strict=True))
-    ]
-
-
-def _lead(text: str, start: int) -> int:
-    """`start`, or one before it where the tokenizer trimmed a single space off the offsets."""
-    return start - 1 if start and text[start - 1] == " " else start
+    shown, covered = [], 0
+    for i, (token_id, (a, b)) in enumerate(zip(ids, offsets, strict=True)):
+        shared = any(a < d and c < b for j, (c, d) in enumerate(offsets) if j != i)
+        # Some tokenizers trim the one space a token begins with off its offsets.
+        trimmed = covered < a and text[a - 1 : a] == " "
+        whole = printable(text[a - trimmed : b])
+        shown.append(token_text(tokenizer, token_id) if shared or a == b else whole)
+        covered = max(covered, b)
+    return shown
 
 
 def token_text(tokenizer: Any, token_id: int) -> str:
@@ -338,24 +351,24 @@ def _byte_alphabet() -> dict[str, int]:
 def answer_ids(tokenizer: Any, text: str, word: str) -> list[int]:
     """The tokens with which `text` goes on to `word`.
 
-    The space between them is added here, once, unless there is one already or the word belongs
-    to a script that writes none.
+    Between them stands one space: not two where the text ends with one, and none before closing
+    punctuation or a script that writes none.
 
     Raises:
         PromptError: Nothing to encode.
     """
     check_text(word, "answer")
-    spaced = word if _joins(text, word) else " " + word
+    word = word.lstrip()
+    spaced = word if text[-1:].isspace() or _joins(word[0]) else " " + word
     before, _ = encode_with_offsets(tokenizer, text)
     whole, _ = encode_with_offsets(tokenizer, text + spaced)
-    common = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), None)
-    if common is None and len(whole) > len(before):
+    if whole[: len(before)] == before and len(whole) > len(before):
         return whole[len(before) :]
     # The last token of the prompt merges with the word: read the word by itself instead.
-    return tokenizer(spaced, add_special_tokens=False)["input_ids"]
+    return encode_bare(tokenizer, spaced)
 
 
-def _joins(text: str, word: str) -> bool:
-    first = word[0]
+def _joins(first: str) -> bool:
+    """Whether a word that begins with this character follows without a space."""
     wide = unicodedata.east_asian_width(first) in "WF"
-    return text[-1:].isspace() or first.isspace() or wide or not first.isalnum()
+    return wide or (unicodedata.category(first) in ("Pe", "Pf", "Po") and first not in "\"'¿¡")

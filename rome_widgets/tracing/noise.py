@@ -23,6 +23,9 @@ from rome_widgets.errors import NoiseError
 from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.model.tokens import check_text
 
+MOST_SAMPLES = 1000
+"""The published figures use 10; a thousand rows per cell is where a laptop's memory ends."""
+
 
 class Spread(NamedTuple):
     """σ and what it was measured on."""
@@ -68,6 +71,7 @@ class Noise:
                 f"The unit of noise is {self.unit!r}.",
                 "'sigma', 'absolute' or 'uniform' was wanted.",
             )
+        object.__setattr__(self, "scale", float(self.scale))  # numpy's would not go into JSON
 
     @classmethod
     def times_std(cls, multiple: float, subjects: Iterable[str] | None = None) -> Noise:
@@ -116,13 +120,12 @@ def draw(
     Raises:
         NoiseError: Not a number, negative, or an array of another shape.
     """
-    shape = (samples, n_tokens, lm.geometry.d_model)
     if isinstance(noise, np.ndarray | Tensor):
-        return Drawn(_given(noise, shape), {"text": "given as an array"}, None)
-    if not isinstance(samples, (int, np.integer)) or isinstance(samples, bool) or samples < 1:
-        raise NoiseError(f"samples is {samples!r}.", "A whole number of at least 1 was wanted.")
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
-        raise NoiseError(f"The seed is {seed!r}.", "A whole number from 0 to 2**32 - 1 was wanted.")
+        values = _given(noise, n_tokens, lm.geometry.d_model)
+        return Drawn(values, {"text": "given as an array"}, None)
+    samples = _whole_number("samples", samples, 1, MOST_SAMPLES)
+    seed = _whole_number("seed", seed, 0, 2**32 - 1)
+    shape = (samples, n_tokens, lm.geometry.d_model)
     noise = noise if isinstance(noise, Noise) else Noise(noise)
     random = np.random.RandomState(seed)
     if noise.unit == "uniform":
@@ -130,6 +133,18 @@ def draw(
         return Drawn(values, {"text": f"uniform on ±{noise.scale:g}"}, seed)
     std, about = _standard_deviation(lm, noise)
     return Drawn(random.randn(*shape) * std, about, seed)
+
+
+def _whole_number(name: str, value: Any, least: int, most: int) -> int:
+    try:
+        number = value.__index__()
+    except AttributeError:
+        number = None
+    if number is None or isinstance(value, bool) or not least <= number <= most:
+        raise NoiseError(
+            f"{name} is {value!r}.", f"A whole number from {least} to {most} was wanted."
+        )
+    return number
 
 
 def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[str, Any]]:
@@ -147,12 +162,12 @@ def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[st
     return std, about
 
 
-def _given(noise: Any, shape: tuple[int, int, int]) -> np.ndarray:
+def _given(noise: np.ndarray | Tensor, n_tokens: int, d_model: int) -> np.ndarray:
     values = to_numpy(noise) if isinstance(noise, Tensor) else noise.astype(np.float64)
-    if values.ndim != 3 or values.shape[1:] != shape[1:] or not len(values):
+    if values.ndim != 3 or values.shape[1:] != (n_tokens, d_model) or not len(values):
         raise NoiseError(
             f"The noise array has the shape {values.shape}.",
-            f"[samples, subject tokens, d_model] = [any, {shape[1]}, {shape[2]}] was wanted.",
+            f"[samples, subject tokens, d_model] = [any, {n_tokens}, {d_model}] was wanted.",
         )
     if not np.isfinite(values).all():
         raise NoiseError(
@@ -195,7 +210,7 @@ def _measure(lm: LanguageModel, subjects: tuple[str, ...]) -> Spread:
     ids: list[int] = []
     for subject in subjects:
         check_text(subject, "subject")
-        ids += lm.tokenizer(subject, add_special_tokens=False)["input_ids"]
+        ids += lm.encode_alone(subject)
     if not ids:
         raise NoiseError("There is no subject to measure σ on.", "At least one was wanted.")
     vectors = to_numpy(lm.embed(ids))

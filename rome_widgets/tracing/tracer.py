@@ -21,7 +21,7 @@ from rome_widgets.errors import Cancelled, PromptError, StateError
 from rome_widgets.facts import HOLE, Fact, fill
 from rome_widgets.model import tokens
 from rome_widgets.model.hooks import Seen, Visitor, reading
-from rome_widgets.model.language_model import LanguageModel, to_numpy
+from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.results import (
     KINDS,
     CausalTrace,
@@ -53,8 +53,8 @@ def trace(
     lm: LanguageModel,
     prompt: Prompt,
     subject: str | tuple[int, int] | None = None,
-    *,
     kinds: Iterable[Kind] = KINDS,
+    *,
     noise: float | Noise | np.ndarray = 3.0,
     samples: int = 10,
     window: int | None = None,
@@ -134,7 +134,7 @@ class CausalTracer:
         seed: int = 1,
         answer: str | None = None,
     ) -> None:
-        self.lm = lm
+        self.lm = check_language_model(lm)
         self.window = _check_window(window, lm.n_layers)
         text, subject = as_text(prompt, subject)
         encoded = lm.encode(text, subject)
@@ -167,6 +167,7 @@ class CausalTracer:
     ) -> CausalTrace:
         """Restore every cell of each kind's grid; see `trace`."""
         kinds = check_kinds(kinds)
+        record = _check_record(record)
         shape = (len(self.tokens), self.lm.n_layers)
         scores: dict[Kind, np.ndarray] = {kind: np.full(shape, np.nan) for kind in kinds}
         recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
@@ -276,12 +277,13 @@ class CausalTracer:
 
     @property
     def _cells_per_batch(self) -> int:
-        """As many cells as keep a batch near a fixed number of tokens.
+        """As many cells as a CPU core runs in about a tenth of a second, or a GPU fills with.
 
         Small enough that a cancel is noticed soon, large enough that a small model is not all
         overhead.
         """
-        budget = 2048 if self.lm.device.type == "cpu" else 32768
+        on_cpu = self.lm.device.type == "cpu"
+        budget = min(2048, 4_000_000_000 // self.lm.n_parameters) if on_cpu else 32768
         return max(1, budget // (self.samples * len(self.tokens)))
 
     def _cells_in_order(self, kinds: Iterable[Kind]) -> list[tuple[int, int, Kind]]:
@@ -296,7 +298,7 @@ class CausalTracer:
         top = int(clean.argmax())
         if answer is None:
             return top, []
-        ids = tokens.answer_ids(self.lm.tokenizer, self.prompt, answer)
+        ids = self.lm.answer_ids(self.prompt, answer)
         notes = []
         if len(ids) > 1:
             first = self.lm.token_text(ids[0])
@@ -400,6 +402,14 @@ def _check_window(window: int | None, n_layers: int) -> int:
             f"The window is {window!r}.", "A whole number of layers, at least 1, was wanted."
         )
     return int(window)
+
+
+def _check_record(record: int) -> int:
+    if not isinstance(record, (int, np.integer)) or isinstance(record, bool) or record < 0:
+        raise StateError(
+            f"record is {record!r}.", "How many top predictions to keep per cell was wanted."
+        )
+    return int(record)
 
 
 def _empty_record(shape: tuple[int, int], k: int) -> tuple[np.ndarray, np.ndarray]:

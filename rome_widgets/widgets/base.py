@@ -7,6 +7,7 @@ hosts remove svg and scripts there, and a table survives.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import threading
 from html import escape
@@ -17,6 +18,8 @@ import anywidget
 import traitlets as t
 
 STATIC = Path(__file__).parent / "static"
+logger = logging.getLogger(__name__)
+
 REMEDY = (
     "built without its JavaScript: run `pip install -e .` again, or `npm --prefix js run build`"
 )
@@ -69,7 +72,15 @@ class RomeWidget(anywidget.AnyWidget):
     def set_state(self, sync_data: dict) -> None:
         """Take what the page sent, not in the middle of what the worker is writing."""
         with self._writing:
-            super().set_state(sync_data)
+            try:
+                super().set_state(sync_data)
+            except t.TraitError as error:
+                self._refused(error)
+                self.send_state([name for name in sync_data if name in self.keys])
+
+    def _refused(self, error: t.TraitError) -> None:
+        """The page sent what a trait does not take; it is being told the value that holds."""
+        logger.warning("%s", error)
 
     def _write(self, **values: Any) -> None:
         """Set several traits as one message."""

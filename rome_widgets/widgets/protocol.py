@@ -26,6 +26,8 @@ class TraceSettings:
     """Layers restored together by an MLP or attention cell; None lets the model's depth decide."""
     answer: str | None = None
     """The word whose probability is followed; None takes the clean run's own."""
+    place: tuple[int, int] | None = None
+    """Characters of the subject, where that may not be its last occurrence in the prompt."""
 
 
 class Engine(Protocol):

@@ -48,6 +48,7 @@ class TraceExplorer(TraceGrid):
         seed: Seed of the draws.
         window: Layers restored together by an MLP or attention cell; None: by the model's depth.
         answer: The word to follow; None takes the clean run's own.
+        place: Characters of the subject in the prompt, where it is not the last occurrence.
         worker: Where to compute; one per engine if not given.
         auto_run: Trace at once when a prompt and a subject are given.
 
@@ -88,6 +89,7 @@ class TraceExplorer(TraceGrid):
         seed: int = 1,
         window: int | None = None,
         answer: str | None = None,
+        place: tuple[int, int] | None = None,
         worker: Worker | None = None,
         auto_run: bool = True,
         **kwargs: Any,
@@ -96,6 +98,8 @@ class TraceExplorer(TraceGrid):
         self._worker = worker or worker_for(engine, engine.model_name)
         self._slots = (_Slot(self, "trace"), _Slot(self, "restore"))
         self._runs = 0
+        self._running: TraceSettings | None = None
+        self._place = (prompt, subject, place)
         self._shown: TraceSettings | None = None
         """What `result` was made with."""
         self._described: dict[str, Any] = {}
@@ -127,8 +131,16 @@ class TraceExplorer(TraceGrid):
     @property
     def settings(self) -> TraceSettings:
         """What the form says now."""
+        *where, place = self._place
         return TraceSettings(
-            self.prompt, self.subject, self.noise, self.samples, self.seed, self.window, self.answer
+            self.prompt,
+            self.subject,
+            self.noise,
+            self.samples,
+            self.seed,
+            self.window,
+            self.answer,
+            place if where == [self.prompt, self.subject] else None,
         )
 
     def run(self, wait: bool = False) -> CausalTrace | None:
@@ -140,7 +152,11 @@ class TraceExplorer(TraceGrid):
         Returns:
             The trace when waited for, else None.
         """
+        self._refuse_to_wait(wait)
         with self._writing:
+            if self._running == self.settings and not wait:
+                return None  # Pressed twice: it is being computed.
+            self._running = self.settings
             self._runs += 1
             self._failure = None
             self._write(status="queued", progress=0.0, error=None)
@@ -159,8 +175,10 @@ class TraceExplorer(TraceGrid):
 
     def cancel(self) -> None:
         """Stop the trace; what was computed so far stays on screen."""
-        if self._worker.cancel(self._slots[0]) and self.status == "queued":
-            self._write(status="cancelled")
+        with self._writing:
+            if self._worker.cancel(self._slots[0]):  # It never started, so it will never report.
+                self._runs += 1
+                self._go_back("cancelled", None)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the trace and the restoration asked for are done.
@@ -168,13 +186,26 @@ class TraceExplorer(TraceGrid):
         Returns:
             False when `timeout` seconds passed first.
         """
+        self._refuse_to_wait()
         return self._worker.wait(self._slots, timeout)
+
+    def _refuse_to_wait(self, wait: bool = True) -> None:
+        """In an observer of what the page sent, waiting would wait for oneself."""
+        if wait and self._writing._is_owned():  # pyright: ignore[reportAttributeAccessIssue]
+            raise RomeWidgetsError(
+                "The widget was asked to wait inside an observer of one of its traits.",
+                "An answer can only arrive when the observer has returned.",
+                "Observe 'restoration' or 'status' instead; the answer arrives there.",
+            )
 
     def close(self) -> None:
         """Cancel what is running and close the page's end."""
-        for slot in self._slots:
+        for slot in getattr(self, "_slots", ()):  # ipywidgets closes half-built widgets, too
             self._worker.cancel(slot)
         super().close()
+
+    def _refused(self, error: t.TraitError) -> None:
+        self.error = describe_error(error)
 
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
@@ -197,7 +228,7 @@ class TraceExplorer(TraceGrid):
             self.restoration = {}
             return
         job = _restore_job(weakref.ref(self), self._engine, self._shown, tuple(self.selection))
-        self._worker.submit(self._slots[1], job)
+        self._worker.submit(self._slots[1], job, quick=True)
 
     # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
 
@@ -228,6 +259,7 @@ class TraceExplorer(TraceGrid):
     def _finish(
         self, status: str, trace: CausalTrace, settings: TraceSettings, ms: float | None
     ) -> None:
+        self._running = None
         with self.hold_sync():
             self._shown = settings
             self._show(trace, ms=ms, settings=vars(settings))
@@ -239,15 +271,16 @@ class TraceExplorer(TraceGrid):
 
     def _go_back(self, status: str, error: dict[str, str] | None) -> None:
         """To the last result, after a run that left none."""
+        self._running = None
         with self.hold_sync():
+            self.status = status
+            self.error = error
             if self._result is None:
                 self._put({}, b"")
             elif self.trace is not self._described:
                 self._put(self._described, pack_scores(self._result.scores, self._result.kinds))
             else:
                 self.scores = pack_scores(self._result.scores, self._result.kinds)
-            self.status = status
-            self.error = error
         if not self.restoration:
             self._answer()
 
@@ -307,7 +340,11 @@ def _trace_job(
                 logger.exception("The trace of %r failed", settings.prompt)
             tell("_trace_failed", error)
         else:
-            tell("_trace_done", trace, settings, 1000 * (time.perf_counter() - began))
+            try:
+                tell("_trace_done", trace, settings, 1000 * (time.perf_counter() - began))
+            except Exception as error:  # an observer of the user's; the run must still end
+                logger.exception("Showing the trace of %r failed", settings.prompt)
+                tell("_trace_failed", error)
 
     return job
 

@@ -54,6 +54,12 @@ class TraceGrid(RomeWidget):
         **kwargs: Any,
     ) -> None:
         self._result: CausalTrace | None = None
+        if trace is not None and not isinstance(trace, CausalTrace):
+            raise StateError(
+                f"{type(trace).__name__} is not a trace.",
+                "What rome_widgets.trace or load_trace returns was wanted.",
+                "For a live model, use rome_widgets.TraceExplorer(lm, prompt, subject).",
+            )
         super().__init__(kind=kind, **kwargs)
         if trace is not None:
             self._show(trace)
@@ -95,6 +101,13 @@ class TraceGrid(RomeWidget):
         size = (len(shown["tokens"]), shown["n_layers"]) if shown else (UNBOUNDED, UNBOUNDED)
         try:
             states = list(check_states(cells, *size))
+            if not shown and any(
+                s.pos > UNBOUNDED // 2 or s.layer > UNBOUNDED // 2 for s in states
+            ):
+                raise StateError(
+                    "Places counted from the end need a trace to count in.",
+                    "Positions and layers from 0 were wanted while nothing is traced.",
+                )
             if shown:
                 _check_traced(shown["kinds"], states)
         except StateError as error:

@@ -6,6 +6,7 @@ widget. So callbacks only enqueue here. Each slot holds at most one waiting job,
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -28,9 +29,16 @@ class Worker:
         self._desk = _Desk(f"rome_widgets worker: {name}")
         self._end = weakref.finalize(self, self._desk.close)
 
-    def submit(self, slot: Hashable, job: Job) -> None:
-        """Ask for `job`: it replaces a waiting job of its slot and cancels a running one."""
-        self._desk.submit(slot, job)
+    def submit(self, slot: Hashable, job: Job, *, quick: bool = False) -> None:
+        """Ask for `job`: it replaces a waiting job of its slot and cancels a running one.
+
+        Args:
+            slot: Whose job it is.
+            job: What to run.
+            quick: Run it between two steps of a longer job, when that asks whether it is
+                cancelled, rather than after it.
+        """
+        self._desk.submit(slot, job, quick)
 
     def cancel(self, slot: Hashable) -> bool:
         """Drop the slot's waiting job and cancel its running one.
@@ -59,26 +67,25 @@ class _Desk:
     def __init__(self, name: str) -> None:
         self._name = name
         self._changed = threading.Condition()
-        self._waiting: dict[Hashable, Job] = {}
-        self._running: Hashable = None
-        self._token = threading.Event()
+        self._waiting: dict[Hashable, tuple[Job, bool]] = {}
+        self._running: dict[Hashable, threading.Event] = {}
+        """Slots at work and their cancel flags: a long job, and a quick one between its steps."""
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, slot: Hashable, job: Job) -> None:
+    def submit(self, slot: Hashable, job: Job, quick: bool) -> None:
         with self._changed:
-            if self._running == slot:
-                self._token.set()
-            self._waiting[slot] = job
+            self._flag(slot)
+            self._waiting[slot] = (job, quick)
             if self._thread is None:
+                _desks.add(self)
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
     def cancel(self, slot: Hashable) -> bool:
         with self._changed:
-            if self._running == slot:
-                self._token.set()
+            self._flag(slot)
             dropped = self._waiting.pop(slot, None) is not None
             self._changed.notify_all()
             return dropped
@@ -88,7 +95,11 @@ class _Desk:
             return self._busy(slots)
 
     def _busy(self, slots: list[Hashable]) -> bool:
-        return any(slot in self._waiting or slot == self._running for slot in slots)
+        return any(slot in self._waiting or slot in self._running for slot in slots)
+
+    def _flag(self, slot: Hashable) -> None:
+        if slot in self._running:
+            self._running[slot].set()
 
     def wait(self, slots: list[Hashable], timeout: float | None) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
@@ -107,8 +118,13 @@ class _Desk:
         with self._changed:
             self._closed = True
             self._waiting.clear()
-            self._token.set()
+            for token in self._running.values():
+                token.set()
             self._changed.notify_all()
+
+    def join(self, timeout: float) -> None:
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     def _work(self) -> None:
         while True:
@@ -118,19 +134,57 @@ class _Desk:
                 if self._closed:
                     return
                 slot = next(iter(self._waiting))
-                job = self._waiting.pop(slot)
-                self._running = slot
-                token = self._token = threading.Event()
-            try:
-                job(token.is_set)
-            except BaseException:
-                # A job reports its own errors; whatever still arrives here must not end the thread.
-                logger.exception("A job of slot %r failed", slot)
-            finally:
-                del job
-                with self._changed:
-                    self._running = None
-                    self._changed.notify_all()
+            self._run(slot, between=self._run_quick_ones)
+
+    def _run_quick_ones(self) -> None:
+        """What a long job makes room for when it asks whether it is cancelled."""
+        while True:
+            with self._changed:
+                quick = (
+                    slot
+                    for slot, (_, is_quick) in self._waiting.items()
+                    if is_quick and slot not in self._running
+                )
+                slot = next(quick, None)
+            if slot is None:
+                return
+            self._run(slot, between=None)
+
+    def _run(self, slot: Hashable, between: Callable[[], None] | None) -> None:
+        with self._changed:
+            if slot not in self._waiting:
+                return
+            job, is_quick = self._waiting.pop(slot)
+            token = self._running[slot] = threading.Event()
+
+        def cancelled() -> bool:
+            if between is not None and not is_quick:
+                between()
+            return token.is_set()
+
+        try:
+            job(cancelled)
+        except BaseException:
+            # A job reports its own errors; whatever still arrives here must not end the thread.
+            logger.exception("A job of slot %r failed", slot)
+        finally:
+            del job
+            with self._changed:
+                del self._running[slot]
+                self._changed.notify_all()
+
+
+_desks: weakref.WeakSet[_Desk] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Stop every thread before the interpreter goes: torch aborts a process it is cut off in."""
+    desks = list(_desks)
+    for desk in desks:
+        desk.close()
+    for desk in desks:
+        desk.join(5)
 
 
 _workers: dict[int, Worker] = {}

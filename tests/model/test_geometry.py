@@ -142,8 +142,19 @@ def test_a_block_whose_parts_do_not_add_up_is_refused():
         return forward(*args, **kwargs) * 0.5
 
     model.model.layers[2].forward = half
-    with pytest.raises(UnsupportedModel, match=r"layers\.2 no two of .* add up"):
+    with pytest.raises(UnsupportedModel, match=r"no attention and MLP among .* add up"):
         find_geometry(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("huge", [30.0, 300.0, 3000.0])
+def test_huge_activations_do_not_make_a_norm_pass_for_the_mlp(dtype, huge):
+    """Trained Llamas have elements so large that, beside them, any two parts seem to add up."""
+    model = tiny.tiny_model("llama", scale=40)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 3] = huge
+    geometry = LanguageModel(model.to(dtype), tiny.word_tokenizer()).geometry
+    assert geometry.mlp == tuple(f"model.layers.{i}.mlp" for i in range(tiny.N_LAYERS))
 
 
 def test_two_lists_of_the_same_length_are_refused():

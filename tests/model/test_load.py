@@ -9,7 +9,7 @@ import tiny
 import torch
 
 import rome_widgets as rw
-from rome_widgets.errors import ModelNotFound, UnsupportedModel
+from rome_widgets.errors import DeviceUnavailable, ModelNotFound, UnsupportedModel
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,12 @@ def test_half_precision_becomes_float32_on_a_cpu_unless_asked_for(folder):
 def test_a_dtype_that_is_none_is_refused(folder, dtype):
     with pytest.raises(UnsupportedModel, match="not a floating-point dtype"):
         rw.load(folder, dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "nowhere", 99])
+def test_a_device_that_is_not_there_is_refused(folder, device):
+    with pytest.raises(DeviceUnavailable, match="cannot be used"):
+        rw.load(folder, device=device)
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/no-such-model"])
@@ -122,11 +128,21 @@ def test_wrappers_are_unwrapped():
 
 def test_the_users_tokenizer_is_never_changed():
     tokenizer = tiny.TOKENIZERS["byte-level"]()
-    before = tokenizer.backend_tokenizer.to_str(), tokenizer.padding_side, tokenizer.pad_token
+
+    def state():
+        backend = tokenizer.backend_tokenizer
+        return (
+            backend.to_str(),
+            backend.encode_special_tokens,
+            backend.encode("<|endoftext|>a").ids,
+            tokenizer.padding_side,
+            tokenizer.pad_token,
+        )
+
+    before = state()
     model = tiny.GPT2LMHeadModel(
         tiny.GPT2Config(n_layer=2, n_embd=8, n_head=2, vocab_size=len(tokenizer), **tiny._special)
     )
     lm = rw.LanguageModel(model.eval(), tokenizer)
     rw.trace(lm, "The Space Needle is in", "The Space Needle", noise=rw.Noise.absolute(0.1))
-    after = tokenizer.backend_tokenizer.to_str(), tokenizer.padding_side, tokenizer.pad_token
-    assert before == after
+    assert before == state()

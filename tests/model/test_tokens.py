@@ -5,7 +5,7 @@ import itertools
 import pytest
 import tiny
 from counts import STRINGS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rome_widgets.errors import ContextTooLong, PromptError, SubjectNotFound, VocabMismatch
@@ -82,18 +82,32 @@ def test_the_subject_may_be_the_whole_prompt(name):
     assert "last token" in encoded.notes[0]
 
 
-def test_a_bos_is_a_position_of_its_own_and_a_double_one_is_noted():
-    once = encode("metaspace with byte fallback", "Seattle is", "Seattle")
-    assert once.tokens[0] == "<s>"
-    assert once.subject_span[0] == 1
-    assert once.notes == ()
+def test_a_bos_is_a_position_of_its_own():
+    encoded = encode("metaspace with byte fallback", "Seattle is", "Seattle")
+    assert encoded.tokens[0] == "<s>"
+    assert encoded.subject_span[0] == 1
+    assert encoded.notes == ()
     tokenizer = tiny.TOKENIZERS["byte-level with BOS"]()
     assert encode_with_offsets(tokenizer, "Seattle")[1][0] == (0, 0)
+
+
+@TOKENIZERS
+def test_white_space_around_a_subject_is_not_corrupted(name):
+    text, subject = ("w3 w14 w9", "w14") if name == "words" else ("See Seattle now", "Seattle")
+    bare = encode(name, text, subject)
+    for spaced in (f"{subject} ", f" {subject}", f" {subject} "):
+        assert encode(name, text, spaced).subject_span == bare.subject_span
+        assert encode(name, text, spaced).subject == subject
+
+
+def test_a_prompt_that_ends_in_white_space_is_noted():
+    assert "ends in white space" in encode("words", "w3 w4 ", "w3").notes[0]
 
 
 def test_special_token_text_is_encoded_as_text():
     encoded = encode("byte-level", "The <|endoftext|> Needle", "Needle")
     assert 0 not in encoded.ids
+    assert any("'<|endoftext|>' in the prompt was read as plain" in n for n in encoded.notes)
 
 
 PIECES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12)
@@ -101,6 +115,9 @@ PIECES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_s
 
 @pytest.mark.parametrize("name", [n for n in NATURAL if "byte-level" in n])
 @given(text=PIECES)
+@example(text="a  b")
+@example(text="x\n y")
+@example(text="a   b c")
 @settings(max_examples=STRINGS, deadline=None)
 def test_labels_of_whole_characters_join_to_the_printable_text(name, text):
     if not text.strip():
@@ -154,6 +171,29 @@ def test_an_answer_gets_its_space_once(name):
     assert "".join(token_text(tokenizer, i) for i in plain) == " Seattle"
     trailing = answer_ids(tokenizer, text + " ", "Seattle")
     assert "  " not in "".join(token_text(tokenizer, i) for i in trailing)
+
+
+@pytest.mark.parametrize(
+    ("word", "spaced"),
+    [
+        ("$5", True),
+        ('"Hello"', True),
+        ("(Paris)", True),
+        ("Paris", True),
+        (".", False),
+        (")", False),
+    ],
+)
+def test_a_space_goes_before_words_and_opening_signs_only(word, spaced):
+    tokenizer = tiny.TOKENIZERS["byte-level"]()
+    first = token_text(tokenizer, answer_ids(tokenizer, "it costs", word)[0])
+    assert first.startswith(" ") == spaced
+
+
+def test_an_answer_after_a_space_gets_no_second_one():
+    tokenizer = tiny.TOKENIZERS["byte-level"]()
+    text = "The Space Needle is in the city of "
+    assert answer_ids(tokenizer, text, " Seattle") == answer_ids(tokenizer, text, "Seattle")
 
 
 def test_a_script_without_spaces_gets_none():

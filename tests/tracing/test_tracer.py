@@ -16,6 +16,7 @@ from rome_widgets.errors import (
     PromptError,
     StateError,
     SubjectNotFound,
+    UnsupportedModel,
     VocabMismatch,
 )
 from rome_widgets.results import State
@@ -271,7 +272,15 @@ BAD = {
     "array with nan": (NoiseError, "NaN or infinity", {"noise": np.full((4, 2, 8), np.nan)}),
     "no samples": (NoiseError, "samples is 0", {"samples": 0}),
     "half a sample": (NoiseError, "samples is 2.5", {"samples": 2.5}),
+    "too many samples": (NoiseError, "samples is 10000000", {"samples": 10_000_000}),
     "negative seed": (NoiseError, "seed is -1", {"seed": -1}),
+    "kinds is nothing": (StateError, "no kind 'None'", {"kinds": None}),
+    "negative record": (StateError, "record is -1", {"record": -1}),
+    "record without a subject": (
+        PromptError,
+        "does not state a fact",
+        {"prompt": {"requested_rewrite": {"prompt": "{} is"}}},
+    ),
     "empty answer": (PromptError, "answer is empty", {"answer": " "}),
 }
 
@@ -320,6 +329,34 @@ def test_weights_that_turned_nan_after_attaching_are_named():
     with pytest.raises(NonFinite, match=r"first in transformer\.h\.2\.mlp\.c_fc"):
         tracer_of(lm)
     weight.copy_(saved)
+
+
+def test_a_bare_transformers_model_is_refused_with_the_remedy():
+    model = tiny.tiny_model("gpt2")
+    for call in (rw.trace, rw.CausalTracer, rw.TraceExplorer):
+        with pytest.raises(UnsupportedModel, match=r"Wrap it: rome_widgets\.LanguageModel"):
+            call(model, tiny.PROMPT, tiny.SUBJECT)
+
+
+def test_ids_of_answers_and_subjects_without_an_embedding_are_refused():
+    lm = rw.LanguageModel(tiny.tiny_model("gpt2"), tiny.word_tokenizer(n_words=40))
+    with pytest.raises(VocabMismatch, match="id 35"):
+        rw.trace(lm, tiny.PROMPT, tiny.SUBJECT, noise=NOISE, answer="w35")
+    with pytest.raises(VocabMismatch, match="id 36"):
+        rw.trace(lm, tiny.PROMPT, tiny.SUBJECT, noise=Noise.times_std(3, ["w36"]))
+
+
+def test_noise_too_large_to_count_is_named_as_a_cause(lm):
+    with pytest.raises(NonFinite, match="size of the noise"):
+        tracer_of(lm, noise=Noise.absolute(1e38))
+
+
+def test_numpy_numbers_are_taken_and_can_be_saved(lm, tmp_path):
+    trace = rw.trace(
+        lm, tiny.PROMPT, tiny.SUBJECT, ["mlp"], noise=Noise.absolute(np.float32(1)),
+        samples=np.int64(2), seed=np.int64(3), window=np.int64(1), record=np.int64(1),
+    )  # fmt: skip
+    assert rw.load_trace(trace.save(tmp_path / "trace")).seed == 3
 
 
 def test_noise_that_hides_nothing_is_said(lm):

@@ -10,8 +10,8 @@ import pytest
 import traitlets
 from widgets.fake_engine import CLEAN, PROMPT, SUBJECT, FakeEngine
 
-from rome_widgets.errors import SubjectNotFound
-from rome_widgets.widgets import TraceExplorer, TraceSettings, Worker
+from rome_widgets.errors import RomeWidgetsError, StateError, SubjectNotFound
+from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings, Worker
 
 PATIENCE = 20
 FUJI = "Mount Fuji is in the country of"
@@ -111,7 +111,7 @@ def test_one_cell_restored_is_the_number_in_the_grid(explorer):
 def test_of_many_selections_only_the_first_and_the_last_are_computed(explorer, engine):
     engine.restore_gate.clear()
     explorer.selection = [(0, 0, "mlp")]
-    until(lambda: explorer._worker._desk._running is not None)
+    until(lambda: explorer._worker._desk._running)
     for layer in range(8):
         explorer.selection = [(2, layer, "mlp")]
     engine.restore_gate.set()
@@ -125,7 +125,7 @@ def test_an_answer_that_was_superseded_is_never_shown(explorer, engine):
     explorer.observe(lambda change: shown.append(change["new"].get("selection")), "restoration")
     engine.restore_gate.clear()
     explorer.selection = [(0, 0, "mlp")]
-    until(lambda: explorer._worker._desk._running is not None)
+    until(lambda: explorer._worker._desk._running)
     explorer.selection = [(2, 7, "mlp")]
     engine.restore_gate.set()
     assert explorer.wait(PATIENCE)
@@ -239,7 +239,7 @@ def test_a_cancelled_trace_stays_as_far_as_it_came(engine):
 def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):
     engine.restore_gate.clear()
     explorer.selection = [(2, 3, "mlp")]
-    until(lambda: explorer._worker._desk._running is not None)
+    until(lambda: explorer._worker._desk._running)
     explorer.run()
     assert explorer.status == "queued"
     explorer.cancel()
@@ -362,3 +362,83 @@ def test_a_waiting_job_keeps_no_widget_alive(engine):
     assert gone() is None
     engine.restore_gate.set()
     assert first.wait(PATIENCE)
+
+
+def test_cancelling_a_queued_run_goes_back_to_the_last_result(engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(PATIENCE)
+    engine.slow = True
+    explorer.prompt, explorer.subject = "Mount Fuji is in the country of", "Mount Fuji"
+    explorer.run()
+    engine.step.set()
+    until(lambda: explorer.trace["subject"] == "Mount Fuji")
+    explorer.samples = 5
+    explorer.run()
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "cancelled"
+    assert explorer.trace["subject"] == SUBJECT == explorer.result.subject
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["selection"] == [[2, 3, "mlp"]]
+
+
+def test_pressing_trace_twice_traces_once(engine):
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    until(lambda: explorer.status == "running")
+    explorer.run()
+    engine.slow = False
+    assert explorer.wait(PATIENCE)
+    assert len(engine.traced) == 1
+    explorer.run(wait=True)
+    assert len(engine.traced) == 2
+
+
+def test_waiting_inside_an_observer_of_the_page_is_refused_not_a_deadlock(explorer):
+    caught = []
+
+    def wait(change):
+        try:
+            explorer.wait()
+        except RomeWidgetsError as error:
+            caught.append(error)
+
+    explorer.observe(wait, "selection")
+    explorer.set_state({"selection": [[2, 3, "mlp"]]})
+    assert "Observe 'restoration'" in caught[0].remedy
+    assert explorer.wait(PATIENCE)
+
+
+def test_a_failing_observer_of_the_users_does_not_leave_the_widget_running(engine, caplog):
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
+
+    def fail(change):
+        raise ZeroDivisionError("in the user's observer")
+
+    explorer.observe(fail, "scores")
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "error"
+    assert "in the user's observer" in explorer.error["message"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_value_the_page_may_not_set_is_shown_as_an_error_and_sent_back(explorer, monkeypatch):
+    sent = []
+    monkeypatch.setattr(explorer, "send_state", lambda key=None: sent.append(key))
+    explorer.set_state({"seed": 5_000_000_000})
+    assert explorer.seed == 1
+    assert explorer.error["type"] == "TraitError"
+    assert ["seed"] in sent
+
+
+def test_a_trace_grid_of_something_else_is_refused(engine):
+    with pytest.raises(StateError, match="use rome_widgets\\.TraceExplorer"):
+        TraceGrid(engine)
+
+
+def test_places_from_the_end_need_a_trace(engine):
+    with pytest.raises(traitlets.TraitError, match="counted from the end"):
+        TraceExplorer(engine, selection=[(-1, -1, "mlp")])
