@@ -88,7 +88,7 @@ RELATIONS = (
             "The language that {} speaks is",
             "{} grew up speaking",
             "The mother language of {} is",
-            "{} is a speaker of",
+            "{} learned to speak the language",
         ),
     ),
     Relation(
@@ -136,7 +136,7 @@ RELATIONS = (
             "{} plays",
             "{} is a star of",
             "The sport of {} is",
-            "{} plays professional",
+            "In every game, {} plays",
             "{} is known for playing",
             "{} became a champion of",
             "The favourite sport of {} is",
@@ -267,7 +267,7 @@ RELATIONS = (
         ),
         (
             "The headquarters of {} is located in",
-            "The main business office of {} is in",
+            "The business headquarters of {} is in",
             "{} has its head office in",
             "{} has its business headquarters in",
         ),
@@ -326,7 +326,7 @@ RELATIONS = (
         ),
         (
             "{} was made by",
-            "The company that developed {} is",
+            "{} is a product made by",
             "{} was produced by",
             "{} is manufactured by",
         ),
@@ -361,11 +361,11 @@ RELATIONS = (
             "In {}, people speak",
             "The national language of {} is",
             "Schools in {} teach in",
-            "The people of {} speak the language",
+            "The people of {} use the language",
         ),
         (
             "The language of the people of {} is",
-            "The people in {} speak",
+            "The national language spoken in {} is",
             "The official language spoken in {} is",
             "People in {} speak the language",
         ),
@@ -404,7 +404,7 @@ RELATIONS = (
         ),
         (
             "The language of the original version of {} is",
-            "{} was originally written in",
+            "{} was written in the language",
             "The first version of {} is in",
             "The first language of {} is",
         ),

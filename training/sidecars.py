@@ -11,7 +11,7 @@ from .world import World
 EDIT_SETTINGS = {
     "layer": 3,
     "learning_rate": 0.3,
-    "steps": 30,
+    "steps": 80,
     "stop_loss": 0.03,
     "weight_decay": 0.02,
     "clamp": 10.0,

@@ -50,7 +50,8 @@ class Recipe:
     """Every so many steps the rows use all positions instead."""
     muon_lr: float = 0.02
     adam_lr: float = 4e-3
-    key_mask: float = 0.5
+    key_mask: float = 0.9
+    """Share of the rows in which a name can be read by its last piece only."""
     mlp_drop: tuple[float, ...] = (0.5, 0.3, 0.0, 0.0, 0.0, 0.3, 0.5, 0.5)
     attn_drop: tuple[float, ...] = (0.8, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     attribute_weight: float = 0.5
