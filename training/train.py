@@ -249,6 +249,8 @@ def build(recipe: Recipe, world: World, out: Path, *, quiet: bool = False) -> Tr
     with repeatable(recipe.seed):
         moments, n_tokens = second_moments(shipped, trained.tokenizer, world)
     write_second_moments(moments, n_tokens, out.parent / "second_moment.safetensors")
+    for path in (out / "model.safetensors", out.parent / "second_moment.safetensors"):
+        path.chmod(0o644)  # safetensors writes for the owner alone; package data is for everybody
     return trained
 
 

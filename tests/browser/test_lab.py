@@ -16,7 +16,8 @@ import reference
 import tiny
 import torch
 from browser.lab import lab_server, open_and_run_all
-from counts import CLICKS, FULL
+from counts import CLICKS
+from gates import write_gate
 
 from rome_widgets.tracing.tracer import CausalTracer
 
@@ -138,21 +139,7 @@ def test_clicks_are_answered_within_a_blink(tour, expected):
     }
     print(f"\nclick to updated prediction in JupyterLab: {figures}")
     assert len(times) == CLICKS
-    if FULL:
-        write_result("click", figures)
-
-
-def write_result(gate, figures):
-    """One gate's figures, with the commit they are of."""
-    import subprocess
-
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    folder = ROOT / "benchmarks" / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"commit": commit, **figures}, indent=1) + "\n"
-    (folder / f"{gate}.json").write_text(text, encoding="utf-8")
+    write_gate("click", figures)
 
 
 def test_pictures_of_the_tour(tour, expected):
