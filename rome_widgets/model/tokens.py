@@ -270,7 +270,8 @@ def labels(tokenizer: Any, text: str, ids: list[int], offsets: list[Span]) -> li
     """
     shown, covered = [], 0
     for i, (token_id, (a, b)) in enumerate(zip(ids, offsets, strict=True)):
-        shared = any(a < d and c < b for j, (c, d) in enumerate(offsets) if j != i)
+        neighbours = offsets[max(0, i - 1) : i] + offsets[i + 1 : i + 2]
+        shared = any(a < d and c < b for c, d in neighbours)
         # Some tokenizers trim the one space a token begins with off its offsets.
         trimmed = covered < a and text[a - 1 : a] == " "
         whole = printable(text[a - trimmed : b])
