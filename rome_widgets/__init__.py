@@ -1,4 +1,4 @@
-"""Causal traces and ROME edits of language models, inside a notebook.
+"""Causal traces of language models, inside a notebook; ROME edits are to come.
 
 Importing this loads no torch, transformers, pandas or altair: each public name is fetched from
 its module when it is first used.

@@ -37,9 +37,10 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
     frame = trace.to_frame()
     highest = max(trace.clean, trace.corrupted, frame["score"].max())
     scale = {"domain": [trace.corrupted, highest], "clamp": True}
-    return alt.hconcat(
-        *(_panel(trace, frame.query("kind == @kind"), kind, scale) for kind in trace.kinds)
-    ).resolve_scale(color="independent")
+    panels = [_panel(trace, frame.query("kind == @kind"), kind, scale) for kind in trace.kinds]
+    # Room on the right, or the title of the last legend is cut off.
+    room = {"left": 5, "top": 5, "right": 40, "bottom": 5}
+    return alt.hconcat(*panels, padding=room).resolve_scale(color="independent")
 
 
 def _panel(trace: CausalTrace, frame: pd.DataFrame, kind: Kind, scale: dict) -> alt.Chart:

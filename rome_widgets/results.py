@@ -26,6 +26,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """Residual state after a block, MLP contribution, attention contribution."""
 
 
+_ALSO = {"attention": "attn", "attn": "attn", "mlp": "mlp", "mlps": "mlp", "hidden": "hidden"}
+"""What people write for a kind, for the suggestion in an error."""
+
+
 class State(NamedTuple):
     """One place in the model: token position, layer and kind, all 0-based."""
 
@@ -103,9 +107,11 @@ def check_kinds(kinds: Any) -> tuple[Kind, ...]:
         wanted = {repr(kinds)}
     unknown = sorted(map(repr, wanted.difference(KINDS)))
     if unknown or not wanted:
+        near = {_ALSO.get(str(kind).casefold()) for kind in wanted} - {None}
         raise StateError(
             f"There is no kind {', '.join(unknown)}." if unknown else "No kind was named.",
             f"Kinds are {', '.join(map(repr, KINDS))}.",
+            f"Did you mean {near.pop()!r}?" if len(near) == 1 else "",
         )
     return tuple(kind for kind in KINDS if kind in wanted)
 
@@ -206,6 +212,7 @@ class CausalTrace:
         Source:
             Meng et al. 2022, section 2.1; the published figure starts its scale at `corrupted`.
         """
+        (kind,) = check_kinds(kind)
         if kind not in self.scores:
             raise StateError(
                 f"This trace has no {kind!r} scores.",
@@ -288,8 +295,9 @@ class Restoration:
     """Text of a token id."""
 
     def __repr__(self) -> str:
+        plural = "" if len(self.states) == 1 else "s"
         return (
-            f"Restoration({len(self.states)} states: p({self.answer.strip()}) "
+            f"Restoration({len(self.states)} state{plural}: p({self.answer.strip()}) "
             f"{self.probability:.4f}, recovery {self.recovery:.0%})"
         )
 

@@ -34,7 +34,7 @@ def load_trace(path: str | os.PathLike[str]) -> CausalTrace:
     except OSError as error:
         raise TraceFileError(
             f"{path} cannot be read: {error.strerror or error}.", remedy="Check the path."
-        ) from error
+        ) from None
     try:
         return _decode(blob)
     except TraceFileError as error:
@@ -152,6 +152,6 @@ def _write_whole(path: Path, blob: bytes) -> None:
         raise SaveFailed(
             f"{path} was not written: {error.strerror or error}.",
             remedy="Choose a folder that exists, is writable and has space.",
-        ) from error
+        ) from None
     finally:
         beside.unlink(missing_ok=True)

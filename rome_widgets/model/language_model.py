@@ -203,7 +203,9 @@ def check_language_model(lm: Any) -> LanguageModel:
         raise UnsupportedModel(
             f"{type(lm).__name__} is not a LanguageModel.",
             "What rome_widgets.load returns was wanted.",
-            "Wrap it: rome_widgets.LanguageModel(model, tokenizer).",
+            f"Load it: rome_widgets.load({lm!r})."
+            if isinstance(lm, str)
+            else "Wrap it: rome_widgets.LanguageModel(model, tokenizer).",
         )
     return lm
 

@@ -100,7 +100,7 @@ def _load(
             f"{source} could not be loaded: {_first_line(error)}",
             "A model with config.json, a tokenizer and safetensors weights was wanted.",
             "Check the files." if local else "Check the name, the network and your access.",
-        ) from error
+        ) from None
     except ValueError as error:
         raise UnsupportedModel(
             f"{source} could not be loaded: {_first_line(error)}",
@@ -155,10 +155,10 @@ def _device(device: Any) -> Any:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, TypeError) as error:
         raise DeviceUnavailable(
-            f"The device {device!r} cannot be used: {_first_line(error)}",
+            f"The device {device!r} cannot be used: {_first_line(error).rstrip('.')}.",
             "A device that this torch can use was wanted.",
             "Leave device out, or install the torch build for your GPU.",
-        ) from error
+        ) from None
 
 
 def _first_line(error: BaseException) -> str:

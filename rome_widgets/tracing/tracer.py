@@ -157,6 +157,12 @@ class CausalTracer:
         self.clean, self.corrupted = map(float, self._baseline[:, self.answer_id])
         self.notes = (*encoded.notes, *notes, *self._effect_notes())
 
+    def __repr__(self) -> str:
+        return (
+            f"CausalTracer({self.prompt!r} → {self.answer!r}, clean {self.clean:.4f}, "
+            f"corrupted {self.corrupted:.4f})"
+        )
+
     def trace(
         self,
         kinds: Iterable[Kind] = KINDS,

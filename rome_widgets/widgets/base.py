@@ -75,10 +75,10 @@ class RomeWidget(anywidget.AnyWidget):
             try:
                 super().set_state(sync_data)
             except t.TraitError as error:
-                self._refused(error)
+                self._refused(error, sync_data)
                 self.send_state([name for name in sync_data if name in self.keys])
 
-    def _refused(self, error: t.TraitError) -> None:
+    def _refused(self, error: t.TraitError, sent: dict[str, Any]) -> None:
         """The page sent what a trait does not take; it is being told the value that holds."""
         logger.warning("%s", error)
 

@@ -65,7 +65,7 @@ class TraceExplorer(TraceGrid):
     prompt = t.Unicode("").tag(sync=True)
     subject = t.Unicode("").tag(sync=True)
     noise = t.CFloat(3.0, min=0).tag(sync=True)
-    samples = t.Int(10, min=1).tag(sync=True)
+    samples = t.Int(10, min=1, max=1000).tag(sync=True)
     seed = t.Int(1, min=0, max=2**32 - 1).tag(sync=True)
     window = t.Int(None, allow_none=True, min=1).tag(sync=True)
     answer = t.Unicode(None, allow_none=True).tag(sync=True)
@@ -204,8 +204,21 @@ class TraceExplorer(TraceGrid):
             self._worker.cancel(slot)
         super().close()
 
-    def _refused(self, error: t.TraitError) -> None:
-        self.error = describe_error(error)
+    @t.observe("prompt", "subject", "noise", "samples", "seed", "window", "answer")
+    def _form_changed(self, change: dict) -> None:
+        self.error = None  # It was about what the form said before.
+
+    def _refused(self, error: t.TraitError, sent: dict[str, Any]) -> None:
+        refused = [
+            f"{name} cannot be {value!r}."
+            for name, value in sent.items()
+            if self.has_trait(name) and getattr(self, name) != value
+        ]
+        self.error = {
+            **describe_error(error),
+            "found": " ".join(refused) or str(error),
+            "remedy": "It stays as it was.",
+        }
 
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
@@ -240,6 +253,7 @@ class TraceExplorer(TraceGrid):
         with self.hold_sync():
             self.progress = progress.done / max(1, progress.total)
             if self.trace.get("settings") != vars(settings):
+                self.cursor = None  # It was a cell of another trace.
                 self._put({**describe_trace(trace), "settings": vars(settings)}, b"")
             self.scores = pack_scores(trace.scores, trace.kinds)
 

@@ -182,11 +182,11 @@ def _check_traced(kinds: list[Kind], states: list[State]) -> None:
 
 def _recorded_answer(trace: CausalTrace, selection: list[State]) -> dict[str, Any]:
     if len(selection) > 1:
-        return unanswered(selection, COMBINE)
+        return unanswered(selection, COMBINE, _union(trace, selection))
     ((pos, layer, kind),) = selection
     score = float(trace.scores[kind][pos, layer])
     if np.isnan(score):
-        return unanswered(selection, NOT_COMPUTED)
+        return unanswered(selection, NOT_COMPUTED, _union(trace, selection))
     rows = _recorded_rows(trace, pos, layer, kind)
     return {
         "selection": [list(cell) for cell in selection],

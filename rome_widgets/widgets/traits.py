@@ -72,11 +72,13 @@ def describe_restoration(
     }
 
 
-def unanswered(selection: Iterable[State], message: str) -> dict[str, Any]:
+def unanswered(
+    selection: Iterable[State], message: str, states: Iterable[State] = ()
+) -> dict[str, Any]:
     """The `restoration` trait where there is a sentence to read and no number."""
     return {
         "selection": [list(cell) for cell in selection],
-        "states": [list(cell) for cell in selection],
+        "states": [list(state) for state in states],
         "answer": "",
         "probability": None,
         "clean": None,

@@ -208,23 +208,24 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         ${number("window", { min: 1, step: 1, empty: automatic ? `auto ${automatic}` : "auto", width: 6 })}
       </label>
       <label class="rw-field" title=${info?.noise ?? "Standard deviation of the noise, in multiples of σ"}>noise
-        ${number("noise", { min: 0, step: 0.5, width: 3 })} × σ${
+        ${number("noise", { min: 0, step: 0.5, width: 5 })} × σ${
           sigma ? html` <span class="rw-mute rw-sigma">(${sigma})</span>` : nothing
         }
       </label>
-      <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", { min: 1, step: 1, width: 3.5 })}</label>
-      <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, step: 1, width: 4 })}</label>
+      <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", { min: 1, max: 1000, step: 1, width: 5 })}</label>
+      <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, max: 2 ** 32 - 1, step: 1, width: 5 })}</label>
     </div>`;
   }
 
   function number(
     trait: NumberTrait,
-    look: { min: number; step: number; width: number; empty?: string },
+    look: { min: number; max?: number; step: number; width: number; empty?: string },
   ): TemplateResult {
     return html`<input
       type="number"
       data-setting=${trait}
       min=${look.min}
+      max=${look.max ?? nothing}
       step=${look.step}
       placeholder=${look.empty ?? ""}
       style="width:${look.width}ch"
@@ -233,7 +234,8 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         const input = event.target as HTMLInputElement;
         const whole = trait !== "noise";
         const value = whole ? Math.round(input.valueAsNumber) : input.valueAsNumber;
-        if (Number.isFinite(value) && value >= look.min) bridge.set({ [trait]: value });
+        if (Number.isFinite(value) && value >= look.min && value <= (look.max ?? Infinity))
+          bridge.set({ [trait]: value });
         else if (input.value === "" && look.empty) bridge.set({ [trait]: null });
         else input.value = bridge.get(trait)?.toString() ?? "";
       }}

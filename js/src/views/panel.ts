@@ -97,7 +97,8 @@ const change = (value: number | null, digits: number): TemplateResult => {
   return html`<span class=${`rw-change rw-${way}`}>${signed(value, digits)} <i aria-hidden="true">${ARROWS[way]}</i></span>`;
 };
 
-function gauge(answer: Answer, info: TraceInfo): TemplateResult {
+function gauge(answer: Answer, info: TraceInfo): TemplateResult | typeof nothing {
+  if (answer.probability === null) return nothing; // There is a sentence instead of numbers.
   const { probability: now, corrupted, clean, recovery } = answer;
   const share = recovery === null ? 0 : Math.max(0, Math.min(1, recovery));
   const difference = now === null || corrupted === null ? null : now - corrupted;
