@@ -9,6 +9,8 @@ from transformers import (
     BertForMaskedLM,
     BertLMHeadModel,
     GPT2Model,
+    LlamaConfig,
+    LlamaForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     OlmoeConfig,
@@ -146,15 +148,32 @@ def test_a_block_whose_parts_do_not_add_up_is_refused():
         find_geometry(model)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("huge", [30.0, 300.0, 3000.0])
-def test_huge_activations_do_not_make_a_norm_pass_for_the_mlp(dtype, huge):
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("dtype", "huge"), [(torch.float16, 3000.0), (torch.bfloat16, 300.0), (torch.bfloat16, 3000.0)]
+)
+def test_a_huge_activation_does_not_make_a_norm_pass_for_the_mlp(dtype, huge, seed):
     """Trained Llamas have elements so large that, beside them, any two parts seem to add up."""
-    model = tiny.tiny_model("llama", scale=40)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        num_hidden_layers=4,
+        hidden_size=64,
+        num_attention_heads=4,
+        intermediate_size=128,
+        vocab_size=29,
+        max_position_embeddings=64,
+        pad_token_id=None,
+    )
+    model = LlamaForCausalLM(config).eval()
     with torch.no_grad():
-        model.model.embed_tokens.weight[:, 3] = huge
+        for name, weight in model.named_parameters():
+            if "norm" in name:
+                weight.fill_(0.05)
+            elif "embed" not in name:
+                weight.mul_(20)
+        model.get_input_embeddings().weight[4, 3] += huge  # one token of the probe
     geometry = LanguageModel(model.to(dtype), tiny.word_tokenizer()).geometry
-    assert geometry.mlp == tuple(f"model.layers.{i}.mlp" for i in range(tiny.N_LAYERS))
+    assert geometry.mlp == tuple(f"model.layers.{i}.mlp" for i in range(4))
 
 
 def test_two_lists_of_the_same_length_are_refused():
