@@ -12,6 +12,7 @@ import functools
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rome_widgets.errors import ContextTooLong, PromptError, SubjectNotFound, VocabMismatch
@@ -179,19 +180,18 @@ def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[Span
 def _encode_slowly(tokenizer: Any, text: str) -> tuple[list[int], list[Span]]:
     """Offsets for a tokenizer that gives none: how many tokens does each prefix of the text have?
 
-    Token `i` covers the characters between the longest prefix with at most `i` tokens and the
-    shortest with at least `i + 1`. Where a longer prefix merges tokens this is one token wide of
-    the mark at worst, and always covers the character.
+    Token `i` runs from the end of the longest prefix with at most `i` tokens to that of the
+    longest with at most `i + 1`. So the tokens share out the text without gaps; where a longer
+    prefix merges tokens, a border can be one token wide of the mark.
     """
     pieces = tokenizer.tokenize(text)
     counts = [len(tokenizer.tokenize(text[:end])) for end in range(len(text) + 1)]
     bare = tokenizer.convert_tokens_to_ids(pieces)
     ids = tokenizer.build_inputs_with_special_tokens(bare)
-    offsets: list[Span] = []
-    for i in range(len(bare)):
-        start = max(end for end, count in enumerate(counts) if count <= i)
-        stop = min((end for end, count in enumerate(counts) if count > i), default=len(text))
-        offsets.append((min(start, stop), stop))
+    borders = [
+        max(end for end, count in enumerate(counts) if count <= i) for i in range(len(bare) + 1)
+    ]
+    offsets = list(pairwise(borders))
     before = next((i for i in range(len(ids)) if ids[i : i + len(bare)] == bare), 0)
     after = len(ids) - before - len(bare)
     return ids, [(0, 0)] * before + offsets + [(0, 0)] * after

@@ -38,7 +38,7 @@ def test_the_span_covers_the_subject_and_nothing_else_has_to(name):
     )
     encoded = encode(name, text, subject)
     start, stop = encoded.subject_span
-    assert subject in "".join(encoded.tokens[start:stop]) or name == "words"
+    assert subject in "".join(encoded.tokens[start:stop])
     assert subject.split()[0] not in "".join(encoded.tokens[:start])
     assert subject.split()[-1] not in "".join(encoded.tokens[stop:])
 
@@ -227,7 +227,7 @@ class _Slow:
 
 def test_a_tokenizer_without_offsets_finds_the_subject_by_prefixes():
     encoded = encode_prompt(_Slow(), "see abcd now", "abcd")
-    assert encoded.tokens == ("<s>", "se", "e", "ab", "cd", "no", "w") or len(encoded.ids) == 7
+    assert [token.strip() for token in encoded.tokens] == ["<s>", "se", "e", "ab", "cd", "no", "w"]
     assert encoded.subject_span == (3, 5)
 
 
