@@ -87,6 +87,10 @@ class DeviceUnavailable(RomeWidgetsError, RuntimeError):
     """This torch cannot use that device."""
 
 
+class OutOfMemory(RomeWidgetsError, MemoryError):
+    """The device has no room for even the smallest piece of the work."""
+
+
 class NonFinite(RomeWidgetsError, ArithmeticError):
     """The model produced NaN or infinity; the message names the first module that did."""
 

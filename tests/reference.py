@@ -53,6 +53,40 @@ def restored(model, names, ids, span, noise, restore=()):
     return run(model, names, ids, span, noise, restore)[1:].mean(dim=0)
 
 
+def severed(model, names, ids, span, noise, restore, kind, pos, n_layers):
+    """[vocab]: the same, with every `kind` output at token `pos` held at its corrupted value.
+
+    Two passes: the first notes the corrupted outputs, the second writes them over whatever the
+    restored states would make of them.
+    """
+    noted, handles = {}, []
+
+    def note(layer):
+        def hook(module, args, output):
+            noted[layer] = (output[0] if isinstance(output, tuple) else output)[1:, pos].clone()
+
+        return hook
+
+    def hold(layer):
+        def hook(module, args, output):
+            state = (output[0] if isinstance(output, tuple) else output).clone()
+            state[1:, pos] = noted[layer]
+            return (state, *output[1:]) if isinstance(output, tuple) else state
+
+        return hook
+
+    for make, states in ((note, ()), (hold, restore)):
+        for layer in range(n_layers):
+            module = model.get_submodule(names[kind].format(layer))
+            handles.append(module.register_forward_hook(make(layer)))
+        try:
+            predicted = restored(model, names, ids, span, noise, states)
+        finally:
+            while handles:
+                handles.pop().remove()
+    return predicted
+
+
 def window(layer, size, n_layers):
     """The layers restored together around `layer`, as the published code counts them."""
     return range(max(0, layer - size // 2), min(n_layers, layer - (-size // 2)))

@@ -13,6 +13,7 @@ from watch import changes
 
 import rome_widgets as rw
 from rome_widgets.session import KEPT_TRACERS, TracingEngine
+from rome_widgets.tracing.runs import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
 from rome_widgets.widgets.protocol import TraceSettings
 
@@ -95,7 +96,7 @@ def test_tracing_again_sees_weights_that_changed():
 
 
 def test_a_click_in_one_widget_is_answered_while_another_traces(lm, monkeypatch):
-    monkeypatch.setattr(CausalTracer, "_cells_per_batch", 1)
+    monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 1)
     quick, slow = explorer_of(lm), explorer_of(lm, prompt=tiny.PROMPT, subject="w26")
     assert quick.wait(20)
     assert slow.wait(20)

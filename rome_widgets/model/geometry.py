@@ -58,6 +58,11 @@ class Geometry:
         """Number of blocks."""
         return len(self.blocks)
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of state that can be traced."""
+        return KINDS
+
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Module names, by layer, whose outputs are the states of `kind`."""
         return {"hidden": self.blocks, "attn": self.attn, "mlp": self.mlp}[kind]
@@ -77,7 +82,7 @@ def find_geometry(model: nn.Module) -> Geometry:
     """
     embedding = _embedding_name(model)
     blocks = _block_names(model)
-    probe = _probe_ids(model)
+    probe = probe_ids(model)
     _prove_sound(model, probe)
     inputs, outputs, parts, embedded = _watch_blocks(model, embedding, blocks, probe)
     a, m = _contributions(model, inputs, outputs, parts)
@@ -164,7 +169,7 @@ def _block_names(model: Any) -> tuple[str, ...]:
     return tuple(next(iter(lists.values())))
 
 
-def _probe_ids(model: Any) -> Tensor:
+def probe_ids(model: Any) -> Tensor:
     """`[1, PROBE_TOKENS]` ids, distinct where the vocabulary allows."""
     embedding = model.get_input_embeddings()
     step = max(1, embedding.num_embeddings // (PROBE_TOKENS + 1))
@@ -286,7 +291,7 @@ def _error_in_ulps(entering: Tensor, a: Tensor, m: Tensor, leaving: Tensor) -> f
     return float(error.flatten().quantile(0.9))
 
 
-def _tolerance(dtype: torch.dtype) -> float:
+def tolerance(dtype: torch.dtype) -> float:
     """How exactly logits in `dtype` can be expected to repeat, relative to their size."""
     return 64 * torch.finfo(dtype).eps
 
@@ -329,7 +334,7 @@ def _prove_sound(model: nn.Module, ids: Tensor) -> None:
     other = ids.clone()
     other[0, -1] = ids[0, 0]
     ahead = (run(model, other)[0, :-1].float() - plain[0, :-1].float()).abs().max()
-    if ahead > _tolerance(plain.dtype) * plain.float().abs().max():
+    if ahead > tolerance(plain.dtype) * plain.float().abs().max():
         raise NotCausal(
             f"{type(model).__name__}: changing the last token moved earlier predictions by "
             f"{float(ahead):.2g}.",

@@ -25,10 +25,17 @@ from rome_widgets.model.geometry import (
     check_kind_of_model,
     find_geometry,
     non_finite,
+    probe_ids,
 )
 from rome_widgets.model.hooks import Visitor, run_hooked
+from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.results import Kind
 
+TOKENS_ON_CPU = 1024
+"""Tokens per call of a block on a CPU: its intermediate values should stay near its caches."""
+MOST_TOKENS_ON_GPU = 32768
+BYTES_PER_WIDTH = 30
+"""Numbers of d_model width that a block keeps per token while it runs, at most."""
 _UNLIMITED = 1_000_000
 """A tokenizer without a limit states a huge number; anything above this is no limit."""
 
@@ -64,8 +71,15 @@ class LanguageModel:
         # tokenizer, which the user's code, in another thread perhaps, must never see.
         self._encoder: Any = copy.deepcopy(tokenizer)
         self.name = name or _own_name(self.model)
+        self.replay: Replay | None = None
+        self.no_replay = ""
         with quiet(self.model), torch.inference_mode():
             self.geometry: Geometry = find_geometry(self.model)
+            try:
+                self.replay = find_replay(self.model, self.geometry, probe_ids(self.model))
+            except CannotReplay as reason:
+                self.no_replay = str(reason)
+        self._fitting_tokens: int | None = None
         self._last_only = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
 
     def __repr__(self) -> str:
@@ -79,6 +93,16 @@ class LanguageModel:
     def n_layers(self) -> int:
         """Number of blocks."""
         return self.geometry.n_layers
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of state that this model has."""
+        return self.geometry.kinds
+
+    @property
+    def engine(self) -> str:
+        """How states are restored: "replay", or "whole passes" and the reason."""
+        return "replay" if self.replay else f"whole passes: {self.no_replay}"
 
     @property
     def n_parameters(self) -> int:
@@ -164,13 +188,22 @@ class LanguageModel:
             NonFinite: NaN or infinity in the logits, with the first module that makes it.
         """
         ids = ids.to(self.device)
-        named = [(self.model.get_submodule(name), visitor) for name, visitor in visitors]
-        with quiet(self.model), torch.inference_mode(), _full_precision(self.device):
+        named = self.named(visitors)
+        with self.running():
             logits = run_hooked(lambda: self._last_logits(ids), named)
             if not torch.isfinite(logits).all():
                 raise non_finite(self.model, lambda: self._last_logits(ids), named)
-        wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        return logits.to(wide).softmax(dim=-1)
+        return probabilities_of(logits)
+
+    def named(self, visitors: Iterable[tuple[str, Visitor]]) -> list[tuple[nn.Module, Visitor]]:
+        """Modules and visitors, from names of modules and visitors."""
+        return [(self.model.get_submodule(name), visitor) for name, visitor in visitors]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Eval mode, no gradients and the precision that results are stated for, inside."""
+        with quiet(self.model), torch.inference_mode(), _precision(self.device):
+            yield
 
     def _last_logits(self, ids: Tensor) -> Tensor:
         mask = torch.ones_like(ids)
@@ -182,6 +215,23 @@ class LanguageModel:
         row = torch.tensor([list(ids)], device=self.device)
         with torch.inference_mode():
             return self._embedding(row)[0]
+
+    @property
+    def tokens_per_call(self) -> int:
+        """Tokens that one call of a block gets: what memory holds, and a fraction of a second."""
+        if self._fitting_tokens is not None:
+            return self._fitting_tokens
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            per_token = BYTES_PER_WIDTH * self.geometry.d_model * self.dtype.itemsize
+            return max(1, min(MOST_TOKENS_ON_GPU, int(free // (2 * per_token))))
+        return TOKENS_ON_CPU
+
+    def use_less_memory(self) -> None:
+        """Halve `tokens_per_call` from now on, after memory ran out."""
+        self._fitting_tokens = max(1, self.tokens_per_call // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @property
     def weights_version(self) -> tuple[Any, ...]:
@@ -213,6 +263,12 @@ def check_language_model(lm: Any) -> LanguageModel:
 def _version(weight: Tensor) -> int:
     """How often a tensor was written in place; tensors of inference mode do not count."""
     return 0 if weight.is_inference() else weight._version
+
+
+def probabilities_of(logits: Tensor) -> Tensor:
+    """Softmax over the last axis in float32, or in float64 where the logits are."""
+    wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    return logits.to(wide).softmax(dim=-1)
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
@@ -270,7 +326,17 @@ def _set_training(model: nn.Module, names: Mapping[str, bool], *, training: bool
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Outside any autocast the caller may be in: numbers must not depend on it."""
-    with torch.autocast(device.type, enabled=False):
-        yield
+def _precision(device: torch.device) -> Iterator[None]:
+    """Outside any autocast the caller may be in: numbers must not depend on it.
+
+    On CUDA, float32 matrices multiply in TF32: what a trace shows does not need more.
+    """
+    before = torch.get_float32_matmul_precision()
+    try:
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision(before)

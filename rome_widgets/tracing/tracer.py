@@ -1,8 +1,8 @@
 """Clean, corrupted and restored runs of one prompt.
 
-A tracer runs the prompt once clean, keeping every state, and then with noise on the subject. A
-restoration repeats the corrupted run with chosen states put back to their clean values. A grid is
-one restoration per cell, many cells to a batch.
+A tracer runs the prompt clean and with noise on the subject. A restoration is the corrupted run
+with chosen states put back to their clean values; a grid is one restoration per cell. How they
+are computed is in `runs`.
 
 Source:
     Meng et al. 2022, section 2.1; window, noise and averaging as in the published code.
@@ -10,6 +10,7 @@ Source:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -20,7 +21,6 @@ from torch import Tensor
 from rome_widgets.errors import Cancelled, PromptError, StateError
 from rome_widgets.facts import HOLE, Fact, fill
 from rome_widgets.model import tokens
-from rome_widgets.model.hooks import Seen, Visitor, reading
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.results import (
     KINDS,
@@ -36,6 +36,7 @@ from rome_widgets.results import (
     top_rows,
 )
 from rome_widgets.tracing.noise import Noise, draw
+from rome_widgets.tracing.runs import make_runs
 
 Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""
@@ -145,17 +146,16 @@ class CausalTracer:
         self._about_noise, self.seed = drawn.about, drawn.seed
         self.samples = len(drawn.values)
         self.token_ids = encoded.ids
-        self._ids = torch.tensor([self.token_ids])
-        self._noise = torch.from_numpy(drawn.values).to(lm.device, lm.dtype)
-        self._states: dict[tuple[Kind, int], Tensor] = {}
-        clean = self._run_clean()
-        self.answer_id, notes = self._choose_answer(answer, clean)
+        values = torch.from_numpy(drawn.values).to(lm.device, lm.dtype)
+        self._runs = make_runs(lm, self.token_ids, self.subject_span, values)
+        self._held: dict[State, Tensor] = {}
+        self._baseline = np.stack([to_numpy(self._runs.clean), to_numpy(self._runs.corrupted)])
+        self.answer_id, notes = self._choose_answer(answer, self._baseline[0])
         self.answer = lm.token_text(self.answer_id)
-        corrupted = self._run_restored([()])[0]
-        self._baseline = np.stack([clean, corrupted])
         self._baseline_rows = self._top_of_both_runs()
         self.clean, self.corrupted = map(float, self._baseline[:, self.answer_id])
-        self.notes = (*encoded.notes, *notes, *self._effect_notes())
+        about_runs = [self._runs.note] if self._runs.note else []
+        self.notes = (*encoded.notes, *notes, *self._effect_notes(), *about_runs)
 
     def __repr__(self) -> str:
         return (
@@ -180,18 +180,26 @@ class CausalTracer:
             kind: _empty_record(shape, record) for kind in kinds if record
         }
         cells = self._cells_in_order(kinds)
-        for first in range(0, len(cells), self._cells_per_batch):
+        done = 0
+
+        def check() -> None:
             if cancel is not None and cancel.is_set():
                 partial = self._result(scores, {})
-                raise Cancelled(f"Cancelled after {first} of {len(cells)} cells.", partial)
-            batch = cells[first : first + self._cells_per_batch]
-            distributions = self._run_restored([self.cell(*cell) for cell in batch])
-            for (pos, layer, kind), distribution in zip(batch, distributions, strict=True):
-                scores[kind][pos, layer] = distribution[self.answer_id]
-                if record:
+                raise Cancelled(f"Cancelled after {done} of {len(cells)} cells.", partial)
+
+        check()
+        states = [self.cell(*cell) for cell in cells]
+        for numbers, probabilities in self._runs.predict(states, self._held, check):
+            answers = to_numpy(probabilities[:, self.answer_id])
+            for number, probability in zip(numbers, answers, strict=True):
+                pos, layer, kind = cells[number]
+                scores[kind][pos, layer] = probability
+            if record:
+                for number, distribution in zip(numbers, to_numpy(probabilities), strict=True):
+                    pos, layer, kind = cells[number]
                     _keep_top(recorded[kind], pos, layer, distribution, record)
+            done += len(numbers)
             if progress is not None:
-                done = first + len(batch)
                 so_far: dict[Kind, np.ndarray] = {
                     kind: grid.copy() for kind, grid in scores.items()
                 }
@@ -215,82 +223,53 @@ class CausalTracer:
             StateError: A state that this prompt and model do not have.
         """
         checked = check_states(states, len(self.tokens), self.lm.n_layers)
-        restored = self._run_restored([checked])[0]
+        ((_, restored),) = self._runs.predict([checked], self._held)
         return Restoration(
             checked,
             self.answer,
             self.answer_id,
-            np.concatenate([self._baseline, restored[None]]),
+            np.concatenate([self._baseline, to_numpy(restored)]),
             self.lm.token_text,
         )
 
-    # -------------------------------------------------------------------------------- runs
+    def sever(self, kind: Kind, pos: int | None = None) -> CausalTracer:
+        """The same prompt in the paper's modified graph: some outputs cannot change.
 
-    def _run_clean(self) -> np.ndarray:
-        """`[vocab]`: the clean prediction; keeps every state on the way."""
-        visitors = [
-            (name, reading(self._states, (kind, layer)))
-            for kind in KINDS
-            for layer, name in enumerate(self.lm.sites(kind))
-        ]
-        return to_numpy(self.lm.next_token_probabilities(self._ids, visitors)[0])
+        Every MLP (or attention) output at one token is held at its value in the corrupted run.
+        What a restored hidden state still brings back, it brings back without them. A state that
+        is restored by name is restored all the same.
 
-    def _run_restored(self, cells: Sequence[Iterable[State]]) -> np.ndarray:
-        """`[cell, vocab]`: mean prediction over the samples, with each cell's states restored."""
-        rows = self._ids.expand(len(cells) * self.samples, -1)
-        visitors = [(self.lm.geometry.embedding, self._corrupt(len(cells)))]
-        visitors += self._restore_visitors(cells)
-        probabilities = self.lm.next_token_probabilities(rows, visitors)
-        by_cell = probabilities.unflatten(0, (len(cells), self.samples))
-        return to_numpy(by_cell.double().mean(dim=1))
+        Args:
+            kind: "mlp" or "attn".
+            pos: The token; the subject's last by default.
 
-    def _corrupt(self, n_cells: int) -> Visitor:
-        """Adds the same draws to the subject's embeddings for every cell."""
-        start, stop = self.subject_span
-        noise = self._noise.repeat(n_cells, 1, 1)
+        Returns:
+            A tracer with this graph cut, on top of what was cut before. `clean` and `corrupted`
+            stay: with nothing restored, a severed run is the corrupted run.
 
-        def visit(seen: Seen) -> Tensor:
-            corrupted = seen.output.clone()
-            corrupted[:, start:stop] += noise
-            return corrupted
+        Raises:
+            StateError: Another kind, or a token the prompt does not have.
 
-        return visit
+        Example:
+            >>> tracer.sever("mlp").trace("hidden").indirect_effect("hidden")
 
-    def _restore_visitors(self, cells: Sequence[Iterable[State]]) -> list[tuple[str, Visitor]]:
-        places: dict[tuple[Kind, int], list[tuple[int, int]]] = {}
-        for cell, states in enumerate(cells):
-            for pos, layer, kind in states:
-                places.setdefault((kind, layer), []).append((cell, pos))
-        return [
-            (self.lm.sites(kind)[layer], self._restore(self._states[kind, layer], where))
-            for (kind, layer), where in places.items()
-        ]
-
-    def _restore(self, clean: Tensor, where: list[tuple[int, int]]) -> Visitor:
-        """Puts the clean value at (cell, pos) into all of the cell's rows."""
-        cells, positions = (torch.tensor(column) for column in zip(*where, strict=True))
-        rows = (cells[:, None] * self.samples + torch.arange(self.samples)).flatten()
-        positions = positions.repeat_interleave(self.samples)
-
-        def visit(seen: Seen) -> Tensor:
-            restored = seen.output.clone()
-            restored[rows, positions] = clean[0, positions]
-            return restored
-
-        return visit
+        Source:
+            Meng et al. 2022, section 2.2 and figure 3.
+        """
+        if kind not in ("mlp", "attn"):
+            raise StateError(
+                f"{kind!r} cannot be severed.", "'mlp' or 'attn' outputs at one token can be."
+            )
+        pos = self.subject_span[1] - 1 if pos is None else pos
+        places = [(pos, layer, kind) for layer in range(self.lm.n_layers)]
+        states = check_states(places, len(self.tokens), self.lm.n_layers)
+        severed = copy.copy(self)
+        severed._held = self._held | self._runs.corrupted_states(states)
+        where = f"{self.tokens[states[0].pos].strip()!r} (token {states[0].pos})"
+        severed.notes = (*self.notes, f"The {kind} outputs at {where} are severed.")
+        return severed
 
     # ----------------------------------------------------------------------------- choices
-
-    @property
-    def _cells_per_batch(self) -> int:
-        """As many cells as a CPU core runs in about a tenth of a second, or a GPU fills with.
-
-        Small enough that a cancel is noticed soon, large enough that a small model is not all
-        overhead.
-        """
-        on_cpu = self.lm.device.type == "cpu"
-        budget = min(2048, 4_000_000_000 // self.lm.n_parameters) if on_cpu else 32768
-        return max(1, budget // (self.samples * len(self.tokens)))
 
     def _cells_in_order(self, kinds: Iterable[Kind]) -> list[tuple[int, int, Kind]]:
         """All cells, the last subject token and the last token first: where the fact shows."""

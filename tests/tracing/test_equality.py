@@ -1,8 +1,10 @@
-"""The engine equals `tests/reference.py`, and the check would notice if it did not.
+"""Both engines equal `tests/reference.py`, and the check would notice if they did not.
 
 Weights are scaled until every grid spans at least 1e-2: on a nearly constant grid, everything
 equals everything.
 """
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from counts import SETS
 from gates import write_gate
 
 from rome_widgets import results
+from rome_widgets.model import replay
 from rome_widgets.results import KINDS
+from rome_widgets.tracing import runs
 from rome_widgets.tracing.tracer import CausalTracer
 
 SPANS = {"start": "w3 w14", "middle": "w14 w15", "next to the end": "w26 w5"}
@@ -31,9 +35,12 @@ def worst_differences_are_on_record():
     write_gate("equality", {" ".join(name): f"{worst:.1e}" for name, worst in WORST.items()})
 
 
-def setting(family, dtype, subject=tiny.SUBJECT, window=3):
+def setting(family, dtype, subject=tiny.SUBJECT, window=3, engine="replay"):
     """A tracer and the reference's arguments for the same prompt, noise and answer."""
     lm = tiny.tiny_lm(family, scale=40, dtype=dtype)
+    assert lm.engine == "replay"
+    if engine != "replay":
+        lm.replay = None
     start = tiny.PROMPT.split().index(subject.split()[0])
     span = (start, start + len(subject.split()))
     std = 3 * float(lm.model.get_input_embeddings().weight.detach().std())
@@ -46,6 +53,7 @@ def setting(family, dtype, subject=tiny.SUBJECT, window=3):
 def check_grids(tracer, arguments):
     """Every cell of every kind equals the reference's, within a share of the grid's span."""
     trace = tracer.trace()
+    assert isinstance(tracer._runs, runs.ReplayedRuns) == (tracer.lm.replay is not None)
     for kind in KINDS:
         expected = np.array(
             reference.grid(*arguments, trace.answer_id, kind, tracer.window, tiny.N_LAYERS)
@@ -54,15 +62,23 @@ def check_grids(tracer, arguments):
         assert span >= 1e-2, f"{kind}: the grid spans only {span}"
         worst = np.abs(trace.scores[kind] - expected).max() / span
         assert worst <= TOLERANCE[tracer.lm.dtype], f"{kind}: off by {worst} of the span"
-        name = type(tracer.lm.model).__name__, str(tracer.lm.dtype).removeprefix("torch.")
+        name = (
+            type(tracer.lm.model).__name__,
+            str(tracer.lm.dtype).removeprefix("torch."),
+            type(tracer._runs).__name__,
+        )
         WORST[name] = max(WORST.get(name, 0.0), float(worst))
 
 
+ENGINES = pytest.mark.parametrize("engine", ["replay", "whole passes"])
+
+
+@ENGINES
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("where", SPANS)
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_every_cell_equals_the_reference(family, where, dtype):
-    check_grids(*setting(family, dtype, SPANS[where]))
+def test_every_cell_equals_the_reference(family, where, dtype, engine):
+    check_grids(*setting(family, dtype, SPANS[where], engine=engine))
 
 
 @pytest.mark.parametrize("window", [1, 2, 10])
@@ -71,9 +87,10 @@ def test_every_window_equals_the_reference(family, window):
     check_grids(*setting(family, torch.float64, window=window))
 
 
+@ENGINES
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_mixed_sets_of_states_equal_the_reference(family):
-    tracer, arguments = setting(family, torch.float64)
+def test_mixed_sets_of_states_equal_the_reference(family, engine):
+    tracer, arguments = setting(family, torch.float64, engine=engine)
     random = np.random.RandomState(0)
     everything = [(p, la, k) for p in range(7) for la in range(5) for k in KINDS]
     for size in random.randint(1, 12, size=SETS):
@@ -82,6 +99,21 @@ def test_mixed_sets_of_states_equal_the_reference(family):
         restoration = tracer.restore(states)
         assert np.abs(restoration.distributions[2] - expected).max() <= 1e-12
         assert restoration.probability == pytest.approx(expected[tracer.answer_id], abs=1e-12)
+
+
+@ENGINES
+@pytest.mark.parametrize("kind", ["mlp", "attn"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_severed_graph_equals_the_reference(family, kind, engine):
+    tracer, arguments = setting(family, torch.float64, engine=engine)
+    other = {"mlp": "attn", "attn": "mlp"}[kind]
+    for pos in (2, 3):
+        severed = tracer.sever(kind, pos=pos)
+        cells = [[(2, layer, "hidden")] for layer in range(tiny.N_LAYERS)]
+        for states in [*cells, [(1, 0, "hidden"), (3, 1, other)], [(2, 1, other)]]:
+            expected = reference.severed(*arguments, states, kind, pos, tiny.N_LAYERS).numpy()
+            got = severed.restore(states).distributions[2]
+            assert np.abs(got - expected).max() <= 1e-12
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -127,24 +159,99 @@ def _window_off_by_one(monkeypatch):
 
 
 def _skip_a_layer(monkeypatch):
-    visitors = CausalTracer._restore_visitors
+    cell = CausalTracer.cell
 
-    def without_layer_2(self, cells):
-        kept = [[state for state in cell if state[1] != 2] for cell in cells]
-        return visitors(self, kept)
+    def without_layer_2(self, *where):
+        return [state for state in cell(self, *where) if state.layer != 2]
 
-    monkeypatch.setattr(CausalTracer, "_restore_visitors", without_layer_2)
-
-
-def _corrupted_value_everywhere(monkeypatch):
-    monkeypatch.setattr(
-        CausalTracer, "_restore", lambda self, clean, where: lambda seen: seen.output.clone()
-    )
+    monkeypatch.setattr(CausalTracer, "cell", without_layer_2)
 
 
-@pytest.mark.parametrize("plant", [_window_off_by_one, _skip_a_layer, _corrupted_value_everywhere])
+def _restore_nothing(monkeypatch):
+    monkeypatch.setattr(runs.Placed, "put", lambda self, target: None)
+
+
+BOTH = [_window_off_by_one, _skip_a_layer, _restore_nothing]
+
+
+def _attend_to_the_wrong_row(monkeypatch):
+    before = replay._rows_before
+    monkeypatch.setattr(replay, "_rows_before", lambda kv, rows, start: before(kv, 0 * rows, start))
+
+
+def _look_ahead(monkeypatch):
+    monkeypatch.setattr(replay._Window, "causal_mask", lambda self, device: None)
+
+
+def _mix_up_branches(monkeypatch):
+    make = runs.make_wave
+
+    def mixed(*cells, **shape):
+        wave = make(*cells, **shape)
+        steps = [
+            tuple(b if b.parent is None else b._replace(parent=0) for b in step)
+            for step in wave.steps
+        ]
+        return dataclasses.replace(wave, steps=tuple(steps))
+
+    monkeypatch.setattr(runs, "make_wave", mixed)
+
+
+def _one_position_late(monkeypatch):
+    tensor = replay._Window._tensor
+
+    def shifted(self, name, value):
+        cut = tensor(self, name, value)
+        moved = cut is not value and self._start and name != "attention_mask"
+        return cut.roll(1, dims=1) if moved else cut
+
+    monkeypatch.setattr(replay._Window, "_tensor", shifted)
+
+
+@pytest.mark.parametrize("plant", BOTH)
+@pytest.mark.parametrize("engine", ["replay", "whole passes"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_a_planted_mutation_turns_the_equality_red(family, plant, monkeypatch):
+def test_a_planted_mutation_turns_the_equality_red(family, engine, plant, monkeypatch):
+    tracer, arguments = setting(family, torch.float64, engine=engine)
     plant(monkeypatch)
     with pytest.raises(AssertionError, match="off by"):
-        check_grids(*setting(family, torch.float64))
+        check_grids(tracer, arguments)
+
+
+@pytest.mark.parametrize(
+    "plant", [_attend_to_the_wrong_row, _look_ahead, _mix_up_branches, _one_position_late]
+)
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_mutation_of_the_replay_turns_the_equality_red(family, plant, monkeypatch):
+    if plant is _one_position_late and family == "gpt2":
+        return  # its positions are in the states already: nothing to shift
+    if plant is _look_ahead and family == "gptj":
+        return  # its attention always gets a mask from the model
+    tracer, arguments = setting(family, torch.float64)
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match="off by"):
+        check_grids(tracer, arguments)
+
+
+@pytest.mark.parametrize("plant", [_attend_to_the_wrong_row, _look_ahead, _one_position_late])
+@pytest.mark.parametrize("family", ["llama", "neox"])
+def test_a_replay_that_is_wrong_is_found_out_at_attach_and_whole_passes_are_used(
+    family, plant, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        plant(patch)
+        lm = tiny.tiny_lm(family, scale=40)
+    assert lm.replay is None
+    assert "other logits" in lm.engine
+    tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=1.0)
+    assert type(tracer._runs) is runs.Runs
+    assert any("Whole forward passes are used" in note for note in tracer.notes)
+
+
+def test_a_replay_that_is_wrong_for_one_prompt_is_found_out_there(monkeypatch):
+    lm = tiny.tiny_lm("llama", scale=40)
+    with monkeypatch.context() as patch:
+        _attend_to_the_wrong_row(patch)
+        tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=1.0)
+    assert type(tracer._runs) is runs.Runs
+    assert any("for this prompt" in note for note in tracer.notes)

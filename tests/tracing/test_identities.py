@@ -5,18 +5,21 @@ import pytest
 import tiny
 import torch
 
+from rome_widgets.errors import StateError
 from rome_widgets.results import KINDS, cell_states, window_layers
 from rome_widgets.tracing.noise import Noise
+from rome_widgets.tracing.runs import ReplayedRuns, Runs
 from rome_widgets.tracing.tracer import CausalTracer, default_window, trace
 
 FAMILIES = pytest.mark.parametrize("family", tiny.FAMILIES)
 T, L = 7, tiny.N_LAYERS
 EXACT = 1e-14
+NOISE = Noise.absolute(2.0)
 
 
 def tracer_of(family, noise=None, **options):
     lm = tiny.tiny_lm(family, scale=40, dtype=torch.float64)
-    noise = Noise.absolute(2.0) if noise is None else noise
+    noise = NOISE if noise is None else noise
     return CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, samples=4, **options)
 
 
@@ -43,13 +46,13 @@ def test_t2_restoring_never_changes_the_clean_run(family):
     """The engine keeps the clean row apart from the corrupted ones: neither it nor a fresh clean
     run may move, however much was restored."""
     tracer = tracer_of(family)
-    kept = {place: state.clone() for place, state in tracer._states.items()}
+    kept = {place: state.clone() for place, state in tracer._runs.states.items()}
     tracer.trace()
     tracer.restore([(pos, layer, kind) for pos in range(T) for layer in range(L) for kind in KINDS])
     assert len(kept) == 3 * L
-    assert all(torch.equal(tracer._states[place], state) for place, state in kept.items())
-    again = tracer.lm.next_token_probabilities(tracer._ids)[0].numpy()
-    assert np.array_equal(tracer.restore([]).distributions[0], again)
+    assert all(torch.equal(tracer._runs.states[place], state) for place, state in kept.items())
+    again = tracer.lm.next_token_probabilities(tracer._runs.ids)[0].numpy()
+    np.testing.assert_allclose(tracer.restore([]).distributions[0], again, atol=EXACT)
 
 
 @FAMILIES
@@ -140,12 +143,63 @@ def test_t13_the_first_token_can_be_the_subject():
 
 
 @FAMILIES
-def test_the_grid_does_not_depend_on_how_it_is_batched(family, monkeypatch):
-    whole = tracer_of(family).trace()
-    monkeypatch.setattr(CausalTracer, "_cells_per_batch", 1)
-    single = tracer_of(family).trace()
+@pytest.mark.parametrize("tokens", [1, 7, 50])
+@pytest.mark.parametrize("runs", [Runs, ReplayedRuns])
+def test_the_grid_does_not_depend_on_how_it_is_batched(family, runs, tokens, monkeypatch):
+    tracer = tracer_of(family)
+    if runs is Runs:
+        tracer.lm.replay = None
+        tracer = CausalTracer(tracer.lm, tiny.PROMPT, tiny.SUBJECT, noise=NOISE, samples=4)
+    whole = tracer.trace()
+    monkeypatch.setattr(runs, "tokens_per_call", tokens)
+    single = tracer.trace()
     for kind in KINDS:
         np.testing.assert_allclose(whole.scores[kind], single.scores[kind], atol=EXACT)
+
+
+@FAMILIES
+@pytest.mark.parametrize("kind", ["mlp", "attn"])
+class TestSevered:
+    """T8 and T9, on both engines by their equality to the reference in `test_equality`."""
+
+    def test_t8_with_nothing_restored_it_is_the_corrupted_run(self, family, kind):
+        tracer = tracer_of(family)
+        severed = tracer.sever(kind)
+        assert probability(severed, []) == pytest.approx(tracer.corrupted, abs=EXACT)
+
+    def test_t8_severing_before_the_subject_changes_nothing(self, family, kind):
+        tracer = tracer_of(family)
+        before = tracer.sever(kind, pos=0).trace("hidden").scores["hidden"]
+        plain = tracer.trace("hidden").scores["hidden"]
+        np.testing.assert_allclose(before, plain, atol=EXACT)
+
+    def test_t9_above_the_last_block_there_is_nothing_to_sever(self, family, kind):
+        tracer = tracer_of(family)
+        pos = tracer.subject_span[1] - 1
+        plain = tracer.trace("hidden").scores["hidden"][pos]
+        severed = tracer.sever(kind).trace("hidden").scores["hidden"][pos]
+        assert severed[-1] == pytest.approx(plain[-1], abs=EXACT)
+        assert np.abs(severed - plain).max() > 1e-3
+
+    def test_severing_both_kinds_leaves_the_token_to_itself(self, family, kind):
+        """With both held, a state restored at layer 0 goes straight up its own residual."""
+        tracer = tracer_of(family)
+        other = {"mlp": "attn", "attn": "mlp"}[kind]
+        both = tracer.sever(kind).sever(other)
+        assert both.notes[-2:] == (
+            f"The {kind} outputs at 'w15' (token 2) are severed.",
+            f"The {other} outputs at 'w15' (token 2) are severed.",
+        )
+        again = tracer.sever(other).sever(kind)
+        pair = probability(both, [(2, 0, "hidden")]), probability(again, [(2, 0, "hidden")])
+        assert pair[0] == pytest.approx(pair[1], abs=EXACT)
+
+
+def test_only_contributions_can_be_severed():
+    with pytest.raises(StateError, match="'mlp' or 'attn'"):
+        tracer_of("gpt2").sever("hidden")
+    with pytest.raises(StateError, match="no position 7"):
+        tracer_of("gpt2").sever("mlp", pos=7)
 
 
 @FAMILIES

@@ -19,8 +19,9 @@ from rome_widgets.errors import (
     UnsupportedModel,
     VocabMismatch,
 )
-from rome_widgets.results import State
+from rome_widgets.results import KINDS, State
 from rome_widgets.tracing.noise import Noise
+from rome_widgets.tracing.runs import ReplayedRuns
 from rome_widgets.tracing.tracer import as_text
 
 NOISE = Noise.absolute(1.0)
@@ -153,33 +154,64 @@ def test_padded_ids_are_shown_never_fatal():
 # ---------------------------------------------------------------------- progress and cancel
 
 
-def test_progress_counts_up_and_fills_the_last_subject_row_first(lm, monkeypatch):
-    monkeypatch.setattr(rw.CausalTracer, "_cells_per_batch", 5)
+def test_progress_counts_up_and_fills_the_last_subject_row_first(lm):
     seen = []
     trace = rw.trace(
         lm, tiny.PROMPT, tiny.SUBJECT, noise=NOISE, samples=2, kinds="mlp", progress=seen.append
     )
-    assert [p.done for p in seen] == list(range(5, 36, 5))
     assert all(p.total == 35 for p in seen)
-    first = seen[0].trace.scores["mlp"]
+    done = [p.done for p in seen]
+    assert done == sorted(set(done))
+    assert done[-1] == 35
+    known, first, second = (p.trace.scores["mlp"] for p in seen[:3])
+    # What cannot differ from the corrupted run is known at once: it was never corrupted, or it is
+    # a contribution of the last block to a position that nothing reads.
+    assert np.array_equal(np.isnan(known), _can_matter(trace))
     assert not np.isnan(first[2]).any()
-    assert np.isnan(np.delete(first, 2, axis=0)).all()
+    assert np.isnan(first[[1, 3, 4, 5, 6], 2]).all()
+    assert not np.isnan(second[6]).any()
     assert np.array_equal(seen[-1].trace.scores["mlp"], trace.scores["mlp"])
 
 
-def test_cancel_keeps_what_was_computed(lm, monkeypatch):
-    monkeypatch.setattr(rw.CausalTracer, "_cells_per_batch", 5)
+def _can_matter(trace):
+    matters = np.ones((7, 5), bool)
+    matters[: trace.subject_span[0]] = False
+    matters[:-1, -1] = False
+    return matters
+
+
+def test_cancel_keeps_what_was_computed(lm):
     stop = threading.Event()
 
-    def after_two(progress):
-        if progress.done == 10:
+    def after_a_row(progress):
+        if not np.isnan(progress.trace.scores["attn"][2]).any():
             stop.set()
 
-    with pytest.raises(Cancelled, match="after 10 of 105 cells") as caught:
-        tracer_of(lm).trace(progress=after_two, cancel=stop)
+    with pytest.raises(Cancelled, match="of 105 cells") as caught:
+        tracer_of(lm).trace(progress=after_a_row, cancel=stop)
     partial = caught.value.partial
     assert not partial.complete
-    assert sum((~np.isnan(grid)).sum() for grid in partial.scores.values()) == 10
+    whole = tracer_of(lm).trace()
+    for kind in KINDS:
+        done = ~np.isnan(partial.scores[kind])
+        assert done[2].all()
+        assert not done[3, :4].any()
+        assert np.array_equal(partial.scores[kind][done], whole.scores[kind][done])
+
+
+def test_a_cancel_is_noticed_between_two_calls_of_a_block(lm, monkeypatch):
+    """Within one row of the grid, not only between rows."""
+    monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 8)
+    calls = []
+
+    class Flag:
+        def is_set(self):
+            calls.append(None)
+            return len(calls) > 3
+
+    with pytest.raises(Cancelled):
+        tracer_of(lm).trace(cancel=Flag())
+    assert len(calls) == 4
 
 
 def test_an_error_in_a_progress_callback_comes_out_and_harms_nothing(lm):

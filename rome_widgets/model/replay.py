@@ -1,0 +1,380 @@
+"""Calling a model's own blocks by themselves, on part of a prompt.
+
+One pass over the whole prompt is captured: what enters every block, how the model called it, and
+its keys and values. Afterwards any block can be called again on the positions from `start` on,
+with changed states, as the model itself would call it with that much already in its cache.
+Nothing is re-implemented and no module is replaced. Whether it gives what whole passes give is
+proved per model (`prove`) and per capture (`check`); where it does not, whole passes are used.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from rome_widgets.model.geometry import Geometry, accepts, run
+from rome_widgets.model.head import Head, find_head
+from rome_widgets.model.hooks import Seen, Visitor, first_tensor, run_hooked
+
+KeysValues = tuple[Tensor, Tensor]
+"""`[row, head, pos, head width]` each."""
+
+
+class CannotReplay(Exception):
+    """Replay does not give what whole passes give; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One pass over `[row, pos]` tokens, and all that replaying its blocks needs."""
+
+    states: list[Tensor]
+    """`[row, pos, d_model]`: what enters block `l`; the last is what leaves the last block."""
+    calls: list[dict[str, Any]]
+    """By block, the arguments of its call by name, without the hidden state."""
+    keys_values: list[KeysValues]
+    """By block, of every position."""
+    cache: DynamicCache
+    """The object that stands for the cache in `calls`."""
+    logits: Tensor
+    """`[row, vocab]` after the last position."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the pass."""
+        return self.states[0].shape[0]
+
+    @property
+    def length(self) -> int:
+        """Positions of the prompt."""
+        return self.states[0].shape[1]
+
+
+class Replay:
+    """The blocks and the head of one model, callable by themselves."""
+
+    def __init__(self, model: nn.Module, geometry: Geometry, head: Head) -> None:
+        self._model = model
+        self._blocks = [model.get_submodule(name) for name in geometry.blocks]
+        self._last_only = {"logits_to_keep": 1} if accepts(model, "logits_to_keep") else {}
+        self._head = head
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self._blocks)
+
+    def capture(self, ids: Tensor, visitors: Iterable[tuple[nn.Module, Visitor]] = ()) -> Capture:
+        """Run `[row, pos]` tokens once, with visitors, and keep what replaying needs.
+
+        Raises:
+            CannotReplay: The model does not take a plain cache, or some block none of it.
+        """
+        cache = DynamicCache()
+        states: list[Tensor] = []
+        calls: list[dict[str, Any]] = []
+
+        def keep(seen: Seen) -> None:
+            entering, arguments = _named(self._blocks[len(calls)], seen)
+            if not states:
+                states.append(entering.clone())
+            states.append(seen.output.clone())
+            calls.append(arguments)
+
+        watched = [*visitors, *((block, keep) for block in self._blocks)]
+        logits = run_hooked(lambda: self._logits(ids, cache), watched)
+        keys_values = [(layer.keys, layer.values) for layer in cache.layers]
+        if len(keys_values) != self.n_layers or len(calls) != self.n_layers:
+            raise CannotReplay(f"{len(keys_values)} of {self.n_layers} blocks keep keys and values")
+        for keys, values in keys_values:
+            if keys is None or keys.shape[2] != ids.shape[1] or values.shape[2] != ids.shape[1]:
+                raise CannotReplay("a block keeps no keys and values of every position")
+        return Capture(states, calls, keys_values, cache, logits)
+
+    def _logits(self, ids: Tensor, cache: DynamicCache) -> Tensor:
+        mask = torch.ones_like(ids)
+        return self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+            **self._last_only,
+        ).logits[:, -1]
+
+    def block(
+        self,
+        capture: Capture,
+        layer: int,
+        hidden: Tensor,
+        start: int,
+        rows: Tensor,
+        visitors: Sequence[tuple[nn.Module, Visitor]] = (),
+    ) -> Tensor:
+        """One block on the positions from `start` on.
+
+        Args:
+            capture: Of the prompt; its positions before `start` are what the new ones attend to.
+            layer: Which block.
+            hidden: `[n, span, d_model]`: what enters it at `start`, ..., `start + span - 1`.
+            start: First of these positions.
+            rows: `[n]`: the row of the capture that each row goes on from.
+            visitors: See `hooks.run_hooked`.
+
+        Returns:
+            `[n, span, d_model]`.
+        """
+        cache = _Prefix(_rows_before(capture.keys_values[layer], rows, start))
+        return self._call(capture, layer, hidden, start, rows, cache, visitors)
+
+    def last_position(
+        self,
+        capture: Capture,
+        layer: int,
+        hidden: Tensor,
+        start: int,
+        rows: Tensor,
+        visitors: Sequence[tuple[nn.Module, Visitor]] = (),
+    ) -> Tensor:
+        """The same, of which only the last position is wanted: `[n, 1, d_model]`.
+
+        The positions before it give their keys and values and nothing else.
+        """
+        before = _rows_before(capture.keys_values[layer], rows, start)
+        if hidden.shape[1] > 1:
+            recorder = _Recorder(before)
+            try:
+                self._call(capture, layer, hidden[:, :-1], start, rows, recorder, ())
+            except _KeysTaken as taken:
+                before = taken.keys_values
+            else:
+                raise CannotReplay("a block did not ask the cache for its keys")
+        return self._call(
+            capture, layer, hidden[:, -1:], capture.length - 1, rows, _Prefix(before), visitors
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """`[n, vocab]` logits of `[n, d_model]` states after the last block."""
+        return self._head.logits(self._model, hidden)
+
+    def check(self, capture: Capture) -> None:
+        """Replay one row from the middle of the model and of the prompt.
+
+        Raises:
+            CannotReplay: It does not give the captured logits.
+        """
+        layer, start = self.n_layers // 2, capture.length // 2
+        rows = torch.tensor([capture.n_rows - 1], device=capture.states[0].device)
+        hidden = capture.states[layer][rows, start:]
+        again = self.logits(self._onward(capture, layer, hidden, start, rows)[:, -1])
+        _compare(again, capture.logits[rows], "its own states")
+
+    def _onward(
+        self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
+    ) -> Tensor:
+        for later in range(layer, self.n_layers):
+            run_one = self.block if later < self.n_layers - 1 else self.last_position
+            hidden = run_one(capture, later, hidden, start, rows)
+        return hidden
+
+    def _call(
+        self,
+        capture: Capture,
+        layer: int,
+        hidden: Tensor,
+        start: int,
+        rows: Tensor,
+        cache: _Prefix,
+        visitors: Sequence[tuple[nn.Module, Visitor]],
+    ) -> Tensor:
+        window = _Window(capture, start, start + hidden.shape[1], rows, cache)
+        arguments = {name: window.of(name, value) for name, value in capture.calls[layer].items()}
+        if "attention_mask" in arguments and arguments["attention_mask"] is None:
+            arguments["attention_mask"] = window.causal_mask(hidden.device)
+        block = self._blocks[layer]
+        return run_hooked(lambda: first_tensor(block(hidden, **arguments)), visitors)
+
+
+# ------------------------------------------------------------------- arguments of a call
+
+
+def _named(block: nn.Module, seen: Seen) -> tuple[Tensor, dict[str, Any]]:
+    """The hidden state of a block's call, and its other arguments by name."""
+    names = list(inspect.signature(block.forward).parameters)
+    arguments = dict(zip(names, seen.args, strict=False)) | seen.kwargs
+    return arguments.pop(names[0]), arguments
+
+
+class _Window:
+    """Arguments of a call over the whole prompt, cut to positions `start` to `stop`."""
+
+    def __init__(
+        self, capture: Capture, start: int, stop: int, rows: Tensor, cache: _Prefix
+    ) -> None:
+        self._capture, self._rows, self._cache = capture, rows, cache
+        self._start, self._stop = start, stop
+
+    def of(self, name: str, value: Any) -> Any:
+        """The argument as the model would pass it with `start` positions in its cache."""
+        if value is self._capture.cache:
+            return self._cache
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.of(name, each) for each in value)
+        if isinstance(value, dict):
+            return {key: self.of(name, each) for key, each in value.items()}
+        return self._tensor(name, value) if isinstance(value, Tensor) else value
+
+    def _tensor(self, name: str, value: Tensor) -> Tensor:
+        n_rows, length = self._capture.n_rows, self._capture.length
+        positions = slice(self._start, self._stop)
+        if name == "alibi":  # [row x head, 1, key]: the same for every row of an unpadded prompt
+            heads = len(value) // n_rows
+            return value[:heads, ..., : self._stop].repeat(len(self._rows), 1, 1)
+        if value.shape[-2:] == (length, length):  # a mask: [row, head, query, key]
+            return value[:1, ..., positions, : self._stop]
+        if value.ndim == 1:
+            return value[positions] if len(value) == length else value
+        if value.shape[0] == 1 and value.shape[1] == length:
+            return value[:, positions]
+        if value.shape[:2] == (n_rows, length):
+            return value[self._rows.to(value.device), positions]
+        return value
+
+    def causal_mask(self, device: torch.device) -> Tensor | None:
+        """`[1, 1, query, key]`, true where a query may look; None for a single query.
+
+        Where the model itself passes none, it relies on queries and keys being equally many.
+        """
+        n_queries = self._stop - self._start
+        if n_queries == 1:
+            return None
+        mask = torch.ones(n_queries, self._stop, dtype=torch.bool, device=device)
+        return mask.tril(self._start)[None, None]
+
+
+class _Prefix:
+    """What a block takes for the model's cache: the keys and values before its positions."""
+
+    def __init__(self, before: KeysValues) -> None:
+        self._before = before
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> KeysValues:
+        """All keys and values up to the block's last position."""
+        if self._before[0].shape[2] == 0:
+            return keys, values
+        return (
+            torch.cat([self._before[0], keys], dim=2),
+            torch.cat([self._before[1], values], dim=2),
+        )
+
+    def get_seq_length(self, *_: Any) -> int:
+        """How many positions are before."""
+        return self._before[0].shape[2]
+
+
+class _Recorder(_Prefix):
+    """Ends the call once its keys and values are known."""
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> KeysValues:
+        raise _KeysTaken(super().update(keys, values))
+
+
+class _KeysTaken(Exception):
+    def __init__(self, keys_values: KeysValues) -> None:
+        super().__init__()
+        self.keys_values = keys_values
+
+
+def _rows_before(keys_values: KeysValues, rows: Tensor, start: int) -> KeysValues:
+    keys, values = keys_values
+    rows = rows.to(keys.device)
+    return keys[:, :, :start][rows], values[:, :, :start][rows]
+
+
+# --------------------------------------------------------------------------- proving
+
+
+def find_replay(model: nn.Module, geometry: Geometry, ids: Tensor) -> Replay:
+    """A `Replay` that was proved on this model; the model is in eval mode, without gradients.
+
+    Args:
+        model: The model.
+        geometry: Its parts.
+        ids: `[1, pos]` token ids to try it on.
+
+    Raises:
+        CannotReplay: With what went wrong.
+    """
+    try:
+        head = find_head(model, geometry, ids)
+        if head is None:
+            raise CannotReplay("what it does between the last block and the logits is not known")
+        replay = Replay(model, geometry, head)
+        _prove(model, geometry, replay, ids)
+    except CannotReplay:
+        raise
+    except Exception as error:
+        raise CannotReplay(
+            f"calling its blocks failed with {type(error).__name__}: {error}"
+        ) from error
+    return replay
+
+
+def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) -> None:
+    """In every kind, a patch in the middle gives the logits of a whole pass with that patch."""
+    both = torch.cat([ids, ids.roll(1, dims=1)])
+    layer, pos = geometry.n_layers // 2, ids.shape[1] // 2
+    sites = {kind: model.get_submodule(geometry.names(kind)[layer]) for kind in geometry.kinds}
+    clean: dict[str, Tensor] = {}
+
+    def reading_clean(kind: str) -> Visitor:
+        def visit(seen: Seen) -> None:
+            clean[kind] = seen.output.view(2, ids.shape[1], -1)[0, pos].clone()
+
+        return visit
+
+    capture = replay.capture(both, [(site, reading_clean(kind)) for kind, site in sites.items()])
+    replay.check(capture)
+    rows = torch.tensor([1], device=ids.device)
+    for kind, site in sites.items():
+        whole = run_hooked(
+            lambda: run(model, both[1:]), [(site, _putting(clean[kind], pos, ids.shape[1]))]
+        )
+        inside = [(site, _putting(clean[kind], 0, 1))] if kind != "hidden" else []
+        before = capture.states[layer][rows]
+        patched = capture.states[layer + 1][rows].clone()
+        if inside:  # its own position is all that an output of attention or MLP changes at once
+            patched[:, pos : pos + 1] = replay.block(
+                capture, layer, before[:, pos : pos + 1], pos, rows, inside
+            )
+        else:
+            patched[:, pos] = clean[kind].to(patched.device)
+        if layer + 1 < geometry.n_layers:
+            last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows)[:, -1]
+        else:
+            last = patched[:, -1]
+        _compare(replay.logits(last), whole[:, -1], f"a restored {kind} state")
+
+
+def _putting(value: Tensor, pos: int, length: int) -> Visitor:
+    def visit(seen: Seen) -> Tensor:
+        changed = seen.output.clone()
+        changed.view(-1, length, changed.shape[-1])[:, pos] = value
+        return changed
+
+    return visit
+
+
+def _compare(replayed: Tensor, wanted: Tensor, what: str) -> None:
+    # Float64 is held to float32: several families compute norms or attention in float32 always.
+    half = torch.finfo(wanted.dtype).bits == 16
+    limit = 16 * torch.finfo(wanted.dtype).eps if half else 64 * torch.finfo(torch.float32).eps
+    replayed = replayed.to(wanted.device, torch.float64)
+    off = float((replayed - wanted.double()).abs().max() / wanted.double().abs().max())
+    if not off <= limit:
+        raise CannotReplay(f"replaying {what} gives other logits, off by {off:.1g} of their size")
