@@ -87,6 +87,10 @@ class DeviceUnavailable(RomeWidgetsError, RuntimeError):
     """This torch cannot use that device."""
 
 
+class ModelChanged(RomeWidgetsError, RuntimeError):
+    """The weights are not those that something was computed with."""
+
+
 class OutOfMemory(RomeWidgetsError, MemoryError):
     """The device has no room for even the smallest piece of the work."""
 

@@ -227,9 +227,9 @@ class LanguageModel:
             return max(1, min(MOST_TOKENS_ON_GPU, int(free // (2 * per_token))))
         return TOKENS_ON_CPU
 
-    def use_less_memory(self) -> None:
-        """Halve `tokens_per_call` from now on, after memory ran out."""
-        self._fitting_tokens = max(1, self.tokens_per_call // 2)
+    def use_less_memory(self, tokens: int) -> None:
+        """From now on at most half of `tokens` in a call, with which memory ran out."""
+        self._fitting_tokens = max(1, min(self.tokens_per_call, tokens) // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

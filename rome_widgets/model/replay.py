@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,12 +89,9 @@ class Replay:
 
         watched = [*visitors, *((block, keep) for block in self._blocks)]
         logits = run_hooked(lambda: self._logits(ids, cache), watched)
-        keys_values = [(layer.keys, layer.values) for layer in cache.layers]
-        if len(keys_values) != self.n_layers or len(calls) != self.n_layers:
-            raise CannotReplay(f"{len(keys_values)} of {self.n_layers} blocks keep keys and values")
-        for keys, values in keys_values:
-            if keys is None or keys.shape[2] != ids.shape[1] or values.shape[2] != ids.shape[1]:
-                raise CannotReplay("a block keeps no keys and values of every position")
+        if len(cache.layers) != self.n_layers or len(calls) != self.n_layers:
+            raise CannotReplay(f"{len(cache.layers)} of {self.n_layers} blocks use the cache")
+        keys_values = [_keys_values(layer, ids.shape[1]) for layer in cache.layers]
         return Capture(states, calls, keys_values, cache, logits)
 
     def _logits(self, ids: Tensor, cache: DynamicCache) -> Tensor:
@@ -235,7 +232,7 @@ class _Window:
         if name == "alibi":  # [row x head, 1, key]: the same for every row of an unpadded prompt
             heads = len(value) // n_rows
             return value[:heads, ..., : self._stop].repeat(len(self._rows), 1, 1)
-        if value.shape[-2:] == (length, length):  # a mask: [row, head, query, key]
+        if value.ndim == 4 and value.shape[-2:] == (length, length):  # a mask, by query and key
             return value[:1, ..., positions, : self._stop]
         if value.ndim == 1:
             return value[positions] if len(value) == length else value
@@ -288,6 +285,14 @@ class _KeysTaken(Exception):
     def __init__(self, keys_values: KeysValues) -> None:
         super().__init__()
         self.keys_values = keys_values
+
+
+def _keys_values(layer: Any, length: int) -> KeysValues:
+    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    for tensor in (keys, values):
+        if not isinstance(tensor, Tensor) or tensor.ndim != 4 or tensor.shape[2] != length:
+            raise CannotReplay("a block keeps no keys and values of every position")
+    return cast(KeysValues, (keys, values))
 
 
 def _rows_before(keys_values: KeysValues, rows: Tensor, start: int) -> KeysValues:

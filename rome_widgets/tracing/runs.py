@@ -6,16 +6,18 @@ states back: slow, obvious, right for any model. `ReplayedRuns` runs only what c
 
 from __future__ import annotations
 
+import hashlib
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rome_widgets.errors import OutOfMemory
+from rome_widgets.errors import ModelChanged, OutOfMemory
 from rome_widgets.model.hooks import Seen, Visitor
-from rome_widgets.model.language_model import LanguageModel, probabilities_of
+from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
 from rome_widgets.model.replay import CannotReplay, Replay
 from rome_widgets.results import Kind, State
 from rome_widgets.tracing.plan import Branch, Patch, Wave, group_cells, make_wave
@@ -35,8 +37,26 @@ CALLS_PER_WAVE = 64
 """A wave may hold this many calls' worth of states."""
 
 
+_kept: weakref.WeakKeyDictionary[LanguageModel, weakref.WeakValueDictionary[Hashable, Runs]]
+_kept = weakref.WeakKeyDictionary()
+
+
 def make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
-    """The fast runs where replay is right for this model and prompt, else the slow ones."""
+    """The runs of a prompt: those that somebody already keeps, or new ones.
+
+    They depend on the weights, the tokens, the span and the noise, and on nothing else. Fast runs
+    where replay is right for this model and prompt, else slow ones.
+    """
+    kept = _kept.setdefault(lm, weakref.WeakValueDictionary())
+    draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
+    key = (lm.weights_version, lm.engine, tuple(ids), span, tuple(noise.shape), draws)
+    runs = kept.get(key)
+    if runs is None:
+        runs = kept[key] = _make_runs(lm, ids, span, noise)
+    return runs
+
+
+def _make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
     if lm.replay is None:
         return Runs(lm, ids, span, noise)
     try:
@@ -78,6 +98,7 @@ class Runs:
         self.length = len(ids)
         self.ids = torch.tensor([list(ids)], device=lm.device)
         self.states: dict[tuple[Kind, int], Tensor] = {}
+        self._weights_version = lm.weights_version
         if lm.replay is None:
             self.note = f"Whole forward passes are used for this model: {lm.no_replay}."
         self._run_both()
@@ -121,15 +142,28 @@ class Runs:
             cells: The states to restore, per cell.
             held: States kept at corrupted values meanwhile; restoring a state goes first.
             check: See `Check`.
+
+        Raises:
+            ModelChanged: The weights are no longer those of the runs.
         """
+        self._check_weights()
         per_pass = max(1, self.tokens_per_call // (self.samples * self.length))
         for first in range(0, len(cells), per_pass):
             check()
             numbers = range(first, min(first + per_pass, len(cells)))
             yield numbers, self._pass([cells[number] for number in numbers], held or {})
 
+    def _check_weights(self) -> None:
+        if self.lm.weights_version != self._weights_version:
+            raise ModelChanged(
+                "The model's weights have changed since its clean and corrupted runs were made.",
+                "The weights those runs were made with were wanted.",
+                "Make a new CausalTracer, or undo the change.",
+            )
+
     def corrupted_states(self, states: Sequence[State]) -> dict[State, Tensor]:
         """`[sample, d_model]` by state: its value in the corrupted run."""
+        self._check_weights()
         found: dict[State, Tensor] = {}
 
         def keep(state: State) -> Visitor:
@@ -251,6 +285,7 @@ class ReplayedRuns(Runs):
         noise: Tensor,
     ) -> None:
         self._replay = replay
+        self._asked = 0
         super().__init__(lm, ids, span, noise)
 
     def _run_both(self) -> None:
@@ -285,6 +320,7 @@ class ReplayedRuns(Runs):
         check: Check = lambda: None,
     ) -> Iterator[Predicted]:
         """See `Runs.predict`. Cells come out by the order of their first patched positions."""
+        self._check_weights()
         unchanged, groups = group_cells(cells, **self._shape, most_cells=self._most_cells)
         if unchanged:
             yield unchanged, self.corrupted.expand(len(unchanged), -1)
@@ -338,7 +374,7 @@ class ReplayedRuns(Runs):
                 "Room for one block over one row of the prompt was wanted.",
                 "Free memory on it, use a shorter prompt, or a smaller dtype.",
             )
-        self.lm.use_less_memory()
+        self.lm.use_less_memory(self._asked)
 
     def _finite(
         self, predicted: list[Predicted], cells: Sequence[Sequence[State]], held: Held
@@ -428,6 +464,7 @@ class ReplayedRuns(Runs):
         for first in range(0, len(rows), n_rows):
             check()
             some = rows[first : first + n_rows]
+            self._asked = some.shape[0] * some.shape[1]
             numbers = torch.arange(first, first + len(some), device=rows.device)
             visitors = [
                 (site, inside.visitor(stop - out_start))

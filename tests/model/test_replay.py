@@ -1,0 +1,197 @@
+"""Blocks called by themselves give what the model gives, or are refused."""
+
+import pytest
+import tiny
+import torch
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
+
+from rome_widgets.model.geometry import find_geometry, run
+from rome_widgets.model.head import find_head
+from rome_widgets.model.hooks import attached_hooks
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.replay import CannotReplay, find_replay
+
+IDS = torch.tensor([[3, 14, 15, 9, 26, 5, 8], [2, 7, 1, 8, 28, 18, 4]])
+T, L = IDS.shape[1], tiny.N_LAYERS
+
+
+def common(**changes):
+    return {
+        "num_hidden_layers": L,
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 20,
+        "vocab_size": tiny.VOCAB,
+        "pad_token_id": None,
+    } | changes
+
+
+MORE = {
+    "sliding window of 3": lambda: MistralForCausalLM(MistralConfig(**common(sliding_window=3))),
+    "capped logits, two kinds of mask": lambda: Gemma2ForCausalLM(
+        Gemma2Config(**common(head_dim=4, sliding_window=3, final_logit_softcapping=2.0))
+    ),
+    "scaled logits": lambda: CohereForCausalLM(CohereConfig(**common(logit_scale=0.3))),
+    "divided logits": lambda: GraniteForCausalLM(
+        GraniteConfig(**common(logits_scaling=5.0, embedding_multiplier=3.0))
+    ),
+}
+MODELS = dict.fromkeys(tiny.FAMILIES) | MORE
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    if request.param in tiny.FAMILIES:
+        return tiny.tiny_model(request.param, scale=40, dtype=torch.float64)
+    torch.manual_seed(0)
+    model = MORE[request.param]().eval().double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                weight.mul_(40)
+    return model
+
+
+@pytest.fixture
+def replay(model):
+    geometry = find_geometry(model) if "Granite" not in type(model).__name__ else _named(model)
+    with torch.no_grad():
+        return find_replay(model, geometry, IDS[:1])
+
+
+def _named(model):
+    """The parts of a Llama layout, by name."""
+    from rome_widgets.model.geometry import Geometry
+
+    blocks = tuple(f"model.layers.{layer}" for layer in range(L))
+    return Geometry(
+        "model.embed_tokens",
+        blocks,
+        tuple(f"{block}.self_attn" for block in blocks),
+        tuple(f"{block}.mlp" for block in blocks),
+        (None,) * L,
+        d_model=8,
+    )
+
+
+ROWS = torch.tensor([1, 0, 1])
+
+
+@torch.no_grad()
+def test_a_block_from_any_position_puts_out_what_the_model_put_out_there(model, replay):
+    capture = replay.capture(IDS)
+    for layer in range(L):
+        for start in range(T):
+            for stop in (start + 1, T):
+                entering = capture.states[layer][ROWS, start:stop]
+                out = replay.block(capture, layer, entering, start, ROWS)
+                expected = capture.states[layer + 1][ROWS, start:stop]
+                torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_last_position_alone_is_the_same(model, replay):
+    capture = replay.capture(IDS)
+    for start in range(T):
+        entering = capture.states[L - 1][ROWS, start:]
+        out = replay.last_position(capture, L - 1, entering, start, ROWS)
+        expected = capture.states[L][ROWS, -1:]
+        torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_head_gives_the_models_logits(model, replay):
+    capture = replay.capture(IDS)
+    expected = run(model, IDS)[:, -1]
+    torch.testing.assert_close(replay.logits(capture.states[L][:, -1]), expected)
+    torch.testing.assert_close(capture.logits, expected)
+
+
+@torch.no_grad()
+def test_changed_states_go_through_as_in_the_model(model, replay):
+    """From the middle to the end with other states, against the model fed the same states."""
+    capture, other = replay.capture(IDS), replay.capture(IDS.flip(0))
+    layer, start = 2, 3
+    hidden = capture.states[layer].clone()
+    hidden[:, start:] = other.states[layer][:, start:]
+    block = model.get_submodule(find_names(model)[layer - 1])
+
+    def put(module, args, output):
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    handle = block.register_forward_hook(put)
+    expected = run(model, IDS)[:, -1]
+    handle.remove()
+    both = torch.arange(2)
+    state = hidden[:, start:]
+    for later in range(layer, L - 1):
+        state = replay.block(capture, later, state, start, both)
+    state = replay.last_position(capture, L - 1, state, start, both)
+    torch.testing.assert_close(replay.logits(state[:, -1]), expected, rtol=1e-6, atol=1e-6)
+    assert (expected - capture.logits).abs().max() > 1e-3
+
+
+def find_names(model):
+    return [
+        f"{name}.{layer}"
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList)
+        for layer in range(len(module))
+    ]
+
+
+def test_nothing_stays_attached(model, replay):
+    assert attached_hooks(model) == []
+
+
+# -------------------------------------------------------------------------------- refusals
+
+
+class _Squared(torch.nn.Module):
+    """Does to the logits what no configuration names."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, **inputs):
+        out = self.inner(**inputs)
+        out.logits = out.logits**2
+        return out
+
+
+def test_an_unknown_end_of_the_model_is_refused_and_whole_passes_trace_it():
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    squared = _Squared(lm.model)
+    squared.config = lm.model.config
+    named = {"blocks": tuple(f"inner.{name}" for name in lm.geometry.blocks)}
+    geometry = type(lm.geometry)(**{**vars(lm.geometry), **named})
+    with torch.no_grad():
+        assert find_head(lm.model, lm.geometry, IDS[:1]) is not None
+        assert find_head(squared, geometry, IDS[:1]) is None
+        with pytest.raises(CannotReplay, match="between the last block and the logits"):
+            find_replay(squared, geometry, IDS[:1])
+
+
+def test_a_model_without_a_plain_cache_is_traced_by_whole_passes(monkeypatch):
+    model = tiny.tiny_model("gpt2", scale=40)
+    forward = type(model).forward
+
+    def without_cache(self, *args, past_key_values=None, **kwargs):
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", without_cache)
+    lm = LanguageModel(model, tiny.word_tokenizer())
+    assert lm.replay is None
+    assert lm.engine.startswith("whole passes: ")
+    assert "cache" in lm.engine
