@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp.autocast_mode import is_autocast_available
 
 from rome_widgets.errors import UnsupportedModel
 from rome_widgets.model import tokens
@@ -26,7 +26,7 @@ from rome_widgets.model.geometry import (
     find_geometry,
     non_finite,
 )
-from rome_widgets.model.hooks import Visitor, run_hooked
+from rome_widgets.model.hooks import Call, Visitor, run_hooked
 from rome_widgets.results import Kind
 
 _UNLIMITED = 1_000_000
@@ -64,8 +64,7 @@ class LanguageModel:
         # tokenizer, which the user's code, in another thread perhaps, must never see.
         self._encoder: Any = copy.deepcopy(tokenizer)
         self.name = name or _own_name(self.model)
-        with quiet(self.model), torch.inference_mode():
-            self.geometry: Geometry = find_geometry(self.model)
+        self.geometry: Geometry = undisturbed(self.model, lambda: find_geometry(self.model))
         self._last_only = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
 
     def __repr__(self) -> str:
@@ -165,10 +164,14 @@ class LanguageModel:
         """
         ids = ids.to(self.device)
         named = [(self.model.get_submodule(name), visitor) for name, visitor in visitors]
-        with quiet(self.model), torch.inference_mode(), _full_precision(self.device):
+
+        def finite_logits() -> Tensor:
             logits = run_hooked(lambda: self._last_logits(ids), named)
             if not torch.isfinite(logits).all():
                 raise non_finite(self.model, lambda: self._last_logits(ids), named)
+            return logits
+
+        logits = undisturbed(self.model, finite_logits)
         wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
         return logits.to(wide).softmax(dim=-1)
 
@@ -180,8 +183,7 @@ class LanguageModel:
     def embed(self, ids: Iterable[int]) -> Tensor:
         """`[pos, d_model]`: what the input-embedding module puts out for `ids`."""
         row = torch.tensor([list(ids)], device=self.device)
-        with torch.inference_mode():
-            return self._embedding(row)[0]
+        return self._embedding(row)[0].detach()
 
     @property
     def weights_version(self) -> tuple[Any, ...]:
@@ -239,38 +241,75 @@ def _own_name(model: nn.Module) -> str:
 
 # ------------------------------------------------------------------- leaving a model as it was
 
-_quiet_lock = threading.Lock()
-_quiet: weakref.WeakKeyDictionary[nn.Module, list[Any]] = weakref.WeakKeyDictionary()
+T = TypeVar("T")
 
 
-@contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; the training flags that were there before, afterwards.
+def undisturbed(model: nn.Module, call: Callable[[], T]) -> T:
+    """Run `call()` with the model in eval mode, without gradients, outside any autocast.
 
-    Threads share it: the first one in switches, the last one out switches back.
+    Afterwards all is as before, whenever an interrupt comes: like the hooks (see `hooks`), it is
+    put back right here, by steps that can be repeated. A `with` would not do: what it calls on
+    leaving is a function, and an interrupt on entering that one skips it.
     """
-    with _quiet_lock:
-        entry = _quiet.setdefault(model, [0, {}])
-        if entry[0] == 0:
-            entry[1] = {name: True for name, module in model.named_modules() if module.training}
-            _set_training(model, entry[1], training=False)
-        entry[0] += 1
+    asleep = _asleep_of(model)
+    this = Call()
+    device = next(model.parameters()).device.type
+    gradients = torch.is_grad_enabled()
+    autocast = is_autocast_available(device) and torch.is_autocast_enabled(device)
     try:
-        yield
+        asleep.enter(model, this)
+        _set_modes(device, gradients=False, autocast=False)
+        return call()
     finally:
-        with _quiet_lock:
-            entry[0] -= 1
-            if entry[0] == 0:
-                _set_training(model, entry[1], training=True)
+        try:
+            asleep.leave(this)
+            _set_modes(device, gradients=gradients, autocast=autocast)
+        except BaseException:
+            asleep.leave(this)
+            _set_modes(device, gradients=gradients, autocast=autocast)
+            raise
 
 
-def _set_training(model: nn.Module, names: Mapping[str, bool], *, training: bool) -> None:
-    for name in names:
-        model.get_submodule(name).training = training
+def _set_modes(device: str, *, gradients: bool, autocast: bool) -> None:
+    """Set this thread's own modes of torch."""
+    torch.set_grad_enabled(gradients)
+    if is_autocast_available(device):
+        torch.set_autocast_enabled(device, autocast)
 
 
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Outside any autocast the caller may be in: numbers must not depend on it."""
-    with torch.autocast(device.type, enabled=False):
-        yield
+class _Asleep:
+    """Which modules of one model are in eval mode for our calls, and were not before.
+
+    Threads share it: the first call in switches, the last one out switches back. Each step notes
+    first and acts then, so that it can be interrupted, left, and repeated.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._modules: list[nn.Module] = []
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+
+    def enter(self, model: nn.Module, call: Call) -> None:
+        with self._lock:
+            self._calls.add(call)
+            if not self._modules:
+                self._modules = [module for module in model.modules() if module.training]
+            for module in self._modules:
+                module.training = False
+
+    def leave(self, call: Call) -> None:
+        with self._lock:
+            self._calls.discard(call)
+            if not self._calls:
+                for module in self._modules:
+                    module.training = True
+                self._modules = []
+
+
+_sleeping: weakref.WeakKeyDictionary[nn.Module, _Asleep] = weakref.WeakKeyDictionary()
+_sleeping_lock = threading.Lock()
+
+
+def _asleep_of(model: nn.Module) -> _Asleep:
+    with _sleeping_lock:
+        return _sleeping.setdefault(model, _Asleep())
