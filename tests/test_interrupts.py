@@ -27,7 +27,8 @@ from watch import fingerprint
 
 import rome_widgets
 from rome_widgets import CausalTracer, LanguageModel, Noise
-from rome_widgets.model.hooks import attached_hooks
+from rome_widgets.model.hooks import attached_hooks, run_hooked
+from rome_widgets.model.language_model import undisturbed
 
 OURS = str(Path(rome_widgets.__file__).parent)
 FAMILIES = ("gpt2", "llama")
@@ -299,6 +300,27 @@ def test_an_interrupt_at_each_kind_of_place(worlds, phase):
     _figures[phase, "place"] = landings, broken["a violation"]
     assert broken == {}
     assert landings >= 0.9 * wanted  # a few hit finalizers, where Python drops them
+
+
+def hooked_call(layer):
+    x = torch.ones(1, 3)
+    visitors = [(layer, lambda seen: seen.output * 2)] * 2
+    return undisturbed(layer, lambda: run_hooked(lambda: layer(x), visitors))
+
+
+def test_an_interrupt_at_every_single_place_of_one_hooked_call():
+    """All that our bookkeeping does around a module call, without a gap."""
+    layer, kept = torch.nn.Linear(3, 2).train(), []
+    wanted = hooked_call(layer)
+    before = (dict(copy_context()), torch_flags())
+    places = count_places(hooked_call, layer)
+    for place in range(1, places + 1):
+        kept.append(hit_by_place(hooked_call, layer, place))
+        assert layer.training
+        assert attached_hooks(layer) == []
+        assert (dict(copy_context()), torch_flags()) == before
+        assert torch.equal(hooked_call(layer), wanted)
+    assert sum(error is not None for error in kept) >= 0.9 * places > 50
 
 
 def test_every_phase_was_hit_often_enough():

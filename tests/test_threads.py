@@ -66,6 +66,22 @@ def test_two_tracers_and_a_users_forward_on_one_model_never_mix(often_switched):
     assert min(overlaps.values()) >= THREADED_RUNS
 
 
+def test_two_tracers_share_eval_mode(often_switched):
+    """A model in training mode drops values at random; no trace does, and the mode stays."""
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    lm.model.train()
+
+    def trace(subject):
+        tracer = CausalTracer(lm, tiny.PROMPT, subject, noise=Noise.absolute(1.0), samples=2)
+        return tracer.trace(["mlp"]).scores["mlp"]
+
+    jobs = {"first": lambda: trace("w14 w15"), "second": lambda: trace("w26")}
+    _, wrong = run_together(jobs, {name: job() for name, job in jobs.items()})
+    assert wrong == []
+    assert all(module.training for module in lm.model.modules())
+    lm.model.eval()
+
+
 def note_calls(blocks):
     """The list that fills with an `Inside` per block call, and the handles of the hooks."""
     calls, open_calls = [], threading.local()

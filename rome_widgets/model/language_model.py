@@ -10,6 +10,7 @@ import copy
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import numpy as np
@@ -259,7 +260,7 @@ def undisturbed(model: nn.Module, call: Callable[[], T]) -> T:
     try:
         asleep.enter(model, this)
         _set_modes(device, gradients=False, autocast=False)
-        return call()
+        return copy_context().run(call)  # transformers sets context variables of its own
     finally:
         try:
             asleep.leave(this)
