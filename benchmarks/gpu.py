@@ -10,6 +10,7 @@ both ways use TF32. Without a GPU this says what it would measure.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -97,7 +98,7 @@ def clicks(lm: rw.LanguageModel, device: str, count: int) -> dict[str, float]:
 
 
 def _p95(values: list[float]) -> float:
-    return sorted(values)[int(0.95 * (len(values) - 1))]
+    return sorted(values)[math.ceil(0.95 * (len(values) - 1))]
 
 
 def measure(shape: Shape, dtype: str, device: str, *, tiny: bool = False) -> dict[str, Any]:
