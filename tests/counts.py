@@ -19,3 +19,7 @@ CLICKS = _count(12, 50)
 """Clicks timed in JupyterLab."""
 SETS = _count(3, 20)
 """Random mixed sets of states per family and setting."""
+INTERRUPTS = _count(96, 1200)
+"""Interrupts that land at a random moment, over all phases."""
+INTERRUPT_PLACES = _count(96, 1200)
+"""Interrupts put at chosen calls inside our own code, over all phases."""

@@ -3,8 +3,12 @@
 The only module that registers hooks. A hook belongs to one call: it acts only where that call's
 `ContextVar` value is set, so two threads on one model never see each other's changes, and a
 user's own forward pass sees an untouched model. The variable is set in a copied context, which
-an interrupt at any moment throws away; a hook that an interrupt left behind is inert, and the
-next call sweeps it out.
+an interrupt at any moment throws away.
+
+An interrupt may also hit the taking off of hooks. Python looks for it when a function is entered
+and after a call, never between `finally:` and the `try:` below it, so taking off is written where
+it is needed, can be repeated, and is repeated. A second interrupt within that leaves hooks that
+are inert, and that the next call sweeps out.
 """
 
 from __future__ import annotations
@@ -32,44 +36,65 @@ Visitor = Callable[[Seen], Tensor | None]
 """Looks at a module call; returns the tensor to put in place of its output, or None to keep it."""
 
 
-class _Call:
+class Call:
     """Identity of one hooked call; alive exactly as long as that call's frame."""
 
     __slots__ = ("__weakref__",)
 
 
-_current: ContextVar[_Call | None] = ContextVar("rome_widgets_call", default=None)
-_installed: dict[int, tuple[weakref.ref[_Call], Any]] = {}
+_current: ContextVar[Call | None] = ContextVar("rome_widgets_call", default=None)
+_attached: dict[weakref.ref[Call], list[tuple[nn.Module, Callable[..., Any]]]] = {}
+"""The hooks of each call, noted before the first is attached."""
 
 
 def run_hooked(call: Callable[[], T], visitors: Iterable[tuple[nn.Module, Visitor]]) -> T:
     """Run `call()` while each visitor sees, and may replace, its module's output.
 
     Visitors of one module run in the order given. Nothing stays attached afterwards, whatever
-    `call` raises.
+    `call` raises and whenever an interrupt comes.
     """
     _sweep()
-    this = _Call()
+    this = Call()
     reference = weakref.ref(this)
-    handles = []
     try:
-        for module, visitor in visitors:
-            handle = module.register_forward_hook(_gated(reference, visitor), with_kwargs=True)
-            handles.append(handle)
-            _installed[handle.id] = (reference, handle)
+        _attach(reference, [(module, _gated(reference, visitor)) for module, visitor in visitors])
         return copy_context().run(_run_as, this, call)
     finally:
-        for handle in handles:
-            handle.remove()
-            _installed.pop(handle.id, None)
+        try:
+            _detach(reference)
+        except BaseException:
+            _detach(reference)
+            raise
 
 
-def _run_as(this: _Call, call: Callable[[], T]) -> T:
+def _attach(
+    reference: weakref.ref[Call], hooks: list[tuple[nn.Module, Callable[..., Any]]]
+) -> None:
+    _attached[reference] = hooks
+    for module, hook in hooks:
+        module.register_forward_hook(hook, with_kwargs=True)
+
+
+def _detach(reference: weakref.ref[Call]) -> None:
+    """Take a call's hooks off; may be interrupted and repeated.
+
+    By the hooks themselves and not by torch's handles: an interrupt inside
+    `register_forward_hook` leaves a hook whose handle nobody got.
+    """
+    for module, hook in _attached.get(reference, ()):
+        for number, found in list(module._forward_hooks.items()):
+            if found is hook:
+                module._forward_hooks_with_kwargs.pop(number, None)
+                module._forward_hooks.pop(number, None)
+    _attached.pop(reference, None)
+
+
+def _run_as(this: Call, call: Callable[[], T]) -> T:
     _current.set(this)
     return call()
 
 
-def _gated(reference: weakref.ref[_Call], visitor: Visitor) -> Callable[..., Any]:
+def _gated(reference: weakref.ref[Call], visitor: Visitor) -> Callable[..., Any]:
     # torch asks "with kwargs?" per hook while it runs them; when another thread takes its own hook
     # off in between, that hook is called without. Such a hook is never ours to act in.
     def hook(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
@@ -110,11 +135,10 @@ def reading(store: dict[Any, Tensor], key: Any) -> Visitor:
 
 
 def _sweep() -> None:
-    """Remove hooks whose call is gone: an interrupt hit between attaching and removing."""
-    for number, (reference, handle) in list(_installed.items()):
+    """Take off the hooks of calls that are gone without having done it."""
+    for reference in list(_attached):
         if reference() is None:
-            handle.remove()
-            _installed.pop(number, None)
+            _detach(reference)
 
 
 def attached_hooks(model: nn.Module) -> list[tuple[str, str]]:

@@ -7,11 +7,8 @@ afterwards, and hooks are attached for one call at a time.
 from __future__ import annotations
 
 import copy
-import threading
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +26,10 @@ from rome_widgets.model.geometry import (
 )
 from rome_widgets.model.hooks import Visitor, run_hooked
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
+from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.results import Kind
+
+T = TypeVar("T")
 
 TOKENS_ON_CPU = 1024
 """Tokens per call of a block on a CPU: its intermediate values should stay near its caches."""
@@ -71,16 +71,18 @@ class LanguageModel:
         # tokenizer, which the user's code, in another thread perhaps, must never see.
         self._encoder: Any = copy.deepcopy(tokenizer)
         self.name = name or _own_name(self.model)
+        self.geometry: Geometry = self.run(lambda: find_geometry(self.model))
         self.replay: Replay | None = None
         self.no_replay = ""
-        with quiet(self.model), torch.inference_mode():
-            self.geometry: Geometry = find_geometry(self.model)
-            try:
-                self.replay = find_replay(self.model, self.geometry, probe_ids(self.model))
-            except CannotReplay as reason:
-                self.no_replay = str(reason)
+        try:
+            self.replay = self.run(self._find_replay)
+        except CannotReplay as reason:
+            self.no_replay = str(reason)
         self._fitting_tokens: int | None = None
         self._last_only = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
+
+    def _find_replay(self) -> Replay:
+        return find_replay(self.model, self.geometry, probe_ids(self.model))
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -189,21 +191,25 @@ class LanguageModel:
         """
         ids = ids.to(self.device)
         named = self.named(visitors)
-        with self.running():
+
+        def finite_logits() -> Tensor:
             logits = run_hooked(lambda: self._last_logits(ids), named)
             if not torch.isfinite(logits).all():
                 raise non_finite(self.model, lambda: self._last_logits(ids), named)
-        return probabilities_of(logits)
+            return logits
+
+        return probabilities_of(self.run(finite_logits))
+
+    def run(self, call: Callable[[], T]) -> T:
+        """`call()` in eval mode, without gradients, in the precision that results are stated for.
+
+        Whatever runs the model goes through here; see `undisturbed`.
+        """
+        return undisturbed(self.model, call)
 
     def named(self, visitors: Iterable[tuple[str, Visitor]]) -> list[tuple[nn.Module, Visitor]]:
         """Modules and visitors, from names of modules and visitors."""
         return [(self.model.get_submodule(name), visitor) for name, visitor in visitors]
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Eval mode, no gradients and the precision that results are stated for, inside."""
-        with quiet(self.model), torch.inference_mode(), _precision(self.device):
-            yield
 
     def _last_logits(self, ids: Tensor) -> Tensor:
         mask = torch.ones_like(ids)
@@ -213,8 +219,7 @@ class LanguageModel:
     def embed(self, ids: Iterable[int]) -> Tensor:
         """`[pos, d_model]`: what the input-embedding module puts out for `ids`."""
         row = torch.tensor([list(ids)], device=self.device)
-        with torch.inference_mode():
-            return self._embedding(row)[0]
+        return self._embedding(row)[0].detach()
 
     @property
     def tokens_per_call(self) -> int:
@@ -237,6 +242,19 @@ class LanguageModel:
     def weights_version(self) -> tuple[Any, ...]:
         """Changes whenever a weight is written in place, replaced, moved or cast."""
         return tuple((id(weight), _version(weight)) for weight in self.model.parameters())
+
+    def weights_sample(self) -> tuple[float, ...]:
+        """A few elements of every weight, summed: shows what was written through `.data`.
+
+        torch does not count such writes, so `weights_version` cannot see them. Slower than it.
+        """
+        with torch.no_grad():
+            sums = [
+                weight.flatten()[:: max(1, weight.numel() // 16)].double().sum().cpu()
+                for weight in self.model.parameters()
+                if weight.device.type != "meta"
+            ]
+        return tuple(map(float, sums))
 
     def sites(self, kind: Kind) -> tuple[str, ...]:
         """Module names, by layer, whose outputs are the states of `kind`."""
@@ -291,52 +309,3 @@ def unwrap(model: Any) -> Any:
 def _own_name(model: nn.Module) -> str:
     path = getattr(model.config, "_name_or_path", "")
     return str(path).rstrip("/").rsplit("/", 1)[-1] or type(model).__name__
-
-
-# ------------------------------------------------------------------- leaving a model as it was
-
-_quiet_lock = threading.Lock()
-_quiet: weakref.WeakKeyDictionary[nn.Module, list[Any]] = weakref.WeakKeyDictionary()
-
-
-@contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; the training flags that were there before, afterwards.
-
-    Threads share it: the first one in switches, the last one out switches back.
-    """
-    with _quiet_lock:
-        entry = _quiet.setdefault(model, [0, {}])
-        if entry[0] == 0:
-            entry[1] = {name: True for name, module in model.named_modules() if module.training}
-            _set_training(model, entry[1], training=False)
-        entry[0] += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            entry[0] -= 1
-            if entry[0] == 0:
-                _set_training(model, entry[1], training=True)
-
-
-def _set_training(model: nn.Module, names: Mapping[str, bool], *, training: bool) -> None:
-    for name in names:
-        model.get_submodule(name).training = training
-
-
-@contextmanager
-def _precision(device: torch.device) -> Iterator[None]:
-    """Outside any autocast the caller may be in: numbers must not depend on it.
-
-    On CUDA, float32 matrices multiply in TF32: what a trace shows does not need more.
-    """
-    before = torch.get_float32_matmul_precision()
-    try:
-        if device.type == "cuda":
-            torch.set_float32_matmul_precision("high")
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        if device.type == "cuda":
-            torch.set_float32_matmul_precision(before)

@@ -18,7 +18,7 @@ from torch import Tensor
 from rome_widgets.errors import ModelChanged, OutOfMemory
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
-from rome_widgets.model.replay import CannotReplay, Replay
+from rome_widgets.model.replay import CannotReplay, Capture, Replay
 from rome_widgets.results import Kind, State
 from rome_widgets.tracing.plan import Branch, Patch, Wave, group_cells, make_wave
 
@@ -49,7 +49,8 @@ def make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], nois
     """
     kept = _kept.setdefault(lm, weakref.WeakValueDictionary())
     draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
-    key = (lm.weights_version, lm.engine, tuple(ids), span, tuple(noise.shape), draws)
+    weights = (lm.weights_version, lm.weights_sample())
+    key = (*weights, lm.engine, tuple(ids), span, tuple(noise.shape), draws)
     runs = kept.get(key)
     if runs is None:
         runs = kept[key] = _make_runs(lm, ids, span, noise)
@@ -297,16 +298,21 @@ class ReplayedRuns(Runs):
         ]
         rows = self.ids.expand(1 + self.samples, -1)
         visitors = self.lm.named([self._corrupting(1, after=1), *contributions])
-        with self.lm.running():
-            self._capture = self._replay.capture(rows, visitors)
-            if torch.isfinite(self._capture.logits).all():
-                self._replay.check(self._capture)
+        self._capture = self.lm.run(lambda: self._checked_capture(rows, visitors))
         if not torch.isfinite(self._capture.logits).all():
             super()._run_both()  # names the module
         probabilities = probabilities_of(self._capture.logits)
         self.clean, self.corrupted = probabilities[0], probabilities[1:].mean(dim=0)
         for layer in range(self.lm.n_layers):
             self.states["hidden", layer] = self._capture.states[layer + 1][0]
+
+    def _checked_capture(
+        self, rows: Tensor, visitors: list[tuple[torch.nn.Module, Visitor]]
+    ) -> Capture:
+        capture = self._replay.capture(rows, visitors)
+        if torch.isfinite(capture.logits).all():
+            self._replay.check(capture)
+        return capture
 
     @property
     def tokens_per_call(self) -> int:
@@ -357,9 +363,8 @@ class ReplayedRuns(Runs):
             OutOfMemory: It does not do for a single row.
         """
         try:
-            with self.lm.running():
-                wave = make_wave(cells, **self._shape, held=held)
-                predicted = list(self._run(wave, held, check))
+            wave = make_wave(cells, **self._shape, held=held)
+            predicted = self.lm.run(lambda: list(self._run(wave, held, check)))
         except torch.OutOfMemoryError as error:
             message = str(error)
         else:

@@ -1,0 +1,1 @@
+"""What is fast, as ratios taken in one run; see README.md."""

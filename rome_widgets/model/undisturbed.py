@@ -1,0 +1,122 @@
+"""Running a model and leaving everything as it was: modes of its modules, and torch's own.
+
+Threads share a model: the first call in puts it into eval mode, the last one out puts it back.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.amp.autocast_mode import is_autocast_available
+
+from rome_widgets.model.hooks import Call
+
+T = TypeVar("T")
+
+
+def undisturbed(model: nn.Module, call: Callable[[], T]) -> T:
+    """Run `call()` with the model in eval mode, without gradients, outside any autocast.
+
+    On CUDA, float32 matrices multiply in TF32 meanwhile: what a trace shows needs no more.
+
+    Afterwards all is as before, whenever an interrupt comes: like the hooks (see `hooks`), it is
+    put back right here, by steps that can be repeated. A `with` would not do: what it calls on
+    leaving is a function, and an interrupt on entering that one skips it.
+    """
+    asleep = _asleep_of(model)
+    this = Call()
+    device = next(model.parameters()).device.type
+    gradients = torch.is_grad_enabled()
+    autocast = is_autocast_available(device) and torch.is_autocast_enabled(device)
+    try:
+        asleep.enter(model, this)
+        if device == "cuda":
+            _tf32.enter(this)
+        _set_modes(device, gradients=False, autocast=False)
+        return copy_context().run(call)  # transformers sets context variables of its own
+    finally:
+        try:
+            asleep.leave(this)
+            _tf32.leave(this)
+            _set_modes(device, gradients=gradients, autocast=autocast)
+        except BaseException:
+            asleep.leave(this)
+            _tf32.leave(this)
+            _set_modes(device, gradients=gradients, autocast=autocast)
+            raise
+
+
+def _set_modes(device: str, *, gradients: bool, autocast: bool) -> None:
+    """Set this thread's own modes of torch."""
+    torch.set_grad_enabled(gradients)
+    if is_autocast_available(device):
+        torch.set_autocast_enabled(device, autocast)
+
+
+class _Asleep:
+    """Which modules of one model are in eval mode for our calls, and were not before.
+
+    Each step notes first and acts then, so that it can be interrupted, left, and repeated.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._modules: list[nn.Module] = []
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+
+    def enter(self, model: nn.Module, call: Call) -> None:
+        with self._lock:
+            self._calls.add(call)
+            if not self._modules:
+                self._modules = [module for module in model.modules() if module.training]
+            for module in self._modules:
+                module.training = False
+
+    def leave(self, call: Call) -> None:
+        with self._lock:
+            self._calls.discard(call)
+            if not self._calls:
+                for module in self._modules:
+                    module.training = True
+                self._modules = []
+
+
+_sleeping: weakref.WeakKeyDictionary[nn.Module, _Asleep] = weakref.WeakKeyDictionary()
+_sleeping_lock = threading.Lock()
+
+
+def _asleep_of(model: nn.Module) -> _Asleep:
+    with _sleeping_lock:
+        return _sleeping.setdefault(model, _Asleep())
+
+
+class _Tf32:
+    """TF32 for the whole process, while any of our calls wants it; torch knows it no finer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._before: str | None = None
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+
+    def enter(self, call: Call) -> None:
+        with self._lock:
+            self._calls.add(call)
+            if self._before is None:
+                self._before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("high")
+
+    def leave(self, call: Call) -> None:
+        with self._lock:
+            self._calls.discard(call)
+            if not self._calls and self._before is not None:
+                torch.set_float32_matmul_precision(self._before)
+                self._before = None
+
+
+_tf32 = _Tf32()

@@ -1,0 +1,106 @@
+"""The benchmarks run, and the naive way they compare with is right; no time is judged here."""
+
+import numpy as np
+import pytest
+import reference
+import tiny
+import torch
+from watch import settle
+
+from benchmarks import gpu, jobs, memory, naive, trace
+from benchmarks.jobs import Job, Shape
+
+TINY = Shape(5, 8, 2, vocabulary=99)
+STATES = {
+    "hidden": [(4, 2, "hidden")],
+    "a window": naive.cell_states(4, 1, "mlp", 3, 5),
+    "mixed": [(2, 1, "attn"), (5, 3, "mlp"), (11, 2, "hidden")],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("way", trace.WAYS.values(), ids=trace.WAYS)
+@pytest.mark.parametrize("states", STATES.values(), ids=STATES)
+@pytest.mark.parametrize("shape", [TINY, gpu.TINY["gpt-j"]], ids=["gpt2", "gptj"])
+def test_the_naive_ways_are_those_of_the_reference(way, states, shape):
+    lm = jobs.make_lm(shape, dtype=torch.float64)
+    with torch.no_grad():
+        for weight in lm.model.parameters():
+            weight *= 20 if weight.ndim == 2 else 1  # so that every state matters
+    settle()
+    job = Job(lm)
+    noise = torch.from_numpy(job.noise)
+    wanted = reference.restored(job.lm.model, tiny.NAMES["gpt2"], job.ids, job.span, noise, states)
+    found = job.naive(way).cell(states)
+    assert float((found.double() - wanted).abs().max()) <= 1e-6
+    untouched = reference.restored(job.lm.model, tiny.NAMES["gpt2"], job.ids, job.span, noise)
+    assert not states or float((wanted - untouched).abs().max()) > 1e-4
+
+
+def test_windows_are_those_of_the_reference():
+    for layer in range(12):
+        states = naive.cell_states(3, layer, "attn", 10, 12)
+        assert [state[1] for state in states] == list(reference.window(layer, 10, 12))
+
+
+def test_a_grid_is_compared_cell_by_cell(capsys):
+    gate = trace.grid_gate(TINY, (1, 5), trace.Counts(repetitions=2, cells=2, clicks=1))
+    assert gate["median"] > 0
+    assert [run["naive cells measured"] for run in gate["runs"]] == [6, 6]
+    assert capsys.readouterr().out.count("from 6 cells") == 2
+
+
+def test_a_grid_that_is_off_fails_the_benchmark(monkeypatch):
+    way = naive.Published.cell
+    monkeypatch.setattr(naive.Published, "cell", lambda self, states: way(self, states) + 2e-6)
+    with pytest.raises(AssertionError, match="the two ways differ"):
+        trace.grid_gate(TINY, (1, 5), trace.Counts(1, 1, 1))
+
+
+def test_a_click_is_compared_with_one_pass():
+    gate = trace.click_gate(TINY, 4, 2, trace.Counts(1, 1, clicks=3))
+    assert len(gate["runs"]) == 3
+
+
+def test_a_job_is_the_same_prompt_for_both_ways():
+    job = Job(jobs.make_lm(TINY), span=(5, 9), seed=3)
+    tracer = job.tracer()
+    assert list(tracer.token_ids) == job.ids
+    assert tracer.subject_span == (5, 9)
+    assert tracer.samples == jobs.SAMPLES
+    assert tracer.window == jobs.WINDOW
+
+
+def test_jobs_of_other_seeds_are_other_prompts_and_noise():
+    lm = jobs.make_lm(TINY)
+    first, second = Job(lm, seed=1), Job(lm, seed=2)
+    assert first.ids != second.ids
+    assert not np.allclose(first.noise, second.noise)
+
+
+def test_the_memory_formula_by_hand():
+    tracer = Job(jobs.make_lm(TINY)).tracer()
+    tokens = memory.tokens_per_call(tracer)
+    parts = memory.bytes_by_formula(tracer)
+    assert parts["call"] == pytest.approx(4 * 8 * tokens * (22 + 24 / 11))
+    assert parts["unembedding"] == pytest.approx(tokens / 11 * 99 * 12)
+    assert parts["kept"] == 4 * 10 * 12 * 5 * (8 + 16) + 3 * 4 * 12 * 8 * 5
+
+
+@pytest.mark.parametrize("model", gpu.MODELS)
+def test_the_gpu_benchmark_runs_on_tiny_shapes(model, capsys):
+    assert gpu.main(["--tiny", "--model", model, "--dtype", "float32"]) == 0
+    out = capsys.readouterr().out
+    assert model in out
+    for figure in ("grid ratio", "click p95 ms", "worst click ms"):
+        assert figure in out
+    difference = next(line for line in out.splitlines() if "largest difference" in line)
+    assert float(difference.split(":")[1]) <= 1e-6
+
+
+def test_without_a_gpu_the_floors_are_said(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main([]) == 0
+    out = capsys.readouterr().out
+    assert "30 times" in out
+    assert "20 ms" in out
