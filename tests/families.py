@@ -82,11 +82,6 @@ def _gemma4_sum(before, a, m, block):
     return (before + a + m) * block.layer_scalar
 
 
-def _gemma4_sum_with_inputs(before, a, m, block):
-    # The branch of the inputs per layer is the last thing that ran; its norm still has it.
-    return (before + a + m + block.seen_inputs) * block.layer_scalar
-
-
 def _opt_post_norm(before, a, m, block):
     return block.final_layer_norm(block.self_attn_layer_norm(before + a) + m)
 
@@ -111,6 +106,8 @@ class Family(NamedTuple):
     """The MLP's last matrix; None (or a function that returns it) where an edit is not defined."""
     equation: Callable | None = equation_1
     """(state before, a, m, block) -> state after; None with one branch only."""
+    extra: str | None = None
+    """A third branch within a block, which `equation` gets added to m."""
     scale: float = 0.5
     """Standard deviation of the random matrices."""
     dtype: torch.dtype = torch.float64
@@ -147,7 +144,9 @@ def build(name, config=None, **options):
 
 def llama_like(name, config=None, *, down="mlp.down_proj", options=_grouped, **more):
     """A family with the module names of Llama."""
-    return Family(build(name, config, **options, **more), llama_names(), f"model.layers.{{}}.{down}")
+    return Family(
+        build(name, config, **options, **more), llama_names(), f"model.layers.{{}}.{down}"
+    )
 
 
 def sandwich(name, config=None, *, options=_headed, root="model", norms=None, **more):
@@ -201,9 +200,7 @@ _bloom_names = names(
     "mlp.dense_4h_to_h",
 )
 _falcon = {**_depth, "hidden_size": D_MODEL, "num_attention_heads": 2, "ffn_hidden_size": D_MLP}
-_falcon_names = names(
-    "transformer.word_embeddings", "transformer.h.{}", "self_attention", "mlp"
-)
+_falcon_names = names("transformer.word_embeddings", "transformer.h.{}", "self_attention", "mlp")
 _gpt_names = names("transformer.wte", "transformer.h.{}", "attn", "mlp")
 _neox_names = names("gpt_neox.embed_in", "gpt_neox.layers.{}", "attention", "mlp")
 _gemma3 = {
@@ -255,7 +252,11 @@ def _gemma3_conditional():
 
 
 FAMILIES = {
-    "gpt2": Family(lambda: transformers.GPT2LMHeadModel(transformers.GPT2Config(**_gpt)), _gpt_names, "transformer.h.{}.mlp.c_proj"),
+    "gpt2": Family(
+        lambda: transformers.GPT2LMHeadModel(transformers.GPT2Config(**_gpt)),
+        _gpt_names,
+        "transformer.h.{}.mlp.c_proj",
+    ),
     "gpt_neo": Family(
         build(
             "GPTNeo",
@@ -272,9 +273,7 @@ FAMILIES = {
         _gpt_names,
         "transformer.h.{}.mlp.c_proj",
     ),
-    "gptj": Family(
-        build("GPTJ", **_gpt, rotary_dim=2), _gpt_names, "transformer.h.{}.mlp.fc_out"
-    ),
+    "gptj": Family(build("GPTJ", **_gpt, rotary_dim=2), _gpt_names, "transformer.h.{}.mlp.fc_out"),
     "gpt_neox, parallel": Family(
         build("GPTNeoX", **_common, use_parallel_residual=True),
         _neox_names,
@@ -292,9 +291,7 @@ FAMILIES = {
         "model.decoder.layers.{}.fc2",
         _opt_post_norm,
     ),
-    "bloom": Family(
-        build("Bloom", **_bloom), _bloom_names, "transformer.h.{}.mlp.dense_4h_to_h"
-    ),
+    "bloom": Family(build("Bloom", **_bloom), _bloom_names, "transformer.h.{}.mlp.dense_4h_to_h"),
     "bloom, norm on the stream": Family(
         build("Bloom", **_bloom, apply_residual_connection_post_layernorm=True),
         _bloom_names,
@@ -326,12 +323,7 @@ FAMILIES = {
     "llama": llama_like("Llama"),
     "llama, with biases": llama_like("Llama", mlp_bias=True, attention_bias=True),
     "mistral": llama_like("Mistral", **_sliding),
-    "ministral": llama_like(
-        "Ministral",
-        **_sliding,
-        layer_types=_one_full,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-    ),
+    "ministral": llama_like("Ministral", options=_headed, layer_types=_one_full, **_sliding),
     "ministral3": llama_like("Ministral3", options=_headed),
     "qwen2": llama_like("Qwen2"),
     "qwen3": llama_like("Qwen3", options=_headed),
@@ -373,18 +365,16 @@ FAMILIES = {
         "Gemma4Text",
         options={**_gemma4, "hidden_size_per_layer_input": 4},
         num_kv_shared_layers=2,
-    )._replace(equation=None),
-    "exaone4": sandwich(
-        "Exaone4", options=_grouped, layer_types=_one_full, **_sliding
-    ),
+    )._replace(equation=_gemma4_sum, extra="post_per_layer_input_norm"),
+    "exaone4": sandwich("Exaone4", options=_grouped, layer_types=_one_full, **_sliding),
     "glm": llama_like("Glm", options=_headed),
     "glm4": sandwich("Glm4", norms=("post_self_attn_layernorm", "post_mlp_layernorm")),
     "cohere": llama_like("Cohere", logit_scale=0.3),
-    "cohere2": llama_like("Cohere2", logit_scale=0.3, layer_types=_one_full, **_sliding),
+    "cohere2": llama_like("Cohere2", logit_scale=0.7, layer_types=_one_full, **_sliding),
     "granite": llama_like(
         "Granite",
         embedding_multiplier=2.0,
-        logits_scaling=1.5,
+        logits_scaling=0.5,
         residual_multiplier=0.22,
         attention_multiplier=0.3,
     )._replace(equation=_granite),
@@ -401,7 +391,9 @@ FAMILIES = {
             layer_types=_lfm2_types,
             block_auto_adjust_ff_dim=False,
         ),
-        llama_names(_by_layer(_lfm2_types, conv="conv", full_attention="self_attn"), "feed_forward"),
+        llama_names(
+            _by_layer(_lfm2_types, conv="conv", full_attention="self_attn"), "feed_forward"
+        ),
         "model.layers.{}.feed_forward.w2",
     ),
     "mamba": Family(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.model.branches import Block, Part
+from rome_widgets.model.branches import Block
 
 Found = tuple[str | None, str | None]
 """Name of the matrix and why there is none; one of them is None."""

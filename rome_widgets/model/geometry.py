@@ -301,8 +301,8 @@ def _try_run(model: nn.Module, ids: Tensor) -> Tensor:
 def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
     """Patches act, and only as told.
 
-    Putting a site's own output back must not change a bit; halving it must change the
-    prediction. A patch that cannot act would otherwise look like a state that does not matter.
+    Putting a site's own output back must not change a bit; exchanging its elements must change
+    the prediction. A patch that cannot act would otherwise look like a state that does not matter.
 
     Raises:
         UnsupportedModel: With the site that failed.
@@ -326,10 +326,12 @@ def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
                 "Does the model draw random numbers in eval mode?",
             )
         for site in _one_of_each(names, geometry.blocks):
-            halved = [(model.get_submodule(site), _replacing(store[site] * 0.5))]
-            if torch.equal(run_hooked(lambda halved=halved: run(model, ids), halved), plain):
+            # Turned, not scaled: a norm that follows, as in BLOOM, would take a factor out again.
+            turned = [(model.get_submodule(site), _replacing(store[site].roll(1, dims=-1)))]
+            if torch.equal(run_hooked(lambda turned=turned: run(model, ids), turned), plain):
                 raise UnsupportedModel(
-                    f"{name}: halving the {kind} output, of {site}, changed nothing.",
+                    f"{name}: exchanging the elements of the {kind} output, of {site}, changed "
+                    "nothing.",
                     "A place where a patch acts was wanted.",
                 )
 
@@ -385,6 +387,26 @@ def non_finite(
 def _returns_tensor(module: nn.Module) -> bool:
     """False for modules such as rotary embeddings, whose output is not one hidden state."""
     return "rotary" not in type(module).__name__.lower()
+
+
+def last_logits_only(model: nn.Module, geometry: Geometry) -> dict[str, Any]:
+    """Keywords with which the model computes the logits of the last position only, if it can.
+
+    Empty for a model that then runs some blocks at the last position only, as Gemma 4 does where
+    layers share keys and values: there would be no states to read at the other positions.
+    """
+    if not accepts(model, "logits_to_keep"):
+        return {}
+    keywords = {"logits_to_keep": 1}
+    ids = _probe_ids(model)
+    store: dict[Any, Tensor] = {}
+    visitors = [(model.get_submodule(name), reading(store, name)) for name in geometry.blocks]
+    mask = torch.ones_like(ids)
+    run_hooked(
+        lambda: model(input_ids=ids, attention_mask=mask, use_cache=False, **keywords), visitors
+    )
+    whole = all(state.shape[1] == ids.shape[1] for state in store.values())
+    return keywords if whole else {}
 
 
 def accepts(model: nn.Module, keyword: str) -> bool:

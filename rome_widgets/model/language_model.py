@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.errors import UnsupportedModel
+from rome_widgets.errors import StateError, UnsupportedModel
 from rome_widgets.model import tokens
 from rome_widgets.model.geometry import (
     Geometry,
-    accepts,
     check_kind_of_model,
     find_geometry,
+    last_logits_only,
     non_finite,
 )
 from rome_widgets.model.hooks import Visitor, run_hooked
-from rome_widgets.results import Kind
+from rome_widgets.results import Kind, check_kinds
 
 _UNLIMITED = 1_000_000
 """A tokenizer without a limit states a huge number; anything above this is no limit."""
@@ -66,7 +66,7 @@ class LanguageModel:
         self.name = name or _own_name(self.model)
         with quiet(self.model), torch.inference_mode():
             self.geometry: Geometry = find_geometry(self.model)
-        self._last_only = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
+            self._last_only = last_logits_only(self.model, self.geometry)
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -79,6 +79,11 @@ class LanguageModel:
     def n_layers(self) -> int:
         """Number of blocks."""
         return self.geometry.n_layers
+
+    @property
+    def d_embedding(self) -> int:
+        """Width of the input embedding; OPT-350m projects it to another width before block 0."""
+        return self._embedding.embedding_dim
 
     @property
     def n_parameters(self) -> int:
@@ -178,7 +183,7 @@ class LanguageModel:
         return output.logits[:, -1]
 
     def embed(self, ids: Iterable[int]) -> Tensor:
-        """`[pos, d_model]`: what the input-embedding module puts out for `ids`."""
+        """`[pos, d_embedding]`: what the input-embedding module puts out for `ids`."""
         row = torch.tensor([list(ids)], device=self.device)
         with torch.inference_mode():
             return self._embedding(row)[0]
@@ -187,6 +192,24 @@ class LanguageModel:
     def weights_version(self) -> tuple[Any, ...]:
         """Changes whenever a weight is written in place, replaced, moved or cast."""
         return tuple((id(weight), _version(weight)) for weight in self.model.parameters())
+
+    def check_kinds(self, kinds: Any = None) -> tuple[Kind, ...]:
+        """The kinds asked for, in the order of `KINDS`; all this model has for None.
+
+        Raises:
+            StateError: No such kind, or none in this model.
+        """
+        has = self.geometry.kinds
+        wanted = has if kinds is None else check_kinds(kinds)
+        missing = [kind for kind in wanted if kind not in has]
+        if missing:
+            raise StateError(
+                f"{self.name} has no states of kind {', '.join(map(repr, missing))}: "
+                f"{self.geometry.equation} is all that its blocks add.",
+                f"Its kinds are {', '.join(map(repr, has))}.",
+                f"Ask for kinds={has!r}.",
+            )
+        return wanted
 
     def sites(self, kind: Kind) -> tuple[str, ...]:
         """Module names, by layer, whose outputs are the states of `kind`."""

@@ -31,7 +31,6 @@ from rome_widgets.results import (
     Restoration,
     State,
     cell_states,
-    check_kinds,
     check_states,
     top_rows,
 )
@@ -53,7 +52,7 @@ def trace(
     lm: LanguageModel,
     prompt: Prompt,
     subject: str | tuple[int, int] | None = None,
-    kinds: Iterable[Kind] = KINDS,
+    kinds: Iterable[Kind] | None = None,
     *,
     noise: float | Noise | np.ndarray = 3.0,
     samples: int = 10,
@@ -71,7 +70,7 @@ def trace(
         prompt: Text that stops right before the answer, a `Fact`, or a record of one.
         subject: The entity as it stands in the text, or its span of characters; not needed with
             a fact. Where it occurs twice, the last one.
-        kinds: Which grids: "hidden", "mlp", "attn".
+        kinds: Which grids: "hidden", "mlp", "attn"; None for all that the model has.
         noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`.
         samples: Noise draws to average over.
         window: Layers restored together for mlp and attn; None chooses by depth
@@ -90,7 +89,7 @@ def trace(
     Example:
         >>> trace(lm, "The Space Needle is in the city of", "The Space Needle").chart()
     """
-    kinds = check_kinds(kinds)
+    kinds = check_language_model(lm).check_kinds(kinds)
     tracer = CausalTracer(
         lm, prompt, subject, noise=noise, samples=samples, window=window, seed=seed, answer=answer
     )
@@ -165,14 +164,14 @@ class CausalTracer:
 
     def trace(
         self,
-        kinds: Iterable[Kind] = KINDS,
+        kinds: Iterable[Kind] | None = None,
         *,
         record: int = 0,
         progress: Callable[[Progress], None] | None = None,
         cancel: CancelFlag | None = None,
     ) -> CausalTrace:
         """Restore every cell of each kind's grid; see `trace`."""
-        kinds = check_kinds(kinds)
+        kinds = self.lm.check_kinds(kinds)
         record = _check_record(record)
         shape = (len(self.tokens), self.lm.n_layers)
         scores: dict[Kind, np.ndarray] = {kind: np.full(shape, np.nan) for kind in kinds}
@@ -203,6 +202,7 @@ class CausalTracer:
         ((pos, layer, kind),) = check_states(
             [(pos, layer, kind)], len(self.tokens), self.lm.n_layers
         )
+        self.lm.check_kinds(kind)
         return cell_states(pos, layer, kind, self.window, self.lm.n_layers)
 
     def restore(self, states: Iterable[Sequence[Any]]) -> Restoration:
@@ -215,6 +215,7 @@ class CausalTracer:
             StateError: A state that this prompt and model do not have.
         """
         checked = check_states(states, len(self.tokens), self.lm.n_layers)
+        self.lm.check_kinds({"hidden", *(state.kind for state in checked)})
         restored = self._run_restored([checked])[0]
         return Restoration(
             checked,
@@ -274,7 +275,8 @@ class CausalTracer:
 
         def visit(seen: Seen) -> Tensor:
             restored = seen.output.clone()
-            restored[rows, positions] = clean[0, positions]
+            by_pos = (-1, len(self.tokens), clean.shape[-1])  # OPT puts batch and pos in one axis
+            restored.view(by_pos)[rows, positions] = clean.view(by_pos)[0, positions]
             return restored
 
         return visit
