@@ -253,12 +253,8 @@ def _find_sum(model: str, blocks: list[Block]) -> Sum:
 def _constants(blocks: Sequence[Block]) -> list[str]:
     """Numbers that every block holds and that change something in one of them."""
     shared = set.intersection(*(set(block.factors) for block in blocks))
-    return sorted(
-        key
-        for key in shared
-        if all(block.factors[key] for block in blocks)
-        and any(block.factors[key] != 1 for block in blocks)
-    )
+    values = {key: [block.factors[key] for block in blocks] for key in sorted(shared)}
+    return [key for key, held in values.items() if all(held) and any(v != 1 for v in held)]
 
 
 def _distinct_parts(blocks: Sequence[Block]) -> list[str]:
@@ -285,8 +281,10 @@ def _solve(equation: Equation, blocks: Sequence[Block], names: Sequence[str]) ->
     It must be clearly better than the next: in half precision a part that adds almost nothing in
     one block can pass for another there.
     """
-    ranked = _ranked(equation, blocks, names)
-    winner = _clear_winner(ranked)
+    middle = blocks[len(blocks) // 2]
+    if all(_error(equation, middle, parts) > ULPS for parts in _shortlist(equation, middle, names)):
+        return None  # seen at once in one block; the rest would only cost time
+    winner = _clear_winner(_ranked(equation, blocks, names))
     if winner is None:
         return None
     scale = 1.0
@@ -383,16 +381,17 @@ def _normed_stream(
         into = [(b.parts[start].value if start else b.entering) for b in blocks]
         between = [(b.parts[middle].entering, b.parts[middle].value) for b in blocks]
         out = [(b.parts[end].entering if end else b.leaving) for b in blocks]
-        steps = (
-            _one_step(blocks, names, constants, into, [before for before, _ in between], "a"),
-            _one_step(blocks, names, constants, [after for _, after in between], out, "m"),
-        )
-        if steps[0] and steps[1] and steps[0].parts != steps[1].parts:
+        first_step = _one_step(blocks, names, constants, into, [x for x, _ in between], "a")
+        if not first_step:
+            continue
+        second_step = _one_step(blocks, names, constants, [y for _, y in between], out, "m")
+        if second_step and second_step.parts != first_step.parts:
             stream = "norm(h')" if start else "h'"
-            normed = f"norm({steps[0].equation.replace('x', stream)})"
-            whole = steps[1].equation.replace("x", normed)
+            normed = f"norm({first_step.equation.format(stream)})"
+            whole = second_step.equation.format(normed)
             return Sum(
-                steps[0].parts + steps[1].parts, f"h = norm({whole})" if end else f"h = {whole}"
+                first_step.parts + second_step.parts,
+                f"h = norm({whole})" if end else f"h = {whole}",
             )
     return None
 
@@ -409,19 +408,25 @@ def _one_step(
     after: Sequence[Tensor | None],
     letter: str,
 ) -> Sum | None:
-    """The part c with y = α x + β c in every block, α and β being 1 or constants of the block."""
+    """The part c with y = α x + β c in every block, α and β being 1 or constants of the block.
+
+    Its equation has a `{}` where x belongs.
+    """
+    middle = len(blocks) // 2
     for keys in itertools.product([None, *constants], repeat=2):
-        errors: dict[tuple[str, ...], list[float]] = {}
-        for name in names:
-            errors[(name,)] = [
-                _step_error(block, keys, x, block.parts[name].value, y)
-                for block, x, y in zip(blocks, before, after, strict=True)
-            ]
+
+        def error(name: str, layer: int, keys: Sequence[str | None] = keys) -> float:
+            value = blocks[layer].parts[name].value
+            return _step_error(blocks[layer], keys, before[layer], value, after[layer])
+
+        if all(error(name, middle) > ULPS for name in names):
+            continue
+        errors = {(name,): [error(name, layer) for layer in range(len(blocks))] for name in names}
         ranked = sorted(errors, key=lambda parts: statistics.median(errors[parts]))
         winner = _clear_winner({parts: errors[parts] for parts in ranked})
         if winner:
             alpha, beta = (f"{key} " if key else "" for key in keys)
-            return Sum(winner, f"{alpha}x + {beta}{letter}")
+            return Sum(winner, f"{alpha}{{}} + {beta}{letter}")
     return None
 
 

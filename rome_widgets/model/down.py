@@ -54,8 +54,11 @@ def _find_in_block(
     if len(matrices) != 1:
         return None, _why_none(module, matrices)
     (name,) = matrices
-    weight: Tensor = module.get_submodule(name).weight
-    shared = [other for other in owners[id(weight)] if other != f"{block.name}.{name}"]
+    shared = [
+        other
+        for other in owners[id(module.get_submodule(name).weight)]
+        if other != f"{block.name}.{name}"
+    ]
     if shared:
         return None, f"the matrix is shared with {', '.join(shared)}"
     return f"{block.name}.{name}", None
