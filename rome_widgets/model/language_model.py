@@ -193,14 +193,14 @@ class LanguageModel:
         """Changes whenever a weight is written in place, replaced, moved or cast."""
         return tuple((id(weight), _version(weight)) for weight in self.model.parameters())
 
-    def check_kinds(self, kinds: Any = None) -> tuple[Kind, ...]:
-        """The kinds asked for, in the order of `KINDS`; all this model has for None.
+    def check_kinds(self, kinds: Any) -> tuple[Kind, ...]:
+        """The kinds asked for, in the order of `KINDS`; "all" is all that this model has.
 
         Raises:
             StateError: No such kind, or none in this model.
         """
         has = self.geometry.kinds
-        wanted = has if kinds is None else check_kinds(kinds)
+        wanted = has if isinstance(kinds, str) and kinds == "all" else check_kinds(kinds)
         missing = [kind for kind in wanted if kind not in has]
         if missing:
             raise StateError(

@@ -11,7 +11,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ def trace(
     lm: LanguageModel,
     prompt: Prompt,
     subject: str | tuple[int, int] | None = None,
-    kinds: Iterable[Kind] | None = None,
+    kinds: Iterable[Kind] | Literal["all"] = "all",
     *,
     noise: float | Noise | np.ndarray = 3.0,
     samples: int = 10,
@@ -70,7 +70,7 @@ def trace(
         prompt: Text that stops right before the answer, a `Fact`, or a record of one.
         subject: The entity as it stands in the text, or its span of characters; not needed with
             a fact. Where it occurs twice, the last one.
-        kinds: Which grids: "hidden", "mlp", "attn"; None for all that the model has.
+        kinds: Which grids: "hidden", "mlp", "attn"; "all" for those the model has.
         noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`.
         samples: Noise draws to average over.
         window: Layers restored together for mlp and attn; None chooses by depth
@@ -164,7 +164,7 @@ class CausalTracer:
 
     def trace(
         self,
-        kinds: Iterable[Kind] | None = None,
+        kinds: Iterable[Kind] | Literal["all"] = "all",
         *,
         record: int = 0,
         progress: Callable[[Progress], None] | None = None,
