@@ -82,6 +82,10 @@ def _gemma4_sum(before, a, m, block):
     return (before + a + m) * block.layer_scalar
 
 
+def _gpt1(before, a, m, block):
+    return block.ln_2(block.ln_1(before + a) + m)
+
+
 def _opt_post_norm(before, a, m, block):
     return block.final_layer_norm(block.self_attn_layer_norm(before + a) + m)
 
@@ -384,6 +388,49 @@ FAMILIES = {
     "nemotron": llama_like("Nemotron"),
     "apertus": llama_like("Apertus"),
     "helium": llama_like("Helium", options=_headed),
+    "openai_gpt": Family(
+        lambda: transformers.OpenAIGPTLMHeadModel(
+            transformers.OpenAIGPTConfig(
+                n_layer=N_LAYERS,
+                n_embd=D_MODEL,
+                n_head=2,
+                vocab_size=VOCAB,
+                n_positions=N_POSITIONS,
+            )
+        ),
+        names("transformer.tokens_embed", "transformer.h.{}", "attn", "mlp"),
+        "transformer.h.{}.mlp.c_proj",
+        _gpt1,
+    ),
+    "biogpt": Family(
+        build("BioGpt", **_common),
+        names("biogpt.embed_tokens", "biogpt.layers.{}", "self_attn", "fc2"),
+        "biogpt.layers.{}.fc2",
+    ),
+    "persimmon": llama_like("Persimmon", down="mlp.dense_4h_to_h", options=_common),
+    "nanochat": llama_like("NanoChat", down="mlp.fc2"),
+    "vaultgemma": llama_like("VaultGemma", options=_headed, layer_types=_one_full, **_sliding),
+    "jamba": experts(
+        "Jamba",
+        **_experts,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        expert_layer_period=2,
+        expert_layer_offset=1,
+        use_mamba_kernels=False,
+        mamba_dt_rank=2,
+        mamba_d_state=4,
+        down=lambda layer: None if layer % 2 else f"model.layers.{layer}.feed_forward.down_proj",
+    )._replace(
+        names=llama_names(lambda layer: "self_attn" if layer % 2 else "mamba", "feed_forward")
+    ),
+    "falcon_mamba": Family(
+        build("FalconMamba", **_depth, hidden_size=D_MODEL, state_size=4),
+        names("backbone.embeddings", "backbone.layers.{}"),
+        None,
+        None,
+        dtype=torch.float32,  # its residual stream is float32 whatever the model is
+    ),
     "lfm2": Family(
         build(
             "Lfm2",
@@ -475,6 +522,18 @@ FAMILIES = {
         residual_multiplier=0.22,
         attention_multiplier=0.3,
     )._replace(equation=_granite),
+    "granitemoeshared": experts(
+        "GraniteMoeShared",
+        **_local_experts,
+        shared_intermediate_size=12,
+        residual_multiplier=0.3,
+        attention_multiplier=0.3,
+        logits_scaling=0.5,
+    )._replace(
+        # Its MLP is experts and a shared MLP side by side: neither is the contribution.
+        names=names("model.embed_tokens", "model.layers.{}", "self_attn"),
+        equation=None,
+    ),
     "gemma4, with experts": experts(
         "Gemma4",
         "Gemma4Text",
@@ -503,6 +562,15 @@ REFUSED = {
         hc_mult=3,
         **_sliding,
     ),
+    "falcon_h1": build(
+        "FalconH1",
+        **_headed,
+        mamba_d_ssm=16,
+        mamba_n_heads=4,
+        mamba_d_head=4,
+        mamba_d_state=4,
+        mamba_n_groups=1,
+    ),
     "gemma3n": build(
         "Gemma3n",
         "Gemma3nText",
@@ -516,7 +584,8 @@ REFUSED = {
         **_sliding,
     ),
 }
-"""Families whose blocks pass on several streams, so that there is no single hidden state."""
+"""Families that pass several streams from block to block, so that there is no single hidden
+state, or whose blocks have attention and a state-space mixer side by side."""
 
 
 def tiny_family(name, *, dtype=None, seed=0):

@@ -28,10 +28,11 @@ def run(model, names, ids, span, noise, restore=()):
 
     def put_back(pos):
         def hook(module, args, output):
-            state = (output[0] if isinstance(output, tuple) else output).clone()
+            several = isinstance(output, (tuple, list))
+            state = (output[0] if several else output).clone()
             rows = state.view(len(noise) + 1, len(ids), -1)
             rows[1:, pos] = rows[0, pos]
-            return (state, *output[1:]) if isinstance(output, tuple) else state
+            return type(output)([state, *output[1:]]) if several else state
 
         return hook
 

@@ -58,7 +58,11 @@ class Block:
 
 
 class Branches(NamedTuple):
-    """The branches of all blocks, by module name; empty where a block has one branch only."""
+    """The branches of all blocks, by module name.
+
+    Both are empty where a block has one branch only, `mlp` where its MLP is two modules side by
+    side, neither of which is the contribution.
+    """
 
     attn: tuple[str, ...]
     mlp: tuple[str, ...]
@@ -112,6 +116,10 @@ def find_branches(
         for block in blocks
     ]
     attn, mlp = _tell_apart(model, found, run, ids)
+    if any(len(each.parts) == 3 for each in sums.values()) and _side_by_side(
+        model, found, mlp, run, ids
+    ):
+        return Branches(attn, (), scales[0], equation)
     return Branches(attn, mlp, scales[0], equation)
 
 
@@ -487,3 +495,31 @@ def _tell_apart(
         # Of two that do not, the first is the MLP: what Gemma 4 adds per layer comes after it.
         mlp.append(next(name for name in branches if name != mixing))
     return tuple(attn), tuple(mlp)
+
+
+def _side_by_side(
+    model: nn.Module,
+    found: Sequence[dict[str, Tensor]],
+    mlp: Sequence[str],
+    run: Callable[[Tensor], Any],
+    ids: Tensor,
+) -> bool:
+    """Whether the third branch does not see what the MLP puts out.
+
+    Then it is a part of the MLP, as the shared experts of Granite are, and not something that
+    comes after it, as the inputs per layer of Gemma 4.
+    """
+    layer = next(layer for layer, branches in enumerate(found) if len(branches) == 3)
+    third = list(found[layer])[-1]
+    changed: list[bool] = []
+
+    def turn(seen: Seen) -> Tensor:
+        return seen.output.roll(1, dims=-1)
+
+    def compare(seen: Seen) -> None:
+        before = found[layer][third]
+        changed.append(not torch.equal(seen.output.detach().cpu().reshape(before.shape), before))
+
+    visitors = [(mlp[layer], turn), (third, compare)]
+    run_hooked(lambda: run(ids), [(model.get_submodule(name), visit) for name, visit in visitors])
+    return not changed[0]

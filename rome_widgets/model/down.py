@@ -30,7 +30,7 @@ def find_down(
         mlp: Per block, the module whose output is the MLP contribution; empty for none.
     """
     if not mlp:
-        reason = "its blocks have no MLP of their own"
+        reason = "its blocks have no single module for the MLP"
         return (None,) * len(blocks), (reason,) * len(blocks)
     owners = _owners(model)
     found = [

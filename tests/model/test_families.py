@@ -16,6 +16,14 @@ ULPS = 4
 IDS = torch.tensor([[3, 14, 15, 9, 26, 5, 8]])
 
 
+OTHER_SUMS = {
+    "mamba": "h = h' + c",
+    "falcon_mamba": "h = h' + c",
+    "granitemoeshared": "h = h' + residual_multiplier (a + m + e)",
+}
+"""Families without an MLP site, and what their blocks are proved to add."""
+
+
 def lm_of(name):
     return LanguageModel(families.tiny_family(name), tiny.word_tokenizer(), name=name)
 
@@ -33,7 +41,7 @@ def outputs(model, names):
     def keep(name):
         def hook(module, args, kwargs, output):
             entering = args[0] if args else kwargs.get("hidden_states")
-            output = output[0] if isinstance(output, tuple) else output
+            output = output[0] if isinstance(output, (tuple, list)) else output
             seen[name] = (entering.clone(), output.clone())
 
         return hook
@@ -91,10 +99,10 @@ def test_every_part_is_where_the_modelling_code_has_it(lm):
 
 
 def test_the_branches_add_up(lm):
-    if lm.name == "mamba":
-        assert lm.geometry.equation == "h = h' + c"
-    else:
+    if lm.geometry.mlp:
         check_equation(lm.model, FAMILIES[lm.name])
+    else:
+        assert lm.geometry.equation == OTHER_SUMS[lm.name]
 
 
 def test_the_matrix_to_edit_is_the_last_of_the_mlp_or_there_is_a_reason(lm):
@@ -123,7 +131,14 @@ def test_several_streams_side_by_side_are_refused(name, shape):
     with pytest.raises(UnsupportedModel, match="no single state can be restored") as caught:
         LanguageModel(families.tiny_family(name), tiny.word_tokenizer())
     assert shape in caught.value.found
-    assert set(REFUSED) == {"gemma3n", "deepseek_v4"}
+
+
+def test_two_branches_that_look_at_other_positions_are_refused():
+    with pytest.raises(UnsupportedModel, match="cannot be told apart") as caught:
+        LanguageModel(families.tiny_family("falcon_h1"), tiny.word_tokenizer())
+    assert "mamba" in caught.value.found
+    assert "self_attn" in caught.value.found
+    assert set(REFUSED) == {"gemma3n", "deepseek_v4", "falcon_h1"}
 
 
 def test_experts_are_the_reason_where_there_are_some():

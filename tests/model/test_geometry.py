@@ -118,7 +118,7 @@ def test_a_state_space_model_has_hidden_states_only():
     geometry = LanguageModel(MambaForCausalLM(config).eval(), tiny.word_tokenizer()).geometry
     assert geometry.kinds == ("hidden",)
     assert geometry.attn == geometry.mlp == ()
-    assert geometry.edit_refusal == ("its blocks have no MLP of their own",) * 2
+    assert geometry.edit_refusal == ("its blocks have no single module for the MLP",) * 2
 
 
 @pytest.mark.parametrize("site", ["wte.weight", "h.2.mlp.c_fc.weight", "h.3.attn.c_proj.bias"])
