@@ -13,7 +13,8 @@ import torch
 def run(model, names, ids, span, noise, restore=()):
     """One forward pass of samples + 1 rows: row 0 clean, the others corrupted and restored.
 
-    names: {"embedding": module name, "hidden" | "mlp" | "attn": module name with {} for the layer}
+    names: {"embedding": module name, "hidden" | "mlp" | "attn": module name with {} for the layer,
+        or a function of the layer}; a module may put batch and pos in one axis
     ids: token ids of the prompt; span: half-open span of corrupted positions
     noise: [samples, span, d_model]; restore: (pos, layer, kind) triples
     returns [samples + 1, vocab] probabilities of the next token
@@ -27,17 +28,19 @@ def run(model, names, ids, span, noise, restore=()):
 
     def put_back(pos):
         def hook(module, args, output):
-            state = (output[0] if isinstance(output, tuple) else output).clone()
-            state[1:, pos] = state[0, pos]
-            return (state, *output[1:]) if isinstance(output, tuple) else state
+            several = isinstance(output, (tuple, list))
+            state = (output[0] if several else output).clone()
+            rows = state.view(len(noise) + 1, len(ids), -1)
+            rows[1:, pos] = rows[0, pos]
+            return type(output)([state, *output[1:]]) if several else state
 
         return hook
 
     embedding = model.get_submodule(names["embedding"])
     handles.append(embedding.register_forward_hook(corrupt))
     for pos, layer, kind in restore:
-        module = model.get_submodule(names[kind].format(layer))
-        handles.append(module.register_forward_hook(put_back(pos)))
+        name = names[kind](layer) if callable(names[kind]) else names[kind].format(layer)
+        handles.append(model.get_submodule(name).register_forward_hook(put_back(pos)))
     try:
         rows = torch.tensor([list(ids)]).repeat(len(noise) + 1, 1)
         with torch.no_grad():

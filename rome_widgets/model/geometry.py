@@ -1,8 +1,8 @@
 """Where a model keeps its parts: found by structure, proved by a probe pass.
 
-No list of model names. The blocks are the one `ModuleList` as long as the model is deep; a
-block's attention is the part that is handed the mask, its MLP the part that makes the paper's
-equation 1 come out: h = h' + a + m. What cannot be proved is refused, with what was found.
+No list of model names. The blocks are the one `ModuleList` as long as the model is deep that
+runs; a block's attention and MLP are the two parts that make the paper's equation 1 come out:
+h = h' + a + m (`branches`). What cannot be proved is refused, with what was found.
 
 Source:
     Meng et al. 2022, equation 1; module layouts as transformers 5 builds them.
@@ -11,7 +11,6 @@ Source:
 from __future__ import annotations
 
 import inspect
-import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +25,17 @@ from rome_widgets.errors import (
     WeightsNotLoaded,
     WrappedModel,
 )
+from rome_widgets.model.branches import (
+    Block,
+    Part,
+    find_branches,
+    keep_parts,
+    watching_block,
+    watching_parts,
+)
+from rome_widgets.model.down import find_down
 from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
 from rome_widgets.results import KINDS, Kind
-
-ULPS = 4
-"""Rounding allowed in h = h' + a + m, in units in the last place; the right pair has below 1."""
 
 PROBE_TOKENS = 5
 """Length of the probe prompt: enough for an attention pattern, cheap on any model."""
@@ -45,13 +50,23 @@ class Geometry:
     blocks: tuple[str, ...]
     """The decoder blocks; a block's output is the hidden state after it."""
     attn: tuple[str, ...]
-    """Per block, the module whose output is the attention contribution a."""
+    """Per block, the module whose output is the attention contribution a, up to `branch_scale`:
+    `[batch, pos, d_model]`, or with batch and pos in one axis. Empty where blocks have none."""
     mlp: tuple[str, ...]
-    """Per block, the module whose output is the MLP contribution m."""
+    """Per block, the module whose output is the MLP contribution m, as `attn`. What reaches the
+    residual stream: after a post-norm, before a residual that is added inside."""
     down: tuple[str | None, ...]
-    """Per block, the MLP's last matrix, the one ROME edits; None where there is no single one."""
+    """Per block, the MLP's last matrix, the one ROME edits; its output is the MLP's own, before
+    any post-norm. None where there is no single one; `edit_refusal` says why."""
     d_model: int
     """Width of the hidden state."""
+    branch_scale: float = 1.0
+    """Constant s of h = h' + s (a + m); 1 in most families."""
+    equation: str = "h = h' + a + m"
+    """How the branches were proved to add up, as text; several where blocks are built
+    differently."""
+    edit_refusal: tuple[str | None, ...] = ()
+    """Per block, why no edit is defined there, a clause; None where `down` has a matrix."""
 
     @property
     def n_layers(self) -> int:
@@ -60,11 +75,11 @@ class Geometry:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """The kinds of state that can be traced."""
-        return KINDS
+        """The kinds of state this model has; "hidden" always."""
+        return tuple(kind for kind in KINDS if self.names(kind))
 
     def names(self, kind: Kind) -> tuple[str, ...]:
-        """Module names, by layer, whose outputs are the states of `kind`."""
+        """Module names, by layer, whose outputs are the states of `kind`; empty for none."""
         return {"hidden": self.blocks, "attn": self.attn, "mlp": self.mlp}[kind]
 
 
@@ -81,15 +96,22 @@ def find_geometry(model: nn.Module) -> Geometry:
         NonFinite: NaN or infinity in the weights or activations.
     """
     embedding = _embedding_name(model)
-    blocks = _block_names(model)
     probe = probe_ids(model)
     _prove_sound(model, probe)
-    inputs, outputs, parts, embedded = _watch_blocks(model, embedding, blocks, probe)
-    a, m = _contributions(model, inputs, outputs, parts)
-    attn = tuple(f"{block}.{a}" for block in blocks)
-    mlp = tuple(f"{block}.{m}" for block in blocks)
-    down = _down_projections(model, mlp, probe)
-    geometry = Geometry(embedding, blocks, attn, mlp, down, d_model=embedded.shape[-1])
+    blocks = _watch_blocks(model, probe)
+    branches = find_branches(model, blocks, lambda ids: run(model, ids), probe)
+    down, refusal = find_down(model, blocks, branches.mlp)
+    geometry = Geometry(
+        embedding,
+        blocks=tuple(block.name for block in blocks),
+        attn=branches.attn,
+        mlp=branches.mlp,
+        down=down,
+        d_model=blocks[0].leaving.shape[-1],
+        branch_scale=branches.branch_scale,
+        equation=branches.equation,
+        edit_refusal=refusal,
+    )
     _prove_effective(model, geometry, probe)
     return geometry
 
@@ -152,21 +174,18 @@ def _embedding_name(model: Any) -> str:
     )
 
 
-def _block_names(model: Any) -> tuple[str, ...]:
+def _block_lists(model: Any) -> dict[str, list[str]]:
+    """Lists of modules as long as the model is deep, outermost ones only, by name.
+
+    A vision tower may have one too; a block may have as many experts as there are blocks.
+    """
     depth = model.config.get_text_config().num_hidden_layers
-    lists = {
-        name: [f"{name}.{child}" for child, _ in module.named_children()]
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth
-    }
-    if len(lists) != 1:
-        found = f"{len(lists)} ({', '.join(lists)})" if lists else "none"
-        raise UnsupportedModel(
-            f"{type(model).__name__}: found {found}.",
-            f"Exactly one list of {depth} blocks was wanted.",
-            "Please report this model family.",
-        )
-    return tuple(next(iter(lists.values())))
+    lists: dict[str, list[str]] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{member}.") for each in lists.values() for member in each)
+        if isinstance(module, nn.ModuleList) and len(module) == depth and not inside:
+            lists[name] = [f"{name}.{child}" for child, _ in module.named_children()]
+    return lists
 
 
 def probe_ids(model: Any) -> Tensor:
@@ -183,140 +202,66 @@ def run(model: nn.Module, ids: Tensor) -> Tensor:
     return model(input_ids=ids, attention_mask=mask, use_cache=False).logits
 
 
-def _watch_blocks(
-    model: nn.Module, embedding: str, blocks: tuple[str, ...], ids: Tensor
-) -> tuple[list[Tensor], list[Tensor], list[dict[str, tuple[Tensor, bool]]], Tensor]:
-    """One pass that notes what enters and leaves each block and each of its parts."""
-    store: dict[Any, Tensor] = {}
-    masked: set[tuple[int, str]] = set()
-    visitors: list[tuple[nn.Module, Visitor]] = [
-        (model.get_submodule(embedding), reading(store, "embedding"))
-    ]
-    for layer, name in enumerate(blocks):
-        block = model.get_submodule(name)
-        visitors.append((block, _reading_both(store, layer)))
-        for child, module in block.named_children():
-            if next(module.parameters(), None) is None:
-                continue  # dropout and the like: what it passes on is another part's output
-            visitors.append((module, _reading_part(store, masked, layer, child)))
-    run_hooked(lambda: run(model, ids), visitors)
-    try:
-        inputs = [store["in", layer] for layer in range(len(blocks))]
-        outputs = [store["out", layer] for layer in range(len(blocks))]
-        embedded = store["embedding"]
-    except KeyError:
-        raise UnsupportedModel(
-            f"{type(model).__name__}: not every block ran in a forward pass.",
-            "Blocks that take and return the hidden state were wanted.",
-        ) from None
-    parts = [
-        {
-            key[2]: (value, key[1:] in masked)
-            for key, value in store.items()
-            if isinstance(key, tuple) and key[0] == "part" and key[1] == layer
-        }
-        for layer in range(len(blocks))
-    ]
-    return inputs, outputs, parts, embedded
+def _watch_blocks(model: Any, ids: Tensor) -> list[Block]:
+    """What enters and leaves each block and each module in it, in one pass.
 
-
-def _reading_both(store: dict[Any, Tensor], layer: int) -> Visitor:
-    def visit(seen: Seen) -> None:
-        entering = seen.args[0] if seen.args else seen.kwargs.get("hidden_states")
-        if isinstance(entering, Tensor):
-            store["in", layer] = entering.detach().clone()
-            store["out", layer] = seen.output.detach().clone()
-
-    return visit
-
-
-def _reading_part(
-    store: dict[Any, Tensor], masked: set[tuple[int, str]], layer: int, name: str
-) -> Visitor:
-    def visit(seen: Seen) -> None:
-        store["part", layer, name] = seen.output.detach().clone()
-        if "attention_mask" in seen.kwargs:
-            masked.add((layer, name))
-
-    return visit
-
-
-def _contributions(
-    model: nn.Module,
-    entering: list[Tensor],
-    leaving: list[Tensor],
-    parts: list[dict[str, tuple[Tensor, bool]]],
-) -> tuple[str, str]:
-    """Names, within a block, of the attention and the MLP: the pair with h = h' + a + m.
-
-    One pair must hold in every block, and be clearly better than the next: in half precision a
-    part that adds almost nothing in one block can pass for another there.
+    Raises:
+        UnsupportedModel: Not exactly one list of blocks ran, or what passes from block to block
+            is not one hidden state.
     """
-    names = [name for name in parts[0] if all(name in part for part in parts)]
-    same_shape = [name for name in names if parts[0][name][0].shape == leaving[0].shape]
-    errors = {
-        (a, m): [
-            _error_in_ulps(entering[layer], part[a][0], part[m][0], leaving[layer])
-            for layer, part in enumerate(parts)
-        ]
-        for a in same_shape
-        if parts[0][a][1]
-        for m in same_shape
-        if m != a
-    }
-    ranked = sorted(errors, key=lambda pair: statistics.median(errors[pair]))
-    typical = [statistics.median(errors[pair]) for pair in ranked]
-    clear = len(ranked) == 1 or (len(ranked) > 1 and typical[1] > 2 * typical[0] + 1)
-    if clear and max(errors[ranked[0]]) <= ULPS:
-        return ranked[0]
+    lists = _block_lists(model)
+    seen: dict[str, list[Block]] = {}
+    calls: dict[str, dict[str, list[Part]]] = {}
+    visitors: list[tuple[nn.Module, Visitor]] = []
+    for names in lists.values():
+        for name in names:
+            block = model.get_submodule(name)
+            visitors.append((block, watching_block(block, name, seen)))
+            visitors += watching_parts(block, calls.setdefault(name, {}))
+    run_hooked(lambda: run(model, ids), visitors)
+    ran = {name: names for name, names in lists.items() if all(n in seen for n in names)}
+    name = _the_one_list(model, lists, ran)
+    blocks = [seen[block] for block in ran[name]]
+    for first, *again in blocks:
+        _check_stream(model, first, again, ids)
+        keep_parts(first, calls[first.name])
+    return [first for first, *_ in blocks]
+
+
+def _the_one_list(model: Any, lists: dict[str, list[str]], ran: dict[str, list[str]]) -> str:
+    if len(ran) == 1:
+        return next(iter(ran))
+    depth = model.config.get_text_config().num_hidden_layers
+    found = f"{len(ran)} ({', '.join(ran)})" if ran else "none"
+    idle = [name for name in lists if name not in ran]
+    more = f", and {', '.join(idle)} of which not every block ran in a forward pass" if idle else ""
     raise UnsupportedModel(
-        f"{type(model).__name__}: found no attention and MLP among {same_shape} that add up to "
-        f"what a block adds (closest: {ranked[0] if ranked else 'none'}, off by up to "
-        f"{max(errors[ranked[0]]) if ranked else float('nan'):.1e} units in the last place).",
-        f"One pair with h = h' + a + m in all {len(parts)} blocks was wanted.",
-        "GPT-2, GPT-J, GPT-NeoX and Llama layouts are supported so far; try float32.",
+        f"{type(model).__name__}: found {found}{more}.",
+        f"Exactly one list of {depth} blocks that take and return the hidden state was wanted.",
+        "Please report this model family.",
     )
 
 
-def _error_in_ulps(entering: Tensor, a: Tensor, m: Tensor, leaving: Tensor) -> float:
-    """How far h' + a + m is from h, in units in the last place of the largest term.
-
-    Each element is measured by its own size: trained models have a few huge activations, beside
-    which any two parts would seem to add up. The 90th percentile, because where the terms cancel
-    a single element can be off by more.
-    """
-    wide = torch.stack([tensor.double() for tensor in (entering, a, m, leaving)])
-    ulp = wide.abs().amax(0) * torch.finfo(leaving.dtype).eps
-    error = (wide[0] + wide[1] + wide[2] - wide[3]).abs() / ulp.clamp_min(1e-300)
-    return float(error.flatten().quantile(0.9))
+def _check_stream(model: Any, block: Block, again: list[Block], ids: Tensor) -> None:
+    """One hidden state per position passes through each block, once."""
+    shapes = [tuple(state.shape) for state in (block.entering, block.leaving)]
+    if shapes[0] != shapes[1] or shapes[0][:-1] != tuple(ids.shape):
+        raise UnsupportedModel(
+            f"{type(model).__name__}: {block.name} takes {list(shapes[0])} and returns "
+            f"{list(shapes[1])} for a prompt of {ids.shape[1]} tokens.",
+            f"One hidden state per position, [1, {ids.shape[1]}, d_model], was wanted; "
+            "with several streams side by side no single state can be restored.",
+        )
+    if again:
+        raise UnsupportedModel(
+            f"{type(model).__name__}: {block.name} ran {1 + len(again)} times in one pass.",
+            "Blocks that run once were wanted: a layer would stand for several states.",
+        )
 
 
 def tolerance(dtype: torch.dtype) -> float:
     """How exactly logits in `dtype` can be expected to repeat, relative to their size."""
     return 64 * torch.finfo(dtype).eps
-
-
-def _down_projections(
-    model: nn.Module, mlp: tuple[str, ...], ids: Tensor
-) -> tuple[str | None, ...]:
-    """Per block, the matrix whose output is the MLP's output."""
-    store: dict[Any, Tensor] = {}
-    visitors = []
-    for name in mlp:
-        for inner, module in model.get_submodule(name).named_modules():
-            if inner == "" or getattr(module, "weight", torch.empty(0)).ndim == 2:
-                full = f"{name}.{inner}" if inner else name
-                visitors.append((module, reading(store, full)))
-    run_hooked(lambda: run(model, ids), visitors)
-    found = []
-    for name in mlp:
-        same = [
-            other
-            for other, value in store.items()
-            if other.startswith(f"{name}.") and torch.equal(value, store[name])
-        ]
-        found.append(same[0] if len(same) == 1 else None)
-    return tuple(found)
 
 
 # --------------------------------------------------------------------------- proving
@@ -356,38 +301,54 @@ def _try_run(model: nn.Module, ids: Tensor) -> Tensor:
 def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
     """Patches act, and only as told.
 
-    Putting a site's own output back must not change a bit; halving it must change the
-    prediction. A patch that cannot act would otherwise look like a state that does not matter.
+    Putting a site's own output back must not change a bit; exchanging its elements must change
+    the prediction. A patch that cannot act would otherwise look like a state that does not matter.
 
     Raises:
         UnsupportedModel: With the site that failed.
     """
     name = type(model).__name__
     store: dict[Any, Tensor] = {}
-    middle = geometry.n_layers // 2
-    sites = {kind: model.get_submodule(geometry.names(kind)[middle]) for kind in KINDS}
-    sites |= {"embedding": model.get_submodule(geometry.embedding)}
-    plain = run_hooked(
-        lambda: run(model, ids), [(module, reading(store, kind)) for kind, module in sites.items()]
-    )
-    for kind, module in sites.items():
-        same = run_hooked(lambda: run(model, ids), [(module, _replacing(store[kind]))])
-        if not torch.equal(same, plain):
+    sites = {kind: geometry.names(kind) for kind in geometry.kinds}
+    sites |= {"embedding": (geometry.embedding,)}
+    reads = [
+        (model.get_submodule(site), reading(store, site))
+        for names in sites.values()
+        for site in names
+    ]
+    plain = run_hooked(lambda: run(model, ids), reads)
+    for kind, names in sites.items():
+        kept = [(model.get_submodule(site), _replacing(store[site])) for site in names]
+        if not torch.equal(run_hooked(lambda kept=kept: run(model, ids), kept), plain):
             raise UnsupportedModel(
                 f"{name}: putting the {kind} output back changed the prediction.",
                 "Putting back what was there must change nothing.",
                 "Does the model draw random numbers in eval mode?",
             )
-        halved = run_hooked(lambda: run(model, ids), [(module, _replacing(store[kind] * 0.5))])
-        if torch.equal(halved, plain):
-            raise UnsupportedModel(
-                f"{name}: halving the {kind} output changed nothing.",
-                "A place where a patch acts was wanted.",
-            )
+        for site in _one_of_each(names, geometry.blocks):
+            # Turned, not scaled: a norm that follows, as in BLOOM, would take a factor out again.
+            turned = [(model.get_submodule(site), _replacing(store[site].roll(1, dims=-1)))]
+            if torch.equal(run_hooked(lambda turned=turned: run(model, ids), turned), plain):
+                raise UnsupportedModel(
+                    f"{name}: exchanging the elements of the {kind} output, of {site}, changed "
+                    "nothing.",
+                    "A place where a patch acts was wanted.",
+                )
+
+
+def _one_of_each(names: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:
+    """One site of each name within a block, near the middle of the model."""
+    if len(names) != len(blocks):
+        return list(names)
+    middle = len(blocks) // 2
+    by_distance = sorted(range(len(blocks)), key=lambda layer: -abs(layer - middle))
+    kinds = {names[i].removeprefix(blocks[i]): names[i] for i in by_distance}
+    return list(kinds.values())
 
 
 def _replacing(value: Tensor) -> Visitor:
-    return lambda seen: value
+    # A copy: Falcon adds to what it is given, in place.
+    return lambda seen: value.clone()
 
 
 def non_finite(
@@ -426,6 +387,26 @@ def non_finite(
 def _returns_tensor(module: nn.Module) -> bool:
     """False for modules such as rotary embeddings, whose output is not one hidden state."""
     return "rotary" not in type(module).__name__.lower()
+
+
+def last_logits_only(model: nn.Module, geometry: Geometry) -> dict[str, Any]:
+    """Keywords with which the model computes the logits of the last position only, if it can.
+
+    Empty for a model that then runs some blocks at the last position only, as Gemma 4 does where
+    layers share keys and values: there would be no states to read at the other positions.
+    """
+    if not accepts(model, "logits_to_keep"):
+        return {}
+    keywords = {"logits_to_keep": 1}
+    ids = probe_ids(model)
+    store: dict[Any, Tensor] = {}
+    visitors = [(model.get_submodule(name), reading(store, name)) for name in geometry.blocks]
+    mask = torch.ones_like(ids)
+    run_hooked(
+        lambda: model(input_ids=ids, attention_mask=mask, use_cache=False, **keywords), visitors
+    )
+    whole = all(state.shape[1] == ids.shape[1] for state in store.values())
+    return keywords if whole else {}
 
 
 def accepts(model: nn.Module, keyword: str) -> bool:

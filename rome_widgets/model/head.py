@@ -40,7 +40,7 @@ def find_head(model: Any, geometry: Geometry, ids: Tensor) -> Head | None:
 
     def watch(name: str) -> Visitor:
         def visit(seen: Seen) -> None:
-            if seen.args and isinstance(seen.args[0], Tensor):
+            if seen.args and isinstance(seen.args[0], Tensor) and seen.args[0].ndim == 3:
                 calls.append((name, seen.args[0].clone(), seen.output.clone()))
 
         return visit
@@ -63,10 +63,8 @@ def find_head(model: Any, geometry: Geometry, ids: Tensor) -> Head | None:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Norms, matrices and the like; not the containers around them, nor rotary tables."""
-    return next(module.parameters(), None) is not None and not any(
-        isinstance(inner, nn.ModuleList) for inner in module.modules()
-    )
+    """Norms, matrices and the like; not what contains the blocks."""
+    return not any(isinstance(inner, nn.ModuleList) for inner in module.modules())
 
 
 def _follow(calls: list[tuple[str, Tensor, Tensor]]) -> tuple[tuple[str, ...], Tensor | None]:

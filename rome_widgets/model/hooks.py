@@ -106,7 +106,10 @@ def _gated(reference: weakref.ref[Call], visitor: Visitor) -> Callable[..., Any]
         replaced = visitor(Seen(args, given[0] if given else {}, tensor))
         if replaced is None or replaced is tensor:
             return None
-        return replaced if isinstance(output, Tensor) else (replaced, *output[1:])
+        if isinstance(output, Tensor):
+            return replaced
+        # The container stays what it was: GPT-1 adds lists that its blocks return.
+        return [replaced, *output[1:]] if isinstance(output, list) else (replaced, *output[1:])
 
     return hook
 

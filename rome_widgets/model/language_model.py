@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.errors import UnsupportedModel
+from rome_widgets.errors import StateError, UnsupportedModel
 from rome_widgets.model import tokens
 from rome_widgets.model.geometry import (
     Geometry,
-    accepts,
     check_kind_of_model,
     find_geometry,
+    last_logits_only,
     non_finite,
     probe_ids,
 )
 from rome_widgets.model.hooks import Visitor, run_hooked
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.undisturbed import undisturbed
-from rome_widgets.results import Kind
+from rome_widgets.results import Kind, check_kinds
 
 T = TypeVar("T")
 
@@ -72,6 +72,7 @@ class LanguageModel:
         self._encoder: Any = copy.deepcopy(tokenizer)
         self.name = name or _own_name(self.model)
         self.geometry: Geometry = self.run(lambda: find_geometry(self.model))
+        self._last_only = self.run(lambda: last_logits_only(self.model, self.geometry))
         self.replay: Replay | None = None
         self.no_replay = ""
         try:
@@ -79,10 +80,10 @@ class LanguageModel:
         except CannotReplay as reason:
             self.no_replay = str(reason)
         self._fitting_tokens: int | None = None
-        self._last_only = {"logits_to_keep": 1} if accepts(self.model, "logits_to_keep") else {}
 
     def _find_replay(self) -> Replay:
-        return find_replay(self.model, self.geometry, probe_ids(self.model))
+        ids = probe_ids(self.model)
+        return find_replay(self.model, self.geometry, ids, self._last_only)
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -95,6 +96,11 @@ class LanguageModel:
     def n_layers(self) -> int:
         """Number of blocks."""
         return self.geometry.n_layers
+
+    @property
+    def d_embedding(self) -> int:
+        """Width of the input embedding; OPT-350m projects it to another width before block 0."""
+        return self._embedding.embedding_dim
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -217,7 +223,7 @@ class LanguageModel:
         return output.logits[:, -1]
 
     def embed(self, ids: Iterable[int]) -> Tensor:
-        """`[pos, d_model]`: what the input-embedding module puts out for `ids`."""
+        """`[pos, d_embedding]`: what the input-embedding module puts out for `ids`."""
         row = torch.tensor([list(ids)], device=self.device)
         return self._embedding(row)[0].detach()
 
@@ -255,6 +261,24 @@ class LanguageModel:
                 if weight.device.type != "meta"
             ]
         return tuple(map(float, sums))
+
+    def check_kinds(self, kinds: Any) -> tuple[Kind, ...]:
+        """The kinds asked for, in the order of `KINDS`; "all" is all that this model has.
+
+        Raises:
+            StateError: No such kind, or none in this model.
+        """
+        has = self.geometry.kinds
+        wanted = has if isinstance(kinds, str) and kinds == "all" else check_kinds(kinds)
+        missing = [kind for kind in wanted if kind not in has]
+        if missing:
+            raise StateError(
+                f"{self.name} has no states of kind {', '.join(map(repr, missing))}: "
+                f"{self.geometry.equation} is all that its blocks add.",
+                f"Its kinds are {', '.join(map(repr, has))}.",
+                f"Ask for kinds={has!r}.",
+            )
+        return wanted
 
     def sites(self, kind: Kind) -> tuple[str, ...]:
         """Module names, by layer, whose outputs are the states of `kind`."""

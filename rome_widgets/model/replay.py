@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from rome_widgets.model.geometry import Geometry, accepts, run
+from rome_widgets.model.geometry import Geometry, run
 from rome_widgets.model.head import Head, find_head
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, run_hooked
 
@@ -57,12 +57,21 @@ class Capture:
 
 
 class Replay:
-    """The blocks and the head of one model, callable by themselves."""
+    """The blocks and the head of one model, callable by themselves.
 
-    def __init__(self, model: nn.Module, geometry: Geometry, head: Head) -> None:
+    Args:
+        model: The model.
+        geometry: Its parts.
+        head: What follows the last block.
+        last_only: Keywords of `geometry.last_logits_only`.
+    """
+
+    def __init__(
+        self, model: nn.Module, geometry: Geometry, head: Head, last_only: dict[str, Any]
+    ) -> None:
         self._model = model
         self._blocks = [model.get_submodule(name) for name in geometry.blocks]
-        self._last_only = {"logits_to_keep": 1} if accepts(model, "logits_to_keep") else {}
+        self._last_only = last_only
         self._head = head
 
     @property
@@ -88,9 +97,14 @@ class Replay:
             calls.append(arguments)
 
         watched = [*visitors, *((block, keep) for block in self._blocks)]
-        logits = run_hooked(lambda: self._logits(ids, cache), watched)
+        try:
+            logits = run_hooked(lambda: self._logits(ids, cache), watched)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise CannotReplay("it does not run with a plain cache of keys and values") from error
         if len(cache.layers) != self.n_layers or len(calls) != self.n_layers:
-            raise CannotReplay(f"{len(cache.layers)} of {self.n_layers} blocks use the cache")
+            raise CannotReplay(
+                f"{len(cache.layers)} of its {self.n_layers} blocks keep keys and values"
+            )
         keys_values = [_keys_values(layer, ids.shape[1]) for layer in cache.layers]
         return Capture(states, calls, keys_values, cache, logits)
 
@@ -229,9 +243,8 @@ class _Window:
     def _tensor(self, name: str, value: Tensor) -> Tensor:
         n_rows, length = self._capture.n_rows, self._capture.length
         positions = slice(self._start, self._stop)
-        if name == "alibi":  # [row x head, 1, key]: the same for every row of an unpadded prompt
-            heads = len(value) // n_rows
-            return value[:heads, ..., : self._stop].repeat(len(self._rows), 1, 1)
+        if name == "alibi":  # the same for every row of a prompt without padding
+            return self._alibi(value)
         if value.ndim == 4 and value.shape[-2:] == (length, length):  # a mask, by query and key
             return value[:1, ..., positions, : self._stop]
         if value.ndim == 1:
@@ -241,6 +254,13 @@ class _Window:
         if value.shape[:2] == (n_rows, length):
             return value[self._rows.to(value.device), positions]
         return value
+
+    def _alibi(self, value: Tensor) -> Tensor:
+        """By head and key: `[row, head, 1, key]`, or rows and heads in one axis."""
+        if value.ndim == 4:
+            return value[:1, ..., : self._stop]
+        heads = len(value) // self._capture.n_rows
+        return value[:heads, ..., : self._stop].repeat(len(self._rows), 1, 1)
 
     def causal_mask(self, device: torch.device) -> Tensor | None:
         """`[1, 1, query, key]`, true where a query may look; None for a single query.
@@ -304,13 +324,16 @@ def _rows_before(keys_values: KeysValues, rows: Tensor, start: int) -> KeysValue
 # --------------------------------------------------------------------------- proving
 
 
-def find_replay(model: nn.Module, geometry: Geometry, ids: Tensor) -> Replay:
+def find_replay(
+    model: nn.Module, geometry: Geometry, ids: Tensor, last_only: dict[str, Any]
+) -> Replay:
     """A `Replay` that was proved on this model; the model is in eval mode, without gradients.
 
     Args:
         model: The model.
         geometry: Its parts.
         ids: `[1, pos]` token ids to try it on.
+        last_only: Keywords of `geometry.last_logits_only`.
 
     Raises:
         CannotReplay: With what went wrong.
@@ -319,7 +342,7 @@ def find_replay(model: nn.Module, geometry: Geometry, ids: Tensor) -> Replay:
         head = find_head(model, geometry, ids)
         if head is None:
             raise CannotReplay("what it does between the last block and the logits is not known")
-        replay = Replay(model, geometry, head)
+        replay = Replay(model, geometry, head, last_only)
         _prove(model, geometry, replay, ids)
     except CannotReplay:
         raise

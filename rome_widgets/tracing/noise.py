@@ -121,11 +121,11 @@ def draw(
         NoiseError: Not a number, negative, or an array of another shape.
     """
     if isinstance(noise, np.ndarray | Tensor):
-        values = _given(noise, n_tokens, lm.geometry.d_model)
+        values = _given(noise, n_tokens, lm.d_embedding)
         return Drawn(values, {"text": "given as an array"}, None)
     samples = _whole_number("samples", samples, 1, MOST_SAMPLES)
     seed = _whole_number("seed", seed, 0, 2**32 - 1)
-    shape = (samples, n_tokens, lm.geometry.d_model)
+    shape = (samples, n_tokens, lm.d_embedding)
     noise = noise if isinstance(noise, Noise) else Noise(noise)
     random = np.random.RandomState(seed)
     if noise.unit == "uniform":
@@ -162,12 +162,12 @@ def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[st
     return std, about
 
 
-def _given(noise: np.ndarray | Tensor, n_tokens: int, d_model: int) -> np.ndarray:
+def _given(noise: np.ndarray | Tensor, n_tokens: int, width: int) -> np.ndarray:
     values = to_numpy(noise) if isinstance(noise, Tensor) else noise.astype(np.float64)
-    if values.ndim != 3 or values.shape[1:] != (n_tokens, d_model) or not len(values):
+    if values.ndim != 3 or values.shape[1:] != (n_tokens, width) or not len(values):
         raise NoiseError(
             f"The noise array has the shape {values.shape}.",
-            f"[samples, subject tokens, d_model] = [any, {n_tokens}, {d_model}] was wanted.",
+            f"[samples, subject tokens, d_model] = [any, {n_tokens}, {width}] was wanted.",
         )
     if not np.isfinite(values).all():
         raise NoiseError(

@@ -58,14 +58,18 @@ def make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], nois
 
 
 def _make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
-    if lm.replay is None:
-        return Runs(lm, ids, span, noise)
     try:
-        return ReplayedRuns(lm, lm.replay, ids, span, noise)
-    except CannotReplay as reason:
-        runs = Runs(lm, ids, span, noise)
-        runs.note = f"Whole forward passes are used for this prompt: {reason}."
-        return runs
+        if lm.replay is None:
+            return Runs(lm, ids, span, noise)
+        try:
+            return ReplayedRuns(lm, lm.replay, ids, span, noise)
+        except CannotReplay as reason:
+            runs = Runs(lm, ids, span, noise)
+            runs.note = f"Whole forward passes are used for this prompt: {reason}."
+            return runs
+    except torch.OutOfMemoryError as error:
+        message = str(error)
+    raise _no_memory(f"run {len(noise)} samples of the prompt", message)
 
 
 class Runs:
@@ -128,8 +132,8 @@ class Runs:
         that a cancel is noticed soon, large enough that a small model is not all overhead.
         """
         if self.lm.device.type == "cpu":
-            return min(2048, 4_000_000_000 // self.lm.n_parameters)
-        return 32768
+            return min(self.lm.tokens_per_call, 4_000_000_000 // self.lm.n_parameters)
+        return self.lm.tokens_per_call
 
     def predict(
         self,
@@ -148,11 +152,22 @@ class Runs:
             ModelChanged: The weights are no longer those of the runs.
         """
         self._check_weights()
-        per_pass = max(1, self.tokens_per_call // (self.samples * self.length))
-        for first in range(0, len(cells), per_pass):
+        first, message = 0, ""
+        while first < len(cells):
             check()
-            numbers = range(first, min(first + per_pass, len(cells)))
-            yield numbers, self._pass([cells[number] for number in numbers], held or {})
+            n_cells = max(1, self.tokens_per_call // (self.samples * self.length))
+            numbers = range(first, min(first + n_cells, len(cells)))
+            try:
+                predicted = self._pass([cells[number] for number in numbers], held or {})
+            except torch.OutOfMemoryError as error:
+                predicted, message = None, str(error)
+            if predicted is not None:
+                yield numbers, predicted
+                first = numbers.stop
+            elif len(numbers) > 1:
+                self.lm.use_less_memory(len(numbers) * self.samples * self.length)
+            else:
+                raise _no_memory(f"run {self.samples} samples of the prompt", message)
 
     def _check_weights(self) -> None:
         if self.lm.weights_version != self._weights_version:
@@ -374,11 +389,7 @@ class ReplayedRuns(Runs):
 
     def _shrink(self, n_cells: int, message: str) -> None:
         if self.tokens_per_call <= 1 and n_cells == 1:
-            raise OutOfMemory(
-                f"The device has no memory left to replay one row: {message.splitlines()[0]}",
-                "Room for one block over one row of the prompt was wanted.",
-                "Free memory on it, use a shorter prompt, or a smaller dtype.",
-            )
+            raise _no_memory("replay one row", message)
         self.lm.use_less_memory(self._asked)
 
     def _finite(
@@ -514,6 +525,14 @@ class ReplayedRuns(Runs):
             cells = leaves[first : first + n_branches]
             branch_of = [branch for branch, some in enumerate(cells) for _ in some]
             yield [cell for some in cells for cell in some], (total / self.samples)[branch_of]
+
+
+def _no_memory(what: str, message: str) -> OutOfMemory:
+    return OutOfMemory(
+        f"The device has no memory left to {what}: {message.splitlines()[0]}",
+        "Room for the smallest piece of the work was wanted.",
+        "Free memory on it, use fewer samples, a shorter prompt, or a smaller dtype.",
+    )
 
 
 def _is_all(parents: Tensor, n: int) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from rome_widgets.facts import HOLE, Fact, fill
 from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.results import (
-    KINDS,
     CausalTrace,
     Kind,
     Prediction,
@@ -31,7 +30,6 @@ from rome_widgets.results import (
     Restoration,
     State,
     cell_states,
-    check_kinds,
     check_states,
     top_rows,
 )
@@ -54,7 +52,7 @@ def trace(
     lm: LanguageModel,
     prompt: Prompt,
     subject: str | tuple[int, int] | None = None,
-    kinds: Iterable[Kind] = KINDS,
+    kinds: Iterable[Kind] | Literal["all"] = "all",
     *,
     noise: float | Noise | np.ndarray = 3.0,
     samples: int = 10,
@@ -72,7 +70,7 @@ def trace(
         prompt: Text that stops right before the answer, a `Fact`, or a record of one.
         subject: The entity as it stands in the text, or its span of characters; not needed with
             a fact. Where it occurs twice, the last one.
-        kinds: Which grids: "hidden", "mlp", "attn".
+        kinds: Which grids: "hidden", "mlp", "attn"; "all" for those the model has.
         noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`.
         samples: Noise draws to average over.
         window: Layers restored together for mlp and attn; None chooses by depth
@@ -91,7 +89,7 @@ def trace(
     Example:
         >>> trace(lm, "The Space Needle is in the city of", "The Space Needle").chart()
     """
-    kinds = check_kinds(kinds)
+    kinds = check_language_model(lm).check_kinds(kinds)
     tracer = CausalTracer(
         lm, prompt, subject, noise=noise, samples=samples, window=window, seed=seed, answer=answer
     )
@@ -165,14 +163,14 @@ class CausalTracer:
 
     def trace(
         self,
-        kinds: Iterable[Kind] = KINDS,
+        kinds: Iterable[Kind] | Literal["all"] = "all",
         *,
         record: int = 0,
         progress: Callable[[Progress], None] | None = None,
         cancel: CancelFlag | None = None,
     ) -> CausalTrace:
         """Restore every cell of each kind's grid; see `trace`."""
-        kinds = check_kinds(kinds)
+        kinds = self.lm.check_kinds(kinds)
         record = _check_record(record)
         shape = (len(self.tokens), self.lm.n_layers)
         scores: dict[Kind, np.ndarray] = {kind: np.full(shape, np.nan) for kind in kinds}
@@ -211,6 +209,7 @@ class CausalTracer:
         ((pos, layer, kind),) = check_states(
             [(pos, layer, kind)], len(self.tokens), self.lm.n_layers
         )
+        self.lm.check_kinds(kind)
         return cell_states(pos, layer, kind, self.window, self.lm.n_layers)
 
     def restore(self, states: Iterable[Sequence[Any]]) -> Restoration:
@@ -223,6 +222,7 @@ class CausalTracer:
             StateError: A state that this prompt and model do not have.
         """
         checked = check_states(states, len(self.tokens), self.lm.n_layers)
+        self.lm.check_kinds({"hidden", *(state.kind for state in checked)})
         ((_, restored),) = self._runs.predict([checked], self._held)
         return Restoration(
             checked,

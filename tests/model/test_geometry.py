@@ -113,9 +113,12 @@ def test_what_is_no_model_is_refused(model):
     refused(model, UnsupportedModel, "is not a transformers model")
 
 
-def test_a_state_space_model_is_refused_for_now():
+def test_a_state_space_model_has_hidden_states_only():
     config = MambaConfig(vocab_size=29, hidden_size=8, num_hidden_layers=2, state_size=4)
-    refused(MambaForCausalLM(config).eval(), UnsupportedModel, r"h = h' \+ a \+ m")
+    geometry = LanguageModel(MambaForCausalLM(config).eval(), tiny.word_tokenizer()).geometry
+    assert geometry.kinds == ("hidden",)
+    assert geometry.attn == geometry.mlp == ()
+    assert geometry.edit_refusal == ("its blocks have no single module for the MLP",) * 2
 
 
 @pytest.mark.parametrize("site", ["wte.weight", "h.2.mlp.c_fc.weight", "h.3.attn.c_proj.bias"])
@@ -170,10 +173,37 @@ def test_a_huge_activation_does_not_make_a_norm_pass_for_the_mlp(dtype, huge, se
     assert geometry.mlp == tuple(f"model.layers.{i}.mlp" for i in range(4))
 
 
-def test_two_lists_of_the_same_length_are_refused():
+def _with_a_second_list(module):
     model = tiny.tiny_model("gpt2")
-    model.extra = nn.ModuleList(nn.Identity() for _ in range(tiny.N_LAYERS))
+    model.extra = nn.ModuleList(module for _ in range(tiny.N_LAYERS))
+    return model
+
+
+def test_a_second_list_of_the_same_length_that_does_not_run_is_left_alone():
+    """As the vision tower of a multimodal model, when only text is given."""
+    geometry = find_geometry(_with_a_second_list(nn.Identity()))
+    assert geometry.blocks[0] == "transformer.h.0"
+
+
+def test_two_lists_of_the_same_length_that_both_run_are_refused():
+    model = _with_a_second_list(nn.Identity())
+    forward = model.transformer.ln_f.forward
+
+    def through_both(hidden):
+        for module in model.extra:
+            hidden = module(hidden)
+        return forward(hidden)
+
+    model.transformer.ln_f.forward = through_both
     with pytest.raises(UnsupportedModel, match=r"found 2 \(transformer\.h, extra\)"):
+        find_geometry(model)
+
+
+def test_blocks_that_do_not_run_are_refused():
+    model = tiny.tiny_model("gpt2")
+    skipped = model.transformer.h[1]
+    skipped.__class__ = type("Skipped", (type(skipped),), {"__call__": lambda self, x, *a, **k: x})
+    with pytest.raises(UnsupportedModel, match="not every block ran"):
         find_geometry(model)
 
 
@@ -191,3 +221,4 @@ def test_a_mixture_of_experts_traces_but_has_no_single_matrix_to_edit():
     )
     geometry = LanguageModel(OlmoeForCausalLM(config).eval(), tiny.word_tokenizer()).geometry
     assert geometry.down == (None, None, None)
+    assert "experts" in geometry.edit_refusal[0]

@@ -64,24 +64,8 @@ def model(request):
 
 @pytest.fixture
 def replay(model):
-    geometry = find_geometry(model) if "Granite" not in type(model).__name__ else _named(model)
     with torch.no_grad():
-        return find_replay(model, geometry, IDS[:1])
-
-
-def _named(model):
-    """The parts of a Llama layout, by name."""
-    from rome_widgets.model.geometry import Geometry
-
-    blocks = tuple(f"model.layers.{layer}" for layer in range(L))
-    return Geometry(
-        "model.embed_tokens",
-        blocks,
-        tuple(f"{block}.self_attn" for block in blocks),
-        tuple(f"{block}.mlp" for block in blocks),
-        (None,) * L,
-        d_model=8,
-    )
+        return find_replay(model, find_geometry(model), IDS[:1], {})
 
 
 ROWS = torch.tensor([1, 0, 1])
@@ -180,7 +164,7 @@ def test_an_unknown_end_of_the_model_is_refused_and_whole_passes_trace_it():
         assert find_head(lm.model, lm.geometry, IDS[:1]) is not None
         assert find_head(squared, geometry, IDS[:1]) is None
         with pytest.raises(CannotReplay, match="between the last block and the logits"):
-            find_replay(squared, geometry, IDS[:1])
+            find_replay(squared, geometry, IDS[:1], {})
 
 
 def test_a_model_without_a_plain_cache_is_traced_by_whole_passes(monkeypatch):

@@ -1,0 +1,23 @@
+"""The committed table of families is what the code finds."""
+
+from rome_widgets.model.geometry import Geometry
+from tools import families as tool
+
+
+def test_the_committed_table_is_up_to_date():
+    committed = tool.TABLE.read_text(encoding="utf-8")
+    expected = tool.table()
+    assert committed[committed.index("| family |") :] == expected, "run python -m tools.families"
+    assert "| gemma2 | Gemma2ForCausalLM | yes | yes | yes |" in expected
+    assert "| mamba | MambaForCausalLM | yes | no | no |" in expected
+    assert "| gemma3n | Gemma3nForCausalLM | no | no | no |" in expected
+
+
+def test_an_edit_in_some_blocks_only_says_so():
+    parts = ("b0", "b1")
+    both = Geometry("e", parts, parts, parts, ("d0", "d1"), 8, edit_refusal=(None, None))
+    one = Geometry("e", parts, parts, parts, ("d0", None), 8, edit_refusal=(None, "experts"))
+    none = Geometry("e", parts, parts, parts, (None, None), 8, edit_refusal=("x", "x"))
+    assert tool.edit_of(both) == "yes"
+    assert tool.edit_of(one) == "in some blocks; in the others no: experts"
+    assert tool.edit_of(none) == "no: x"
