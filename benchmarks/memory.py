@@ -37,7 +37,7 @@ def tokens_per_call(tracer: Any) -> int:
 
     This is the one place that knows where the engine keeps its budget.
     """
-    budget = getattr(tracer, "tokens_per_call", None)
+    budget = getattr(tracer, "tokens_per_call", None) or getattr(tracer.lm, "tokens_per_call", None)
     if budget is None:  # whole passes, in batches of cells
         budget = tracer._cells_per_batch * tracer.samples * len(tracer.tokens)
     return int(budget() if callable(budget) else budget)
