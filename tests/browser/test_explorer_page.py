@@ -239,6 +239,25 @@ def test_an_error_says_what_to_do_and_leaves_everything_usable(show):
     expect(page.page.locator(".rw-token").first).to_have_text("The")
 
 
+def test_try_again_works_however_long_the_button_is_held(show):
+    page = show(live())
+    page.status("done")
+    subject = page.page.get_by_label("Subject", exact=True)
+    subject.fill("nowhere")
+    page.page.keyboard.press("Enter")
+    page.status("error")
+    subject.fill("Space Needle")
+    box = page.page.get_by_role("button", name="Try again").bounding_box()
+    page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.page.mouse.down()
+    page.until(lambda: page.widget.subject == "Space Needle")
+    page.page.wait_for_timeout(100)  # What Python has to say to that is on the page.
+    page.page.mouse.up()
+    page.status("done")
+    expect(page.page.get_by_role("alert")).to_have_count(0)
+    page.until(lambda: page.widget.result.subject == "Space Needle")
+
+
 def test_an_error_can_be_dismissed(show):
     page = show(live())
     page.status("done")

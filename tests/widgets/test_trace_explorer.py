@@ -294,6 +294,59 @@ def test_the_widget_is_usable_after_an_error(explorer):
     assert explorer.error is None
 
 
+def test_correcting_the_form_keeps_the_error_of_the_run_until_the_next_run(explorer, engine):
+    explorer.set_state({"subject": "nowhere", "_request": {"id": 1, "op": "trace"}})
+    assert explorer.wait(PATIENCE)
+    failed = explorer.error
+    explorer.set_state({"subject": SUBJECT})
+    assert (explorer.status, explorer.error) == ("error", failed)
+    engine.slow = True
+    explorer.set_state({"_request": {"id": 2, "op": "trace"}})
+    assert explorer.status in ("queued", "running")
+    assert explorer.error is None
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+
+
+def test_a_refused_value_is_forgotten_when_the_form_changes_and_the_runs_error_shows_again(
+    explorer,
+):
+    explorer.subject = "nowhere"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.set_state({"samples": 0})
+    assert explorer.error["type"] == "TraitError"
+    explorer.set_state({"samples": 5})
+    assert (explorer.status, explorer.error["type"]) == ("error", "SubjectNotFound")
+    explorer.subject = SUBJECT
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.set_state({"samples": 0})
+    explorer.set_state({"samples": 4})
+    assert (explorer.status, explorer.error) == ("done", None)
+
+
+def test_the_error_of_a_restoration_goes_when_one_succeeds_or_a_run_starts(explorer, engine):
+    broken = SubjectNotFound("Not there.", "Somewhere.", "Look again.")
+    engine.broken = broken
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.samples = 5
+    assert explorer.error["found"] == "Not there."
+    engine.broken = None
+    explorer.selection = [(2, 4, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.error is None
+    engine.broken = broken
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    engine.broken = None
+    explorer.run()
+    assert explorer.error is None
+    assert explorer.wait(PATIENCE)
+    assert explorer.error is None
+
+
 def test_an_error_nobody_expected_is_shown_and_logged(explorer, engine, caplog):
     engine.broken = MemoryError("out of memory on the device")
     explorer.run()
