@@ -163,14 +163,24 @@ class LanguageModel:
         Raises:
             NonFinite: NaN or infinity in the logits, with the first module that makes it.
         """
+        with torch.inference_mode():
+            return self._finite_logits(ids, visitors).softmax(dim=-1)
+
+    def next_token_log_probabilities(
+        self, ids: Tensor, visitors: Iterable[tuple[str, Visitor]] = ()
+    ) -> Tensor:
+        """`[batch, vocab]`, in the caller's grad mode; else as `next_token_probabilities`."""
+        return self._finite_logits(ids, visitors).log_softmax(dim=-1)
+
+    def _finite_logits(self, ids: Tensor, visitors: Iterable[tuple[str, Visitor]]) -> Tensor:
+        """`[batch, vocab]` after the last position, in float32 or float64."""
         ids = ids.to(self.device)
         named = [(self.model.get_submodule(name), visitor) for name, visitor in visitors]
-        with quiet(self.model), torch.inference_mode(), _full_precision(self.device):
+        with quiet(self.model), _full_precision(self.device):
             logits = run_hooked(lambda: self._last_logits(ids), named)
             if not torch.isfinite(logits).all():
                 raise non_finite(self.model, lambda: self._last_logits(ids), named)
-        wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        return logits.to(wide).softmax(dim=-1)
+        return logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
 
     def _last_logits(self, ids: Tensor) -> Tensor:
         mask = torch.ones_like(ids)

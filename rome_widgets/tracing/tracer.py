@@ -11,6 +11,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,6 +36,7 @@ from rome_widgets.results import (
     check_states,
     top_rows,
 )
+from rome_widgets.tracing.estimate import estimate
 from rome_widgets.tracing.noise import Noise, draw
 
 Prompt = str | Fact | Mapping[str, Any]
@@ -197,6 +199,24 @@ class CausalTracer:
                 }
                 progress(Progress(done, len(cells), self._result(so_far, {})))
         return self._result(scores, recorded)
+
+    def estimate(self, kinds: Iterable[Kind] = KINDS) -> CausalTrace:
+        """The grids to first order, from one pass and its gradient: a preview, not a measurement.
+
+        Raises:
+            NonFinite, UnsupportedModel: See `estimate.estimate`.
+        """
+        scores = estimate(
+            self.lm,
+            self._ids,
+            self._noise,
+            self.subject_span,
+            self.answer_id,
+            self._states,
+            check_kinds(kinds),
+            self.window,
+        )
+        return replace(self._result(scores, {}), estimated=True)
 
     def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
         """The states that a cell of the grid restores: itself, or its window of layers."""
