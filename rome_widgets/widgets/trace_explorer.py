@@ -107,6 +107,8 @@ class TraceExplorer(TraceGrid):
         self._running: TraceSettings | None = None
         self._place = (prompt, subject, place)
         self._shown: TraceSettings | None = None
+        """What the grid on screen was or is being made with."""
+        self._made: TraceSettings | None = None
         """What `result` was made with."""
         self._described: dict[str, Any] = {}
         """The `trace` trait of `result`, kept while a run that is under way shows itself."""
@@ -257,8 +259,8 @@ class TraceExplorer(TraceGrid):
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""
-        if self._shown is None or self.trace.get("settings") != vars(self._shown):
-            return  # Another prompt is filling in; the selection is answered when it is done.
+        if self._shown is None:
+            return
         if not self.selection:
             self._worker.cancel(self._slots[1])
             self.restoration = {}
@@ -277,8 +279,12 @@ class TraceExplorer(TraceGrid):
             self.progress = progress.done / max(1, progress.total)
             if self.trace.get("settings") != vars(settings):
                 self.cursor = None  # It was a cell of another trace.
-                self._put({**describe_trace(trace), "settings": vars(settings)}, b"")
-            self.scores = pack_scores(trace.scores, trace.kinds)
+                self._shown = settings
+                self._put({**describe_trace(trace), "settings": vars(settings)}, None)
+            if trace.estimated:
+                self._paint(trace)
+            else:  # Row by row over the estimate, if there is one.
+                self.scores = pack_scores(trace.scores, trace.kinds)
 
     def _trace_done(self, trace: CausalTrace, settings: TraceSettings, ms: float) -> None:
         self._finish("done", trace, settings, ms)
@@ -300,7 +306,7 @@ class TraceExplorer(TraceGrid):
     ) -> None:
         self._running = None
         with self.hold_sync():
-            self._shown = settings
+            self._shown = self._made = settings
             self._show(trace, ms=ms, settings=vars(settings))
             self._described = self.trace
             self.progress = 1.0 if status == "done" else self.progress
@@ -312,12 +318,11 @@ class TraceExplorer(TraceGrid):
         self._running = None
         with self.hold_sync():
             self.status = status
-            if self._result is None:
-                self._put({}, b"")
-            elif self.trace is not self._described:
-                self._put(self._described, pack_scores(self._result.scores, self._result.kinds))
+            self._shown = self._made
+            if self._result is None or self.trace is not self._described:
+                self._put(self._described, self._result)
             else:
-                self.scores = pack_scores(self._result.scores, self._result.kinds)
+                self._paint(self._result)
         if not self.restoration:
             self._answer()
 

@@ -221,6 +221,36 @@ def test_the_grid_fills_in_row_by_row_and_can_be_stopped(show):
     assert np.isnan(page.widget.result.scores["attn"]).all()
 
 
+def test_an_estimate_paints_the_grid_until_exact_rows_replace_it(show):
+    page = show(live(slow=True, preview=True))
+    engine, legend = page.widget.test_engine, page.page.locator(".rw-legend")
+    expect(legend).to_have_text("estimate")
+    expect(page.root).to_contain_text("0/192 states")
+    assert 0 < page.color("attn", 7, 7)[3] < 255
+    page.point("hidden", 2, 4)
+    expect(page.detail).to_contain_text(re.compile(r"estimate ≈ 0\.\d\d\s*$"))
+    engine.step.set()
+    expect(page.root).to_contain_text("8/192 states")
+    assert page.color("hidden", 0, 0)[3] == 255
+    assert 0 < page.color("hidden", 2, 4)[3] < 255
+    page.click("hidden", 2, 4)
+    expect(page.panel).to_have_attribute("data-selection", '[[2,4,"hidden"]]')
+    exact = float(page.panel.get_attribute("data-probability"))
+    page.status("running")
+    page.page.get_by_role("button", name="Cancel").click()
+    page.status("cancelled")
+    expect(legend).to_have_count(0)
+    assert page.color("hidden", 0, 0)[3] == 255
+    assert page.color("attn", 7, 7)[3] == 0
+    engine.slow = False
+    page.page.get_by_role("button", name="Trace again").click()
+    page.status("done")
+    expect(legend).to_have_count(0)
+    assert page.color("attn", 7, 7)[3] == 255
+    page.until(lambda: page.widget.result.complete)
+    assert exact == pytest.approx(page.widget.result.scores["hidden"][2, 4])
+
+
 def test_an_error_says_what_to_do_and_leaves_everything_usable(show):
     page = show(live())
     page.status("done")

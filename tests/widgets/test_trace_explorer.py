@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import traitlets
-from widgets.fake_engine import CLEAN, PROMPT, SUBJECT, FakeEngine
+from widgets.fake_engine import CLEAN, CORRUPTED, PROMPT, SUBJECT, FakeEngine
 
 from rome_widgets.errors import RomeWidgetsError, StateError, SubjectNotFound
 from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings, Worker
@@ -234,6 +234,89 @@ def test_a_cancelled_trace_stays_as_far_as_it_came(engine):
     assert not explorer.result.complete
     computed = (~np.isnan(np.frombuffer(explorer.scores, "<f4"))).sum()
     assert 8 <= computed < 8 * 8 * 3
+
+
+def grids(explorer):
+    """The exact numbers and the estimated ones that the page has."""
+    return np.frombuffer(explorer.scores, "<f4"), np.frombuffer(explorer.estimate, "<f4")
+
+
+@pytest.fixture
+def previewed(monkeypatch):
+    """An explorer that stands still between its estimate and its first exact row."""
+    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    engine = FakeEngine(slow=True, preview=True)
+    made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    until(lambda: made.estimate)
+    yield made
+    engine.slow = False
+    made.close()
+
+
+def test_an_estimate_is_shown_before_the_first_exact_row_and_goes_when_all_are_there(previewed):
+    engine = previewed._engine
+    exact, guess = grids(previewed)
+    assert np.isnan(exact).all()
+    assert exact.shape == guess.shape
+    assert not np.isnan(guess).any()
+    assert (previewed.status, previewed.progress) == ("running", 0.0)
+    assert previewed.result is None
+    engine.slow = False
+    assert previewed.wait(PATIENCE)
+    assert not np.isnan(grids(previewed)[0]).any()
+    assert previewed.estimate == b""
+    assert not previewed.result.estimated
+
+
+def test_exact_rows_land_on_the_estimate_one_by_one(monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    explorer = TraceExplorer(FakeEngine(preview=True), auto_run=False)
+    explorer.prompt, explorer.subject = PROMPT, SUBJECT
+    seen = []
+    explorer.observe(lambda _: seen.append(grids(explorer)), "scores")
+    explorer.run(wait=True)
+    computed = [(~np.isnan(exact)).sum() for exact, guess in seen if guess.size]
+    assert computed[:2] == [0, 8]
+    assert len(computed) > 20
+
+
+def test_a_cancelled_run_keeps_exact_rows_and_no_estimate(previewed):
+    previewed._engine.step.set()
+    until(lambda: previewed.progress > 0)
+    previewed.cancel()
+    assert previewed.wait(PATIENCE)
+    assert previewed.status == "cancelled"
+    assert previewed.estimate == b""
+    assert np.isnan(grids(previewed)[0]).sum() == 192 - 8
+    assert np.isnan(previewed.result.scores["attn"]).all()
+
+
+def test_a_run_that_fails_after_its_estimate_leaves_the_last_result_alone(explorer, engine):
+    before = explorer.trace, explorer.scores
+
+    def fail(settings, progress, cancelled):
+        FakeEngine(preview=True).trace(settings, progress, cancelled)
+        raise ValueError("no luck")
+
+    engine.trace = fail
+    explorer.samples = 5
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "error"
+    assert (explorer.trace, explorer.scores, explorer.estimate) == (*before, b"")
+    explorer.selection = [(2, 4, "hidden")]
+    assert explorer.wait(PATIENCE)
+    assert engine.restored == [((2, 4, "hidden"),)]
+
+
+def test_a_click_on_an_estimated_cell_restores_it_exactly_while_the_trace_goes_on(previewed):
+    previewed.selection = [(2, 4, "hidden")]
+    until(lambda: previewed.restoration)
+    assert previewed.status == "running"
+    assert np.isnan(grids(previewed)[0]).all()
+    assert previewed.restoration["source"] == "exact"
+    expected = CORRUPTED + (grids(previewed)[1][2 * 8 + 4] - CORRUPTED) / 1.2
+    assert previewed.restoration["probability"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):
