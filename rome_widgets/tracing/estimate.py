@@ -66,7 +66,7 @@ def estimate(
     # Inference mode off: what is made inside it can never have a gradient.
     with torch.inference_mode(False), torch.enable_grad():
         passes = [
-            _slopes(lm, ids, draws.clone(), span, answer_id, clean_states, kinds)
+            _slopes(lm, ids, draws, span, answer_id, clean_states, kinds)
             for draws in noise.split(rows_at_once)
         ]
     log_p = np.concatenate([at for at, _ in passes])
@@ -114,8 +114,7 @@ def _slopes(
     visitors = [(lm.geometry.embedding, _corrupting(draws, span))]
     for kind in kinds:
         for layer, name in enumerate(lm.sites(kind)):
-            # Cloned outside inference mode: its own tensors may not enter a gradient.
-            clean = clean_states[kind, layer].clone().reshape(n_pos, -1)
+            clean = clean_states[kind, layer].reshape(n_pos, -1)
             visitors.append((name, _sharing(shares, (kind, layer), clean, samples)))
     log_p = lm.next_token_log_probabilities(ids.expand(samples, -1), visitors)[:, answer_id]
     found = torch.autograd.grad(log_p.sum(), list(shares.values()))
@@ -151,6 +150,7 @@ def _sharing(
         # Some families put out [batch * pos, width] in their MLP.
         state = seen.output.view(samples, n_pos, width)
         wide = torch.promote_types(state.dtype, torch.float32)
+        # A new tensor: those of the clean run, made in inference mode, may not enter a gradient.
         step = clean.to(state.device, wide) - state.detach().to(wide)
         share = torch.zeros(step.shape[:2], dtype=wide, device=step.device, requires_grad=True)
         shares[key] = share

@@ -197,10 +197,15 @@ def test_a_state_may_come_as_rows_of_tokens():
     assert shares["mlp", 0].shape == (2, 7)
 
 
-def test_a_gradient_that_is_not_finite_is_refused():
+def test_what_is_not_finite_is_refused(monkeypatch):
     lm, noise, _, _, near = tiny_step("gpt2")
-    near["mlp", 2] = near["mlp", 2] * 1e300 * 1e10
+    infinite = near | {("mlp", 2): near["mlp", 2] * np.inf}
     with pytest.raises(NonFinite):
+        run(lm, noise, infinite)
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda _, places: [place.detach() + np.nan for place in places]
+    )
+    with pytest.raises(NonFinite, match="gradient"):
         run(lm, noise, near)
 
 

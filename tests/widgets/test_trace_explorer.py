@@ -291,22 +291,26 @@ def test_a_cancelled_run_keeps_exact_rows_and_no_estimate(previewed):
     assert np.isnan(previewed.result.scores["attn"]).all()
 
 
-def test_a_run_that_fails_after_its_estimate_leaves_the_last_result_alone(explorer, engine):
-    before = explorer.trace, explorer.scores
+@pytest.mark.parametrize("samples", [10, 5])
+def test_a_run_that_fails_after_its_estimate_leaves_the_last_result_alone(
+    explorer, engine, samples
+):
+    before, asked, restore = (explorer.trace, explorer.scores), [], engine.restore
 
     def fail(settings, progress, cancelled):
         FakeEngine(preview=True).trace(settings, progress, cancelled)
         raise ValueError("no luck")
 
     engine.trace = fail
-    explorer.samples = 5
+    engine.restore = lambda settings, cells: asked.append(settings) or restore(settings, cells)
+    explorer.samples = samples
     explorer.run()
     assert explorer.wait(PATIENCE)
     assert explorer.status == "error"
     assert (explorer.trace, explorer.scores, explorer.estimate) == (*before, b"")
     explorer.selection = [(2, 4, "hidden")]
     assert explorer.wait(PATIENCE)
-    assert engine.restored == [((2, 4, "hidden"),)]
+    assert asked == [TraceSettings(PROMPT, SUBJECT)]
 
 
 def test_a_click_on_an_estimated_cell_restores_it_exactly_while_the_trace_goes_on(previewed):
