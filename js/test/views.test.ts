@@ -256,7 +256,9 @@ describe("panel", () => {
     for (const text of said()) expect(text).not.toContain("estimate");
     expect(find(".rw-detail").textContent).toContain("0.3000");
     expect(find(".rw-legend").textContent).toBe("estimate");
-    await model.receive({ estimate: null, status: "cancelled", cursor: [0, 0, "attn"] });
+    await model.receive({ scores: scores() });
+    expect(el.querySelector(".rw-legend, .rw-estimated")).toBeNull();
+    await model.receive({ scores: view(row), estimate: null, cursor: [0, 0, "attn"] });
     expect(el.querySelector(".rw-legend, .rw-estimated")).toBeNull();
     expect(find(".rw-detail").textContent).toContain("not computed");
   });

@@ -37,8 +37,9 @@ def estimate(
     """The answer's probability with each cell restored, as its slope at the corrupted run says.
 
     For each sample, log p changes by the inner product of its gradient at a state with the step
-    from the corrupted to the clean value; a window's layers add up; no probability exceeds 1. The
-    answer is the mean over samples. The true change bends on the way, so this is no measurement.
+    from the corrupted to the clean value; a window's layers add up, what passes from one of them
+    through the next counted twice; no probability exceeds 1. The answer is the mean over samples.
+    The true change bends on the way, so this is no measurement.
 
     Args:
         lm: The model; neither its weights, their gradients nor their flags are touched.
