@@ -19,5 +19,5 @@ CLICKS = _count(12, 50)
 """Clicks timed in JupyterLab."""
 SETS = _count(3, 20)
 """Random mixed sets of states per family and setting."""
-ESTIMATED_FACTS = _count(6, 200)
+ESTIMATED_FACTS = _count(6, 60)
 """Facts on which the estimate is compared with the exact grid."""

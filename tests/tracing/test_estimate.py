@@ -22,9 +22,9 @@ IDS = [int(word[1:]) for word in tiny.PROMPT.split()]
 SPAN, ANSWER, STEP = (1, 3), 5, 1e-3
 SITES = [(kind, layer) for kind in KINDS for layer in range(tiny.N_LAYERS)]
 
-LEAST = {"hidden": 0.5, "mlp": 0.6, "attn": 0.5}
-"""Least mean rank correlation with the exact grid, per kind. Measured on the bundled model over
-20 facts: 0.62, 0.72 and 0.64, with a standard error of 0.03; 200 facts gave the same to 0.03."""
+MEASURED = {"hidden": (0.604, 0.19), "mlp": (0.723, 0.15), "attn": (0.621, 0.18)}
+"""Rank correlation with the exact grid on 60 facts of the bundled model: mean, and standard
+deviation between facts. A mean over n facts may lie three standard errors below."""
 
 
 def draws(samples=1):
@@ -247,5 +247,5 @@ def test_the_order_of_the_cells_is_roughly_that_of_the_exact_grid(bundled_lm):
     figures = {kind: pd.DataFrame(rows).mean().round(3).to_dict() for kind, rows in found.items()}
     least = {kind: min(row["spearman"] for row in rows) for kind, rows in found.items()}
     write_gate("estimate", {"facts": len(chosen), "mean": figures, "least spearman": least})
-    for kind in KINDS:
-        assert figures[kind]["spearman"] >= LEAST[kind], figures
+    for kind, (mean, deviation) in MEASURED.items():
+        assert figures[kind]["spearman"] >= mean - 3 * deviation / len(chosen) ** 0.5, figures
