@@ -33,14 +33,8 @@ MIB = 2**20
 
 
 def tokens_per_call(tracer: Any) -> int:
-    """M: most tokens that one call of a block gets.
-
-    This is the one place that knows where the engine keeps its budget.
-    """
-    budget = getattr(tracer, "tokens_per_call", None) or getattr(tracer.lm, "tokens_per_call", None)
-    if budget is None:  # whole passes, in batches of cells
-        budget = tracer._cells_per_batch * tracer.samples * len(tracer.tokens)
-    return int(budget() if callable(budget) else budget)
+    """M: most tokens that one call of a block gets."""
+    return tracer.lm.tokens_per_call
 
 
 def bytes_by_formula(tracer: Any) -> dict[str, float]:

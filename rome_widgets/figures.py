@@ -51,7 +51,10 @@ def _panel(trace: CausalTrace, frame: pd.DataFrame, kind: Kind, scale: dict) -> 
         for pos, token in enumerate(trace.tokens)
     ]
     return (
-        alt.Chart(alt.InlineData(values=frame.to_dict("records")), title=TITLE[kind])
+        alt.Chart(
+            alt.InlineData(values=frame.to_dict("records")),
+            title=TITLE[kind] + (" (estimate)" if trace.estimated else ""),
+        )
         .mark_rect()
         .encode(
             x=alt.X("layer:O", title=_caption(trace, kind), axis=alt.Axis(labelAngle=0)),

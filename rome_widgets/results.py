@@ -163,6 +163,8 @@ class CausalTrace:
     """Text of every id in `recorded`."""
     baseline: tuple[Prediction, ...] = ()
     """Top tokens of the clean and corrupted runs; `restored` repeats `corrupted`."""
+    estimated: bool = False
+    """True where the scores are a first-order estimate (`CausalTracer.estimate`), not measured."""
 
     def __post_init__(self) -> None:
         shape = (len(self.tokens), self.n_layers)
@@ -180,7 +182,7 @@ class CausalTrace:
         return (
             f"CausalTrace({self.prompt!r} → {self.answer!r}, clean {self.clean:.4f}, "
             f"corrupted {self.corrupted:.4f}, {len(self.tokens)} tokens × {self.n_layers} layers, "
-            f"{', '.join(self.kinds)})"
+            f"{', '.join(self.kinds)}{', estimate' if self.estimated else ''})"
         )
 
     @property
@@ -275,7 +277,7 @@ class Progress:
     total: int
     """Cells asked for."""
     trace: CausalTrace
-    """The trace so far; NaN where not computed yet."""
+    """The trace so far, NaN where not computed yet; or, before the first cell, an estimate."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

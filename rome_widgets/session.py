@@ -6,6 +6,7 @@ becomes an engine that a widget can ask, with one worker thread per model.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +17,8 @@ from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
 from rome_widgets.widgets import trace_explorer
 from rome_widgets.widgets.protocol import TraceSettings
 from rome_widgets.widgets.worker import worker_for
+
+logger = logging.getLogger(__name__)
 
 KEPT_TRACERS = 4
 """Tracers kept per widget, so that going back to a prompt answers clicks at once."""
@@ -51,6 +54,8 @@ class TracingEngine:
     ) -> CausalTrace:
         """All three grids of one prompt, from runs made now."""
         tracer = self._keep(settings, self._make(settings))
+        if not cancelled():
+            _preview(tracer, progress)
         return tracer.trace(progress=progress, cancel=_Flag(cancelled))
 
     def restore(self, settings: TraceSettings, selection: Iterable[State]) -> Restoration:
@@ -80,6 +85,16 @@ class TracingEngine:
         while len(self._tracers) > KEPT_TRACERS:
             self._tracers.popitem(last=False)
         return tracer
+
+
+def _preview(tracer: CausalTracer, progress: Callable[[Progress], None]) -> None:
+    """Show an estimate first. Whatever keeps it from coming must not keep the exact grid."""
+    try:
+        trace = tracer.estimate()
+    except Exception:
+        logger.info("There is no estimate of %r", tracer, exc_info=True)
+        return
+    progress(Progress(0, sum(grid.size for grid in trace.scores.values()), trace))
 
 
 class _Flag:

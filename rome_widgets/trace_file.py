@@ -75,6 +75,7 @@ _PLAIN = (
     "model",
     "notes",
     "baseline",
+    "estimated",
 )
 """Fields of a trace that go into the JSON header as they are."""
 
@@ -121,6 +122,7 @@ def _decode(blob: bytes) -> CausalTrace:
         for kind in KINDS
         if f"recorded.{kind}.ids" in tensors
     }
+    header.setdefault("estimated", False)  # Files written before there were estimates.
     plain = {name: header[name] for name in _PLAIN}
     for name in ("tokens", "token_ids", "subject_span", "notes"):
         plain[name] = tuple(plain[name])

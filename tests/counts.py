@@ -23,3 +23,5 @@ INTERRUPTS = _count(96, 1200)
 """Interrupts that land at a random moment, over all phases."""
 INTERRUPT_PLACES = _count(96, 1200)
 """Interrupts put at chosen calls inside our own code, over all phases."""
+ESTIMATED_FACTS = _count(6, 60)
+"""Facts on which the estimate is compared with the exact grid."""

@@ -10,6 +10,7 @@ import pytest
 from counts import ALTERED_FILES
 
 import rome_widgets as rw
+from rome_widgets import trace_file
 from rome_widgets.errors import SaveFailed, StateError, TraceFileError
 from rome_widgets.results import KINDS, CausalTrace, Prediction
 
@@ -112,6 +113,27 @@ def test_a_saved_trace_comes_back_the_same(tmp_path):
             )
         else:
             assert before == after, field.name
+
+
+def test_an_estimate_stays_one_and_files_from_before_there_were_any_are_exact(
+    tmp_path, monkeypatch
+):
+    path = make_trace(estimated=True).save(tmp_path / "trace")
+    assert rw.load_trace(path).estimated
+    assert "estimate" in repr(rw.load_trace(path))
+    before = tuple(name for name in trace_file._PLAIN if name != "estimated")
+    monkeypatch.setattr(trace_file, "_PLAIN", before)
+    old = make_trace().save(tmp_path / "old")
+    monkeypatch.undo()
+    assert b'"estimated"' not in old.read_bytes()
+    assert rw.load_trace(old).estimated is False
+
+
+def test_a_chart_says_where_it_is_an_estimate():
+    titles = [panel["title"] for panel in make_trace().chart().to_dict()["hconcat"]]
+    assert titles == ["Hidden state", "MLP", "Attention"]
+    estimated = make_trace(estimated=True).chart().to_dict()["hconcat"]
+    assert [panel["title"] for panel in estimated] == [f"{title} (estimate)" for title in titles]
 
 
 def test_a_partial_trace_keeps_its_holes(tmp_path):

@@ -12,6 +12,7 @@ import traitlets
 from watch import changes
 
 import rome_widgets as rw
+from rome_widgets.errors import Cancelled
 from rome_widgets.session import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.runs import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
@@ -50,6 +51,47 @@ def test_the_widget_shows_what_the_tracer_computes(lm):
     assert explorer.restoration["probability"] == pytest.approx(expected.probability, abs=1e-6)
     assert explorer.restoration["states"] == [list(state) for state in expected.states]
     assert explorer.selected_states == sorted(states)
+
+
+def traced(lm):
+    """What a run tells, and its trace."""
+    told = []
+    settings = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2)
+    trace = TracingEngine(lm).trace(settings, told.append, lambda: False)
+    return told, trace
+
+
+def test_a_run_tells_an_estimate_before_its_first_row(lm):
+    told, trace = traced(lm)
+    assert [progress.trace.estimated for progress in told[:2]] == [True, False]
+    assert (told[0].done, told[0].total) == (0, told[-1].total)
+    expected = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).estimate()
+    assert (told[0].trace.scores["mlp"] == expected.scores["mlp"]).all()
+    assert not trace.estimated
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no gradient here"), MemoryError("too much")])
+def test_an_estimate_that_fails_is_logged_and_the_exact_trace_goes_on(
+    lm, error, monkeypatch, caplog
+):
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(CausalTracer, "estimate", fail)
+    with caplog.at_level("INFO"):
+        told, trace = traced(lm)
+    assert str(error) in caplog.text
+    assert trace.complete
+    assert not any(progress.trace.estimated for progress in told)
+
+
+def test_a_run_that_is_cancelled_at_once_estimates_nothing(lm, monkeypatch):
+    told, asked = [], []
+    monkeypatch.setattr(CausalTracer, "estimate", lambda self: asked.append(self))
+    settings = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2)
+    with pytest.raises(Cancelled):
+        TracingEngine(lm).trace(settings, told.append, lambda: True)
+    assert told == asked == []
 
 
 @pytest.mark.parametrize(

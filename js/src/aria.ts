@@ -1,10 +1,16 @@
 /** What a screen reader is told about the grid. Pure. */
 
-import { percent, probability, signed, tokenLabel } from "./format.js";
+import { estimated, percent, probability, signed, tokenLabel } from "./format.js";
 
 /** One grid cell in words, for its row beside the picture. */
-export function cellText(layer: number, score: number, corrupted: number | null): string {
-  if (Number.isNaN(score)) return `layer ${layer}, not computed`;
+export function cellText(
+  layer: number,
+  score: number,
+  corrupted: number | null,
+  estimate = Number.NaN,
+): string {
+  if (Number.isNaN(score))
+    return `layer ${layer}, ${Number.isNaN(estimate) ? "not computed" : estimated(estimate)}`;
   const change = corrupted === null ? "" : `, ${signed(score - corrupted, 3)}`;
   return `layer ${layer}, p ${probability(score, 3)}${change}`;
 }

@@ -18,6 +18,9 @@ export function probability(value: number | null | undefined, digits = 4): strin
   return value.toFixed(digits);
 }
 
+/** A number that was not measured: said so, and never with more digits than it deserves. */
+export const estimated = (value: number): string => `estimate ≈ ${value.toFixed(2)}`;
+
 /** A difference with its sign, as a real minus: `+0.3764`, `−0.1702`. */
 export function signed(value: number | null | undefined, digits = 4): string {
   if (!known(value)) return MISSING;

@@ -16,6 +16,8 @@ export interface Answer extends RestorationInfo {
 export interface Detail {
   cell: Cell;
   score: number;
+  /** What stands in for a score that is NaN; NaN itself where there is no estimate. */
+  estimate: number;
   layers: [number, number];
 }
 
@@ -41,14 +43,23 @@ export function gridState(bridge: Bridge<GridTraits>) {
   });
 
   /** One array per kind; null where the numbers do not fit the tokens. */
-  const scores = computed(() => {
+  const byKind = (data: DataView | null): Map<Kind, Float32Array> | null => {
     const info = trace.value;
-    const all = decode(bridge.get("scores"));
+    const all = decode(data);
     if (!info) return null;
     const size = info.tokens.length * info.n_layers;
     if (all.length !== size * info.kinds.length) return null;
     return new Map(info.kinds.map((kind, at) => [kind, all.subarray(at * size, (at + 1) * size)]));
-  });
+  };
+  const scores = computed(() => byKind(bridge.get("scores")));
+  const estimate = computed(() => byKind(bridge.get("estimate")));
+  /** Some cell on screen is an estimate. */
+  const estimated = computed(() =>
+    [...(estimate.value ?? [])].some(
+      ([kind, grid]) =>
+        scores.value?.get(kind)?.some((score, i) => Number.isNaN(score) && !Number.isNaN(grid[i])) ?? false,
+    ),
+  );
 
   const kinds = computed((): readonly Kind[] => {
     const choice = bridge.get("kind");
@@ -57,7 +68,7 @@ export function gridState(bridge: Bridge<GridTraits>) {
     return wanted.length > 0 ? wanted : there;
   });
 
-  /** Ends of the shared colour scale: the corrupted run, and the best of all runs. */
+  /** Ends of the shared colour scale: the corrupted run, and the best of all runs. Estimates are clipped. */
   const range = computed(() => {
     const info = trace.value;
     let least = Number.POSITIVE_INFINITY;
@@ -68,7 +79,7 @@ export function gridState(bridge: Bridge<GridTraits>) {
         if (value > most) most = value;
       }
     const low = info?.corrupted ?? (Number.isFinite(least) ? least : 0);
-    const high = Math.max(info?.clean ?? 0, Number.isFinite(most) ? most : 1);
+    const high = Math.max(info?.clean ?? 0, Number.isFinite(most) ? most : (info?.clean ?? 1));
     return { low, high: high > low ? high : low + 1e-6 };
   });
 
@@ -98,17 +109,17 @@ export function gridState(bridge: Bridge<GridTraits>) {
     );
   });
 
-  const scoreOf = (cell: Cell): number => {
-    const info = trace.value;
-    return scores.value?.get(cell[2])?.[cell[0] * (info?.n_layers ?? 0) + cell[1]] ?? Number.NaN;
-  };
+  const at = (grids: typeof scores, [pos, layer, kind]: Cell): number =>
+    grids.value?.get(kind)?.[pos * (trace.value?.n_layers ?? 0) + layer] ?? Number.NaN;
+  const scoreOf = (cell: Cell): number => at(scores, cell);
+  const estimateOf = (cell: Cell): number => at(estimate, cell);
 
   const detailOf = (cell: Cell): Detail | null => {
     const info = trace.value;
     if (!info?.kinds.includes(cell[2])) return null;
     if (cell[0] >= info.tokens.length || cell[1] >= info.n_layers) return null;
     const layers = windowLayers(cell[2], cell[1], info.windows[cell[2]] ?? 1, info.n_layers);
-    return { cell, score: scoreOf(cell), layers };
+    return { cell, score: scoreOf(cell), estimate: estimateOf(cell), layers };
   };
 
   const selection = computed((): Selection => bridge.get("selection") ?? []);
@@ -190,6 +201,8 @@ export function gridState(bridge: Bridge<GridTraits>) {
     focused,
     trace,
     scores,
+    estimate,
+    estimated,
     kinds,
     range,
     done,
@@ -199,6 +212,7 @@ export function gridState(bridge: Bridge<GridTraits>) {
     detail,
     detailOf,
     scoreOf,
+    estimateOf,
     restoration,
     current,
     answer,

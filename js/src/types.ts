@@ -89,6 +89,8 @@ export interface GridTraits {
   theme: ThemeChoice;
   trace: TraceInfo | Empty;
   scores: DataView | null;
+  /** An estimate in the form of `scores`, shown where those are NaN; empty without one. */
+  estimate: DataView | null;
   kind: KindChoice;
   selection: Selection;
   cursor: Cell | null;
@@ -120,6 +122,7 @@ export const GRID_TRAITS = [
   "theme",
   "trace",
   "scores",
+  "estimate",
   "kind",
   "selection",
   "cursor",

@@ -118,6 +118,7 @@ export const gridTraits = (): GridTraits => ({
   theme: "light",
   trace: info,
   scores: scores(),
+  estimate: null,
   kind: "all",
   selection: [],
   cursor: null,

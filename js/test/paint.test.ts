@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { anchors, entry, gradient, lut } from "../src/colormap.js";
-import { paint, pixels } from "../src/paint.js";
+import { ESTIMATE, paint, pixels } from "../src/paint.js";
 import { KINDS } from "../src/types.js";
 
 const hex = (table: Uint8ClampedArray, at: number) =>
@@ -46,6 +46,16 @@ test("pixels(scores) leaves a cell that was not computed transparent", () => {
   expect(hex(out, 0)).toBe(anchors("attn", "light")[0]);
   expect(hex(out, 2)).toBe(anchors("attn", "light")[8]);
 });
+test("pixels(scores, estimate) paints an estimate see-through, and only where there is no score", () => {
+  const table = lut("mlp", "light");
+  const scores = new Float32Array([Number.NaN, 0.5, Number.NaN]);
+  const estimate = new Float32Array([0.5, 0.9, Number.NaN]);
+  const out = pixels(scores, table, 0, 1, estimate);
+  expect([out[3], out[7], out[11]]).toEqual([ESTIMATE, 255, 0]);
+  expect([...out.slice(0, 3)]).toEqual([...out.slice(4, 7)]);
+  expect(ESTIMATE).toBeLessThan(200);
+});
+
 test("paint(canvas) sizes the canvas to one pixel per cell even where nothing can be drawn", () => {
   const canvas = document.createElement("canvas");
   paint(canvas, new Float32Array(12), 3, 4, lut("mlp", "light"), 0, 1);

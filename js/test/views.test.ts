@@ -46,6 +46,8 @@ function click(find: (selector: string) => HTMLElement, kind: string, pos: numbe
   canvas.dispatchEvent(new PointerEvent("pointerup", at));
 }
 
+const view = (values: Float32Array): DataView => new DataView(values.buffer);
+
 const answer = (more: Partial<RestorationInfo> = {}): RestorationInfo => ({
   selection: [[2, 1, "mlp"]],
   states: [
@@ -236,6 +238,47 @@ describe("figure", () => {
 });
 
 describe("panel", () => {
+  test("estimated cells are named as such wherever a number would stand, until the exact one lands", async () => {
+    const empty = new Float32Array(3 * 5 * 4).fill(Number.NaN);
+    const traits = { ...explorerTraits(), status: "running", progress: 0 };
+    const { model, find, el, root } = show({ ...traits, scores: view(empty), estimate: scores() });
+    expect(find(".rw-legend").textContent).toBe("estimate");
+    expect(root.textContent).toContain("0/60 states");
+    expect(el.querySelectorAll(".rw-box.rw-estimated")).toHaveLength(3);
+    expect(el.querySelector(".rw-best")).toBeNull();
+    await model.receive({ cursor: [2, 1, "mlp"] });
+    const said = () => [find(".rw-detail"), find(`[aria-colindex="3"]`)].map((each) => each.textContent);
+    for (const text of said()) expect(text).toContain("estimate ≈ 0.34");
+    expect(find(".rw-detail").textContent).not.toMatch(/recovery|over corrupted|0\.34\d/);
+    const row = empty.slice();
+    row.set([0.3, 0.3, 0.3, 0.3], 20 + 2 * 4);
+    await model.receive({ scores: view(row), progress: 0.1 });
+    for (const text of said()) expect(text).not.toContain("estimate");
+    expect(find(".rw-detail").textContent).toContain("0.3000");
+    expect(find(".rw-legend").textContent).toBe("estimate");
+    await model.receive({ scores: scores() });
+    expect(el.querySelector(".rw-legend, .rw-estimated")).toBeNull();
+    await model.receive({ scores: view(row), estimate: null, cursor: [0, 0, "attn"] });
+    expect(el.querySelector(".rw-legend, .rw-estimated")).toBeNull();
+    expect(find(".rw-detail").textContent).toContain("not computed");
+  });
+
+  test("a click on an estimated cell shows no number until the model answers", () => {
+    const empty = new Float32Array(3 * 5 * 4).fill(Number.NaN);
+    const { find, model } = show({ ...explorerTraits(), scores: view(empty), estimate: scores() });
+    click(find, "mlp", 2, 1);
+    expect(model.sent("selection")).toEqual([[2, 1, "mlp"]]);
+    expect(find(".rw-panel").textContent).not.toMatch(/0\.34|estimate/);
+  });
+
+  test("the colour scale is that of the exact numbers: an estimate does not move it", () => {
+    const empty = new Float32Array(3 * 5 * 4).fill(Number.NaN);
+    const high = new Float32Array(3 * 5 * 4).fill(1);
+    const { find } = show({ ...gridTraits(), scores: view(empty), estimate: view(high) });
+    expect(find(".rw-end-clean").getAttribute("style")).toBe("top:0px");
+    expect(find(".rw-legend").textContent).toBe("estimate");
+  });
+
   test("panel shows the answer to the selection, with p to four decimals", () => {
     const { find, el } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], restoration: answer() });
     const panel = find(".rw-panel");

@@ -195,6 +195,18 @@ class LanguageModel:
         Raises:
             NonFinite: NaN or infinity in the logits, with the first module that makes it.
         """
+        return self._finite_logits(ids, visitors, gradients=False).softmax(dim=-1)
+
+    def next_token_log_probabilities(
+        self, ids: Tensor, visitors: Iterable[tuple[str, Visitor]] = ()
+    ) -> Tensor:
+        """`[batch, vocab]`, with gradients; else as `next_token_probabilities`."""
+        return self._finite_logits(ids, visitors, gradients=True).log_softmax(dim=-1)
+
+    def _finite_logits(
+        self, ids: Tensor, visitors: Iterable[tuple[str, Visitor]], *, gradients: bool
+    ) -> Tensor:
+        """`[batch, vocab]` after the last position, in float32 or float64."""
         ids = ids.to(self.device)
         named = self.named(visitors)
 
@@ -204,14 +216,14 @@ class LanguageModel:
                 raise non_finite(self.model, lambda: self._last_logits(ids), named)
             return logits
 
-        return probabilities_of(self.run(finite_logits))
+        return widened(self.run(finite_logits, gradients=gradients))
 
-    def run(self, call: Callable[[], T]) -> T:
-        """`call()` in eval mode, without gradients, in the precision that results are stated for.
+    def run(self, call: Callable[[], T], *, gradients: bool = False) -> T:
+        """`call()` in eval mode and in the precision that results are stated for.
 
         Whatever runs the model goes through here; see `undisturbed`.
         """
-        return undisturbed(self.model, call)
+        return undisturbed(self.model, call, gradients=gradients)
 
     def named(self, visitors: Iterable[tuple[str, Visitor]]) -> list[tuple[nn.Module, Visitor]]:
         """Modules and visitors, from names of modules and visitors."""
@@ -307,10 +319,14 @@ def _version(weight: Tensor) -> int:
     return 0 if weight.is_inference() else weight._version
 
 
+def widened(logits: Tensor) -> Tensor:
+    """In float32, or float64 where they are: what a softmax is taken in."""
+    return logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
+
+
 def probabilities_of(logits: Tensor) -> Tensor:
     """Softmax over the last axis in float32, or in float64 where the logits are."""
-    wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    return logits.to(wide).softmax(dim=-1)
+    return widened(logits).softmax(dim=-1)
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

@@ -20,8 +20,8 @@ from rome_widgets.model.hooks import Call
 T = TypeVar("T")
 
 
-def undisturbed(model: nn.Module, call: Callable[[], T]) -> T:
-    """Run `call()` with the model in eval mode, without gradients, outside any autocast.
+def undisturbed(model: nn.Module, call: Callable[[], T], *, gradients: bool = False) -> T:
+    """Run `call()` with the model in eval mode, with or without gradients, outside any autocast.
 
     On CUDA, float32 matrices multiply in TF32 meanwhile: what a trace shows needs no more.
 
@@ -32,23 +32,23 @@ def undisturbed(model: nn.Module, call: Callable[[], T]) -> T:
     asleep = _asleep_of(model)
     this = Call()
     device = next(model.parameters()).device.type
-    gradients = torch.is_grad_enabled()
+    gradients_before = torch.is_grad_enabled()
     autocast = is_autocast_available(device) and torch.is_autocast_enabled(device)
     try:
         asleep.enter(model, this)
         if device == "cuda":
             _tf32.enter(this)
-        _set_modes(device, gradients=False, autocast=False)
+        _set_modes(device, gradients=gradients, autocast=False)
         return copy_context().run(call)  # transformers sets context variables of its own
     finally:
         try:
             asleep.leave(this)
             _tf32.leave(this)
-            _set_modes(device, gradients=gradients, autocast=autocast)
+            _set_modes(device, gradients=gradients_before, autocast=autocast)
         except BaseException:
             asleep.leave(this)
             _tf32.leave(this)
-            _set_modes(device, gradients=gradients, autocast=autocast)
+            _set_modes(device, gradients=gradients_before, autocast=autocast)
             raise
 
 

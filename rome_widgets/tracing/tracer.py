@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -33,6 +34,7 @@ from rome_widgets.results import (
     check_states,
     top_rows,
 )
+from rome_widgets.tracing.estimate import estimate
 from rome_widgets.tracing.noise import Noise, draw
 from rome_widgets.tracing.runs import make_runs
 
@@ -203,6 +205,24 @@ class CausalTracer:
                 }
                 progress(Progress(done, len(cells), self._result(so_far, {})))
         return self._result(scores, recorded)
+
+    def estimate(self, kinds: Iterable[Kind] | Literal["all"] = "all") -> CausalTrace:
+        """The grids to first order, from one pass and its gradient: a preview, not a measurement.
+
+        Raises:
+            NonFinite, UnsupportedModel: See `estimate.estimate`.
+        """
+        scores = estimate(
+            self.lm,
+            self._runs.ids,
+            self._runs.noise,
+            self.subject_span,
+            self.answer_id,
+            self._runs.states,
+            self.lm.check_kinds(kinds),
+            self.window,
+        )
+        return replace(self._result(scores, {}), estimated=True)
 
     def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
         """The states that a cell of the grid restores: itself, or its window of layers."""

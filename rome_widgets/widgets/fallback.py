@@ -28,7 +28,7 @@ def trace_table(trace: CausalTrace) -> str:
         f"p({escape(trace.answer.strip())}): "
         f"clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
         f" · {escape(str(trace.noise.get('text', '')))}, {trace.samples} samples"
-        f" · {escape(trace.model)}</p>"
+        f" · {escape(trace.model)}{' · <b>estimate</b>' if trace.estimated else ''}</p>"
     )
     cells = len(trace.kinds) * len(trace.tokens) * trace.n_layers
     body = (
@@ -83,6 +83,8 @@ def _grid(trace: CausalTrace, kind: Kind) -> str:
 def _title(trace: CausalTrace, kind: Kind, layer: int, score: float) -> str:
     if np.isnan(score):
         return f"{TITLES[kind]} layer {layer}: not computed"
+    if trace.estimated:
+        return f"{TITLES[kind]} layer {layer}: estimate ≈ {score:.2f}"
     return f"{TITLES[kind]} layer {layer}: p {score:.4f}, {score - trace.corrupted:+.4f}"
 
 

@@ -56,6 +56,9 @@ class Engine(Protocol):
     ) -> CausalTrace:
         """The whole trace, telling `progress` now and then.
 
+        The first progress may carry an estimate of every cell (`CausalTrace.estimated`): it stands
+        in for the cells that are not computed yet, and goes with the end of the run.
+
         Raises:
             Cancelled: `cancelled()` turned true; carries what was computed so far.
         """

@@ -6,7 +6,7 @@ import logging
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import traitlets as t
 
@@ -29,6 +29,8 @@ ROWS = 8
 """Next tokens shown per restoration."""
 PROGRESS_EVERY = 0.1
 """Seconds between two progress messages, at least."""
+_Cause = Literal["form", "run", "restoration"]
+"""What left an error: a value of the form that was refused, a trace, or a restoration."""
 STATUSES = ["idle", "queued", "running", "done", "cancelled", "error", "static"]
 
 
@@ -73,7 +75,11 @@ class TraceExplorer(TraceGrid):
     progress = t.Float(0.0).tag(sync=True)
     """Share of the running trace that is done."""
     error = t.Instance(dict, allow_none=True).tag(sync=True)
-    """The last error as type, message, found, wanted and remedy; None when all is well."""
+    """The last error as type, message, found, wanted and remedy; None when all is well.
+
+    A run's error stays until the next run, a restoration's also until one succeeds, and a refused
+    value's until the form changes.
+    """
     _request = t.Dict().tag(sync=True, echo_update=False)
     """Set by the page: `{id, op}` with op "trace" or "restore"."""
     _cancel_id = t.Int(0).tag(sync=True, echo_update=False)
@@ -101,10 +107,14 @@ class TraceExplorer(TraceGrid):
         self._running: TraceSettings | None = None
         self._place = (prompt, subject, place)
         self._shown: TraceSettings | None = None
+        """What the grid on screen was or is being made with."""
+        self._made: TraceSettings | None = None
         """What `result` was made with."""
         self._described: dict[str, Any] = {}
         """The `trace` trait of `result`, kept while a run that is under way shows itself."""
         self._failure: BaseException | None = None
+        self._errors: dict[_Cause, dict[str, str]] = {}
+        """Errors that still hold, the latest last; `error` shows that one."""
         selection = list(kwargs.pop("selection", ()))
         super().__init__(
             engine={
@@ -159,6 +169,7 @@ class TraceExplorer(TraceGrid):
             self._running = self.settings
             self._runs += 1
             self._failure = None
+            self._errors.clear()
             self._write(status="queued", progress=0.0, error=None)
             job = _trace_job(weakref.ref(self), self._engine, self.settings, self._runs)
             self._worker.submit(self._slots[0], job)
@@ -178,7 +189,7 @@ class TraceExplorer(TraceGrid):
         with self._writing:
             if self._worker.cancel(self._slots[0]):  # It never started, so it will never report.
                 self._runs += 1
-                self._go_back("cancelled", None)
+                self._go_back("cancelled")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the trace and the restoration asked for are done.
@@ -206,7 +217,22 @@ class TraceExplorer(TraceGrid):
 
     @t.observe("prompt", "subject", "noise", "samples", "seed", "window", "answer")
     def _form_changed(self, change: dict) -> None:
-        self.error = None  # It was about what the form said before.
+        # Only what the form itself was refused for. A run's error stays until the next run: leaving
+        # a field for "Try again" changes the form, and the button must not go under the pointer.
+        self._settle("form")
+
+    def _report(self, cause: _Cause, error: dict[str, str]) -> None:
+        """Show an error until its cause is settled or a run starts."""
+        with self._writing:
+            self._errors.pop(cause, None)
+            self._errors[cause] = error
+            self.error = error
+
+    def _settle(self, cause: _Cause) -> None:
+        """The error of this cause no longer holds; an earlier one that still does shows again."""
+        with self._writing:
+            if self._errors.pop(cause, None) is not None:
+                self.error = next(reversed(self._errors.values()), None)
 
     def _refused(self, error: t.TraitError, sent: dict[str, Any]) -> None:
         refused = [
@@ -214,11 +240,10 @@ class TraceExplorer(TraceGrid):
             for name, value in sent.items()
             if self.has_trait(name) and getattr(self, name) != value
         ]
-        self.error = {
-            **describe_error(error),
-            "found": " ".join(refused) or str(error),
-            "remedy": "It stays as it was.",
-        }
+        found = " ".join(refused) or str(error)
+        self._report(
+            "form", {**describe_error(error), "found": found, "remedy": "It stays as it was."}
+        )
 
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
@@ -234,8 +259,8 @@ class TraceExplorer(TraceGrid):
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""
-        if self._shown is None or self.trace.get("settings") != vars(self._shown):
-            return  # Another prompt is filling in; the selection is answered when it is done.
+        if self._shown is None:
+            return
         if not self.selection:
             self._worker.cancel(self._slots[1])
             self.restoration = {}
@@ -254,53 +279,57 @@ class TraceExplorer(TraceGrid):
             self.progress = progress.done / max(1, progress.total)
             if self.trace.get("settings") != vars(settings):
                 self.cursor = None  # It was a cell of another trace.
-                self._put({**describe_trace(trace), "settings": vars(settings)}, b"")
-            self.scores = pack_scores(trace.scores, trace.kinds)
+                self._shown = settings
+                self._put({**describe_trace(trace), "settings": vars(settings)}, None)
+            if trace.estimated:
+                self._paint(trace)
+            else:  # Row by row over the estimate, if there is one.
+                self.scores = pack_scores(trace.scores, trace.kinds)
 
     def _trace_done(self, trace: CausalTrace, settings: TraceSettings, ms: float) -> None:
         self._finish("done", trace, settings, ms)
 
     def _trace_cancelled(self, partial: CausalTrace | None, settings: TraceSettings) -> None:
         if partial is None:
-            self._go_back("cancelled", None)
+            self._go_back("cancelled")
         else:
             self._finish("cancelled", partial, settings, None)
 
     def _trace_failed(self, error: BaseException) -> None:
         self._failure = error
-        self._go_back("error", describe_error(error))
+        with self.hold_sync():
+            self._report("run", describe_error(error))
+            self._go_back("error")
 
     def _finish(
         self, status: str, trace: CausalTrace, settings: TraceSettings, ms: float | None
     ) -> None:
         self._running = None
         with self.hold_sync():
-            self._shown = settings
+            self._shown = self._made = settings
             self._show(trace, ms=ms, settings=vars(settings))
             self._described = self.trace
             self.progress = 1.0 if status == "done" else self.progress
             self.status = status
-            self.error = None
         self._answer()
 
-    def _go_back(self, status: str, error: dict[str, str] | None) -> None:
+    def _go_back(self, status: str) -> None:
         """To the last result, after a run that left none."""
         self._running = None
         with self.hold_sync():
             self.status = status
-            self.error = error
-            if self._result is None:
-                self._put({}, b"")
-            elif self.trace is not self._described:
-                self._put(self._described, pack_scores(self._result.scores, self._result.kinds))
+            self._shown = self._made
+            if self._result is None or self.trace is not self._described:
+                self._put(self._described, self._result)
             else:
-                self.scores = pack_scores(self._result.scores, self._result.kinds)
+                self._paint(self._result)
         if not self.restoration:
             self._answer()
 
     def _restored(self, settings: TraceSettings, restoration: dict[str, Any]) -> None:
         now = [list(cell) for cell in self.selection]
         if settings == self._shown and now == restoration["selection"]:
+            self._settle("restoration")
             self.restoration = restoration
 
     def _restore_failed(
@@ -309,7 +338,7 @@ class TraceExplorer(TraceGrid):
         described = describe_error(error)
         with self.hold_sync():
             self._restored(settings, unanswered(selection, described["found"]))
-            self.error = described
+            self._report("restoration", described)
 
 
 class _Slot:

@@ -12,10 +12,11 @@ from rome_widgets.errors import StateError
 from rome_widgets.results import KINDS, CausalTrace, Kind, State, check_states, recovery
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.base import RomeWidget
-from rome_widgets.widgets.traits import describe_trace, number, pack_scores, text, unanswered
+from rome_widgets.widgets.traits import describe_trace, number, pack_grid, text, unanswered
 
 COMBINE = "Recorded single-state effects; a live model is needed to combine them."
 NOT_COMPUTED = "This state was not computed."
+ESTIMATED = "This trace is an estimate; a live model is needed to restore the state."
 UNBOUNDED = 1 << 31
 
 
@@ -38,6 +39,8 @@ class TraceGrid(RomeWidget):
     """The words and numbers around the grid; `{}` while there is none."""
     scores = t.Bytes().tag(sync=True)
     """float32 `[kind, pos, layer]` in the order of `trace["kinds"]`; NaN where not computed."""
+    estimate = t.Bytes().tag(sync=True)
+    """An estimate in the form of `scores`, shown where those are NaN; empty without one."""
     kind = t.Enum(["all", *KINDS], "all").tag(sync=True)
     selection = t.List().tag(sync=True)
     """Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer."""
@@ -129,13 +132,13 @@ class TraceGrid(RomeWidget):
         """Put a trace on screen; `more` joins its description."""
         with self._writing, self.hold_sync():
             self._result = trace
-            self._put({**describe_trace(trace), **more}, pack_scores(trace.scores, trace.kinds))
+            self._put({**describe_trace(trace), **more}, trace)
 
-    def _put(self, described: dict[str, Any], scores: bytes) -> None:
+    def _put(self, described: dict[str, Any], trace: CausalTrace | None) -> None:
         """Another grid: an answer, a selection or a cursor of the old one must not survive it."""
         self.restoration = {}
         self.trace = described
-        self.scores = scores
+        self._paint(trace)
         for name, cells in (
             ("selection", self.selection),
             ("cursor", [self.cursor] if self.cursor else []),
@@ -145,6 +148,11 @@ class TraceGrid(RomeWidget):
             except t.TraitError:
                 setattr(self, name, [] if name == "selection" else None)
 
+    def _paint(self, trace: CausalTrace | None) -> None:
+        """The numbers of the grid; none without a trace."""
+        scores, self.estimate = pack_grid(trace)
+        self.scores = scores
+
     def to_text(self) -> str:
         """The prompt, its answer, and the best state of each kind among the subject's tokens."""
         trace = self._result
@@ -153,6 +161,7 @@ class TraceGrid(RomeWidget):
         lines = [
             f"{type(self).__name__}: {trace.prompt!r} → {trace.answer!r}, "
             f"p clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
+            f"{', the rest an estimate' if trace.estimated else ''}"
         ]
         for kind in trace.kinds:
             if best := fallback.strongest(trace, kind):
@@ -185,8 +194,9 @@ def _recorded_answer(trace: CausalTrace, selection: list[State]) -> dict[str, An
         return unanswered(selection, COMBINE, _union(trace, selection))
     ((pos, layer, kind),) = selection
     score = float(trace.scores[kind][pos, layer])
-    if np.isnan(score):
-        return unanswered(selection, NOT_COMPUTED, _union(trace, selection))
+    if trace.estimated or np.isnan(score):
+        why = ESTIMATED if trace.estimated else NOT_COMPUTED
+        return unanswered(selection, why, _union(trace, selection))
     rows = _recorded_rows(trace, pos, layer, kind)
     return {
         "selection": [list(cell) for cell in selection],

@@ -53,6 +53,16 @@ def pack_scores(scores: Mapping[Kind, np.ndarray], kinds: Sequence[Kind]) -> byt
     return np.stack([np.asarray(scores[kind]) for kind in kinds]).astype("<f4").tobytes()
 
 
+def pack_grid(trace: CausalTrace | None) -> tuple[bytes, bytes]:
+    """The `scores` and `estimate` traits of a trace: an estimated one has no scores."""
+    if trace is None:
+        return b"", b""
+    packed = pack_scores(trace.scores, trace.kinds)
+    if not trace.estimated:
+        return packed, b""
+    return np.full(len(packed) // 4, np.nan, "<f4").tobytes(), packed
+
+
 def describe_restoration(
     restoration: Restoration, selection: Iterable[State], rows: int, ms: float
 ) -> dict[str, Any]:

@@ -221,6 +221,36 @@ def test_the_grid_fills_in_row_by_row_and_can_be_stopped(show):
     assert np.isnan(page.widget.result.scores["attn"]).all()
 
 
+def test_an_estimate_paints_the_grid_until_exact_rows_replace_it(show):
+    page = show(live(slow=True, preview=True))
+    engine, legend = page.widget.test_engine, page.page.locator(".rw-legend")
+    expect(legend).to_have_text("estimate")
+    expect(page.root).to_contain_text("0/192 states")
+    assert 0 < page.color("attn", 7, 7)[3] < 255
+    page.point("hidden", 2, 4)
+    expect(page.detail).to_contain_text(re.compile(r"estimate ≈ 0\.\d\d\s*$"))
+    engine.step.set()
+    expect(page.root).to_contain_text("8/192 states")
+    assert page.color("hidden", 0, 0)[3] == 255
+    assert 0 < page.color("hidden", 2, 4)[3] < 255
+    page.click("hidden", 2, 4)
+    expect(page.panel).to_have_attribute("data-selection", '[[2,4,"hidden"]]')
+    exact = float(page.panel.get_attribute("data-probability"))
+    page.status("running")
+    page.page.get_by_role("button", name="Cancel").click()
+    page.status("cancelled")
+    expect(legend).to_have_count(0)
+    assert page.color("hidden", 0, 0)[3] == 255
+    assert page.color("attn", 7, 7)[3] == 0
+    engine.slow = False
+    page.page.get_by_role("button", name="Trace again").click()
+    page.status("done")
+    expect(legend).to_have_count(0)
+    assert page.color("attn", 7, 7)[3] == 255
+    page.until(lambda: page.widget.result.complete)
+    assert exact == pytest.approx(page.widget.result.scores["hidden"][2, 4])
+
+
 def test_an_error_says_what_to_do_and_leaves_everything_usable(show):
     page = show(live())
     page.status("done")
@@ -237,6 +267,25 @@ def test_an_error_says_what_to_do_and_leaves_everything_usable(show):
     page.status("done")
     expect(strip).to_have_count(0)
     expect(page.page.locator(".rw-token").first).to_have_text("The")
+
+
+def test_try_again_works_however_long_the_button_is_held(show):
+    page = show(live())
+    page.status("done")
+    subject = page.page.get_by_label("Subject", exact=True)
+    subject.fill("nowhere")
+    page.page.keyboard.press("Enter")
+    page.status("error")
+    subject.fill("Space Needle")
+    box = page.page.get_by_role("button", name="Try again").bounding_box()
+    page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.page.mouse.down()
+    page.until(lambda: page.widget.subject == "Space Needle")
+    page.page.wait_for_timeout(100)  # What Python has to say to that is on the page.
+    page.page.mouse.up()
+    page.status("done")
+    expect(page.page.get_by_role("alert")).to_have_count(0)
+    page.until(lambda: page.widget.result.subject == "Space Needle")
 
 
 def test_an_error_can_be_dismissed(show):

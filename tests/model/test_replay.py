@@ -178,4 +178,4 @@ def test_a_model_without_a_plain_cache_is_traced_by_whole_passes(monkeypatch):
     lm = LanguageModel(model, tiny.word_tokenizer())
     assert lm.replay is None
     assert lm.engine.startswith("whole passes: ")
-    assert "cache" in lm.engine
+    assert "keep keys and values" in lm.engine

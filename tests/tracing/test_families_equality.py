@@ -77,12 +77,12 @@ def test_every_cell_and_some_mixed_sets_equal_the_reference(name):
 
 
 def _skip_a_layer(monkeypatch):
-    visitors = CausalTracer._restore_visitors
+    cell = CausalTracer.cell
 
-    def without_layer_2(self, cells):
-        return visitors(self, [[state for state in cell if state[1] != 2] for cell in cells])
+    def without_layer_2(self, *where):
+        return [state for state in cell(self, *where) if state.layer != 2]
 
-    monkeypatch.setattr(CausalTracer, "_restore_visitors", without_layer_2)
+    monkeypatch.setattr(CausalTracer, "cell", without_layer_2)
 
 
 def _wrong_window(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -75,6 +76,11 @@ def landscape(kind: str, n_pos: int, last: int, n_layers: int) -> np.ndarray:
     return np.clip(scores, 0.0, CLEAN)
 
 
+def rough(scores: np.ndarray) -> np.ndarray:
+    """An estimate of these scores: the right order, the wrong numbers."""
+    return np.minimum(CORRUPTED + 1.2 * (scores - CORRUPTED), 1)
+
+
 def predictions(restored: float) -> list[Prediction]:
     share = (restored - CORRUPTED) / (CLEAN - CORRUPTED)
     clean = np.array([CLEAN, 0.0002, 0.0016, 0.0006, 0.0151, 0.0082, 0.02])
@@ -109,13 +115,22 @@ class FakeEngine:
 
     Args:
         slow: Wait before each row of a trace until `step` is set, then clear it.
+        preview: Tell an estimate first, as far from the exact grid as one may be.
     """
 
     model_name = "fake world"
     examples = ((PROMPT, SUBJECT), ("Mount Fuji is in the country of", "Mount Fuji"))
 
-    def __init__(self, n_layers: int = 8, *, slow: bool = False, row_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        n_layers: int = 8,
+        *,
+        slow: bool = False,
+        row_seconds: float = 0.0,
+        preview: bool = False,
+    ) -> None:
         self.n_layers = n_layers
+        self.preview = preview
         self.slow = slow
         self.row_seconds = row_seconds
         self.step = threading.Event()
@@ -147,6 +162,11 @@ class FakeEngine:
         )
         partial = {kind: np.full_like(grid, np.nan) for kind, grid in whole.scores.items()}
         total = sum(grid.size for grid in partial.values())
+        if self.preview:
+            guess = self._like(
+                whole, {k: rough(grid) for k, grid in whole.scores.items()}, settings
+            )
+            progress(Progress(0, total, replace(guess, estimated=True)))
         for kind in KINDS:
             for pos in range(len(whole.tokens)):
                 self._pause(cancelled)

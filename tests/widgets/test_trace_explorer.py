@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 import traitlets
-from widgets.fake_engine import CLEAN, PROMPT, SUBJECT, FakeEngine
+from widgets.fake_engine import CLEAN, CORRUPTED, PROMPT, SUBJECT, FakeEngine
 
 from rome_widgets.errors import RomeWidgetsError, StateError, SubjectNotFound
 from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings, Worker
@@ -236,6 +236,93 @@ def test_a_cancelled_trace_stays_as_far_as_it_came(engine):
     assert 8 <= computed < 8 * 8 * 3
 
 
+def grids(explorer):
+    """The exact numbers and the estimated ones that the page has."""
+    return np.frombuffer(explorer.scores, "<f4"), np.frombuffer(explorer.estimate, "<f4")
+
+
+@pytest.fixture
+def previewed(monkeypatch):
+    """An explorer that stands still between its estimate and its first exact row."""
+    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    engine = FakeEngine(slow=True, preview=True)
+    made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    until(lambda: made.estimate)
+    yield made
+    engine.slow = False
+    made.close()
+
+
+def test_an_estimate_is_shown_before_the_first_exact_row_and_goes_when_all_are_there(previewed):
+    engine = previewed._engine
+    exact, guess = grids(previewed)
+    assert np.isnan(exact).all()
+    assert exact.shape == guess.shape
+    assert not np.isnan(guess).any()
+    assert (previewed.status, previewed.progress) == ("running", 0.0)
+    assert previewed.result is None
+    engine.slow = False
+    assert previewed.wait(PATIENCE)
+    assert not np.isnan(grids(previewed)[0]).any()
+    assert previewed.estimate == b""
+    assert not previewed.result.estimated
+
+
+def test_exact_rows_land_on_the_estimate_one_by_one(monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    explorer = TraceExplorer(FakeEngine(preview=True), auto_run=False)
+    explorer.prompt, explorer.subject = PROMPT, SUBJECT
+    seen = []
+    explorer.observe(lambda _: seen.append(grids(explorer)), "scores")
+    explorer.run(wait=True)
+    computed = [(~np.isnan(exact)).sum() for exact, guess in seen if guess.size]
+    assert computed[:2] == [0, 8]
+    assert len(computed) > 20
+
+
+def test_a_cancelled_run_keeps_exact_rows_and_no_estimate(previewed):
+    previewed._engine.step.set()
+    until(lambda: previewed.progress > 0)
+    previewed.cancel()
+    assert previewed.wait(PATIENCE)
+    assert previewed.status == "cancelled"
+    assert previewed.estimate == b""
+    assert np.isnan(grids(previewed)[0]).sum() == 192 - 8
+    assert np.isnan(previewed.result.scores["attn"]).all()
+
+
+@pytest.mark.parametrize("samples", [10, 5])
+def test_a_run_that_fails_after_its_estimate_leaves_the_last_result_alone(
+    explorer, engine, samples
+):
+    before, asked, restore = (explorer.trace, explorer.scores), [], engine.restore
+
+    def fail(settings, progress, cancelled):
+        FakeEngine(preview=True).trace(settings, progress, cancelled)
+        raise ValueError("no luck")
+
+    engine.trace = fail
+    engine.restore = lambda settings, cells: asked.append(settings) or restore(settings, cells)
+    explorer.samples = samples
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "error"
+    assert (explorer.trace, explorer.scores, explorer.estimate) == (*before, b"")
+    explorer.selection = [(2, 4, "hidden")]
+    assert explorer.wait(PATIENCE)
+    assert asked == [TraceSettings(PROMPT, SUBJECT)]
+
+
+def test_a_click_on_an_estimated_cell_restores_it_exactly_while_the_trace_goes_on(previewed):
+    previewed.selection = [(2, 4, "hidden")]
+    until(lambda: previewed.restoration)
+    assert previewed.status == "running"
+    assert np.isnan(grids(previewed)[0]).all()
+    assert previewed.restoration["source"] == "exact"
+    expected = CORRUPTED + (grids(previewed)[1][2 * 8 + 4] - CORRUPTED) / 1.2
+    assert previewed.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):
     engine.restore_gate.clear()
     explorer.selection = [(2, 3, "mlp")]
@@ -291,6 +378,59 @@ def test_the_widget_is_usable_after_an_error(explorer):
     explorer.run()
     assert explorer.wait(PATIENCE)
     assert explorer.status == "done"
+    assert explorer.error is None
+
+
+def test_correcting_the_form_keeps_the_error_of_the_run_until_the_next_run(explorer, engine):
+    explorer.set_state({"subject": "nowhere", "_request": {"id": 1, "op": "trace"}})
+    assert explorer.wait(PATIENCE)
+    failed = explorer.error
+    explorer.set_state({"subject": SUBJECT})
+    assert (explorer.status, explorer.error) == ("error", failed)
+    engine.slow = True
+    explorer.set_state({"_request": {"id": 2, "op": "trace"}})
+    assert explorer.status in ("queued", "running")
+    assert explorer.error is None
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+
+
+def test_a_refused_value_is_forgotten_when_the_form_changes_and_the_runs_error_shows_again(
+    explorer,
+):
+    explorer.subject = "nowhere"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.set_state({"samples": 0})
+    assert explorer.error["type"] == "TraitError"
+    explorer.set_state({"samples": 5})
+    assert (explorer.status, explorer.error["type"]) == ("error", "SubjectNotFound")
+    explorer.subject = SUBJECT
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.set_state({"samples": 0})
+    explorer.set_state({"samples": 4})
+    assert (explorer.status, explorer.error) == ("done", None)
+
+
+def test_the_error_of_a_restoration_goes_when_one_succeeds_or_a_run_starts(explorer, engine):
+    broken = SubjectNotFound("Not there.", "Somewhere.", "Look again.")
+    engine.broken = broken
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.samples = 5
+    assert explorer.error["found"] == "Not there."
+    engine.broken = None
+    explorer.selection = [(2, 4, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.error is None
+    engine.broken = broken
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    engine.broken = None
+    explorer.run()
+    assert explorer.error is None
+    assert explorer.wait(PATIENCE)
     assert explorer.error is None
 
 

@@ -34,6 +34,27 @@ def test_the_description_is_json_even_when_numbers_are_missing():
     assert json.loads(text)["clean"] is None
 
 
+def test_an_estimated_trace_is_shown_as_an_estimate_and_answers_no_click():
+    trace = fake_trace(estimated=True)
+    grid = TraceGrid(trace, selection=[(2, 4, "hidden")])
+    assert np.isnan(np.frombuffer(grid.scores, "<f4")).all()
+    guess = np.frombuffer(grid.estimate, "<f4").reshape(3, len(trace.tokens), trace.n_layers)
+    np.testing.assert_allclose(guess[0], trace.scores["hidden"], rtol=1e-6)
+    assert grid.restoration["probability"] is None
+    assert "This trace is an estimate" in grid.restoration["message"]
+    assert "estimate" in grid.to_text()
+    assert "<b>estimate</b>" in grid.to_html_table()
+    assert (
+        f'title="MLP layer 3: estimate ≈ {trace.scores["mlp"][2, 3]:.2f}"' in grid.to_html_table()
+    )
+
+
+def test_a_trace_that_is_none_has_no_estimate_to_show(trace):
+    grid = TraceGrid(trace)
+    assert grid.estimate == b""
+    assert "estimate" not in grid.to_text() + grid.to_html_table()
+
+
 def test_an_empty_grid_takes_any_selection_and_answers_nothing():
     grid = TraceGrid()
     grid.selection = [(3, 5, "mlp")]

@@ -4,6 +4,7 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import {
   ARROWS,
   direction,
+  estimated,
   KIND_NAMES,
   layerRange,
   percent,
@@ -46,7 +47,9 @@ export function detailLine(state: GridState): TemplateResult {
                   : html`<span class=${`rw-change rw-${way}`}>${signed(rise)} <i aria-hidden="true">${ARROWS[way]}</i> over corrupted</span>`
               }
               ${effect === 0 || rise === null ? nothing : html`<span class="rw-mute">recovery ${percent(rise / effect)}</span>`}`
-          : html`<span class="rw-mute">not computed</span>`
+          : Number.isNaN(detail.estimate)
+            ? html`<span class="rw-mute">not computed</span>`
+            : html`<span>p(<bdi>${tokenLabel(info.answer)}</bdi>) <i>${estimated(detail.estimate)}</i></span>`
       }
     </div>
   `;

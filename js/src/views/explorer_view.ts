@@ -10,7 +10,7 @@ import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
 import { mount, type View } from "./mount.js";
 import { panel } from "./panel.js";
-import { kindSwitch, notes, skeleton } from "./parts.js";
+import { kindSwitch, legend, notes, skeleton } from "./parts.js";
 
 const SETTINGS = ["prompt", "subject", "noise", "samples", "seed", "window", "answer"] as const;
 
@@ -81,6 +81,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         <h3>Causal trace</h3>
         ${engine.model ? html`<span class="rw-chip">${engine.model} · ${engine.n_layers} layers</span>` : nothing}
         <span class="rw-space"></span>
+        ${legend(view.state)}
         ${statusChip(view, status, changed)}
       </header>
       <div class="rw-progress" role="progressbar" aria-label="Trace" aria-valuemin="0" aria-valuemax="100"

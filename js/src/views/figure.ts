@@ -205,7 +205,7 @@ function plot(
       ${labelled ? tokenColumn(state, on, info) : nothing}
       <div class="rw-plot" style="width:${width}px">
         <div class="rw-plot-title">${KIND_NAMES[kind]}</div>
-        <div class="rw-box" style="width:${width}px;height:${height}px">
+        <div class=${`rw-box${state.estimated.value ? " rw-estimated" : ""}`} style="width:${width}px;height:${height}px">
           <canvas
             data-kind=${kind}
             width=${info.n_layers}
@@ -343,7 +343,7 @@ function activeRow(state: GridState, info: TraceInfo, id: string): TemplateResul
             id=${each === layer ? `${id}-active` : nothing}
             aria-colindex=${each + 2}
             aria-selected=${state.isSelected([pos, each, kind])}
-          >${cellText(each, state.scoreOf([pos, each, kind]), info.corrupted)}</span>`,
+          >${cellText(each, state.scoreOf([pos, each, kind]), info.corrupted, state.estimateOf([pos, each, kind]))}</span>`,
         )}
       </div>
     </div>
@@ -362,10 +362,11 @@ export function paintFigure(root: ParentNode, state: GridState): void {
   for (const canvas of root.querySelectorAll<HTMLCanvasElement>("canvas[data-kind]")) {
     const kind = canvas.dataset.kind as Kind;
     const grid = grids.get(kind);
-    const now = [grid, low, high, state.theme.value];
+    const guess = state.estimate.value?.get(kind);
+    const now = [grid, guess, low, high, state.theme.value];
     const before = painted.get(canvas);
     if (!grid || before?.every((each, i) => each === now[i])) continue;
-    paint(canvas, grid, info.tokens.length, info.n_layers, lut(kind, state.theme.value), low, high);
+    paint(canvas, grid, info.tokens.length, info.n_layers, lut(kind, state.theme.value), low, high, guess);
     painted.set(canvas, now);
   }
 }

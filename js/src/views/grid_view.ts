@@ -8,7 +8,7 @@ import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
 import { mount } from "./mount.js";
 import { panel } from "./panel.js";
-import { kindSwitch, notes, skeleton } from "./parts.js";
+import { kindSwitch, legend, notes, skeleton } from "./parts.js";
 
 export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: AbortSignal): void {
   mount(bridge, host, abort, (view) => {
@@ -21,6 +21,7 @@ export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: A
           <h3>Causal trace</h3>
           ${info ? html`<span class="rw-chip">${info.model} · ${info.n_layers} layers</span>` : nothing}
           <span class="rw-chip rw-quietly">recorded</span>
+          ${legend(state)}
           <span class="rw-space"></span>
           ${kindSwitch(state)}
         </header>

@@ -29,6 +29,15 @@ export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
   `;
 }
 
+/** What hatching means, while some of it is on screen. */
+export const legend = (state: GridState): TemplateResult | typeof nothing =>
+  state.estimated.value
+    ? html`<span
+        class="rw-chip rw-legend"
+        title="Hatched states are a first-order estimate; exact values replace it as they are computed."
+      ><b></b>estimate</span>`
+    : nothing;
+
 export function notes(state: GridState): TemplateResult | typeof nothing {
   const said = state.trace.value?.notes ?? [];
   if (said.length === 0) return nothing;
