@@ -35,6 +35,7 @@ from rome_widgets.model.branches import (
 )
 from rome_widgets.model.down import find_down
 from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
+from rome_widgets.model.undisturbed import device_of
 from rome_widgets.results import KINDS, Kind
 
 PROBE_TOKENS = 5
@@ -151,7 +152,8 @@ def check_kind_of_model(model: Any) -> None:
             "Load it with AutoModelForCausalLM, if it was trained for that.",
         )
     meta = [key for key, weight in model.named_parameters() if weight.device.type == "meta"]
-    if meta and not hasattr(model, "hf_device_map"):
+    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
+    if meta and not offloaded:
         raise WeightsNotLoaded(
             f"{len(meta)} weights of {name} are on the meta device, {meta[0]} among them.",
             "Weights with values were wanted.",
@@ -193,7 +195,7 @@ def probe_ids(model: Any) -> Tensor:
     embedding = model.get_input_embeddings()
     step = max(1, embedding.num_embeddings // (PROBE_TOKENS + 1))
     ids = torch.arange(1, PROBE_TOKENS + 1) * step % embedding.num_embeddings
-    return ids[None].to(embedding.weight.device)
+    return ids[None].to(device_of(embedding))
 
 
 def run(model: nn.Module, ids: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from rome_widgets.model.geometry import (
 )
 from rome_widgets.model.hooks import Visitor, run_hooked
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
-from rome_widgets.model.undisturbed import undisturbed
+from rome_widgets.model.undisturbed import device_of, undisturbed
 from rome_widgets.results import Kind, check_kinds
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where token ids go: the device of the input embedding."""
-        return self._embedding.weight.device
+        return device_of(self._embedding)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -259,7 +259,7 @@ class LanguageModel:
     @property
     def weights_version(self) -> tuple[Any, ...]:
         """Changes whenever a weight is written in place, replaced, moved or cast."""
-        return tuple((id(weight), _version(weight)) for weight in self.model.parameters())
+        return tuple(map(_identity, self.model.parameters()))
 
     def weights_sample(self) -> tuple[float, ...]:
         """A few elements of every weight, summed: shows what was written through `.data`.
@@ -314,9 +314,14 @@ def check_language_model(lm: Any) -> LanguageModel:
     return lm
 
 
-def _version(weight: Tensor) -> int:
-    """How often a tensor was written in place; tensors of inference mode do not count."""
-    return 0 if weight.is_inference() else weight._version
+def _identity(weight: Tensor) -> tuple[int, int]:
+    """Which tensor it is, and how often it was written in place.
+
+    Tensors of inference mode do not count; offloaded weights are other tensors after each pass.
+    """
+    if weight.is_meta:
+        return 0, 0
+    return id(weight), 0 if weight.is_inference() else weight._version
 
 
 def widened(logits: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def undisturbed(model: nn.Module, call: Callable[[], T], *, gradients: bool = Fa
     """
     asleep = _asleep_of(model)
     this = Call()
-    device = next(model.parameters()).device.type
+    device = device_of(model).type
     gradients_before = torch.is_grad_enabled()
     autocast = is_autocast_available(device) and torch.is_autocast_enabled(device)
     try:
@@ -50,6 +50,18 @@ def undisturbed(model: nn.Module, call: Callable[[], T], *, gradients: bool = Fa
             _tf32.leave(this)
             _set_modes(device, gradients=gradients_before, autocast=autocast)
             raise
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module computes: where its first weight is, or will be brought to by accelerate."""
+    for weight in module.parameters():
+        if not weight.is_meta:
+            return weight.device
+    for inner in module.modules():
+        found = getattr(getattr(inner, "_hf_hook", None), "execution_device", None)
+        if found is not None:
+            return torch.device(found)
+    return torch.device("cpu")
 
 
 def _set_modes(device: str, *, gradients: bool, autocast: bool) -> None:
