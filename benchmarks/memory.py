@@ -23,6 +23,7 @@ import torch
 import rome_widgets as rw
 from benchmarks import jobs, report
 from benchmarks.jobs import Job
+from rome_widgets.tracing.runs import UNEMBEDDED
 
 SECONDS = 60.0
 FACTOR = 2.0
@@ -38,28 +39,29 @@ def tokens_per_call(tracer: Any) -> int:
 
 
 def bytes_by_formula(tracer: Any) -> dict[str, float]:
-    """Bytes of one block call, of its unembedding, and of what is kept of both runs.
+    """Bytes of one block call, of a wave's states, of its unembedding, and of what is kept.
 
     b bytes per number, d the width, T positions, p the first corrupted one, N samples, L layers,
-    V the vocabulary, M the tokens of one call:
-    call b·d·M·(22 + 2T/(T−p)), unembedding M/(T−p)·V·(b + 8),
-    kept b·N·T·L·(d + 2·d_kv) + 3·b·T·d·L.
+    V the vocabulary, M the tokens of one call, C the cells of the largest wave (three kinds, every
+    layer), R the rows unembedded at once:
+    call b·d·M·(22 + 2T/(T-p)), wave 2·b·d·C·N·(T-p), unembedding R·V·(b + 8) + 4·C·V,
+    kept b·(N+1)·T·L·(d + 2·d_kv) + 3·b·T·d·L.
     """
     config = tracer.lm.model.config
     b, d, v = tracer.lm.dtype.itemsize, tracer.lm.geometry.d_model, config.vocab_size
-    t, p, n, n_layers = (
-        len(tracer.tokens),
-        tracer.subject_span[0],
-        tracer.samples,
-        tracer.lm.n_layers,
-    )
+    t, p = len(tracer.tokens), tracer.subject_span[0]
+    n, n_layers = tracer.samples, tracer.lm.n_layers
     heads = config.num_attention_heads
     d_kv = d // heads * getattr(config, "num_key_value_heads", heads)
-    m = tokens_per_call(tracer)
+    cells = 3 * n_layers
+    wave = cells * n * (t - p)
+    m = min(tokens_per_call(tracer), wave)
+    rows = min(UNEMBEDDED // v, cells * n)
     return {
         "call": b * d * m * (22 + 2 * t / (t - p)),
-        "unembedding": m / (t - p) * v * (b + 8),
-        "kept": b * n * t * n_layers * (d + 2 * d_kv) + 3 * b * t * d * n_layers,
+        "wave": 2 * b * d * wave,
+        "unembedding": rows * v * (b + 8) + 4 * cells * v,
+        "kept": b * (n + 1) * t * n_layers * (d + 2 * d_kv) + 3 * b * t * d * n_layers,
     }
 
 

@@ -80,11 +80,12 @@ def test_jobs_of_other_seeds_are_other_prompts_and_noise():
 
 def test_the_memory_formula_by_hand():
     tracer = Job(jobs.make_lm(TINY)).tracer()
-    tokens = memory.tokens_per_call(tracer)
+    assert memory.tokens_per_call(tracer) == tracer.lm.tokens_per_call > 15 * 10 * 11 / 2
     parts = memory.bytes_by_formula(tracer)
-    assert parts["call"] == pytest.approx(4 * 8 * tokens * (22 + 24 / 11))
-    assert parts["unembedding"] == pytest.approx(tokens / 11 * 99 * 12)
-    assert parts["kept"] == 4 * 10 * 12 * 5 * (8 + 16) + 3 * 4 * 12 * 8 * 5
+    assert parts["call"] == pytest.approx(4 * 8 * 1024 * (22 + 24 / 11))
+    assert parts["wave"] == 2 * 4 * 8 * 15 * 10 * 11
+    assert parts["unembedding"] == 150 * 99 * 12 + 4 * 15 * 99
+    assert parts["kept"] == 4 * 11 * 12 * 5 * (8 + 16) + 3 * 4 * 12 * 8 * 5
 
 
 @pytest.mark.parametrize("model", gpu.MODELS)

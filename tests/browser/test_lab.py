@@ -16,7 +16,7 @@ import reference
 import tiny
 import torch
 from browser.lab import lab_server, open_and_run_all
-from counts import CLICKS
+from counts import CLICKS, TRACES
 from gates import write_gate
 
 from rome_widgets.tracing.tracer import CausalTracer
@@ -52,7 +52,7 @@ def tour(browser, tmp_path_factory):
 def expected(bundled_lm):
     """Probability of the answer with one cell restored, by the reference."""
     tracer = CausalTracer(bundled_lm, PROMPT, SUBJECT)
-    noise = tracer._noise.double()
+    noise = tracer._runs.noise.double()
     arguments = (bundled_lm.model, tiny.NAMES["gpt2"], tracer.token_ids, tracer.subject_span, noise)
 
     def probability(pos, layer, kind):
@@ -140,6 +140,46 @@ def test_clicks_are_answered_within_a_blink(tour, expected):
     print(f"\nclick to updated prediction in JupyterLab: {figures}")
     assert len(times) == CLICKS
     write_gate("click", figures)
+
+
+WATCH = """root => new Promise(resolve => {
+  const start = performance.now(), times = {};
+  const look = () => {
+    const seconds = (performance.now() - start) / 1000;
+    if (root.querySelector(".rw-estimated")) times.estimate ??= seconds;
+    if (root.dataset.status !== "done") times.started ??= seconds;
+    else if (times.started && !root.querySelector(".rw-estimated")) {
+      observer.disconnect();
+      requestAnimationFrame(() => resolve({ ...times, grid: (performance.now() - start) / 1000 }));
+    }
+  };
+  const observer = new MutationObserver(look);
+  observer.observe(root, { subtree: true, childList: true, attributes: true });
+  root.querySelector("[data-action=trace]").click();
+})"""
+
+
+def test_the_grid_is_there_soon_after_pressing_trace(tour):
+    """An estimate first, then the whole grid; seconds are printed, and written by the full run."""
+    page, explorer = tour
+    runs = []
+    for seed in range(2, 2 + TRACES):
+        run_in_kernel(page, f"explorer.seed = {seed}")
+        explorer.locator('[data-setting="seed"]').wait_for()
+        runs.append(explorer.evaluate(WATCH))
+    run_in_kernel(page, "explorer.seed = 1; explorer.run()")
+    page.wait_for_selector(f'{EXPLORER}[data-status="done"]', timeout=60_000)
+    assert all(run["grid"] >= run["started"] for run in runs)
+    figures = {
+        "traces": len(runs),
+        "grid_median_s": round(statistics.median(run["grid"] for run in runs), 2),
+        "grid_max_s": round(max(run["grid"] for run in runs), 2),
+        "estimates_seen": sum("estimate" in run for run in runs),
+    }
+    estimates = [run["estimate"] for run in runs if "estimate" in run]
+    if estimates:
+        figures["estimate_median_s"] = round(statistics.median(estimates), 2)
+    write_gate("first_grid", figures)
 
 
 def test_pictures_of_the_tour(tour, expected):
