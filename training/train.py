@@ -151,6 +151,7 @@ def new_model(recipe: Recipe, vocab: int) -> GPT2LMHeadModel:
         n_embd=recipe.d_model,
         n_layer=recipe.n_layer,
         n_head=recipe.n_head,
+        activation_function="gelu_pytorch_tanh",  # gelu_new's formula, as one operation of torch
         embd_pdrop=0.0,
         attn_pdrop=0.0,
         resid_pdrop=0.0,
