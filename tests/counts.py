@@ -27,3 +27,11 @@ ESTIMATED_FACTS = _count(6, 60)
 """Facts on which the estimate is compared with the exact grid."""
 TRACES = _count(3, 10)
 """Traces timed in JupyterLab, from the press of the button."""
+FAMILY_SETTINGS = _count(
+    [("middle", 3, "replay")],
+    [
+        *[(w, n, "replay") for w in ("start", "middle", "next to the end") for n in (1, 3, 10)],
+        ("middle", 3, "whole passes"),
+    ],
+)
+"""Place of the subject, window and engine with which every family is compared."""

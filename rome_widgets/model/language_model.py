@@ -246,6 +246,8 @@ class LanguageModel:
             return self._fitting_tokens
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
+            free += torch.cuda.memory_reserved(self.device)  # torch's own, to be used again
+            free -= torch.cuda.memory_allocated(self.device)
             per_token = BYTES_PER_WIDTH * self.geometry.d_model * self.dtype.itemsize
             return max(1, min(MOST_TOKENS_ON_GPU, int(free // (2 * per_token))))
         return TOKENS_ON_CPU

@@ -225,25 +225,26 @@ class Runs:
     def _place(self, where: Sequence[tuple[int, Patch]], held: Held, *, start: int) -> Placed:
         """Patches of one kind and layer, by number of the branch or cell, as rows and values."""
         kind, layer = where[0][1].kind, where[0][1].layer
-        states = self.states[kind, layer]
         branches, positions = (
-            torch.tensor(column, device=states.device)
+            torch.tensor(column)
             for column in ([n for n, _ in where], [patch.pos for _, patch in where])
         )
-        values = states[positions][:, None].repeat(1, self.samples, 1)
+        values = self.states[kind, layer][positions][:, None].repeat(1, self.samples, 1)
         for i, (_, patch) in enumerate(where):
             if not patch.clean:
                 values[i] = held[State(*patch[:3])]
-        samples = torch.arange(self.samples, device=states.device)
         return Placed(
-            (branches[:, None] * self.samples + samples).flatten(),
+            (branches[:, None] * self.samples + torch.arange(self.samples)).flatten(),
             (positions - start).repeat_interleave(self.samples),
             values.flatten(0, 1),
         )
 
 
 class Placed(NamedTuple):
-    """Values to put into a batch: `[n]` rows, `[n]` positions, `[n, d_model]` values."""
+    """Values to put into a batch: `[n]` rows, `[n]` positions, `[n, d_model]` values.
+
+    Rows and positions stay on the CPU: to ask a GPU which of them lie where would wait for it.
+    """
 
     rows: Tensor
     positions: Tensor
@@ -261,14 +262,16 @@ class Placed(NamedTuple):
 
     def put(self, target: Tensor) -> None:
         """Overwrite `[row, pos, d_model]` in place."""
-        target[self.rows.to(target.device), self.positions.to(target.device)] = self.values.to(
-            target
-        )
+        rows, positions = self.rows.to(target.device), self.positions.to(target.device)
+        target[rows, positions] = self.values.to(target)
 
     def between(self, first: int, stop: int) -> Placed:
         """Only those of rows `first` to `stop`, counted from `first`."""
-        inside = (self.rows >= first) & (self.rows < stop)
-        return Placed(self.rows[inside] - first, self.positions[inside], self.values[inside])
+        (inside,) = ((self.rows >= first) & (self.rows < stop)).nonzero(as_tuple=True)
+        if len(inside) == len(self.rows):
+            return self._replace(rows=self.rows - first)
+        values = self.values[inside.to(self.values.device)]
+        return Placed(self.rows[inside] - first, self.positions[inside], values)
 
 
 def _with_holds(cell: Sequence[State], held: Held) -> list[Patch]:
