@@ -255,26 +255,20 @@ class LanguageModel:
     def use_less_memory(self, tokens: int) -> None:
         """From now on at most half of `tokens` in a call, with which memory ran out."""
         self._fitting_tokens = max(1, min(self.tokens_per_call, tokens) // 2)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+
+    def forget_memory(self) -> None:
+        """Take what memory there is as if it had never run out."""
+        self._fitting_tokens = None
 
     @property
     def weights_version(self) -> tuple[Any, ...]:
-        """Changes whenever a weight is written in place, replaced, moved or cast."""
-        return tuple(map(_identity, self.model.parameters()))
+        """Changes when a weight is written in place, replaced, moved or cast.
 
-    def weights_sample(self) -> tuple[float, ...]:
-        """A few elements of every weight, summed: shows what was written through `.data`.
-
-        torch does not count such writes, so `weights_version` cannot see them. Slower than it.
+        Also when another implementation of attention is chosen. Not when one is written in place
+        through `.data`: torch itself does not notice that.
         """
-        with torch.no_grad():
-            sums = [
-                weight.flatten()[:: max(1, weight.numel() // 16)].double().sum().cpu()
-                for weight in self.model.parameters()
-                if weight.device.type != "meta"
-            ]
-        return tuple(map(float, sums))
+        attention = getattr(self.model.config, "_attn_implementation", None)
+        return (attention, *map(_identity, self.model.parameters()))
 
     def check_kinds(self, kinds: Any) -> tuple[Kind, ...]:
         """The kinds asked for, in the order of `KINDS`; "all" is all that this model has.
@@ -316,14 +310,15 @@ def check_language_model(lm: Any) -> LanguageModel:
     return lm
 
 
-def _identity(weight: Tensor) -> tuple[int, int]:
-    """Which tensor it is, and how often it was written in place.
+def _identity(weight: Tensor) -> tuple[Any, ...]:
+    """Which tensor it is, where and what, and how often it was written in place.
 
     Tensors of inference mode do not count; offloaded weights are other tensors after each pass.
     """
     if weight.is_meta:
-        return 0, 0
-    return id(weight), 0 if weight.is_inference() else weight._version
+        return ()
+    writes = 0 if weight.is_inference() else weight._version
+    return id(weight), weight.data_ptr(), weight.dtype, weight.device, writes
 
 
 def widened(logits: Tensor) -> Tensor:

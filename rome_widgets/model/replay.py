@@ -22,6 +22,11 @@ from rome_widgets.model.geometry import Geometry, run
 from rome_widgets.model.head import Head, find_head
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, run_hooked
 
+ROUNDINGS = 64
+"""Rounding errors of float32, relative to the logits' size, by which a replay may be off."""
+SHARE_OF_EFFECT = 0.02
+"""Or this share of what the corruption or the patch itself changes."""
+
 KeysValues = tuple[Tensor, Tensor]
 """`[row, head, pos, head width]` each."""
 
@@ -174,16 +179,23 @@ class Replay:
         return self._head.logits(self._model, hidden)
 
     def check(self, capture: Capture) -> None:
-        """Replay one row from the middle of the model and of the prompt.
+        """Replay one row from the middle of the prompt through every block.
 
         Raises:
-            CannotReplay: It does not give the captured logits.
+            CannotReplay: It fails, or does not give the captured logits.
         """
-        layer, start = self.n_layers // 2, capture.length // 2
+        start = capture.length // 2
         rows = torch.tensor([capture.n_rows - 1], device=capture.states[0].device)
-        hidden = capture.states[layer][rows, start:]
-        again = self.logits(self._onward(capture, layer, hidden, start, rows)[:, -1])
-        _compare(again, capture.logits[rows], "its own states")
+        try:
+            hidden = capture.states[0][rows, start:]
+            again = self.logits(self._onward(capture, 0, hidden, start, rows)[:, -1])
+        except (CannotReplay, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise CannotReplay(
+                f"replaying it failed with {type(error).__name__}: {error}"
+            ) from error
+        _compare(again, capture.logits[rows], capture.logits[:1], "its own states")
 
     def _onward(
         self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
@@ -386,7 +398,7 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
             last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows)[:, -1]
         else:
             last = patched[:, -1]
-        _compare(replay.logits(last), whole[:, -1], f"a restored {kind} state")
+        _compare(replay.logits(last), whole[:, -1], capture.logits[1:], f"a restored {kind} state")
 
 
 def _putting(value: Tensor, pos: int, length: int) -> Visitor:
@@ -398,11 +410,27 @@ def _putting(value: Tensor, pos: int, length: int) -> Visitor:
     return visit
 
 
-def _compare(replayed: Tensor, wanted: Tensor, what: str) -> None:
+def _compare(replayed: Tensor, wanted: Tensor, other: Tensor, what: str) -> None:
+    """Replayed logits are those of a whole pass: by rounding, or little beside what matters.
+
+    Args:
+        replayed: `[1, vocab]`.
+        wanted: `[1, vocab]`, by a whole pass.
+        other: `[1, vocab]`, of a run that differs from `wanted` in what replay has to get right.
+        what: What was replayed, in words.
+    """
+    replayed, wanted, other = (
+        logits.to("cpu", torch.float64) for logits in (replayed, wanted, other)
+    )
+    off, size, effect = (_rms(each) for each in (replayed - wanted, wanted, other - wanted))
+    # In half precision another shape of a batch can round otherwise, and by much more than this.
     # Float64 is held to float32: several families compute norms or attention in float32 always.
-    half = torch.finfo(wanted.dtype).bits == 16
-    limit = 16 * torch.finfo(wanted.dtype).eps if half else 64 * torch.finfo(torch.float32).eps
-    replayed = replayed.to(wanted.device, torch.float64)
-    off = float((replayed - wanted.double()).abs().max() / wanted.double().abs().max())
+    limit = max(ROUNDINGS * torch.finfo(torch.float32).eps * size, SHARE_OF_EFFECT * effect)
     if not off <= limit:
-        raise CannotReplay(f"replaying {what} gives other logits, off by {off:.1g} of their size")
+        raise CannotReplay(
+            f"replaying {what} gives other logits, off by {off / size:.1g} of their size"
+        )
+
+
+def _rms(tensor: Tensor) -> float:
+    return float(tensor.square().mean().sqrt())

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -109,25 +109,25 @@ def _asleep_of(model: nn.Module) -> _Asleep:
 
 
 class _Tf32:
-    """TF32 for the whole process, while any of our calls wants it; torch knows it no finer."""
+    """TF32 for CUDA's matrix products, while any of our calls wants it; torch knows it no finer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._before: str | None = None
+        self._before: Any = None
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
 
     def enter(self, call: Call) -> None:
         with self._lock:
             self._calls.add(call)
             if self._before is None:
-                self._before = torch.get_float32_matmul_precision()
-            torch.set_float32_matmul_precision("high")
+                self._before = torch.backends.cuda.matmul.fp32_precision
+            torch.backends.cuda.matmul.fp32_precision = "tf32"
 
     def leave(self, call: Call) -> None:
         with self._lock:
             self._calls.discard(call)
             if not self._calls and self._before is not None:
-                torch.set_float32_matmul_precision(self._before)
+                torch.backends.cuda.matmul.fp32_precision = self._before
                 self._before = None
 
 

@@ -48,7 +48,7 @@ def estimate(
         noise: `[samples, subject tokens, d_model]`, as added to the embeddings.
         span: Half-open positions of the subject.
         answer_id: The token to follow.
-        clean_states: Per kind and layer, `[1, pos, d_model]` of the clean run.
+        clean_states: Per kind and layer, `[pos, d_model]` of the clean run.
         kinds: Which grids.
         window: Layers that a cell of mlp or attn restores.
 
@@ -60,13 +60,19 @@ def estimate(
         UnsupportedModel: Weights are offloaded; a gradient would call all of them back at once.
     """
     kinds = tuple(kinds)
-    if any(weight.is_meta for weight in lm.model.parameters()):
-        raise UnsupportedModel(
-            "Some weights are offloaded.", "A gradient needs all weights on their devices."
-        )
+    for weight in lm.model.parameters():
+        if weight.is_meta:
+            raise UnsupportedModel(
+                "Some weights are offloaded.", "A gradient needs all weights on their devices."
+            )
+        if weight.is_inference():
+            raise UnsupportedModel(
+                "Some weights were made in inference mode.", "Such weights know no gradients."
+            )
     rows_at_once = max(1, TOKENS_PER_PASS // ids.shape[1])
     # Inference mode off: what is made inside it can never have a gradient.
     with torch.inference_mode(False), torch.enable_grad():
+        ids, noise = ids.clone(), noise.clone()
         passes = [
             _slopes(lm, ids, draws, span, answer_id, clean_states, kinds)
             for draws in noise.split(rows_at_once)

@@ -10,18 +10,19 @@ import hashlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from rome_widgets.errors import ModelChanged, OutOfMemory
+from rome_widgets.errors import ModelChanged, NonFinite, OutOfMemory
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
 from rome_widgets.model.replay import CannotReplay, Capture, Replay
 from rome_widgets.results import Kind, State
 from rome_widgets.tracing.plan import Branch, Patch, Wave, group_cells, make_wave
 
+T = TypeVar("T")
 Check = Callable[[], None]
 """Called between two calls of the model; raises where the work should stop."""
 Held = Mapping[State, Tensor]
@@ -42,34 +43,46 @@ _kept = weakref.WeakKeyDictionary()
 
 
 def make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
-    """The runs of a prompt: those that somebody already keeps, or new ones.
+    """The runs of a prompt: those that somebody already keeps, if the model still gives them.
 
-    They depend on the weights, the tokens, the span and the noise, and on nothing else. Fast runs
-    where replay is right for this model and prompt, else slow ones.
+    Fast runs where replay is right for this model and prompt, else slow ones.
+
+    Raises:
+        NonFinite: NaN or infinity in the logits.
+        OutOfMemory: No room for one pass over all samples.
     """
     kept = _kept.setdefault(lm, weakref.WeakValueDictionary())
     draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
-    weights = (lm.weights_version, lm.weights_sample())
-    key = (*weights, lm.engine, tuple(ids), span, tuple(noise.shape), draws)
+    key = (lm.weights_version, lm.engine, tuple(ids), span, tuple(noise.shape), draws)
     runs = kept.get(key)
-    if runs is None:
-        runs = kept[key] = _make_runs(lm, ids, span, noise)
+    if runs is None or not runs.still_hold():
+        what = f"run {len(noise)} samples of the prompt"
+        runs = kept[key] = within_memory(lambda: _make_runs(lm, ids, span, noise), what)
     return runs
 
 
 def _make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
+    if lm.replay is None:
+        return Runs(lm, ids, span, noise)
     try:
-        if lm.replay is None:
-            return Runs(lm, ids, span, noise)
-        try:
-            return ReplayedRuns(lm, lm.replay, ids, span, noise)
-        except CannotReplay as reason:
-            runs = Runs(lm, ids, span, noise)
-            runs.note = f"Whole forward passes are used for this prompt: {reason}."
-            return runs
+        return ReplayedRuns(lm, lm.replay, ids, span, noise)
+    except CannotReplay as reason:
+        runs = Runs(lm, ids, span, noise)
+        runs.note = f"Whole forward passes are used for this prompt: {reason}."
+        return runs
+
+
+def within_memory(call: Callable[[], T], what: str) -> T:
+    """`call()`, or our own error where the device has no room for it.
+
+    Raises:
+        OutOfMemory: With `what` could not be done.
+    """
+    try:
+        return call()
     except torch.OutOfMemoryError as error:
         message = str(error)
-    raise _no_memory(f"run {len(noise)} samples of the prompt", message)
+    raise _no_memory(what, message)  # outside the handler: its traceback holds the tensors
 
 
 class Runs:
@@ -104,6 +117,7 @@ class Runs:
         self.ids = torch.tensor([list(ids)], device=lm.device)
         self.states: dict[tuple[Kind, int], Tensor] = {}
         self._weights_version = lm.weights_version
+        self._witness = lm.next_token_probabilities(self.ids)[0]
         if lm.replay is None:
             self.note = f"Whole forward passes are used for this model: {lm.no_replay}."
         self._run_both()
@@ -149,9 +163,10 @@ class Runs:
             check: See `Check`.
 
         Raises:
-            ModelChanged: The weights are no longer those of the runs.
+            ModelChanged: The model is no longer that of the runs.
+            OutOfMemory: No room for even a single row.
         """
-        self._check_weights()
+        self._check_model(len(cells))
         first, message = 0, ""
         while first < len(cells):
             check()
@@ -169,17 +184,30 @@ class Runs:
             else:
                 raise _no_memory(f"run {self.samples} samples of the prompt", message)
 
-    def _check_weights(self) -> None:
-        if self.lm.weights_version != self._weights_version:
+    def still_hold(self) -> bool:
+        """Whether the model gives the clean prediction of these runs again.
+
+        One row of one pass: it also shows what leaves no mark on the weights' versions, such as a
+        hook of the user's, an adapter switched off, or a weight written through `.data`.
+        """
+        again = within_memory(
+            lambda: self.lm.next_token_probabilities(self.ids)[0], "run the prompt once"
+        )
+        return torch.allclose(again, self._witness.to(again), rtol=1e-5, atol=1e-9)
+
+    def _check_model(self, n_cells: int) -> None:
+        """For a single cell, a click, only what costs next to nothing to know."""
+        same = self.lm.weights_version == self._weights_version
+        if not same or (n_cells > 1 and not self.still_hold()):
             raise ModelChanged(
-                "The model's weights have changed since its clean and corrupted runs were made.",
-                "The weights those runs were made with were wanted.",
+                "The model has changed since its clean and corrupted runs were made.",
+                "The weights and hooks those runs were made with were wanted.",
                 "Make a new CausalTracer, or undo the change.",
             )
 
     def corrupted_states(self, states: Sequence[State]) -> dict[State, Tensor]:
         """`[sample, d_model]` by state: its value in the corrupted run."""
-        self._check_weights()
+        self._check_model(1)
         found: dict[State, Tensor] = {}
 
         def keep(state: State) -> Visitor:
@@ -317,8 +345,6 @@ class ReplayedRuns(Runs):
         rows = self.ids.expand(1 + self.samples, -1)
         visitors = self.lm.named([self._corrupting(1, after=1), *contributions])
         self._capture = self.lm.run(lambda: self._checked_capture(rows, visitors))
-        if not torch.isfinite(self._capture.logits).all():
-            super()._run_both()  # names the module
         probabilities = probabilities_of(self._capture.logits)
         self.clean, self.corrupted = probabilities[0], probabilities[1:].mean(dim=0)
         for layer in range(self.lm.n_layers):
@@ -328,8 +354,9 @@ class ReplayedRuns(Runs):
         self, rows: Tensor, visitors: list[tuple[torch.nn.Module, Visitor]]
     ) -> Capture:
         capture = self._replay.capture(rows, visitors)
-        if torch.isfinite(capture.logits).all():
-            self._replay.check(capture)
+        if not torch.isfinite(capture.logits).all():
+            raise CannotReplay("its captured pass has NaN or infinity")
+        self._replay.check(capture)
         return capture
 
     @property
@@ -344,7 +371,7 @@ class ReplayedRuns(Runs):
         check: Check = lambda: None,
     ) -> Iterator[Predicted]:
         """See `Runs.predict`. Cells come out by the order of their first patched positions."""
-        self._check_weights()
+        self._check_model(len(cells))
         unchanged, groups = group_cells(cells, **self._shape, most_cells=self._most_cells)
         if unchanged:
             yield unchanged, self.corrupted.expand(len(unchanged), -1)
@@ -391,9 +418,15 @@ class ReplayedRuns(Runs):
         return None
 
     def _shrink(self, n_cells: int, message: str) -> None:
-        if self.tokens_per_call <= 1 and n_cells == 1:
+        """Smaller calls from now on, if it was a call that did not fit; else only fewer cells."""
+        asked, self._asked = self._asked, 0
+        if n_cells == 1 and (not asked or self.tokens_per_call <= 1):
+            self.lm.forget_memory()  # what did not fit now may fit another time
             raise _no_memory("replay one row", message)
-        self.lm.use_less_memory(self._asked)
+        if asked:
+            self.lm.use_less_memory(asked)
+        if self.lm.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _finite(
         self, predicted: list[Predicted], cells: Sequence[Sequence[State]], held: Held
@@ -402,6 +435,11 @@ class ReplayedRuns(Runs):
             finite = torch.isfinite(probabilities).all(dim=1)
             if not finite.all():
                 self._pass([cells[numbers[int(finite.long().argmin())]]], held)  # names the module
+                raise NonFinite(
+                    "Replaying a restored state gives NaN or infinity.",
+                    "Finite activations were wanted, as a whole pass has.",
+                    "Load the model in float32.",
+                )
         return predicted
 
     # ------------------------------------------------------------------------- one wave
@@ -483,7 +521,6 @@ class ReplayedRuns(Runs):
         for first in range(0, len(rows), n_rows):
             check()
             some = rows[first : first + n_rows]
-            self._asked = some.shape[0] * some.shape[1]
             numbers = torch.arange(first, first + len(some), device=rows.device)
             visitors = [
                 (site, inside.visitor(stop - out_start))
@@ -491,7 +528,9 @@ class ReplayedRuns(Runs):
                 if len((inside := each.between(first, first + len(some))).rows)
             ]
             origin = 1 + numbers % self.samples  # the capture's first row is clean
+            self._asked = some.shape[0] * some.shape[1]
             pieces.append(call(self._capture, layer, some, start, origin, visitors))
+            self._asked = 0
         out = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return out.unflatten(0, (len(patches), self.samples))
 
@@ -519,14 +558,16 @@ class ReplayedRuns(Runs):
         n_branches = max(1, n_rows // self.samples)
         for first in range(0, len(hidden), n_branches):
             some = hidden[first : first + n_branches]
-            total = torch.zeros((), device=some.device)
+            total = None
             for samples in some.split(max(1, n_rows // len(some)), dim=1):
                 check()
                 logits = self._replay.logits(samples.flatten(0, 1))
                 probabilities = probabilities_of(logits).unflatten(0, samples.shape[:2])
-                total = total + probabilities.sum(dim=1)
+                part = probabilities.sum(dim=1)
+                total = part if total is None else total + part
             cells = leaves[first : first + n_branches]
             branch_of = [branch for branch, some in enumerate(cells) for _ in some]
+            assert total is not None, "there is at least one sample"
             yield [cell for some in cells for cell in some], (total / self.samples)[branch_of]
 
 

@@ -36,7 +36,7 @@ from rome_widgets.results import (
 )
 from rome_widgets.tracing.estimate import estimate
 from rome_widgets.tracing.noise import Noise, draw
-from rome_widgets.tracing.runs import make_runs
+from rome_widgets.tracing.runs import make_runs, within_memory
 
 Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""
@@ -211,16 +211,21 @@ class CausalTracer:
 
         Raises:
             NonFinite, UnsupportedModel: See `estimate.estimate`.
+            OutOfMemory: A gradient keeps every activation; the exact trace does not.
         """
-        scores = estimate(
-            self.lm,
-            self._runs.ids,
-            self._runs.noise,
-            self.subject_span,
-            self.answer_id,
-            self._runs.states,
-            self.lm.check_kinds(kinds),
-            self.window,
+        kinds = self.lm.check_kinds(kinds)
+        scores = within_memory(
+            lambda: estimate(
+                self.lm,
+                self._runs.ids,
+                self._runs.noise,
+                self.subject_span,
+                self.answer_id,
+                self._runs.states,
+                kinds,
+                self.window,
+            ),
+            "keep the activations of a pass for its gradient",
         )
         return replace(self._result(scores, {}), estimated=True)
 
@@ -284,7 +289,11 @@ class CausalTracer:
         places = [(pos, layer, kind) for layer in range(self.lm.n_layers)]
         states = check_states(places, len(self.tokens), self.lm.n_layers)
         severed = copy.copy(self)
-        severed._held = self._held | self._runs.corrupted_states(states)
+        values = within_memory(
+            lambda: self._runs.corrupted_states(states),
+            f"run {self.samples} samples of the prompt",
+        )
+        severed._held = self._held | values
         where = f"{self.tokens[states[0].pos].strip()!r} (token {states[0].pos})"
         severed.notes = (*self.notes, f"The {kind} outputs at {where} are severed.")
         return severed
