@@ -63,7 +63,8 @@ def _read_test(given: Any) -> dict[str, Any]:
     if isinstance(given, TestPrompt):
         given = vars(given)
     known = {"text": "", "group": "free", "target": None, "true_object": None}
-    test = {**known, **({"text": given} if isinstance(given, str) else dict(given))}
+    asked = {"text": given} if isinstance(given, str) else given
+    test = {**known, **asked} if isinstance(asked, Mapping) else {}
     if set(test) != set(known) or test["group"] not in GROUPS or not isinstance(test["text"], str):
         raise t.TraitError(
             f"A test prompt is a text, or has text, group, target and true_object; not {given!r}. "
@@ -98,7 +99,7 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
     target = prompt.target or request.target
     true = prompt.true_object or request.true_object
     moves = prompt.group in SHOULD_CHANGE or before.true is None or after.true is None or not true
-    pair = (before.target, after.target) if moves else (before.true, after.true)
+    was, now = (before.target, after.target) if moves else (before.true, after.true)
     verdict, good = _verdict(change, target)
     return {
         "group": prompt.group,
@@ -106,7 +107,7 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
         "before": _outcome(before),
         "after": _outcome(after),
         "followed": text((target if moves else true) or ""),
-        "delta": None if None in pair else number(pair[1] - pair[0]),  # pyright: ignore[reportOptionalOperand]
+        "delta": None if was is None or now is None else number(now - was),
         "verdict": verdict,
         "good": good,
     }

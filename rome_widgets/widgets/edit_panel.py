@@ -211,7 +211,8 @@ class EditPanel(LiveWidget):
             try:
                 request = read_request(vars(self.request))
             except RomeWidgetsError as error:
-                return self._report("form", describe_error(error))
+                self._report("form", describe_error(error))
+                return
             self.suggestion = {"waiting": True}
             self._worker.submit(self._slots["suggest"], _suggest_job(self, request))
 
@@ -277,7 +278,7 @@ class EditPanel(LiveWidget):
         if change["name"] == "selected":
             self.trail = []
         if self.edits:
-            self._compare()
+            self._ask_for_rows()
 
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
@@ -358,7 +359,7 @@ class EditPanel(LiveWidget):
             self.progress = 1.0 if status == "done" else self.progress
             self.status = "queued" if self._open else status
             self._acks = [*self._acks, order][-KEPT_ACKS:]
-        self._compare()
+        self._ask_for_rows()
 
     def _found(self, found: _Found) -> None:
         """Show the history as the engine has it."""
@@ -373,7 +374,7 @@ class EditPanel(LiveWidget):
     def _refreshed(self, found: _Found) -> None:
         self._found(found)
         self.trail = []
-        self._compare()
+        self._ask_for_rows()
 
     def _strength_set(self, found: _Found) -> None:
         self._settle("strength")
@@ -397,7 +398,7 @@ class EditPanel(LiveWidget):
         record = self._records.get(edit)
         if record is None or not record.applied or not rows or rows[0]["group"] != "rewrite":
             return self.trail
-        points = {point[0]: point for point in self.trail}
+        points: dict[float, list[float | None]] = {at: [at, *p] for at, *p in self.trail}
         if len([each for each in self.records if each.applied]) == 1:  # Unedited is strength 0.
             points[0.0] = [0.0, rows[0]["before"]["target"], rows[0]["before"]["true"]]
         strength = float(record.strength)
@@ -420,7 +421,7 @@ class EditPanel(LiveWidget):
     def _refresh(self) -> None:
         self._worker.submit(self._slots["refresh"], _refresh_job(self))
 
-    def _compare(self) -> None:
+    def _ask_for_rows(self) -> None:
         self._worker.submit(self._slots["compare"], _compare_job(self))
 
     def to_text(self) -> str:

@@ -159,7 +159,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 def weights_match(ledger: dict[str, Any]) -> str:
     """Whether the weights are what the history says, in words."""
-    known = {True: "weights match ✓", False: "weights do not match ✗"}
+    known: dict[Any, str] = {True: "weights match ✓", False: "weights do not match ✗"}
     return known.get(ledger.get("fingerprint_ok"), "weights not checked")
 
 

@@ -47,7 +47,7 @@ class PredictionCompare(RomeWidget):
     runs = t.List().tag(sync=True)
     """Names of the runs."""
     rows = t.List().tag(sync=True)
-    """One per token of any run: token, and its probability and rank in each run, None if unknown."""
+    """One per token of any run: token, and probs and ranks by run, None where unknown."""
     k = t.Int(5, min=1).tag(sync=True)
     metric = t.Enum(METRICS, "prob").tag(sync=True)
     baseline = t.Int(0, min=0).tag(sync=True)
