@@ -1,6 +1,17 @@
 // Bundles src/index.ts into the Python package: one ESM file and one stylesheet, nothing fetched at run time.
+import { readFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { context, build as once } from "esbuild";
+
+/** Indentation inside templates means nothing to a browser; the minifier must leave it, we need not. */
+const unindent = {
+  name: "unindent",
+  setup: (build) =>
+    build.onLoad({ filter: /src\/views\/.*\.ts$/ }, async ({ path }) => ({
+      contents: (await readFile(path, "utf8")).replace(/\n\s+/g, "\n"),
+      loader: "ts",
+    })),
+};
 
 const options = {
   entryPoints: { rome: new URL("src/index.ts", import.meta.url).pathname },
@@ -13,6 +24,7 @@ const options = {
   conditions: ["production"],
   write: true,
   metafile: true,
+  plugins: [unindent],
 };
 
 if (process.argv.includes("--watch")) {

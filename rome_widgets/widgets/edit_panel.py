@@ -398,7 +398,7 @@ class EditPanel(LiveWidget):
         record = self._records.get(edit)
         if record is None or not record.applied or not rows or rows[0]["group"] != "rewrite":
             return self.trail
-        points: dict[float, list[float | None]] = {at: [at, *p] for at, *p in self.trail}
+        points: dict[Any, list[float | None]] = {at: [at, *p] for at, *p in self.trail}
         if len([each for each in self.records if each.applied]) == 1:  # Unedited is strength 0.
             points[0.0] = [0.0, rows[0]["before"]["target"], rows[0]["before"]["true"]]
         strength = float(record.strength)
