@@ -227,8 +227,13 @@ def diff(before: str, after: str) -> tuple[Spans, Spans]:
     right: Spans = []
     for op, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         for spans, words in ((left, a[i:j]), (right, b[k:m])):
-            if words:
-                spans.append([op != "equal", "".join(words)])
+            piece = "".join(words)
+            word = piece.lstrip()
+            if op != "equal" and word != piece:  # A space is nothing to mark.
+                spans.append([False, piece[: len(piece) - len(word)]])
+                piece = word
+            if piece:
+                spans.append([op != "equal", piece])
     return left, right
 
 

@@ -36,7 +36,7 @@ class PredictionCompare(RomeWidget):
         metric: "prob", "logprob" or "rank".
         baseline: Which run the others are compared with.
         target: A token that is always shown.
-        sort: Column to sort by: a run's place, "token", or "delta".
+        sort: What to sort by: "token", a run's place such as "1", or its difference, "d1".
 
     Example:
         >>> PredictionCompare([PredictionRun("clean", [" Seattle", " Paris"], [0.94, 0.01]),
@@ -53,6 +53,7 @@ class PredictionCompare(RomeWidget):
     baseline = t.Int(0, min=0).tag(sync=True)
     target = t.Unicode(None, allow_none=True).tag(sync=True)
     sort = t.Unicode("0").tag(sync=True)
+    """"token", the place of a run, or `d` and the place for its difference to the baseline."""
     descending = t.Bool(True).tag(sync=True)
 
     def __init__(

@@ -2,7 +2,6 @@
 
 import { effect, signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { live as current } from "lit-html/directives/live.js";
 import { percent, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import { orders } from "../orders.js";
@@ -11,15 +10,19 @@ import { curves } from "./curves.js";
 import { type Frame, frame } from "./frame.js";
 import {
   busy,
+  button,
   change,
   chip,
   choice,
+  entered,
   errorStrip,
+  example,
   header,
   type Part,
   progressLine,
   space,
   statusChip,
+  textField,
 } from "./parts.js";
 
 const FORM = ["template", "subject", "target", "true_object", "method", "layer", "settings"] as const;
@@ -57,7 +60,6 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   const apply = () => {
     if (ready() && !busy(live)) give("edit", { request: form() });
   };
-  const selected = () => bridge.get("edits").find(({ id }) => id === bridge.get("selected"));
   const trouble = errorStrip(live, apply);
 
   view.ends(
@@ -70,7 +72,6 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   view.draw(() => {
     const status = view.connected() || !busy(live) ? bridge.get("status") : "idle";
     const edits = bridge.get("edits");
-    const steps = bridge.get("steps");
     return {
       attributes: { "data-view": "edit", "data-status": status, "aria-busy": String(busy(live)) },
       root: html`
@@ -80,17 +81,20 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         ${fields()}
         ${knobs()}
         ${trouble()}
-        ${
-          edits.length > 0 || busy(live)
-            ? html`<div class="rw-main">
-                <div class="rw-sheets">${edits.length > 0 ? [history(edits), changes()] : nothing}</div>
-                <aside>${strength()}${optimising(busy(live) && steps.length > 0)}${facts()}</aside>
-              </div>`
-            : hint()
-        }
+        ${edits.length > 0 || busy(live) ? body(edits) : hint()}
       `,
     };
   });
+
+  /** What was done beside how strongly; below, what it did. */
+  function body(edits: readonly EditRecord[]): TemplateResult {
+    const edit = edits.find(({ id }) => id === bridge.get("selected"));
+    return html`<div class=${edit ? "rw-main" : "rw-ruled"}>
+        <div class="rw-sheets">${edit ? history(edits) : nothing}${optimising(edit)}</div>
+        ${edit ? html`<aside>${strength(edit)}</aside>` : nothing}
+      </div>
+      ${edit ? html`<div class="rw-sheets rw-ruled">${changes()}</div>` : nothing}`;
+  }
 
   function said(frame: Frame, status: string): Part {
     const steps = bridge.get("steps").length;
@@ -116,8 +120,8 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
       }</p>
       ${
         busy(live)
-          ? html`<button class="rw-button" type="button" data-action="cancel" @click=${() => bridge.set({ _cancel_id: ++count })}>Cancel</button>`
-          : html`<button class="rw-button rw-primary" type="button" data-action="apply" ?disabled=${!ready()} @click=${apply}>Apply</button>`
+          ? button("cancel", "Cancel", () => bridge.set({ _cancel_id: ++count }), false, "rw-button")
+          : button("apply", "Apply", apply, !ready(), "rw-button rw-primary")
       }
     </div>`;
   }
@@ -126,19 +130,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     return html`<div class="rw-controls">
       ${Object.entries(WORDS).map(([key, [name, empty, width]]) => {
         const trait = key as keyof typeof WORDS;
-        return html`<label class="rw-field">${name}
-          <input
-            type="text"
-            data-field=${trait}
-            spellcheck="false"
-            autocomplete="off"
-            placeholder=${empty}
-            style="width:${width}ch"
-            .value=${current(bridge.get(trait) ?? "")}
-            @input=${(event: Event) => bridge.set({ [trait]: (event.target as HTMLInputElement).value || (trait === "true_object" ? null : "") }, { send: false })}
-            @change=${() => bridge.send()}
-            @keydown=${entered(apply)}
-          /></label>`;
+        return html`<label class="rw-field">${name} ${textField(bridge, trait, empty, width, apply)}</label>`;
       })}
     </div>`;
   }
@@ -155,18 +147,17 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         (value) => bridge.set({ method: value, settings: {} }),
       )}
       <label class="rw-field">layer
-        <input type="range" data-field="layer" min="0" max=${n_layers - 1} .value=${current(String(layer ?? 0))} class=${layer === null ? "rw-unset" : ""}
+        <input type="range" data-field="layer" min="0" max=${n_layers - 1} data-is=${String(layer ?? 0)} class=${layer === null ? "rw-unset" : ""}
           @input=${(event: Event) => bridge.set({ layer: (event.target as HTMLInputElement).valueAsNumber })} />
         <b>${layer ?? "auto"}</b>
       </label>
-      ${layer === null ? nothing : html`<button class="rw-quiet" type="button" data-action="auto" @click=${() => bridge.set({ layer: null })}>auto</button>`}
-      <button class="rw-button rw-small" type="button" data-action="suggest" ?disabled=${waiting || !ready()}
-        @click=${() => bridge.set({ _request: { id: ++count, op: "suggest" } })}>${waiting ? "tracing…" : "from trace"}</button>
+      ${layer === null ? nothing : button("auto", "auto", () => bridge.set({ layer: null }), false, "rw-quiet")}
+      ${button("suggest", waiting ? "tracing…" : "from trace", () => bridge.set({ _request: { id: ++count, op: "suggest" } }), waiting || !ready())}
       ${reason && hinted === layer ? html`<span class="rw-mute">${reason}</span>` : nothing}
       <details><summary>settings</summary>
         <div class="rw-numbers">${Object.entries(defaults[method] ?? {}).map(
           ([name, value]) => html`<label class="rw-field">${name.replaceAll("_", " ")}
-            <input type="number" step="any" data-setting=${name} style="width:7ch" placeholder=${value} .value=${current(settings[name]?.toString() ?? "")}
+            <input type="number" step="any" data-setting=${name} style="width:7ch" placeholder=${value} data-is=${settings[name]?.toString() ?? ""}
               @change=${(event: Event) => {
                 const given = (event.target as HTMLInputElement).valueAsNumber;
                 const { [name]: _, ...others } = settings;
@@ -187,8 +178,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
             ? nothing
             : html`<span class=${`rw-weights ${match ? "rw-mute" : "rw-wrong"}`}>${match ? "weights match ✓" : "weights do not match ✗"}</span>`
         }
-        <button class="rw-button rw-small" type="button" data-action="revert-all" ?disabled=${!view.connected() || !edits.some((edit) => edit.applied)}
-          @click=${() => give("revert_all")}>Revert all</button>
+        ${button("revert-all", "Revert all", () => give("revert_all"), !view.connected() || !edits.some((edit) => edit.applied))}
       </header>
       <table class="rw-sheet rw-history">
         <thead><tr><th scope="col"><span class="rw-unseen">applied</span></th><th scope="col">edit</th><th scope="col">layer</th>
@@ -200,15 +190,14 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
           const put = (applied: boolean) => give("applied", { edit: edit.id, applied });
           const chosen = edit.id === bridge.get("selected");
           return html`<tr data-edit=${edit.id} class=${`${chosen ? "rw-chosen" : ""}${edit.applied ? "" : " rw-off"}`}>
-            <td><input type="checkbox" aria-label="applied" .checked=${current(edit.applied)} ?disabled=${waits}
+            <td><input type="checkbox" aria-label="applied" data-is=${edit.applied} ?disabled=${waits}
               @change=${(event: Event) => put((event.target as HTMLInputElement).checked)} /></td>
             <th scope="row"><button class="rw-pick" type="button" aria-pressed=${chosen} title="Show this edit" @click=${() => bridge.set({ selected: edit.id })}>
               ${fill(edit.request)} → <b>${word(edit.request.target)}</b></button>
               ${edit.warnings.map((warning) => html`<small class="rw-attention">⚠ ${warning}</small>`)}</th>
             <td title=${edit.layer_reason}>${edit.layer}</td><td>${probability(edit.norm_ratio, 3)}</td>
             ${SCORES.map((name) => html`<td>${probability(edit.scores[name], 2)}</td>`)}
-            <td><button class="rw-quiet" type="button" data-action=${edit.applied ? "revert" : "reapply"} ?disabled=${waits}
-              @click=${() => put(!edit.applied)}>${edit.applied ? "Revert" : "Reapply"}</button></td></tr>`;
+            <td>${edit.applied ? button("revert", "Revert", () => put(false), waits, "rw-quiet") : button("reapply", "Reapply", () => put(true), waits, "rw-quiet")}</td></tr>`;
         })}</tbody>
       </table>
     </section>`;
@@ -238,14 +227,12 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     return html`<tr data-group=${row.group} class=${first ? "rw-first-of" : ""}>
       <td class="rw-mute">${first ? GROUPS[row.group] : nothing}</td><th scope="row">${row.text}</th>
       ${said(row.before, row.before)}${said(row.after, row.before)}
-      <td title=${`p(${row.followed.trim()})`}>${change(row.delta, 3)}<small>p(${word(row.followed)})</small></td>
+      <td>${change(row.delta, 3)}<small>p(${word(row.followed)})</small></td>
       <td class=${row.good === false ? "rw-wrong" : row.good ? "rw-right" : "rw-mute"}>${row.good === null ? "" : row.good ? "✓ " : "✗ "}${row.verdict}</td>
     </tr>`;
   }
 
-  function strength(): Part {
-    const edit = selected();
-    if (!edit) return nothing;
+  function strength(edit: EditRecord): TemplateResult {
     const finger = held.value;
     const value = finger?.edit === edit.id ? finger.value : edit.strength;
     const trail = bridge.get("trail");
@@ -262,31 +249,25 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
       <h4>Strength <span class="rw-mute">· ${edit.applied ? `× ${value.toFixed(2)}` : "reverted"}</span></h4>
       <p class="rw-keys"><span class="rw-key-0">p(${word(target)}) <b>${probability(now?.target, 3)}</b></span>
         ${true_object ? html`<span class="rw-key-1">p(${word(true_object)}) <b>${probability(now?.true, 3)}</b></span>` : nothing}</p>
-      ${curves("Probability of the new and the true object by strength", 84, [MOST, 1], [trail.map(([s, p]) => [s, p]), trail.map(([s, , p]) => [s, p])], edit.applied ? value : undefined)}
-      <input class="rw-slide" type="range" data-field="strength" aria-label="Strength" min="0" max=${MOST} step="0.01" .value=${current(String(value))}
+      ${curves("Probability of the new and the true object by strength", 308, 96, [MOST, 1], [trail.map(([s, p]) => [s, p]), trail.map(([s, , p]) => [s, p])], edit.applied ? value : undefined)}
+      <input class="rw-slide" type="range" data-field="strength" aria-label="Strength" min="0" max=${MOST} step="0.01" data-is=${String(value)}
         ?disabled=${!edit.applied || !view.connected()} @input=${slide(true)} @change=${slide(false)} />
       <div class="rw-ends"><span>0</span><span>0.5</span><span>1</span><span>1.5</span></div>
     </section>`;
   }
 
   /** The loss, live while an edit runs, else that of the edit shown. */
-  function optimising(running: boolean): Part {
+  function optimising(edit: EditRecord | undefined): Part {
     const steps = bridge.get("steps");
-    const losses = running ? steps.map(([loss = null]) => loss) : (selected()?.curve ?? []);
+    const running = busy(live) && steps.length > 0;
+    const losses = running ? steps.map(([loss = null]) => loss) : (edit?.curve ?? []);
     if (losses.length === 0) return nothing;
-    const top = Math.max(...losses.map((loss) => loss ?? 0));
     const [, nll, kl, p] = steps.at(-1) ?? [];
     return html`<section aria-label="Optimisation" data-steps=${losses.length}>
-      <h4>Optimising v* <span class="rw-mute">· ${losses.length} step${losses.length === 1 ? "" : "s"} · loss ${probability(losses.at(-1), 3)}</span></h4>
-      ${curves("Loss by step", 64, [Math.max(losses.length - 1, 1), top], [losses.map((loss, step) => [step, loss])])}
-      ${running ? html`<p class="rw-ends"><span>nll ${probability(nll, 3)}</span><span>KL ${probability(kl, 3)}</span><span>p(new) ${probability(p, 3)}</span></p>` : nothing}
+      <h4>Optimising v* <span class="rw-mute">· ${losses.length} steps · loss ${probability(losses.at(-1), 3)}${running ? ` · nll ${probability(nll, 3)} · KL ${probability(kl, 3)} · p(new) ${probability(p, 3)}` : nothing}</span></h4>
+      ${curves("Loss by step", 540, 84, [Math.max(losses.length - 1, 1), Math.max(...losses.map(Number))], [losses.map((loss, step) => [step, loss])])}
+      ${running || !edit ? nothing : html`<p class="rw-note">${METHODS[edit.request.method] ?? edit.request.method} at layer ${edit.layer}: ${edit.layer_reason}</p>`}
     </section>`;
-  }
-
-  function facts(): Part {
-    const edit = selected();
-    if (!edit) return nothing;
-    return html`<p class="rw-note">${METHODS[edit.request.method] ?? edit.request.method} at layer ${edit.layer}: ${edit.layer_reason} · ‖Δ‖/‖W‖ ${probability(edit.norm_ratio, 3)}</p>`;
   }
 
   function hint(): TemplateResult {
@@ -295,21 +276,11 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
       ${bridge
         .get("engine")
         .examples.slice(0, 3)
-        .map(
-          (example) => html`<button class="rw-button rw-example" type="button" data-action="example"
-            @click=${() => bridge.set({ ...example, method: bridge.get("method") })}
-          ><span class="rw-mute">Use</span> <bdi>${fill(example)} → ${example.target}</bdi></button>`,
+        .map((each) =>
+          example(`${fill(each)} → ${each.target}`, () =>
+            bridge.set({ ...each, method: bridge.get("method") }),
+          ),
         )}
     </div></div>`;
   }
 }
-
-/** Enter in a text field; the host's own shortcuts stay the host's. */
-const entered = (then: (input: HTMLInputElement) => void) => (event: KeyboardEvent) => {
-  if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
-  event.preventDefault();
-  event.stopPropagation();
-  const input = event.target as HTMLInputElement;
-  input.dispatchEvent(new Event("change"));
-  then(input);
-};

@@ -2,7 +2,6 @@
 
 import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { live as current } from "lit-html/directives/live.js";
 import { duration, percent, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import type { ExplorerTraits, LiveTraits, Settings, Status } from "../types.js";
@@ -12,8 +11,11 @@ import { mount, type View } from "./mount.js";
 import { panel } from "./panel.js";
 import {
   busy,
+  button,
   chip,
+  entered,
   errorStrip,
+  example,
   header,
   kindSwitch,
   legend,
@@ -23,6 +25,7 @@ import {
   skeleton,
   space,
   statusChip,
+  textField,
 } from "./parts.js";
 
 const SETTINGS = ["prompt", "subject", "noise", "samples", "seed", "window", "answer"] as const;
@@ -46,6 +49,10 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   const live = bridge as unknown as Bridge<LiveTraits>;
   const working = (): boolean => busy(live);
   const trouble = errorStrip(live, trace);
+  const enter = () => {
+    if (ready()) trace();
+  };
+  const onEnter = entered(enter);
 
   /** The form differs from what the picture was made with. */
   const stale = (view: View): boolean => {
@@ -145,7 +152,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             autocomplete="off"
             aria-label="Prompt"
             placeholder="A sentence that stops just before the fact"
-            .value=${current(prompt)}
+            data-is=${prompt}
             @input=${(event: Event) => {
               bridge.set({ prompt: (event.target as HTMLTextAreaElement).value }, { send: false });
               marked.value = "";
@@ -159,32 +166,19 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         </div>
         ${
           working()
-            ? html`<button class="rw-button" type="button" data-action="cancel" @click=${cancel}>Cancel</button>`
-            : html`<button
-                class=${`rw-button${primary ? " rw-primary" : ""}`}
-                type="button"
-                data-action="trace"
-                ?disabled=${!ready()}
-                @click=${trace}
-              >${info && !changed ? "Trace again" : "Trace"}</button>`
+            ? button("cancel", "Cancel", cancel, false, "rw-button")
+            : button(
+                "trace",
+                info && !changed ? "Trace again" : "Trace",
+                trace,
+                !ready(),
+                `rw-button${primary ? " rw-primary" : ""}`,
+              )
         }
       </div>
       <div class="rw-controls">
         <label class="rw-field">subject
-          <input
-            class="rw-subject"
-            type="text"
-            spellcheck="false"
-            autocomplete="off"
-            aria-label="Subject"
-            placeholder="its subject"
-            style="width:${Math.max(12, Math.min(32, subject.length + 2))}ch"
-            .value=${current(subject)}
-            @input=${(event: Event) =>
-              bridge.set({ subject: (event.target as HTMLInputElement).value }, { send: false })}
-            @change=${() => bridge.send()}
-            @keydown=${onEnter}
-          />
+          ${textField(live as never, "subject" as never, "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
         </label>
         ${
           marked.value && marked.value !== subject
@@ -245,7 +239,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       step=${look.step}
       placeholder=${look.empty ?? ""}
       style="width:${look.width}ch"
-      .value=${current(bridge.get(trait)?.toString() ?? "")}
+      data-is=${bridge.get(trait)?.toString() ?? ""}
       @change=${(event: Event) => {
         const input = event.target as HTMLInputElement;
         const whole = trait !== "noise";
@@ -257,15 +251,6 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       }}
       @keydown=${onEnter}
     />`;
-  }
-
-  function onEnter(event: KeyboardEvent): void {
-    if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing)
-      return;
-    event.preventDefault();
-    event.stopPropagation();
-    (event.target as HTMLElement).dispatchEvent(new Event("change"));
-    if (ready()) trace();
   }
 
   /** Words marked in the prompt can become the subject. */
@@ -286,16 +271,11 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       return html`<p>Running the clean and corrupted prompts…</p>`;
     return html`
       <p>Write a prompt that stops just before the fact, and name its subject.</p>
-      ${examples.slice(0, 3).map(
-        ([prompt, subject]) => html`<button
-          class="rw-button rw-example"
-          type="button"
-          data-action="example"
-          @click=${() => {
-            bridge.set({ prompt, subject }, { send: false });
-            trace();
-          }}
-        ><span class="rw-mute">Use</span> <bdi>${prompt}</bdi></button>`,
+      ${examples.slice(0, 3).map(([prompt, subject]) =>
+        example(prompt, () => {
+          bridge.set({ prompt, subject }, { send: false });
+          trace();
+        }),
       )}
     `;
   }

@@ -79,11 +79,19 @@ export function frame<T extends BaseTraits>(traits: Bridge<T>, host: HTMLElement
           root.dataset.panel = width.value < NARROW ? "below" : "right";
           for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
           render(content, root);
+          for (const input of root.querySelectorAll<HTMLInputElement>("[data-is]")) hold(input);
           drawn?.(root);
         }),
       ),
     ends: (...more) => endings.push(...more),
   };
+}
+
+/** A control shows what its trait holds, also where a person or a refusal left it elsewhere. */
+function hold(input: HTMLInputElement): void {
+  const value = input.dataset.is as string;
+  if (input.type === "checkbox") input.checked = value === "true";
+  else if (input.value !== value) input.value = value;
 }
 
 /** Sends a nonce that Python repeats; silence for some seconds means nobody is there. */

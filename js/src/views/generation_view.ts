@@ -6,7 +6,7 @@ import { percent, visible } from "../format.js";
 import type { Bridge } from "../model.js";
 import type { GenerationRow, GenerationTraits, LiveTraits } from "../types.js";
 import { frame } from "./frame.js";
-import { busy, chip, errorStrip, header, progressLine, space, statusChip } from "./parts.js";
+import { busy, button, chip, errorStrip, header, progressLine, space, statusChip } from "./parts.js";
 
 export function generationView(
   bridge: Bridge<GenerationTraits>,
@@ -40,13 +40,13 @@ export function generationView(
           ),
           model && view.connected()
             ? busy(live)
-              ? html`<button class="rw-button rw-small" type="button" data-action="cancel" @click=${() => bridge.set({ _cancel_id: ++requests })}>Cancel</button>`
-              : html`<button class="rw-button rw-small" type="button" data-action="generate" @click=${again}>Generate</button>`
+              ? button("cancel", "Cancel", () => bridge.set({ _cancel_id: ++requests }))
+              : button("generate", "Generate", again)
             : nothing,
         )}
         ${progressLine(live, "Generation")}
         ${trouble()}
-        <div class="rw-sheets rw-scroll">
+        <div class="rw-sheets rw-scroll rw-ruled">
           <table class="rw-sheet rw-generations">
             <thead><tr>${columns.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
             ${bridge.get("cells").map(
@@ -70,10 +70,10 @@ export function generationView(
       copied.value = key;
     };
     return html`<td colspan=${span}>${span > 1 ? html`<small class="rw-chip">same</small> ` : nothing}<span class="rw-text">${spans.map(
-      ([differs, piece]) => (differs ? html`<u>${piece}</u>` : piece),
+      ([differs, piece], at) => (differs ? html`<u>${piece}</u>` : at || piece.trim() ? piece : ""),
     )}</span>${
       spans.some(([, piece]) => piece)
-        ? html`<button class="rw-quiet rw-copy" type="button" data-action="copy" title="Copy prompt and text" @click=${copy}>${copied.value === key ? "copied ✓" : "copy"}</button>`
+        ? button("copy", copied.value === key ? "copied ✓" : "copy", copy, false, "rw-quiet rw-copy")
         : nothing
     }</td>`;
   }

@@ -29,6 +29,26 @@ export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
   );
 }
 
+/** A button that does one named thing. */
+export const button = (
+  action: string,
+  label: unknown,
+  click: () => void,
+  off: boolean | undefined = false,
+  look = "rw-button rw-small",
+): TemplateResult =>
+  html`<button class=${look} type="button" data-action=${action} ?disabled=${off} @click=${click}>${label}</button>`;
+
+/** The prompts that a view without anything to show offers. */
+export const example = (text: string, use: () => void): TemplateResult =>
+  button(
+    "example",
+    html`<span class="rw-mute">Use</span> <bdi>${text}</bdi>`,
+    use,
+    false,
+    "rw-button rw-example",
+  );
+
 /** A row of buttons of which one is pressed. */
 export const choice = <T extends string>(
   label: string,
@@ -109,7 +129,7 @@ export function errorStrip(bridge: Bridge<LiveTraits>, again: () => void): () =>
           ${error.remedy ? html`<p>${error.remedy}</p>` : nothing}
           <small>${error.type}</small>
         </div>
-        <button class="rw-button rw-small" type="button" data-action="retry" @click=${again}>Try again</button>
+        ${button("retry", "Try again", again)}
         <button
           class="rw-quiet"
           type="button"
@@ -153,3 +173,40 @@ export const skeleton = (hint: TemplateResult): TemplateResult => html`
     <div class="rw-hint">${hint}</div>
   </div>
 `;
+
+/** Enter in a text field; the host's own shortcuts stay the host's. */
+export const entered = (then: (input: HTMLInputElement) => void) => (event: KeyboardEvent) => {
+  if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const input = event.target as HTMLInputElement;
+  input.dispatchEvent(new Event("change"));
+  then(input);
+};
+
+/** A line of text that is a trait; an emptied one is null where the trait may be. */
+export function textField<T extends object>(
+  bridge: Bridge<T>,
+  trait: keyof T & string,
+  empty: string,
+  width: number,
+  enter: () => void,
+): TemplateResult {
+  const value = bridge.get(trait) as string | null;
+  return html`<input
+    class=${`rw-${trait}`}
+    type="text"
+    data-field=${trait}
+    spellcheck="false"
+    autocomplete="off"
+    placeholder=${empty}
+    style="width:${width}ch"
+    data-is=${value ?? ""}
+    @input=${(event: Event) => {
+      const text = (event.target as HTMLInputElement).value;
+      bridge.set({ [trait]: text || (trait === "true_object" ? null : "") } as Partial<T>, { send: false });
+    }}
+    @change=${() => bridge.send()}
+    @keydown=${entered(enter)}
+  />`;
+}

@@ -1,7 +1,7 @@
 /** `PredictionCompare`: what several runs say next, as one table that sorts. */
 
 import { html, nothing, type TemplateResult } from "lit-html";
-import { probability, tokenLabel } from "../format.js";
+import { probability, signed, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import type { Metric, PredictionTraits, TokenRow } from "../types.js";
 import { frame } from "./frame.js";
@@ -20,40 +20,43 @@ export function predictionView(
 ): void {
   const view = frame(bridge, host, abort);
 
+  /** More is better: a rank counts as its negative. */
   const value = (row: TokenRow, run: number): number | null => {
-    const metric = bridge.get("metric");
     const p = row.probs[run] ?? null;
-    if (metric === "rank") return row.ranks[run] ?? null;
-    return metric === "prob" || p === null ? p : Math.log(p);
+    if (bridge.get("metric") === "rank") return row.ranks[run] ? -row.ranks[run] : null;
+    return bridge.get("metric") === "prob" || p === null ? p : Math.log(p);
   };
-  const written = (number: number | null): string =>
-    bridge.get("metric") === "rank" ? `${number ?? "–"}` : probability(number, 3).replace("-", "\u2212");
   const difference = (row: TokenRow, run: number): number | null => {
     const [from, to] = [value(row, bridge.get("baseline")), value(row, run)];
     return from === null || to === null ? null : to - from;
   };
+  const digits = () => (bridge.get("metric") === "rank" ? 0 : 3);
+  const written = (number: number | null): string =>
+    bridge.get("metric") === "prob" || number === null
+      ? probability(number, 3)
+      : bridge.get("metric") === "rank"
+        ? `${-number}`
+        : signed(number, 3);
 
-  /** What a row sorts by; unknown numbers come last. */
+  /** What a row sorts by: its token, a run's value, or (`d` and the run) its difference. */
   const key = (row: TokenRow): number | string => {
-    const [kind = "", run = "0"] = bridge.get("sort").split(/^(?=\d)|:/);
-    if (kind === "token") return tokenLabel(row.token);
-    const found = kind === "delta" ? difference(row, Number(run)) : value(row, Number(run));
-    const size = bridge.get("metric") === "rank" && kind !== "delta" ? -(found ?? Infinity) : found;
-    return size ?? -Infinity;
+    const sort = bridge.get("sort");
+    if (sort === "token") return tokenLabel(row.token);
+    return (
+      (sort[0] === "d" ? difference : value)(row, Number(sort.replace("d", ""))) ?? Number.NEGATIVE_INFINITY
+    );
   };
 
   const shown = (): TokenRow[] => {
-    const { rows, k, target, way } = {
-      rows: bridge.get("rows"),
-      k: bridge.get("k"),
-      target: bridge.get("target"),
-      way: bridge.get("descending") ? -1 : 1,
-    };
-    return rows
-      .filter((row) => row.token === target || row.ranks.some((rank) => rank !== null && rank <= k))
-      .map((row) => [key(row), row] as const)
-      .sort(([a], [b]) => (a < b ? -way : a > b ? way : 0))
-      .map(([, row]) => row);
+    const way = bridge.get("descending") ? -1 : 1;
+    const k = bridge.get("k");
+    return bridge
+      .get("rows")
+      .filter(
+        ({ token, ranks }) =>
+          token === bridge.get("target") || ranks.some((rank) => rank !== null && rank <= k),
+      )
+      .sort((a, b) => (key(a) < key(b) ? -way : way));
   };
 
   const column = (name: unknown, sort: string): TemplateResult => {
@@ -74,14 +77,14 @@ export function predictionView(
           "Predictions",
           "",
           space,
-          html`<label class="rw-field">first <input type="number" data-field="k" min="1" style="width:4ch" .value=${String(bridge.get("k"))}
+          html`<label class="rw-field">first <input type="number" data-field="k" min="1" style="width:4ch" data-is=${bridge.get("k")}
             @change=${(event: Event) => bridge.set({ k: Math.max(1, Math.round((event.target as HTMLInputElement).valueAsNumber) || 1) })} /></label>`,
           choice("Metric", METRICS, bridge.get("metric"), (metric) => bridge.set({ metric })),
         )}
-        <div class="rw-sheets rw-scroll">
+        <div class="rw-sheets rw-scroll rw-ruled">
           <table class="rw-sheet rw-predictions">
             <thead><tr>${column("next token", "token")}
-              ${runs.map((run, at) => [column(run, String(at)), at === base ? nothing : column("Δ", `delta:${at}`)])}</tr></thead>
+              ${runs.map((run, at) => [column(run, String(at)), at === base ? nothing : column("Δ", `d${at}`)])}</tr></thead>
             <tbody>${shown().map(
               (
                 row,
@@ -95,15 +98,15 @@ export function predictionView(
     };
   });
 
-  const cell = (row: TokenRow, run: number): TemplateResult => html`<td>
-    <span class=${`rw-barred rw-run-${run === bridge.get("baseline") ? "base" : "other"}`}><s style="width:${(row.probs[run] ?? 0) * 100}%"></s><b>${written(value(row, run))}</b></span></td>`;
+  function cell(row: TokenRow, run: number): TemplateResult {
+    return html`<td>
+    <span class=${`rw-barred rw-run-${run === bridge.get("baseline") ? "base" : "other"}`}><s style="--rw-share:${(row.probs[run] ?? 0) * 100}%"></s><b>${written(value(row, run))}</b></span></td>`;
+  }
 
   /** Sign, arrow and number; a rank that moved says from where to where. */
   function delta(row: TokenRow, run: number): TemplateResult {
     const [from, to] = [row.ranks[bridge.get("baseline")], row.ranks[run]];
     const moved = from !== to && from && to;
-    // A better rank is a smaller number, and points up.
-    const by = bridge.get("metric") === "rank" ? -(difference(row, run) ?? Number.NaN) : difference(row, run);
-    return html`${change(by, bridge.get("metric") === "rank" ? 0 : 3)}${moved ? html`<small>${from} → ${to}</small>` : nothing}`;
+    return html`${change(difference(row, run), digits())}${moved ? html`<small>${from} → ${to}</small>` : nothing}`;
   }
 }
