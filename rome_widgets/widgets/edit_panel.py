@@ -355,7 +355,8 @@ class EditPanel(LiveWidget):
                 self._found(found)
             if made is not None:
                 self.selected = made.id
-            self.trail = []
+            if status == "done":
+                self.trail = []  # It was made of other weights.
             self.progress = 1.0 if status == "done" else self.progress
             self.status = "queued" if self._open else status
             self._acks = [*self._acks, order][-KEPT_ACKS:]

@@ -73,15 +73,15 @@ class GenerationCompare(LiveWidget):
         super().__init__(
             worker=worker or (worker_for(engine, name) if engine is not None else Worker()),
             engine={"model": text(name)} if engine is not None else {},
-            prompts=list(prompts),
-            columns=list(columns),
+            prompts=[text(prompt) for prompt in prompts],
+            columns=[text(column) for column in columns],
             max_new_tokens=max_new_tokens,
             status="static" if engine is None else "idle",
             **kwargs,
         )
         weakref.finalize(self, self._worker.cancel, self._slot).atexit = False
         if texts:
-            self._texts = [dict(row) for row in texts]
+            self._texts = _clean(texts)
             self._show(self.prompts, marked=True)
         elif auto_run and engine is not None and self.prompts:
             self.run()
@@ -163,9 +163,9 @@ class GenerationCompare(LiveWidget):
         self._show(prompts, marked=False)
 
     def _streamed(
-        self, prompts: Sequence[str], texts: list[dict[str, str]], progress: float
+        self, prompts: Sequence[str], texts: Iterable[Mapping[str, str]], progress: float
     ) -> None:
-        self._texts = texts
+        self._texts = _clean(texts)
         with self.hold_sync():
             self._show(prompts, marked=False)
             self.progress = progress
@@ -178,7 +178,7 @@ class GenerationCompare(LiveWidget):
         error: BaseException | None,
     ) -> None:
         if texts is not None:
-            self._texts = [dict(row) for row in texts]
+            self._texts = _clean(texts)
         self._failure = error
         with self.hold_sync():
             if texts is not None:
@@ -204,10 +204,14 @@ class GenerationCompare(LiveWidget):
         return fallback.generations_table(self.columns, self.cells)
 
 
+def _clean(texts: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    return [{text(column): text(each) for column, each in row.items()} for row in texts]
+
+
 def _row(
     prompt: str, row: Mapping[str, str], columns: Sequence[str], marked: bool
 ) -> dict[str, Any]:
-    texts = [text(row.get(column, "")) for column in columns]
+    texts = [row.get(column, "") for column in columns]
     same = marked and len(set(texts)) == 1 and all(column in row for column in columns)
     plain = [[[False, each]] for each in texts]
     spans = _marked(texts) if marked and not same and "" not in texts else plain
@@ -259,7 +263,7 @@ def _generate_job(
             if (now := time.monotonic()) - last >= PROGRESS_EVERY:
                 last = now
                 begun = sum(len(row) for row in texts) - 1
-                tell("_streamed", [dict(row) for row in texts], begun / _cells(texts, columns))
+                tell("_streamed", texts, begun / _cells(texts, columns))
 
         tell("_started")
         try:
