@@ -130,7 +130,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     return html`<div class="rw-controls">
       ${Object.entries(WORDS).map(([key, [name, empty, width]]) => {
         const trait = key as keyof typeof WORDS;
-        return html`<label class="rw-field">${name} ${textField(bridge, trait, empty, width, apply)}</label>`;
+        return html`<label class="rw-field">${name} ${textField(bridge, trait, name, empty, width, apply)}</label>`;
       })}
     </div>`;
   }

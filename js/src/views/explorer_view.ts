@@ -178,7 +178,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       </div>
       <div class="rw-controls">
         <label class="rw-field">subject
-          ${textField(live as never, "subject" as never, "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
+          ${textField(live as never, "subject" as never, "Subject", "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
         </label>
         ${
           marked.value && marked.value !== subject

@@ -188,6 +188,7 @@ export const entered = (then: (input: HTMLInputElement) => void) => (event: Keyb
 export function textField<T extends object>(
   bridge: Bridge<T>,
   trait: keyof T & string,
+  label: string,
   empty: string,
   width: number,
   enter: () => void,
@@ -199,6 +200,7 @@ export function textField<T extends object>(
     data-field=${trait}
     spellcheck="false"
     autocomplete="off"
+    aria-label=${label}
     placeholder=${empty}
     style="width:${width}ch"
     data-is=${value ?? ""}
