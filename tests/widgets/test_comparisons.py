@@ -1,7 +1,6 @@
 """PredictionCompare and GenerationCompare: what is shown, and how it comes in."""
 
 import json
-import threading
 
 import pytest
 from widgets.fake_editor import FakeEditor
@@ -122,11 +121,14 @@ class TestGenerationCompare:
         shown = GenerationCompare(engine, [NEEDLE])
         until(lambda: shown.status == "running")
         shown.prompts = [MARKET]
+        statuses = []
+        shown.observe(lambda change: statuses.append(change["new"]), "status")
         shown.set_state({"_request": {"id": 1, "op": "generate"}})
         engine.slow = False
         assert shown.wait(PATIENCE)
         assert [row["prompt"] for row in shown.cells] == [MARKET]
         assert len(engine.order) == 2
+        assert "cancelled" not in statuses
 
     def test_an_error_arrives_as_data_and_is_raised_when_waited_for(self):
         engine = FakeEditor()
@@ -155,4 +157,3 @@ class TestGenerationCompare:
         until(lambda: shown.status == "running")
         shown.close()
         assert shown._worker.wait([shown._slot], PATIENCE)
-        assert threading.active_count() >= 1

@@ -30,8 +30,8 @@ const METHODS: Record<string, string> = { rome: "ROME", "r-rome": "r-ROME", ft: 
 const WORDS = {
   template: ["prompt", "{} is in the city of", 26],
   subject: ["subject", "its subject", 18],
-  target: ["new object", "what it should say", 12],
-  true_object: ["now", "what it says", 12],
+  target: ["new object", "a new word", 12],
+  true_object: ["now", "the old word", 12],
 } as const;
 const SCORES = ["efficacy", "paraphrase", "neighbourhood"];
 const GROUPS = {
@@ -115,7 +115,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     const { template, subject, target, true_object } = form();
     const [before = "", after = ""] = template.split("{}");
     return html`<div class="rw-prompt">
-      <p class="rw-sentence rw-grow">${before}<mark>${subject || "…"}</mark>${after} <b>${target || "…"}</b>${
+      <p class="rw-sentence rw-grow">${before}<mark>${subject || "subject"}</mark>${after} <b>${target || "new object"}</b>${
         true_object ? html`<span class="rw-leads"> (now ${true_object})</span>` : nothing
       }</p>
       ${
