@@ -276,8 +276,8 @@ describe("badge", () => {
   ])("the %s view says that the model is edited", async (_, traits) => {
     const { model, words, all } = show({ ...traits, edited: 0 });
     expect(all(".rw-edited")).toHaveLength(0);
-    await model.receive({ edited: 2 });
-    expect(words(".rw-edited")).toEqual(["EDITED · 2"]);
+    await model.receive({ edited: 1 });
+    expect(words(".rw-edited")).toEqual(["EDITED · 1"]);
   });
 });
 
