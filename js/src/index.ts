@@ -2,9 +2,11 @@
 
 import "./styles/rome.css";
 import { Bridge, type Model } from "./model.js";
-import { EXPLORER_TRAITS, type ExplorerTraits, GRID_TRAITS, type GridTraits } from "./types.js";
+import { editView } from "./views/edit_view.js";
 import { explorerView } from "./views/explorer_view.js";
+import { generationView } from "./views/generation_view.js";
 import { gridView } from "./views/grid_view.js";
+import { predictionView } from "./views/prediction_view.js";
 
 interface RenderProps {
   model: Model;
@@ -12,14 +14,22 @@ interface RenderProps {
   signal?: AbortSignal;
 }
 
+const VIEWS = {
+  grid: gridView,
+  explorer: explorerView,
+  edit: editView,
+  predictions: predictionView,
+  generations: generationView,
+};
+
 function render({ model, el, signal }: RenderProps): () => void {
   // Hosts before anywidget 0.11 give no signal, only a call of what we return.
   const lifetime = new AbortController();
   const end = () => lifetime.abort();
   signal?.addEventListener("abort", end, { once: true });
-  if (model.get("_view") === "explorer")
-    explorerView(new Bridge<ExplorerTraits>(model, EXPLORER_TRAITS, lifetime.signal), el, lifetime.signal);
-  else gridView(new Bridge<GridTraits>(model, GRID_TRAITS, lifetime.signal), el, lifetime.signal);
+  const view = VIEWS[model.get("_view") as keyof typeof VIEWS];
+  // Which traits a model has follows from its view.
+  view(new Bridge(model, lifetime.signal) as never, el, lifetime.signal);
   return end;
 }
 

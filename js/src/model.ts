@@ -13,29 +13,34 @@ export interface Model {
 
 export class Bridge<T extends object> {
   readonly #model: Model;
+  readonly #abort: AbortSignal;
   readonly #signals = new Map<keyof T, Signal<unknown>>();
   readonly #changed = new Set<keyof T & string>();
 
-  /** Follows `keys` of the model until `abort` fires. Several changes at once become one update. */
-  constructor(model: Model, keys: readonly (keyof T & string)[], abort: AbortSignal) {
+  /** Follows each trait that is asked for until `abort` fires. Several changes at once become one update. */
+  constructor(model: Model, abort: AbortSignal) {
     this.#model = model;
-    for (const key of keys) {
-      this.#signals.set(key, makeSignal(model.get(key)));
-      const listener = () => this.#note(key);
-      model.on(`change:${key}`, listener);
-      abort.addEventListener("abort", () => model.off(`change:${key}`, listener), { once: true });
-    }
+    this.#abort = abort;
   }
 
   /** The current value; inside a computed or an effect this also subscribes. */
-  get<K extends keyof T>(key: K): T[K] {
+  get<K extends keyof T & string>(key: K): T[K] {
     return this.signal(key).value;
   }
 
-  signal<K extends keyof T>(key: K): ReadonlySignal<T[K]> {
-    const found = this.#signals.get(key);
-    if (!found) throw new Error(`No trait ${String(key)} is followed here`);
+  signal<K extends keyof T & string>(key: K): ReadonlySignal<T[K]> {
+    const found = this.#signals.get(key) ?? this.#follow(key);
     return found as Signal<T[K]>;
+  }
+
+  #follow(key: keyof T & string): Signal<unknown> {
+    const made = makeSignal(this.#model.get(key));
+    this.#signals.set(key, made);
+    if (this.#abort.aborted) return made;
+    const listener = () => this.#note(key);
+    this.#model.on(`change:${key}`, listener);
+    this.#abort.addEventListener("abort", () => this.#model.off(`change:${key}`, listener), { once: true });
+    return made;
   }
 
   /** Sets traits here, at once, and sends them to Python unless told to wait. */

@@ -30,10 +30,12 @@ const decode = (data: DataView | null): Float32Array => {
   return new Float32Array(bytes.slice().buffer);
 };
 
-export function gridState(bridge: Bridge<GridTraits>) {
+export function gridState(
+  bridge: Bridge<GridTraits>,
+  width: ReadonlySignal<number>,
+  theme: ReadonlySignal<Theme>,
+) {
   const hover = signal<Cell | null>(null);
-  const width = signal(0);
-  const theme = signal<Theme>("light");
   /** The keyboard moves the cursor, so it is drawn. */
   const focused = signal(false);
 

@@ -81,12 +81,27 @@ export type Status = "idle" | "queued" | "running" | "done" | "cancelled" | "err
 export type ThemeChoice = "auto" | "light" | "dark";
 type Empty = Record<string, never>;
 
-/** Synced traits of `TraceGrid`. */
-export interface GridTraits {
+/** Synced traits of every widget; `tests/widgets/test_contract.py` holds all of these against Python's. */
+export interface BaseTraits {
   _view: string;
   _ping: string;
   _pong: string;
   theme: ThemeChoice;
+  /** How many edits the model holds. */
+  edited: number;
+}
+
+/** Synced traits of every widget with a model behind it. */
+export interface LiveTraits extends BaseTraits {
+  status: Status;
+  progress: number;
+  error: ErrorInfo | null;
+  _request: { id: number; op: string } | Empty;
+  _cancel_id: number;
+}
+
+/** Synced traits of `TraceGrid`. */
+export interface GridTraits extends BaseTraits {
   trace: TraceInfo | Empty;
   scores: DataView | null;
   /** An estimate in the form of `scores`, shown where those are NaN; empty without one. */
@@ -114,34 +129,127 @@ export interface ExplorerTraits extends GridTraits {
   _cancel_id: number;
 }
 
-/** The traits each view listens to; `tests/widgets/test_contract.py` holds them against Python's. */
-export const GRID_TRAITS = [
-  "_view",
-  "_ping",
-  "_pong",
-  "theme",
-  "trace",
-  "scores",
-  "estimate",
-  "kind",
-  "selection",
-  "cursor",
-  "restoration",
-] as const satisfies readonly (keyof GridTraits)[];
+export type Group = "rewrite" | "paraphrase" | "neighbourhood" | "other" | "free";
 
-export const EXPLORER_TRAITS = [
-  ...GRID_TRAITS,
-  "prompt",
-  "subject",
-  "noise",
-  "samples",
-  "seed",
-  "window",
-  "answer",
-  "status",
-  "progress",
-  "error",
-  "engine",
-  "_request",
-  "_cancel_id",
-] as const satisfies readonly (keyof ExplorerTraits)[];
+/** What an edit was, or would be, made with: the fields of `EditRequest`. */
+export interface EditRequest {
+  template: string;
+  subject: string;
+  target: string;
+  true_object: string | null;
+  method: string;
+  layer: number | null;
+  settings: Record<string, number>;
+}
+
+/** One line of the history: the fields of `EditRecord`. */
+export interface EditRecord {
+  id: string;
+  request: EditRequest;
+  layer: number;
+  layer_reason: string;
+  norm_ratio: number | null;
+  warnings: string[];
+  scores: Record<string, number | null>;
+  applied: boolean;
+  strength: number;
+  curve: (number | null)[];
+}
+
+export interface Outcome {
+  token: string;
+  probability: number | null;
+  target: number | null;
+  true: number | null;
+}
+
+/** One prompt before and after; `good` is null where nothing was to be expected. */
+export interface ChangeRow {
+  group: Group;
+  text: string;
+  before: Outcome;
+  after: Outcome;
+  followed: string;
+  delta: number | null;
+  verdict: string;
+  good: boolean | null;
+}
+
+export interface TestPrompt {
+  text: string;
+  group: Group;
+  target: string | null;
+  true_object: string | null;
+}
+
+/** Something that changes the model. It is sent until Python acks its id, which does it once. */
+export interface Order {
+  id: string;
+  op: "edit" | "applied" | "revert_all";
+  [more: string]: unknown;
+}
+
+type Point = [strength: number, target: number | null, truth: number | null];
+type Defaults = Record<string, Record<string, number>>;
+
+/** Synced traits of `EditPanel`. */
+export interface EditTraits extends LiveTraits {
+  engine: { model: string; n_layers: number; defaults: Defaults; examples: EditRequest[] };
+  template: string;
+  subject: string;
+  target: string;
+  true_object: string | null;
+  method: string;
+  layer: number | null;
+  settings: Record<string, number>;
+  suggestion: { waiting?: boolean; layer?: number; reason?: string };
+  steps: (number | null)[][];
+  edits: EditRecord[];
+  selected: string;
+  ledger: { n_active?: number; fingerprint_ok?: boolean | null };
+  tests: TestPrompt[];
+  rows: ChangeRow[];
+  trail: Point[];
+  _orders: Order[];
+  _acks: string[];
+  _strengths: Record<string, [count: number, strength: number]>;
+}
+
+export type Metric = "prob" | "logprob" | "rank";
+
+/** A token in every run: null where a run does not say. */
+export interface TokenRow {
+  token: string;
+  probs: (number | null)[];
+  ranks: (number | null)[];
+}
+
+/** Synced traits of `PredictionCompare`. */
+export interface PredictionTraits extends BaseTraits {
+  runs: string[];
+  rows: TokenRow[];
+  k: number;
+  metric: Metric;
+  baseline: number;
+  target: string | null;
+  sort: string;
+  descending: boolean;
+}
+
+type Span = [differs: boolean, piece: string];
+
+/** A prompt and what each column makes of it. */
+export interface GenerationRow {
+  prompt: string;
+  same: boolean;
+  spans: Span[][];
+}
+
+/** Synced traits of `GenerationCompare`. */
+export interface GenerationTraits extends LiveTraits {
+  engine: { model: string } | Empty;
+  prompts: string[];
+  columns: string[];
+  cells: GenerationRow[];
+  max_new_tokens: number;
+}

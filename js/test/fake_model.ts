@@ -116,6 +116,7 @@ export const gridTraits = (): GridTraits => ({
   _ping: "",
   _pong: "",
   theme: "light",
+  edited: 0,
   trace: info,
   scores: scores(),
   estimate: null,

@@ -59,6 +59,8 @@ class RomeWidget(anywidget.AnyWidget):
     _pong = t.Unicode("").tag(sync=True)
     theme = t.Enum(["auto", "light", "dark"], "auto").tag(sync=True)
     """"auto" follows the host."""
+    edited = t.Int(0).tag(sync=True)
+    """How many edits the model shown here holds; more than none is said in a badge."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._writing = threading.RLock()
@@ -87,6 +89,11 @@ class RomeWidget(anywidget.AnyWidget):
         with self._writing, self.hold_sync():
             for name, value in values.items():
                 setattr(self, name, value)
+
+    def _model_edited(self, count: int, by_me: bool) -> None:
+        """The model holds `count` edits now; see `badge.announce_edits`."""
+        with self._writing:
+            self.edited = count
 
     def to_text(self) -> str:
         """What the widget shows, in a line or two."""

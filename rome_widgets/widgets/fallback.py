@@ -1,11 +1,13 @@
-"""A trace as an HTML table with inline styles, for hosts where no widget and no svg survives."""
+"""Results as text and HTML tables with inline styles, for hosts where no widget survives."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -138,3 +140,161 @@ def _fill(kind: Kind, score: float, low: float, high: float) -> str:
         round(a + (b - a) * (place - at)) for a, b in zip(stops[at], stops[at + 1], strict=True)
     )
     return f"background-color:#{red:02x}{green:02x}{blue:02x}"
+
+
+# Edits, predictions and generations arrive as the plain data of their widgets' traits.
+
+_LEFT = "text-align:left;padding:1px 10px 1px 0"
+ARROWS = {1: "▲", -1: "▼", 0: "·"}
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference with its sign and an arrow: `+0.376 ▲`, `−0.170 ▼`."""
+    if value is None:
+        return "–"
+    size = f"{abs(value):.{digits}f}"
+    way = 0 if float(size) == 0 else 1 if value > 0 else -1
+    return f"{'−' if way < 0 else '+' if way else ''}{size} {ARROWS[way]}"
+
+
+def weights_match(ledger: dict[str, Any]) -> str:
+    """Whether the weights are what the history says, in words."""
+    known: dict[Any, str] = {True: "weights match ✓", False: "weights do not match ✗"}
+    return known.get(ledger.get("fingerprint_ok"), "weights not checked")
+
+
+def edits_text(
+    name: str, edits: Sequence[dict], rows: Sequence[dict], ledger: dict[str, Any]
+) -> str:
+    """History and predictions, line by line."""
+    if not edits:
+        return f"{name}: no edits yet"
+    lines = [f"{name}: {_count(ledger.get('n_active', 0), 'active edit')}, {weights_match(ledger)}"]
+    lines += [f"  {' '.join(_edit_cells(edit))}" for edit in edits]
+    lines += [f"  {' | '.join(_change_cells(row))}" for row in rows]
+    return "\n".join(lines)
+
+
+def edits_table(
+    model: str, edits: Sequence[dict], rows: Sequence[dict], ledger: dict[str, Any]
+) -> str:
+    """History and predictions as two tables."""
+    if not edits:
+        return "<p>No edits yet.</p>"
+    active = ledger.get("n_active", 0)
+    head = f"<p><b>{escape(model)}</b> · {'EDITED · ' if active else ''}"
+    head += f"{_count(active, 'active edit')} · {weights_match(ledger)}</p>"
+    columns = ["", "edit", "layer", "‖Δ‖/‖W‖", "scores"]
+    history = _table("Edits", columns, map(_edit_cells, edits))
+    if not rows:
+        return head + history
+    columns = ["kind", "prompt", "before", "after", "Δ", ""]
+    return head + history + _table("Before and after", columns, map(_change_cells, rows))
+
+
+def _edit_cells(edit: dict) -> list[str]:
+    request = edit["request"]
+    strength = "" if edit["strength"] == 1 else f" × {edit['strength']:.2f}"
+    scores = [f"{name} {value:.2f}" for name, value in edit["scores"].items() if value is not None]
+    return [
+        f"applied{strength}" if edit["applied"] else "reverted",
+        f"{request['template'].replace('{}', request['subject'], 1)} → {request['target']}",
+        f"layer {edit['layer']}",
+        "–" if edit["norm_ratio"] is None else f"{edit['norm_ratio']:.3f}",
+        ", ".join(scores),
+    ]
+
+
+def _change_cells(row: dict) -> list[str]:
+    return [
+        row["group"],
+        row["text"],
+        *(_outcome(row[side]) for side in ("before", "after")),
+        f"p({row['followed'].strip()}) {signed(row['delta'])}" if row["followed"] else "",
+        row["verdict"],
+    ]
+
+
+def _outcome(outcome: dict) -> str:
+    probability = outcome["probability"]
+    return f"{label(outcome['token'])} {'–' if probability is None else f'{probability:.3f}'}"
+
+
+def predictions_text(name: str, runs: Sequence[str], rows: Sequence[dict]) -> str:
+    """Tokens with their probability in each run."""
+    if not rows:
+        return f"{name}: nothing to compare yet"
+    lines = [
+        f"  {label(row['token'])!r}: "
+        + ", ".join(f"{run} {_p(p)}" for run, p in zip(runs, row["probs"], strict=True))
+        for row in rows
+    ]
+    return "\n".join([f"{name}: {', '.join(runs)}", *lines])
+
+
+def predictions_table(runs: Sequence[str], rows: Sequence[dict], baseline: int) -> str:
+    """Tokens by runs, each with its rank, and the difference to the baseline."""
+    if not rows:
+        return "<p>Nothing to compare yet.</p>"
+    columns = ["next token"]
+    for at, run in enumerate(runs):
+        columns += [run] if at == baseline else [run, "Δ"]
+    return _table("Predictions", columns, (_prediction_cells(row, baseline) for row in rows))
+
+
+def _prediction_cells(row: dict, baseline: int) -> list[str]:
+    cells = [label(row["token"])]
+    base = row["probs"][baseline]
+    for at, (p, rank) in enumerate(zip(row["probs"], row["ranks"], strict=True)):
+        cells.append(f"{_p(p)}{'' if rank is None else f' (rank {rank})'}")
+        if at != baseline:
+            cells.append(signed(None if p is None or base is None else p - base))
+    return cells
+
+
+def generations_text(name: str, columns: Sequence[str], rows: Sequence[dict]) -> str:
+    """Prompts and what follows them."""
+    lines = [f"{name}: {_count(len(rows), 'prompt')}"]
+    for row in rows:
+        lines.append(f"  {row['prompt']}")
+        lines += [
+            f"    {column}:{''.join(piece for _, piece in spans)}"
+            for column, spans in zip(columns, row["spans"], strict=True)
+        ]
+    return "\n".join(lines)
+
+
+def generations_table(columns: Sequence[str], rows: Sequence[dict]) -> str:
+    """Prompts by columns; words that differ are bold and underlined."""
+    head = "".join(f'<th style="{_LEFT}">{escape(each)}</th>' for each in ["prompt", *columns])
+    body = "".join(
+        f'<tr><td style="{_LEFT}">{escape(row["prompt"])}</td>'
+        + "".join(f'<td style="{_LEFT}">{_spans(spans)}</td>' for spans in row["spans"])
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><caption>Generations</caption><tr>{head}</tr>{body}</table>"
+
+
+def _spans(spans: Sequence[Sequence]) -> str:
+    return "".join(
+        f'<b style="text-decoration:underline">{escape(piece)}</b>' if differs else escape(piece)
+        for differs, piece in spans
+    )
+
+
+def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th style="{_LEFT}">{escape(column)}</th>' for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_LEFT}">{escape(cell)}</td>' for cell in cells) + "</tr>"
+        for cells in rows
+    )
+    return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{body}</table>"
+
+
+def _p(probability: float | None) -> str:
+    return "–" if probability is None else f"{probability:.3f}"
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -6,12 +6,13 @@ import logging
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import traitlets as t
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.results import CausalTrace, Progress, State
+from rome_widgets.widgets.live import PROGRESS_EVERY, LiveWidget, Slot, describe_error
 from rome_widgets.widgets.protocol import Engine, TraceSettings
 from rome_widgets.widgets.trace_grid import TraceGrid
 from rome_widgets.widgets.traits import (
@@ -27,14 +28,9 @@ logger = logging.getLogger(__name__)
 
 ROWS = 8
 """Next tokens shown per restoration."""
-PROGRESS_EVERY = 0.1
-"""Seconds between two progress messages, at least."""
-_Cause = Literal["form", "run", "restoration"]
-"""What left an error: a value of the form that was refused, a trace, or a restoration."""
-STATUSES = ["idle", "queued", "running", "done", "cancelled", "error", "static"]
 
 
-class TraceExplorer(TraceGrid):
+class TraceExplorer(LiveWidget, TraceGrid):
     """Traces a prompt in the background and answers clicks with the model itself.
 
     The page's Trace button, Enter in the prompt, or `run()` start a trace; setting `prompt` or a
@@ -62,6 +58,7 @@ class TraceExplorer(TraceGrid):
     """
 
     _view = t.Unicode("explorer").tag(sync=True)
+    _answers = "restoration"
     engine = t.Dict().tag(sync=True)
     """Name and depth of the model, and examples that work with it."""
     prompt = t.Unicode("").tag(sync=True)
@@ -71,18 +68,6 @@ class TraceExplorer(TraceGrid):
     seed = t.Int(1, min=0, max=2**32 - 1).tag(sync=True)
     window = t.Int(None, allow_none=True, min=1).tag(sync=True)
     answer = t.Unicode(None, allow_none=True).tag(sync=True)
-    status = t.Enum(STATUSES, "idle").tag(sync=True)
-    progress = t.Float(0.0).tag(sync=True)
-    """Share of the running trace that is done."""
-    error = t.Instance(dict, allow_none=True).tag(sync=True)
-    """The last error as type, message, found, wanted and remedy; None when all is well.
-
-    A run's error stays until the next run, a restoration's also until one succeeds, and a refused
-    value's until the form changes.
-    """
-    _request = t.Dict().tag(sync=True, echo_update=False)
-    """Set by the page: `{id, op}` with op "trace" or "restore"."""
-    _cancel_id = t.Int(0).tag(sync=True, echo_update=False)
 
     def __init__(
         self,
@@ -101,8 +86,7 @@ class TraceExplorer(TraceGrid):
         **kwargs: Any,
     ) -> None:
         self._engine = engine
-        self._worker = worker or worker_for(engine, engine.model_name)
-        self._slots = (_Slot(self, "trace"), _Slot(self, "restore"))
+        self._slots = (Slot(self, "trace"), Slot(self, "restore"))
         self._runs = 0
         self._running: TraceSettings | None = None
         self._place = (prompt, subject, place)
@@ -113,10 +97,9 @@ class TraceExplorer(TraceGrid):
         self._described: dict[str, Any] = {}
         """The `trace` trait of `result`, kept while a run that is under way shows itself."""
         self._failure: BaseException | None = None
-        self._errors: dict[_Cause, dict[str, str]] = {}
-        """Errors that still hold, the latest last; `error` shows that one."""
         selection = list(kwargs.pop("selection", ()))
         super().__init__(
+            worker=worker or worker_for(engine, engine.model_name),
             engine={
                 "model": text(engine.model_name),
                 "n_layers": engine.n_layers,
@@ -200,15 +183,6 @@ class TraceExplorer(TraceGrid):
         self._refuse_to_wait()
         return self._worker.wait(self._slots, timeout)
 
-    def _refuse_to_wait(self, wait: bool = True) -> None:
-        """In an observer of what the page sent, waiting would wait for oneself."""
-        if wait and self._writing._is_owned():  # pyright: ignore[reportAttributeAccessIssue]
-            raise RomeWidgetsError(
-                "The widget was asked to wait inside an observer of one of its traits.",
-                "An answer can only arrive when the observer has returned.",
-                "Observe 'restoration' or 'status' instead; the answer arrives there.",
-            )
-
     def close(self) -> None:
         """Cancel what is running and close the page's end."""
         for slot in getattr(self, "_slots", ()):  # ipywidgets closes half-built widgets, too
@@ -221,30 +195,6 @@ class TraceExplorer(TraceGrid):
         # a field for "Try again" changes the form, and the button must not go under the pointer.
         self._settle("form")
 
-    def _report(self, cause: _Cause, error: dict[str, str]) -> None:
-        """Show an error until its cause is settled or a run starts."""
-        with self._writing:
-            self._errors.pop(cause, None)
-            self._errors[cause] = error
-            self.error = error
-
-    def _settle(self, cause: _Cause) -> None:
-        """The error of this cause no longer holds; an earlier one that still does shows again."""
-        with self._writing:
-            if self._errors.pop(cause, None) is not None:
-                self.error = next(reversed(self._errors.values()), None)
-
-    def _refused(self, error: t.TraitError, sent: dict[str, Any]) -> None:
-        refused = [
-            f"{name} cannot be {value!r}."
-            for name, value in sent.items()
-            if self.has_trait(name) and getattr(self, name) != value
-        ]
-        found = " ".join(refused) or str(error)
-        self._report(
-            "form", {**describe_error(error), "found": found, "remedy": "It stays as it was."}
-        )
-
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
         op = (change["new"] or {}).get("op")
@@ -252,10 +202,6 @@ class TraceExplorer(TraceGrid):
             self.run()
         elif op == "restore":
             self._answer()
-
-    @t.observe("_cancel_id")
-    def _cancel_requested(self, change: dict) -> None:
-        self.cancel()
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""
@@ -341,16 +287,6 @@ class TraceExplorer(TraceGrid):
             self._report("restoration", described)
 
 
-class _Slot:
-    """A widget's place at the worker. Holds nothing: a waiting job keeps no widget alive."""
-
-    def __init__(self, widget: TraceExplorer, name: str) -> None:
-        self._name = f"{type(widget).__name__}.{name}"
-
-    def __repr__(self) -> str:
-        return self._name
-
-
 def _trace_job(
     ref: weakref.ref[TraceExplorer], engine: Engine, settings: TraceSettings, run: int
 ) -> Job:
@@ -419,15 +355,3 @@ def _restore_job(
             tell(cancelled, "_restored", described)
 
     return job
-
-
-def describe_error(error: BaseException) -> dict[str, str]:
-    """An error as data: what was found, what was wanted, what to do."""
-    message = text(str(error)) or type(error).__name__
-    return {
-        "type": type(error).__name__,
-        "message": message,
-        "found": text(getattr(error, "found", "")) or message,
-        "wanted": text(getattr(error, "wanted", "")),
-        "remedy": text(getattr(error, "remedy", "")),
-    }

@@ -8,7 +8,14 @@ from pathlib import Path
 import anywidget
 import pytest
 
-from rome_widgets.widgets import RomeWidget, TraceExplorer, TraceGrid
+from rome_widgets.widgets import (
+    EditPanel,
+    GenerationCompare,
+    PredictionCompare,
+    RomeWidget,
+    TraceExplorer,
+    TraceGrid,
+)
 from rome_widgets.widgets.base import REMEDY, STATIC, bundle
 from rome_widgets.widgets.traits import describe_trace, unanswered
 
@@ -35,7 +42,15 @@ def synced(widget):
 
 
 @pytest.mark.parametrize(
-    ("widget", "name"), [(TraceGrid, "GridTraits"), (TraceExplorer, "ExplorerTraits")]
+    ("widget", "name"),
+    [
+        (RomeWidget, "BaseTraits"),
+        (TraceGrid, "GridTraits"),
+        (TraceExplorer, "ExplorerTraits"),
+        (EditPanel, "EditTraits"),
+        (PredictionCompare, "PredictionTraits"),
+        (GenerationCompare, "GenerationTraits"),
+    ],
 )
 def test_synced_traits_are_the_fields_of_the_typescript_interface(widget, name):
     assert synced(widget) == interface(name)
@@ -55,6 +70,30 @@ def test_settings_have_the_same_names_on_both_sides():
     from rome_widgets.widgets import TraceSettings
 
     assert set(TraceSettings.__dataclass_fields__) == interface("Settings")
+
+
+def test_what_an_edit_is_has_the_same_names_on_both_sides():
+    from widgets.fake_editor import NEEDLE, FakeEditor
+
+    from rome_widgets.widgets.changes import describe_change, describe_record, read_tests
+    from rome_widgets.widgets.protocol import TestPrompt
+
+    record = FakeEditor().edit(NEEDLE, lambda step: None, lambda: False)
+    (change,) = FakeEditor().compare(NEEDLE, [TestPrompt("x")])
+    row = describe_change(change, NEEDLE)
+    assert set(describe_record(record)) == interface("EditRecord")
+    assert set(describe_record(record)["request"]) == interface("EditRequest")
+    assert set(row) == interface("ChangeRow")
+    assert set(row["before"]) == interface("Outcome")
+    assert set(read_tests(["x"])[0]) == interface("TestPrompt")
+
+
+def test_comparisons_have_the_same_names_on_both_sides():
+    texts = [{"before": "a", "after": "b"}]
+    generations = GenerationCompare(prompts=["x"], texts=texts)
+    predictions = PredictionCompare([{"name": "clean", "tokens": ["a"], "probabilities": [1.0]}])
+    assert set(generations.cells[0]) == interface("GenerationRow")
+    assert set(predictions.rows[0]) == interface("TokenRow")
 
 
 def test_the_bundle_is_built_and_small():

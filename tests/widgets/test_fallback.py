@@ -4,9 +4,17 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from widgets.fake_editor import NEEDLE, FakeEditor
 from widgets.fake_engine import FakeEngine, fake_trace
 
-from rome_widgets.widgets import TraceExplorer, TraceGrid
+from rome_widgets.widgets import (
+    EditPanel,
+    EditRequest,
+    GenerationCompare,
+    PredictionCompare,
+    TraceExplorer,
+    TraceGrid,
+)
 from rome_widgets.widgets.fallback import MOST_CELLS, strongest
 
 HOSTILE = (
@@ -109,3 +117,60 @@ def test_text_names_the_best_state_of_each_kind():
     text = TraceGrid(fake_trace()).to_text()
     assert "hidden: 0.46" in text
     assert "' Needle', layer 3" in text
+
+
+def edited(request=NEEDLE):
+    engine = FakeEditor()
+    engine.edit(request, lambda step: None, lambda: False)
+    panel = EditPanel(engine)
+    assert panel.wait(20)
+    return panel
+
+
+def test_an_edit_panel_is_its_history_and_what_changed():
+    for shown in (parse(edited().to_html_table()).text, [edited().to_text()]):
+        text = " ".join(shown)
+        for expected in (
+            "1 active edit", "weights match ✓", "The Space Needle is in the city of → Paris",
+            "layer 3", "0.118", "efficacy 1.00", "Seattle 0.920", "+0.9", "▲", "kept", "bled",
+        ):  # fmt: skip
+            assert expected in text, expected
+
+
+def test_weights_that_do_not_match_are_said_so():
+    panel = edited()
+    panel.ledger = {"n_active": 0, "fingerprint_ok": False}
+    assert "do not match ✗" in panel.to_text()
+    assert "EDITED" not in panel.to_html_table()
+
+
+def test_comparisons_are_tables_too():
+    runs = [
+        {"name": "clean", "tokens": [" Paris"], "probabilities": [0.01], "ranks": [9]},
+        {"name": "edited", "tokens": [" Paris"], "probabilities": [0.8]},
+    ]
+    table = PredictionCompare(runs).to_html_table()
+    for expected in ("0.010 (rank 9)", "0.800 (rank 1)", "+0.790 ▲"):
+        assert expected in table
+    texts = [{"before": " in Seattle", "after": " in Paris"}]
+    table = GenerationCompare(prompts=["It is"], texts=texts).to_html_table()
+    assert '<b style="text-decoration:underline">Paris</b>' in table
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bad: edited(EditRequest(bad + "{}", bad, bad, bad)),
+        lambda bad: PredictionCompare([{"name": bad, "tokens": [bad], "probabilities": [0.5]}]),
+        lambda bad: GenerationCompare(
+            prompts=[bad], columns=[bad, "b"], texts=[{bad: bad, "b": f"x {bad}"}]
+        ),
+    ],
+)
+@pytest.mark.parametrize("bad", HOSTILE[:6])
+def test_hostile_words_stay_text_in_every_table(make, bad):
+    html = make(bad).to_html_table()
+    tags = parse(html)
+    assert tags.seen <= ALLOWED
+    assert tags.attributes <= {"style"}
+    html.encode("utf-8")

@@ -2,15 +2,31 @@
 
 import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { live } from "lit-html/directives/live.js";
 import { duration, percent, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
-import type { ErrorInfo, ExplorerTraits, Settings, Status } from "../types.js";
+import type { ExplorerTraits, LiveTraits, Settings, Status } from "../types.js";
 import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
 import { mount, type View } from "./mount.js";
 import { panel } from "./panel.js";
-import { kindSwitch, legend, notes, skeleton } from "./parts.js";
+import {
+  busy,
+  button,
+  chip,
+  entered,
+  errorStrip,
+  example,
+  header,
+  kindSwitch,
+  legend,
+  notes,
+  type Part,
+  progressLine,
+  skeleton,
+  space,
+  statusChip,
+  textField,
+} from "./parts.js";
 
 const SETTINGS = ["prompt", "subject", "noise", "samples", "seed", "window", "answer"] as const;
 
@@ -18,7 +34,6 @@ type NumberTrait = "noise" | "samples" | "seed" | "window";
 
 export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, abort: AbortSignal): void {
   const marked = signal("");
-  const dismissed = signal<ErrorInfo | null>(null);
   let requests = Date.now();
 
   const request = (op: "trace" | "restore") => bridge.set({ _request: { id: ++requests, op } });
@@ -31,7 +46,13 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   const settings = (): Settings =>
     Object.fromEntries(SETTINGS.map((key) => [key, bridge.get(key)])) as unknown as Settings;
 
-  const busy = (): boolean => ["queued", "running"].includes(bridge.get("status"));
+  const live = bridge as unknown as Bridge<LiveTraits>;
+  const working = (): boolean => busy(live);
+  const trouble = errorStrip(live, trace);
+  const enter = () => {
+    if (ready()) trace();
+  };
+  const onEnter = entered(enter);
 
   /** The form differs from what the picture was made with. */
   const stale = (view: View): boolean => {
@@ -49,19 +70,19 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     abort,
     (view) => {
       const { state } = view;
-      const status = view.connected() || !busy() ? bridge.get("status") : "idle";
+      const status = view.connected() || !working() ? bridge.get("status") : "idle";
       const info = state.trace.value;
       const changed = stale(view);
       return {
-        attributes: { "data-view": "explorer", "data-status": status, "aria-busy": String(busy()) },
+        attributes: { "data-view": "explorer", "data-status": status, "aria-busy": String(working()) },
         root: html`
-          ${header(view, status, changed)}
+          ${top(view, status, changed)}
           ${sentence(view, changed)}
           ${controls(view)}
-          ${errorStrip(bridge.get("error"))}
+          ${trouble()}
           ${
             info
-              ? html`<div class=${`rw-main${changed && !busy() ? " rw-stale" : ""}`}>
+              ? html`<div class=${`rw-main${changed && !working() ? " rw-stale" : ""}`}>
                   <div class="rw-picture">${figure(state, view.figure, view.id)}</div>
                   <aside>${panel(state, view.look())}${notes(state)}</aside>
                 </div>`
@@ -74,38 +95,39 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     () => request("restore"),
   );
 
-  function header(view: View, status: Status, changed: boolean): TemplateResult {
+  function top(view: View, status: Status, changed: boolean): TemplateResult {
     const engine = bridge.get("engine");
     return html`
-      <header class="rw-header">
-        <h3>Causal trace</h3>
-        ${engine.model ? html`<span class="rw-chip">${engine.model} · ${engine.n_layers} layers</span>` : nothing}
-        <span class="rw-space"></span>
-        ${legend(view.state)}
-        ${statusChip(view, status, changed)}
-      </header>
-      <div class="rw-progress" role="progressbar" aria-label="Trace" aria-valuemin="0" aria-valuemax="100"
-        aria-valuenow=${Math.round(bridge.get("progress") * 100)} ?hidden=${!busy()}>
-        <span style="width:${bridge.get("progress") * 100}%"></span>
-      </div>
+      ${header(
+        bridge as unknown as Bridge<never>,
+        "Causal trace",
+        engine.model && `${engine.model} · ${engine.n_layers} layers`,
+        space,
+        legend(view.state),
+        state(view, status, changed),
+      )}
+      ${progressLine(live, "Trace")}
     `;
   }
 
-  function statusChip(view: View, status: Status, changed: boolean): TemplateResult | typeof nothing {
+  function state(view: View, status: Status, changed: boolean): Part {
     const { cells, total } = view.state.done.value;
     const counted = total > 0 ? `${cells}/${total} states` : "";
-    if (!view.connected())
-      return html`<span class="rw-chip rw-attention"><i></i>Python is not answering: what was saved is shown</span>`;
-    if (status === "queued")
-      return html`<span class="rw-chip"><i class="rw-pulse"></i>waiting for the model</span>`;
-    if (status === "running")
-      return html`<span class="rw-chip"><i class="rw-pulse"></i>${counted} · ${percent(bridge.get("progress"))}</span>`;
-    if (changed) return html`<span class="rw-chip rw-attention"><i></i>changed since this trace</span>`;
-    if (status === "cancelled")
-      return html`<span class="rw-chip rw-attention"><i></i>cancelled${counted ? ` · ${counted}` : ""}</span>`;
+    return statusChip(
+      view,
+      status,
+      `${counted} · ${percent(bridge.get("progress"))}`,
+      finished(view, status, changed, counted),
+    );
+  }
+
+  function finished(view: View, status: Status, changed: boolean, counted: string): Part {
+    if (changed) return chip("changed since this trace", "rw-attention");
+    if (status === "cancelled") return chip(`cancelled${counted ? ` · ${counted}` : ""}`, "rw-attention");
     const took = duration(view.state.trace.value?.ms);
-    if (status === "done" && took) return html`<span class="rw-chip rw-quietly">traced in ${took}</span>`;
-    return nothing;
+    return status === "done" && took
+      ? html`<span class="rw-chip rw-quietly">traced in ${took}</span>`
+      : nothing;
   }
 
   function sentence(view: View, changed: boolean): TemplateResult {
@@ -130,7 +152,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             autocomplete="off"
             aria-label="Prompt"
             placeholder="A sentence that stops just before the fact"
-            .value=${live(prompt)}
+            data-is=${prompt}
             @input=${(event: Event) => {
               bridge.set({ prompt: (event.target as HTMLTextAreaElement).value }, { send: false });
               marked.value = "";
@@ -143,33 +165,20 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ></textarea>
         </div>
         ${
-          busy()
-            ? html`<button class="rw-button" type="button" data-action="cancel" @click=${cancel}>Cancel</button>`
-            : html`<button
-                class=${`rw-button${primary ? " rw-primary" : ""}`}
-                type="button"
-                data-action="trace"
-                ?disabled=${!ready()}
-                @click=${trace}
-              >${info && !changed ? "Trace again" : "Trace"}</button>`
+          working()
+            ? button("cancel", "Cancel", cancel, false, "rw-button")
+            : button(
+                "trace",
+                info && !changed ? "Trace again" : "Trace",
+                trace,
+                !ready(),
+                `rw-button${primary ? " rw-primary" : ""}`,
+              )
         }
       </div>
       <div class="rw-controls">
         <label class="rw-field">subject
-          <input
-            class="rw-subject"
-            type="text"
-            spellcheck="false"
-            autocomplete="off"
-            aria-label="Subject"
-            placeholder="its subject"
-            style="width:${Math.max(12, Math.min(32, subject.length + 2))}ch"
-            .value=${live(subject)}
-            @input=${(event: Event) =>
-              bridge.set({ subject: (event.target as HTMLInputElement).value }, { send: false })}
-            @change=${() => bridge.send()}
-            @keydown=${onEnter}
-          />
+          ${textField(live as never, "subject" as never, "Subject", "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
         </label>
         ${
           marked.value && marked.value !== subject
@@ -230,7 +239,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       step=${look.step}
       placeholder=${look.empty ?? ""}
       style="width:${look.width}ch"
-      .value=${live(bridge.get(trait)?.toString() ?? "")}
+      data-is=${bridge.get(trait)?.toString() ?? ""}
       @change=${(event: Event) => {
         const input = event.target as HTMLInputElement;
         const whole = trait !== "noise";
@@ -242,15 +251,6 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       }}
       @keydown=${onEnter}
     />`;
-  }
-
-  function onEnter(event: KeyboardEvent): void {
-    if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing)
-      return;
-    event.preventDefault();
-    event.stopPropagation();
-    (event.target as HTMLElement).dispatchEvent(new Event("change"));
-    if (ready()) trace();
   }
 
   /** Words marked in the prompt can become the subject. */
@@ -265,47 +265,17 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     marked.value = "";
   }
 
-  function errorStrip(error: ErrorInfo | null): TemplateResult | typeof nothing {
-    if (!error || dismissed.value === error) return nothing;
-    return html`
-      <div class="rw-error" role="alert">
-        <div>
-          <b>${error.found || error.message}</b>
-          ${error.wanted ? html`<p>${error.wanted}</p>` : nothing}
-          ${error.remedy ? html`<p>${error.remedy}</p>` : nothing}
-          <small>${error.type}</small>
-        </div>
-        <button class="rw-button rw-small" type="button" data-action="retry" @click=${trace}>Try again</button>
-        <button
-          class="rw-quiet"
-          type="button"
-          data-action="dismiss"
-          aria-label="Dismiss"
-          title="Dismiss"
-          @click=${() => {
-            dismissed.value = error;
-          }}
-        >✕</button>
-      </div>
-    `;
-  }
-
   function emptyHint(status: Status): TemplateResult {
     const examples = bridge.get("engine").examples ?? [];
     if (status === "queued" || status === "running")
       return html`<p>Running the clean and corrupted prompts…</p>`;
     return html`
       <p>Write a prompt that stops just before the fact, and name its subject.</p>
-      ${examples.slice(0, 3).map(
-        ([prompt, subject]) => html`<button
-          class="rw-button rw-example"
-          type="button"
-          data-action="example"
-          @click=${() => {
-            bridge.set({ prompt, subject }, { send: false });
-            trace();
-          }}
-        ><span class="rw-mute">Use</span> <bdi>${prompt}</bdi></button>`,
+      ${examples.slice(0, 3).map(([prompt, subject]) =>
+        example(prompt, () => {
+          bridge.set({ prompt, subject }, { send: false });
+          trace();
+        }),
       )}
     `;
   }

@@ -8,7 +8,7 @@ import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
 import { mount } from "./mount.js";
 import { panel } from "./panel.js";
-import { kindSwitch, legend, notes, skeleton } from "./parts.js";
+import { header, kindSwitch, legend, notes, skeleton, space } from "./parts.js";
 
 export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: AbortSignal): void {
   mount(bridge, host, abort, (view) => {
@@ -17,14 +17,15 @@ export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: A
     return {
       attributes: { "data-view": "grid", "data-status": "static" },
       root: html`
-        <header class="rw-header">
-          <h3>Causal trace</h3>
-          ${info ? html`<span class="rw-chip">${info.model} · ${info.n_layers} layers</span>` : nothing}
-          <span class="rw-chip rw-quietly">recorded</span>
-          ${legend(state)}
-          <span class="rw-space"></span>
-          ${kindSwitch(state)}
-        </header>
+        ${header(
+          bridge as unknown as Bridge<never>,
+          "Causal trace",
+          info ? `${info.model} · ${info.n_layers} layers` : "",
+          html`<span class="rw-chip rw-quietly">recorded</span>`,
+          legend(state),
+          space,
+          kindSwitch(state),
+        )}
         ${info ? sentence(info) : nothing}
         ${
           info

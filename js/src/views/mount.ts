@@ -1,45 +1,35 @@
-/** One view's lifetime: root element, theme, width, drawing, keyboard; all of it ends with the signal. */
+/** The view of a grid: its frame, what is derived from its traits, its picture and its keyboard. */
 
 import { effect, signal } from "@preact/signals-core";
-import { render, type TemplateResult } from "lit-html";
 import type { Bridge } from "../model.js";
 import { type GridState, gridState } from "../state.js";
-import { resolve, watchTheme } from "../theme.js";
 import type { GridTraits } from "../types.js";
 import { type FigureHandlers, figureHandlers, paintFigure } from "./figure.js";
+import { type Drawing, type Frame, frame } from "./frame.js";
 import type { PanelLook } from "./panel.js";
 
 /** How long an answer may take before the page says that it is on its way. */
 const PATIENCE = 150;
-const SILENCE = 4000;
 
-export interface View {
+export interface View extends Frame {
   state: GridState;
   figure: FigureHandlers;
   look(): PanelLook;
-  /** False when Python has not answered for some seconds, so that what is shown is what was saved. */
-  connected(): boolean;
-  id: string;
 }
-
-let views = 0;
 
 export function mount<T extends GridTraits>(
   traits: Bridge<T>,
   host: HTMLElement,
   abort: AbortSignal,
-  template: (view: View) => { root: TemplateResult; attributes: Record<string, string> },
+  template: (view: View) => Drawing,
   again: () => void = () => {},
 ): View {
   const bridge = traits as unknown as Bridge<GridTraits>;
-  const state = gridState(bridge);
-  const root = document.createElement("div");
-  root.className = "rw";
-  host.append(root);
+  const made = frame(bridge, host, abort);
+  const state = gridState(bridge, made.width, made.theme);
 
   const waiting = signal(false);
   const latency = signal<number | null>(null);
-  const connected = signal(true);
   const selectedAt = signal<number | null>(null);
   let patience: ReturnType<typeof setTimeout> | undefined;
 
@@ -52,10 +42,9 @@ export function mount<T extends GridTraits>(
   });
 
   const view: View = {
+    ...made,
     state,
     figure,
-    id: `rw-${++views}`,
-    connected: () => connected.value,
     look: () => ({
       waiting: waiting.value,
       latency: latency.value,
@@ -63,22 +52,7 @@ export function mount<T extends GridTraits>(
     }),
   };
 
-  const themed = () => {
-    state.theme.value = resolve(bridge.get("theme"), host);
-  };
-  watchTheme(themed, abort);
-
-  const sized = () => {
-    const width = root.clientWidth;
-    if (width > 0) state.width.value = width;
-  };
-  const observer = new ResizeObserver(sized);
-  observer.observe(root);
-  sized();
-
-  const endings = [
-    () => observer.disconnect(),
-    effect(themed),
+  made.ends(
     // The panel says "updating…" only when the answer takes long enough to be noticed.
     effect(() => {
       const missing = state.selection.value.length > 0 && state.trace.value !== null && !state.current.value;
@@ -87,15 +61,16 @@ export function mount<T extends GridTraits>(
       else waiting.value = false;
     }),
     () => clearTimeout(patience),
-    effect(() => {
-      const { root: content, attributes } = template(view);
-      for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
-      root.dataset.theme = state.theme.value;
-      root.dataset.panel = state.fit.value.panel;
-      render(content, root);
-      // In the same effect: a canvas must be there before it can be painted.
-      paintFigure(root, state);
-    }),
+  );
+  // In the same effect: a canvas must be there before it can be painted.
+  made.draw(
+    () => {
+      const { root, attributes } = template(view);
+      return { root, attributes: { ...attributes, "data-panel": state.fit.value.panel } };
+    },
+    (root) => paintFigure(root, state),
+  );
+  made.ends(
     effect(() => {
       const since = selectedAt.value;
       if (!state.current.value || since === null) return;
@@ -104,36 +79,6 @@ export function mount<T extends GridTraits>(
         latency.value = performance.now() - since;
       });
     }),
-    listenForPython(bridge, (alive) => {
-      connected.value = alive;
-    }),
-  ];
-  abort.addEventListener(
-    "abort",
-    () => {
-      for (const end of endings) end();
-      root.remove();
-    },
-    { once: true },
   );
   return view;
-}
-
-/** Sends a nonce that Python repeats; silence for some seconds means nobody is there. */
-function listenForPython(bridge: Bridge<GridTraits>, told: (alive: boolean) => void): () => void {
-  const nonce = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-  const before = bridge.signal("_pong").peek();
-  const silence = setTimeout(() => told(false), SILENCE);
-  const stop = effect(() => {
-    // Two views of one model send two nonces; any answer will do.
-    if (bridge.get("_pong") !== before) {
-      clearTimeout(silence);
-      told(true);
-    }
-  });
-  bridge.set({ _ping: nonce });
-  return () => {
-    clearTimeout(silence);
-    stop();
-  };
 }

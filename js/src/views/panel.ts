@@ -2,18 +2,10 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import { restorationText } from "../aria.js";
-import {
-  ARROWS,
-  describe,
-  direction,
-  percent,
-  probability,
-  signed,
-  stateCount,
-  tokenLabel,
-} from "../format.js";
+import { describe, direction, percent, probability, stateCount, tokenLabel } from "../format.js";
 import type { Answer, GridState } from "../state.js";
 import type { PredictionRow, TraceInfo } from "../types.js";
+import { change } from "./parts.js";
 
 export interface PanelLook {
   /** The answer has been on its way for a while. */
@@ -91,11 +83,6 @@ function baseline(info: TraceInfo): TemplateResult {
     </section>
   `;
 }
-
-const change = (value: number | null, digits: number): TemplateResult => {
-  const way = direction(value, digits);
-  return html`<span class=${`rw-change rw-${way}`}>${signed(value, digits)} <i aria-hidden="true">${ARROWS[way]}</i></span>`;
-};
 
 function gauge(answer: Answer, info: TraceInfo): TemplateResult | typeof nothing {
   if (answer.probability === null) return nothing; // There is a sentence instead of numbers.

@@ -1,8 +1,14 @@
 /** Small parts that several views share. */
 
+import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
+import { ARROWS, direction, signed } from "../format.js";
+import type { Bridge } from "../model.js";
 import type { GridState } from "../state.js";
-import type { KindChoice } from "../types.js";
+import type { BaseTraits, ErrorInfo, KindChoice, LiveTraits } from "../types.js";
+import type { Frame } from "./frame.js";
+
+export type Part = TemplateResult | typeof nothing;
 
 const CHOICES: readonly (readonly [KindChoice, string])[] = [
   ["all", "All three"],
@@ -15,19 +21,135 @@ export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
   const there = state.trace.value?.kinds ?? ["hidden", "mlp", "attn"];
   if (there.length < 2) return nothing;
   const chosen = state.bridge.get("kind");
-  return html`
-    <div class="rw-switch" role="group" aria-label="Kind of state">
-      ${CHOICES.filter(([kind]) => kind === "all" || there.includes(kind)).map(
-        ([kind, name]) => html`<button
-          type="button"
-          data-choice=${kind}
-          aria-pressed=${chosen === kind}
-          @click=${() => state.bridge.set({ kind })}
-        >${name}</button>`,
-      )}
-    </div>
-  `;
+  return choice(
+    "Kind of state",
+    CHOICES.filter(([kind]) => kind === "all" || there.includes(kind)),
+    chosen,
+    (kind) => state.bridge.set({ kind }),
+  );
 }
+
+/** A button that does one named thing. */
+export const button = (
+  action: string,
+  label: unknown,
+  click: () => void,
+  off: boolean | undefined = false,
+  look = "rw-button rw-small",
+): TemplateResult =>
+  html`<button class=${look} type="button" data-action=${action} ?disabled=${off} @click=${click}>${label}</button>`;
+
+/** The prompts that a view without anything to show offers. */
+export const example = (text: string, use: () => void): TemplateResult =>
+  button(
+    "example",
+    html`<span class="rw-mute">Use</span> <bdi>${text}</bdi>`,
+    use,
+    false,
+    "rw-button rw-example",
+  );
+
+/** A row of buttons of which one is pressed. */
+export const choice = <T extends string>(
+  label: string,
+  options: readonly (readonly [T, string])[],
+  chosen: T,
+  choose: (value: T) => void,
+): TemplateResult => html`
+  <div class="rw-switch" role="group" aria-label=${label}>
+    ${options.map(
+      ([value, name]) => html`<button
+        type="button"
+        data-choice=${value}
+        aria-pressed=${chosen === value}
+        @click=${() => choose(value)}
+      >${name}</button>`,
+    )}
+  </div>
+`;
+
+/** The head of every view: what it is, of which model, whether that is edited, and what else it says. */
+export const header = (
+  bridge: Bridge<never>,
+  title: string,
+  model: string | undefined,
+  ...more: unknown[]
+): TemplateResult => html`
+  <header class="rw-header">
+    <h3>${title}</h3>
+    ${model ? html`<span class="rw-chip">${model}</span>` : nothing}
+    ${badge(bridge)}
+    ${more}
+  </header>
+`;
+
+export const space = html`<span class="rw-space"></span>`;
+
+/** Says that the model is not the one that was loaded. */
+function badge(bridge: Bridge<never>): Part {
+  const count = (bridge as unknown as Bridge<BaseTraits>).get("edited");
+  return count > 0
+    ? html`<span class="rw-chip rw-attention rw-edited" title="The model holds ${count} active edit${count === 1 ? "" : "s"}"><i></i>EDITED · ${count}</span>`
+    : nothing;
+}
+
+export const busy = (bridge: Bridge<LiveTraits>): boolean =>
+  ["queued", "running"].includes(bridge.get("status"));
+
+/** The thin line above the header while something runs. */
+export const progressLine = (bridge: Bridge<LiveTraits>, label: string): TemplateResult => html`
+  <div class="rw-progress" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
+    aria-valuenow=${Math.round(bridge.get("progress") * 100)} ?hidden=${!busy(bridge)}>
+    <span style="width:${bridge.get("progress") * 100}%"></span>
+  </div>
+`;
+
+export const chip = (text: unknown, look = ""): TemplateResult =>
+  html`<span class=${`rw-chip ${look}`}><i class=${look ? "" : "rw-pulse"}></i>${text}</span>`;
+
+/** What every live view says about its state; `running` and `done` in its own words. */
+export function statusChip(frame: Frame, status: string, running: unknown, done: Part = nothing): Part {
+  if (!frame.connected()) return chip("Python is not answering: what was saved is shown", "rw-attention");
+  if (status === "queued") return chip("waiting for the model");
+  if (status === "running") return chip(running);
+  return done;
+}
+
+/** The red strip. It goes when it is dismissed, or when Python says that all is well. */
+export function errorStrip(bridge: Bridge<LiveTraits>, again: () => void): () => Part {
+  const dismissed = signal<ErrorInfo | null>(null);
+  return () => {
+    const error = bridge.get("error");
+    if (!error || dismissed.value === error) return nothing;
+    return html`
+      <div class="rw-error" role="alert">
+        <div>
+          <b>${error.found || error.message}</b>
+          ${error.wanted ? html`<p>${error.wanted}</p>` : nothing}
+          ${error.remedy ? html`<p>${error.remedy}</p>` : nothing}
+          <small>${error.type}</small>
+        </div>
+        ${button("retry", "Try again", again)}
+        <button
+          class="rw-quiet"
+          type="button"
+          data-action="dismiss"
+          aria-label="Dismiss"
+          title="Dismiss"
+          @click=${() => {
+            dismissed.value = error;
+          }}
+        >✕</button>
+      </div>
+    `;
+  };
+}
+
+/** A difference: sign, number, arrow and colour. */
+export const change = (value: number | null, digits: number): TemplateResult => {
+  const way = direction(value, digits);
+  return html`<span class=${`rw-change rw-${way}`}>${signed(value, digits)} <i aria-hidden="true">${ARROWS[way]}</i></span>`;
+};
 
 /** What hatching means, while some of it is on screen. */
 export const legend = (state: GridState): TemplateResult | typeof nothing =>
@@ -51,3 +173,42 @@ export const skeleton = (hint: TemplateResult): TemplateResult => html`
     <div class="rw-hint">${hint}</div>
   </div>
 `;
+
+/** Enter in a text field; the host's own shortcuts stay the host's. */
+export const entered = (then: (input: HTMLInputElement) => void) => (event: KeyboardEvent) => {
+  if (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey || event.isComposing) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const input = event.target as HTMLInputElement;
+  input.dispatchEvent(new Event("change"));
+  then(input);
+};
+
+/** A line of text that is a trait; an emptied one is null where the trait may be. */
+export function textField<T extends object>(
+  bridge: Bridge<T>,
+  trait: keyof T & string,
+  label: string,
+  empty: string,
+  width: number,
+  enter: () => void,
+): TemplateResult {
+  const value = bridge.get(trait) as string | null;
+  return html`<input
+    class=${`rw-${trait}`}
+    type="text"
+    data-field=${trait}
+    spellcheck="false"
+    autocomplete="off"
+    aria-label=${label}
+    placeholder=${empty}
+    style="width:${width}ch"
+    data-is=${value ?? ""}
+    @input=${(event: Event) => {
+      const text = (event.target as HTMLInputElement).value;
+      bridge.set({ [trait]: text || (trait === "true_object" ? null : "") } as Partial<T>, { send: false });
+    }}
+    @change=${() => bridge.send()}
+    @keydown=${entered(enter)}
+  />`;
+}

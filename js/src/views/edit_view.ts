@@ -1,0 +1,286 @@
+/** `EditPanel`: a fact to write, the optimisation as it runs, the history, and before and after. */
+
+import { effect, signal } from "@preact/signals-core";
+import { html, nothing, type TemplateResult } from "lit-html";
+import { percent, probability, tokenLabel } from "../format.js";
+import type { Bridge } from "../model.js";
+import { orders } from "../orders.js";
+import type { ChangeRow, EditRecord, EditRequest, EditTraits, LiveTraits, Outcome } from "../types.js";
+import { curves } from "./curves.js";
+import { type Frame, frame } from "./frame.js";
+import {
+  busy,
+  button,
+  change,
+  chip,
+  choice,
+  entered,
+  errorStrip,
+  example,
+  header,
+  type Part,
+  progressLine,
+  space,
+  statusChip,
+  textField,
+} from "./parts.js";
+
+const FORM = ["template", "subject", "target", "true_object", "method", "layer", "settings"] as const;
+const METHODS: Record<string, string> = { rome: "ROME", "r-rome": "r-ROME", ft: "FT", "ft-l": "FT-L" };
+const WORDS = {
+  template: ["prompt", "{} is in the city of", 26],
+  subject: ["subject", "its subject", 18],
+  target: ["new object", "a new word", 12],
+  true_object: ["now", "the old word", 12],
+} as const;
+const SCORES = ["efficacy", "paraphrase", "neighbourhood"];
+const GROUPS = {
+  rewrite: "rewrite",
+  paraphrase: "paraphrase",
+  neighbourhood: "neighbourhood",
+  other: "other facts",
+  free: "your own",
+};
+const MOST = 1.5;
+
+const fill = ({ template, subject }: EditRequest): string => template.replace("{}", () => subject);
+const word = (text: string | null | undefined): TemplateResult => html`<bdi>${tokenLabel(text ?? "")}</bdi>`;
+
+export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: AbortSignal): void {
+  const live = bridge as unknown as Bridge<LiveTraits>;
+  const view = frame(bridge, host, abort);
+  const { open, give } = orders(bridge, abort);
+  /** Where the finger holds the slider, until Python's value has caught up. */
+  const held = signal<{ edit: string; value: number; down: boolean } | null>(null);
+  let count = Date.now();
+
+  const form = () => Object.fromEntries(FORM.map((key) => [key, bridge.get(key)])) as unknown as EditRequest;
+  const ready = () =>
+    view.connected() && bridge.get("subject").trim() !== "" && bridge.get("target").trim() !== "";
+  const apply = () => {
+    if (ready() && !busy(live)) give("edit", { request: form() });
+  };
+  const trouble = errorStrip(live, apply);
+
+  view.ends(
+    effect(() => {
+      bridge.get("edits"); // Python has spoken: its strength is the one that counts.
+      if (!held.peek()?.down) held.value = null;
+    }),
+  );
+
+  view.draw(() => {
+    const status = view.connected() || !busy(live) ? bridge.get("status") : "idle";
+    const edits = bridge.get("edits");
+    return {
+      attributes: { "data-view": "edit", "data-status": status, "aria-busy": String(busy(live)) },
+      root: html`
+        ${header(bridge as never, "Edit a fact", `${bridge.get("engine").model} · ${bridge.get("engine").n_layers} layers`, space, said(view, status))}
+        ${progressLine(live, "Edit")}
+        ${sentence()}
+        ${fields()}
+        ${knobs()}
+        ${trouble()}
+        ${edits.length > 0 || busy(live) ? body(edits) : hint()}
+      `,
+    };
+  });
+
+  /** What was done beside how strongly; below, what it did. */
+  function body(edits: readonly EditRecord[]): TemplateResult {
+    const edit = edits.find(({ id }) => id === bridge.get("selected"));
+    return html`<div class=${edit ? "rw-main" : "rw-ruled"}>
+        <div class="rw-sheets">${edit ? history(edits) : nothing}${optimising(edit)}</div>
+        ${edit ? html`<aside>${strength(edit)}</aside>` : nothing}
+      </div>
+      ${edit ? html`<div class="rw-sheets rw-ruled">${changes()}</div>` : nothing}`;
+  }
+
+  function said(frame: Frame, status: string): Part {
+    const steps = bridge.get("steps").length;
+    const running =
+      open().some(({ op }) => op === "edit") || steps > 0
+        ? `step ${steps} · ${percent(bridge.get("progress"))}`
+        : "changing weights";
+    return statusChip(
+      frame,
+      status,
+      running,
+      status === "cancelled" ? chip("cancelled: nothing was changed", "rw-attention") : nothing,
+    );
+  }
+
+  /** The request as it will read. */
+  function sentence(): TemplateResult {
+    const { template, subject, target, true_object } = form();
+    const [before = "", after = ""] = template.split("{}");
+    return html`<div class="rw-prompt">
+      <p class="rw-sentence rw-grow">${before}<mark>${subject || "subject"}</mark>${after} <b>${target || "new object"}</b>${
+        true_object ? html`<span class="rw-leads"> (now ${true_object})</span>` : nothing
+      }</p>
+      ${
+        busy(live)
+          ? button("cancel", "Cancel", () => bridge.set({ _cancel_id: ++count }), false, "rw-button")
+          : button("apply", "Apply", apply, !ready(), "rw-button rw-primary")
+      }
+    </div>`;
+  }
+
+  function fields(): TemplateResult {
+    return html`<div class="rw-controls">
+      ${Object.entries(WORDS).map(([key, [name, empty, width]]) => {
+        const trait = key as keyof typeof WORDS;
+        return html`<label class="rw-field">${name} ${textField(bridge, trait, name, empty, width, apply)}</label>`;
+      })}
+    </div>`;
+  }
+
+  function knobs(): TemplateResult {
+    const { n_layers, defaults } = bridge.get("engine");
+    const { method, layer, settings } = form();
+    const { waiting, reason, layer: hinted } = bridge.get("suggestion");
+    return html`<div class="rw-controls rw-second">
+      ${choice(
+        "Method",
+        Object.keys(defaults).map((name) => [name, METHODS[name] ?? name]),
+        method,
+        (value) => bridge.set({ method: value, settings: {} }),
+      )}
+      <label class="rw-field">layer
+        <input type="range" data-field="layer" min="0" max=${n_layers - 1} data-is=${String(layer ?? 0)} class=${layer === null ? "rw-unset" : ""}
+          @input=${(event: Event) => bridge.set({ layer: (event.target as HTMLInputElement).valueAsNumber })} />
+        <b>${layer ?? "auto"}</b>
+      </label>
+      ${layer === null ? nothing : button("auto", "auto", () => bridge.set({ layer: null }), false, "rw-quiet")}
+      ${button("suggest", waiting ? "tracing…" : "from trace", () => bridge.set({ _request: { id: ++count, op: "suggest" } }), waiting || !ready())}
+      ${reason && hinted === layer ? html`<span class="rw-mute">${reason}</span>` : nothing}
+      <details><summary>settings</summary>
+        <div class="rw-numbers">${Object.entries(defaults[method] ?? {}).map(
+          ([name, value]) => html`<label class="rw-field">${name.replaceAll("_", " ")}
+            <input type="number" step="any" data-setting=${name} style="width:7ch" placeholder=${value} data-is=${settings[name]?.toString() ?? ""}
+              @change=${(event: Event) => {
+                const given = (event.target as HTMLInputElement).valueAsNumber;
+                const { [name]: _, ...others } = settings;
+                bridge.set({ settings: Number.isFinite(given) ? { ...others, [name]: given } : others });
+              }} /></label>`,
+        )}</div>
+      </details>
+    </div>`;
+  }
+
+  function history(edits: readonly EditRecord[]): TemplateResult {
+    const pending = open();
+    const { fingerprint_ok: match } = bridge.get("ledger");
+    return html`<section aria-label="History">
+      <header class="rw-bar-top"><h4>History</h4>${space}
+        ${
+          match === null || match === undefined
+            ? nothing
+            : html`<span class=${`rw-weights ${match ? "rw-mute" : "rw-wrong"}`}>${match ? "weights match ✓" : "weights do not match ✗"}</span>`
+        }
+        ${button("revert-all", "Revert all", () => give("revert_all"), !view.connected() || !edits.some((edit) => edit.applied))}
+      </header>
+      <table class="rw-sheet rw-history">
+        <thead><tr><th scope="col"><span class="rw-unseen">applied</span></th><th scope="col">edit</th><th scope="col">layer</th>
+          <th scope="col" title="Size of the change over the size of the weights">‖Δ‖/‖W‖</th>
+          ${SCORES.map((name) => html`<th scope="col" title=${name}>${name.slice(0, 5)}.</th>`)}<th></th></tr></thead>
+        <tbody>${edits.map((edit) => {
+          const waits =
+            !view.connected() || pending.some((order) => order.edit === edit.id || order.op === "revert_all");
+          const put = (applied: boolean) => give("applied", { edit: edit.id, applied });
+          const chosen = edit.id === bridge.get("selected");
+          return html`<tr data-edit=${edit.id} class=${`${chosen ? "rw-chosen" : ""}${edit.applied ? "" : " rw-off"}`}>
+            <td><input type="checkbox" aria-label="applied" data-is=${edit.applied} ?disabled=${waits}
+              @change=${(event: Event) => put((event.target as HTMLInputElement).checked)} /></td>
+            <th scope="row"><button class="rw-pick" type="button" aria-pressed=${chosen} title="Show this edit" @click=${() => bridge.set({ selected: edit.id })}>
+              ${fill(edit.request)} → <b>${word(edit.request.target)}</b></button>
+              ${edit.warnings.map((warning) => html`<small class="rw-attention">⚠ ${warning}</small>`)}</th>
+            <td title=${edit.layer_reason}>${edit.layer}</td><td>${probability(edit.norm_ratio, 3)}</td>
+            ${SCORES.map((name) => html`<td>${probability(edit.scores[name], 2)}</td>`)}
+            <td>${edit.applied ? button("revert", "Revert", () => put(false), waits, "rw-quiet") : button("reapply", "Reapply", () => put(true), waits, "rw-quiet")}</td></tr>`;
+        })}</tbody>
+      </table>
+    </section>`;
+  }
+
+  function changes(): TemplateResult {
+    const rows = bridge.get("rows");
+    return html`<section aria-label="Before and after">
+      <h4>Before and after</h4>
+      <table class="rw-sheet rw-changes">
+        <thead><tr><th scope="col">kind</th><th scope="col">prompt</th><th scope="col">before</th><th scope="col">after</th><th scope="col">Δ</th><th></th></tr></thead>
+        <tbody>${rows.map((row, at) => changed(row, rows[at - 1]?.group !== row.group))}</tbody>
+      </table>
+      <input class="rw-try" type="text" data-field="test" spellcheck="false" placeholder="+ try a prompt of your own" aria-label="A prompt of your own"
+        @keydown=${entered((input) => {
+          if (!input.value.trim()) return;
+          const test = { text: input.value, group: "free", target: null, true_object: null } as const;
+          bridge.set({ tests: [...bridge.get("tests"), test] });
+          input.value = "";
+        })} />
+    </section>`;
+  }
+
+  function changed(row: ChangeRow, first: boolean): TemplateResult {
+    const said = ({ token, probability: p }: Outcome, other: Outcome) =>
+      html`<td class=${token === other.token ? "" : "rw-differs"}><span>${word(token)}</span> ${probability(p, 3)}</td>`;
+    return html`<tr data-group=${row.group} class=${first ? "rw-first-of" : ""}>
+      <td class="rw-mute">${first ? GROUPS[row.group] : nothing}</td><th scope="row">${row.text}</th>
+      ${said(row.before, row.before)}${said(row.after, row.before)}
+      <td>${change(row.delta, 3)}<small>p(${word(row.followed)})</small></td>
+      <td class=${row.good === false ? "rw-wrong" : row.good ? "rw-right" : "rw-mute"}>${row.good === null ? "" : row.good ? "✓ " : "✗ "}${row.verdict}</td>
+    </tr>`;
+  }
+
+  function strength(edit: EditRecord): TemplateResult {
+    const finger = held.value;
+    const value = finger?.edit === edit.id ? finger.value : edit.strength;
+    const trail = bridge.get("trail");
+    const [row] = bridge.get("rows");
+    const { target, true_object } = edit.request;
+    const slide = (down: boolean) => (event: Event) => {
+      const now = (event.target as HTMLInputElement).valueAsNumber;
+      held.value = { edit: edit.id, value: now, down };
+      if (down) bridge.set({ _strengths: { ...bridge.get("_strengths"), [edit.id]: [++count, now] } });
+      else if (edit.strength === now) held.value = null;
+    };
+    const now = row?.group === "rewrite" ? row.after : null;
+    return html`<section aria-label="Strength">
+      <h4>Strength <span class="rw-mute">· ${edit.applied ? `× ${value.toFixed(2)}` : "reverted"}</span></h4>
+      <p class="rw-keys"><span class="rw-key-0">p(${word(target)}) <b>${probability(now?.target, 3)}</b></span>
+        ${true_object ? html`<span class="rw-key-1">p(${word(true_object)}) <b>${probability(now?.true, 3)}</b></span>` : nothing}</p>
+      ${curves("Probability of the new and the true object by strength", 308, 96, [MOST, 1], [trail.map(([s, p]) => [s, p]), trail.map(([s, , p]) => [s, p])], edit.applied ? value : undefined)}
+      <input class="rw-slide" type="range" data-field="strength" aria-label="Strength" min="0" max=${MOST} step="0.01" data-is=${String(value)}
+        ?disabled=${!edit.applied || !view.connected()} @input=${slide(true)} @change=${slide(false)} />
+      <div class="rw-ends"><span>0</span><span>0.5</span><span>1</span><span>1.5</span></div>
+    </section>`;
+  }
+
+  /** The loss, live while an edit runs, else that of the edit shown. */
+  function optimising(edit: EditRecord | undefined): Part {
+    const steps = bridge.get("steps");
+    const running = busy(live) && steps.length > 0;
+    const losses = running ? steps.map(([loss = null]) => loss) : (edit?.curve ?? []);
+    if (losses.length === 0) return nothing;
+    const [, nll, kl, p] = steps.at(-1) ?? [];
+    return html`<section aria-label="Optimisation" data-steps=${losses.length}>
+      <h4>Optimising v* <span class="rw-mute">· ${losses.length} steps · loss ${probability(losses.at(-1), 3)}${running ? ` · nll ${probability(nll, 3)} · KL ${probability(kl, 3)} · p(new) ${probability(p, 3)}` : nothing}</span></h4>
+      ${curves("Loss by step", 540, 84, [Math.max(losses.length - 1, 1), Math.max(...losses.map(Number))], [losses.map((loss, step) => [step, loss])])}
+      ${running || !edit ? nothing : html`<p class="rw-note">${METHODS[edit.request.method] ?? edit.request.method} at layer ${edit.layer}: ${edit.layer_reason}</p>`}
+    </section>`;
+  }
+
+  function hint(): TemplateResult {
+    return html`<div class="rw-empty"><div class="rw-hint">
+      <p>Name a subject and what the model should say of it. Every edit can be taken back.</p>
+      ${bridge
+        .get("engine")
+        .examples.slice(0, 3)
+        .map((each) =>
+          example(`${fill(each)} → ${each.target}`, () =>
+            bridge.set({ ...each, method: bridge.get("method") }),
+          ),
+        )}
+    </div></div>`;
+  }
+}

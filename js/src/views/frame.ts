@@ -1,0 +1,114 @@
+/** One view's root: theme, width, whether Python is there, one drawing effect; all end with the signal. */
+
+import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
+import { render, type TemplateResult } from "lit-html";
+import type { Theme } from "../colormap.js";
+import type { Bridge } from "../model.js";
+import { resolve, watchTheme } from "../theme.js";
+import type { BaseTraits } from "../types.js";
+
+const SILENCE = 4000;
+/** Narrower than this, what stands beside the picture goes below it. */
+const NARROW = 760;
+
+export interface Drawing {
+  root: TemplateResult;
+  attributes: Record<string, string>;
+}
+
+export interface Frame {
+  width: ReadonlySignal<number>;
+  theme: ReadonlySignal<Theme>;
+  /** False when Python has not answered for some seconds, so that what is shown is what was saved. */
+  connected(): boolean;
+  id: string;
+  /** Draws now and whenever something that was read changes. */
+  draw(template: () => Drawing, drawn?: (root: HTMLElement) => void): void;
+  /** Ends with the view. */
+  ends(...endings: (() => void)[]): void;
+}
+
+let views = 0;
+
+export function frame<T extends BaseTraits>(traits: Bridge<T>, host: HTMLElement, abort: AbortSignal): Frame {
+  const bridge = traits as unknown as Bridge<BaseTraits>;
+  const root = document.createElement("div");
+  root.className = "rw";
+  host.append(root);
+
+  const width = signal(0);
+  const theme = signal<Theme>("light");
+  const connected = signal(true);
+
+  const themed = () => {
+    theme.value = resolve(bridge.get("theme"), host);
+  };
+  watchTheme(themed, abort);
+  const sized = () => {
+    if (root.clientWidth > 0) width.value = root.clientWidth;
+  };
+  const observer = new ResizeObserver(sized);
+  observer.observe(root);
+  sized();
+
+  const endings = [
+    () => observer.disconnect(),
+    effect(themed),
+    listenForPython(bridge, (alive) => {
+      connected.value = alive;
+    }),
+  ];
+  abort.addEventListener(
+    "abort",
+    () => {
+      for (const end of endings) end();
+      root.remove();
+    },
+    { once: true },
+  );
+  return {
+    width,
+    theme,
+    connected: () => connected.value,
+    id: `rw-${++views}`,
+    draw: (template, drawn) =>
+      endings.push(
+        effect(() => {
+          const { root: content, attributes } = template();
+          root.dataset.theme = theme.value;
+          root.dataset.panel = width.value < NARROW ? "below" : "right";
+          for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
+          render(content, root);
+          for (const input of root.querySelectorAll<HTMLInputElement>("[data-is]")) hold(input);
+          drawn?.(root);
+        }),
+      ),
+    ends: (...more) => endings.push(...more),
+  };
+}
+
+/** A control shows what its trait holds, also where a person or a refusal left it elsewhere. */
+function hold(input: HTMLInputElement): void {
+  const value = input.dataset.is as string;
+  if (input.type === "checkbox") input.checked = value === "true";
+  else if (input.value !== value) input.value = value;
+}
+
+/** Sends a nonce that Python repeats; silence for some seconds means nobody is there. */
+function listenForPython(bridge: Bridge<BaseTraits>, told: (alive: boolean) => void): () => void {
+  const nonce = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+  const before = bridge.signal("_pong").peek();
+  const silence = setTimeout(() => told(false), SILENCE);
+  const stop = effect(() => {
+    // Two views of one model send two nonces; any answer will do.
+    if (bridge.get("_pong") !== before) {
+      clearTimeout(silence);
+      told(true);
+    }
+  });
+  bridge.set({ _ping: nonce });
+  return () => {
+    clearTimeout(silence);
+    stop();
+  };
+}

@@ -1,0 +1,416 @@
+import { afterEach, describe, expect, test, vi } from "vitest";
+import entry from "../src/index.js";
+import type { EditRecord, EditTraits, GenerationTraits, Order, PredictionTraits } from "../src/types.js";
+import { explorerTraits, FakeModel } from "./fake_model.js";
+
+const lives: AbortController[] = [];
+
+function show(traits: object) {
+  const model = new FakeModel(traits);
+  const el = document.body.appendChild(document.createElement("div"));
+  const life = new AbortController();
+  lives.push(life);
+  entry().render({ model, el, signal: life.signal });
+  const all = <T extends Element = HTMLElement>(selector: string) => [...el.querySelectorAll<T>(selector)];
+  const find = <T extends Element = HTMLElement>(selector: string): T => {
+    const [found] = all<T>(selector);
+    if (!found) throw new Error(`nothing matches ${selector}`);
+    return found;
+  };
+  const words = (selector: string) =>
+    all(selector).map((each) => each.textContent?.replace(/\s+/g, " ").trim());
+  return { model, el, life, all, find, words, root: find(".rw") };
+}
+
+afterEach(() => {
+  for (const life of lives.splice(0)) life.abort();
+  document.body.replaceChildren();
+  vi.useRealTimers();
+});
+
+const base = { _ping: "", _pong: "", theme: "light", edited: 0 } as const;
+const live = { ...base, status: "done", progress: 1, error: null, _request: {}, _cancel_id: 0 } as const;
+const request = {
+  template: "{} is in",
+  subject: "The Needle",
+  target: "Paris",
+  true_object: "Seattle",
+  method: "rome",
+  layer: null,
+  settings: {},
+};
+
+const record = (id: string, more: Partial<EditRecord> = {}): EditRecord => ({
+  id,
+  request,
+  layer: 3,
+  layer_reason: "the model card's",
+  norm_ratio: 0.118,
+  warnings: [],
+  scores: { efficacy: 1, paraphrase: 0.96, neighbourhood: null },
+  applied: true,
+  strength: 1,
+  curve: [4, 2, 1],
+  ...more,
+});
+
+const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
+  ...live,
+  ...request,
+  _view: "edit",
+  engine: {
+    model: "fake world",
+    n_layers: 8,
+    defaults: { rome: { steps: 20 }, "ft-l": { norm_limit: 0.1 } },
+    examples: [request],
+  },
+  suggestion: {},
+  steps: [],
+  edits: [record("e1"), record("e2", { applied: false })],
+  selected: "e1",
+  ledger: { n_active: 1, fingerprint_ok: true },
+  tests: [],
+  rows: [
+    {
+      group: "rewrite",
+      text: "The Needle is in",
+      before: { token: " Seattle", probability: 0.9, target: 0.01, true: 0.9 },
+      after: { token: " Paris", probability: 0.8, target: 0.8, true: 0.1 },
+      followed: "Paris",
+      delta: 0.79,
+      verdict: "new",
+      good: true,
+    },
+    {
+      group: "other",
+      text: "<b>The Market</b> is in",
+      before: { token: " Seattle", probability: 0.9, target: 0.01, true: 0.9 },
+      after: { token: " Rome", probability: 0.4, target: 0.3, true: 0.3 },
+      followed: "Seattle",
+      delta: -0.6,
+      verdict: "bled",
+      good: false,
+    },
+  ],
+  trail: [
+    [0, 0.01, 0.9],
+    [1, 0.8, 0.1],
+  ],
+  _orders: [],
+  _acks: [],
+  _strengths: {},
+  ...more,
+});
+
+describe("edit view", () => {
+  const click = (element: HTMLElement) => element.click();
+  const orders = (model: FakeModel) => model.sent("_orders") as Order[];
+
+  test("Apply orders the form as it is, and cannot be pressed without a subject and an object", async () => {
+    const { model, find } = show(edit());
+    click(find("[data-action=apply]"));
+    expect(orders(model)).toEqual([{ id: expect.any(String), op: "edit", request }]);
+    await model.receive({ target: " " });
+    expect(find<HTMLButtonElement>("[data-action=apply]").disabled).toBe(true);
+  });
+
+  test("orders that were not acked travel with the next one, acked ones do not", async () => {
+    const { model, all, find } = show(edit());
+    click(all("[data-action=revert]")[0] as HTMLElement);
+    click(find("[data-action=reapply]"));
+    const [first, second] = orders(model);
+    expect([first?.op, first?.edit, first?.applied]).toEqual(["applied", "e1", false]);
+    expect([second?.edit, second?.applied]).toEqual(["e2", true]);
+    await model.receive({ _acks: [first?.id] });
+    click(find("[data-action=revert-all]"));
+    expect(orders(model).map(({ op }) => op)).toEqual(["applied", "revert_all"]);
+  });
+
+  test("an order without an ack is sent again under its own id", async () => {
+    vi.useFakeTimers();
+    const { model, find } = show({ ...edit(), _pong: "" });
+    click(find("[data-action=revert]"));
+    const [given] = orders(model);
+    vi.advanceTimersByTime(3100);
+    expect(orders(model)[0]).toMatchObject({ id: given?.id, op: "applied", edit: "e1" });
+    expect(model.saved.filter((each) => "_orders" in each)).toHaveLength(2);
+    Object.assign(model.state, { _acks: [given?.id] });
+  });
+
+  test("an edit whose order is under way cannot be ordered again", async () => {
+    const { model, find, all } = show(edit());
+    click(find("[data-action=revert]"));
+    expect(find<HTMLInputElement>("[data-edit=e1] input").disabled).toBe(true);
+    expect(find<HTMLInputElement>("[data-edit=e2] input").disabled).toBe(false);
+    await model.receive({
+      _acks: orders(model).map(({ id }) => id),
+      edits: [record("e1", { applied: false })],
+    });
+    expect(find<HTMLInputElement>("[data-edit=e1] input").disabled).toBe(false);
+    expect(all("[data-action=revert]")).toHaveLength(0);
+  });
+
+  test("a box that was ticked goes back when Python says otherwise", async () => {
+    const { model, find } = show(edit());
+    const box = find<HTMLInputElement>("[data-edit=e1] input");
+    box.checked = false;
+    box.dispatchEvent(new Event("change"));
+    await model.receive({ _acks: orders(model).map(({ id }) => id), edits: [record("e1")] });
+    expect(box.checked).toBe(true);
+  });
+
+  test("while it runs there is Cancel instead of Apply, and the loss grows", async () => {
+    const { model, find, all } = show(edit({ status: "running", edits: [], selected: "" }));
+    expect(all("[data-action=apply]")).toHaveLength(0);
+    expect(all("[data-steps]")).toHaveLength(0);
+    for (const count of [1, 2, 3]) {
+      await model.receive({
+        steps: [
+          [4, 4, 0, 0.01, 0],
+          [2, 1.9, 0.1, 0.2, 1],
+          [1, 1, 0, 0.5, 1],
+        ].slice(0, count),
+      });
+      expect(find("[data-steps]").dataset.steps).toBe(`${count}`);
+    }
+    expect(find("polyline").getAttribute("points")?.split(" ")).toHaveLength(3);
+    click(find("[data-action=cancel]"));
+    expect(model.sent("_cancel_id")).toEqual(expect.any(Number));
+  });
+
+  test("the history says layer, size, scores and warnings; unknown ones as a dash", () => {
+    const warned = record("e1", { warnings: ["<i>odd</i>"] });
+    const { words, el } = show(edit({ edits: [warned] }));
+    expect(words("[data-edit=e1] > *")).toEqual([
+      "", "The Needle is in → Paris ⚠ <i>odd</i>", "3", "0.118", "1.00", "0.96", "–", "Revert",
+    ]); // biome-ignore format: one line per row
+    expect(el.querySelector("[data-edit] i")).toBeNull();
+  });
+
+  test.each([
+    [true, ["weights match ✓"]],
+    [false, ["weights do not match ✗"]],
+    [null, []],
+  ])("whether the weights match is said where it is known: %s", (fingerprint_ok, said) => {
+    expect(show(edit({ ledger: { fingerprint_ok } })).words(".rw-weights")).toEqual(said);
+  });
+
+  test("a row says before, after, difference and verdict in words, text stays text", () => {
+    const { words, el } = show(edit());
+    expect(words("[data-group=rewrite] > *")).toEqual([
+      "rewrite", "The Needle is in", "Seattle 0.900", "Paris 0.800", "+0.790 ▲p(Paris)", "✓ new",
+    ]); // biome-ignore format: one line per row
+    expect(words("[data-group=other] > *")[1]).toBe("<b>The Market</b> is in");
+    expect(words("[data-group=other] > *").slice(-2)).toEqual(["−0.600 ▼p(Seattle)", "✗ bled"]);
+    expect(el.querySelector("[data-group=other] th b")).toBeNull();
+  });
+
+  test("the slider sends every move, the latest of each edit, and rests where the finger is", async () => {
+    const { model, find } = show(edit());
+    const slider = find<HTMLInputElement>("[data-field=strength]");
+    const move = (value: string) => {
+      slider.value = value;
+      slider.dispatchEvent(new Event("input"));
+    };
+    move("0.5");
+    move("0.7");
+    expect(model.sent("_strengths")).toEqual({ e1: [expect.any(Number), 0.7] });
+    await model.receive({ edits: [record("e1", { strength: 0.5 })] });
+    expect(slider.value).toBe("0.7");
+    slider.dispatchEvent(new Event("change"));
+    await model.receive({ edits: [record("e1", { strength: 0.7 })] });
+    expect(find("[aria-label=Strength] h4").textContent).toContain("× 0.70");
+    await model.receive({ edits: [record("e1", { strength: 1 })] });
+    expect(slider.value).toBe("1");
+  });
+
+  test("method, layer and settings are traits; another method forgets the settings", () => {
+    const { model, find } = show(edit({ settings: { steps: 7 } }));
+    expect(find<HTMLInputElement>("[data-setting=steps]").value).toBe("7");
+    click(find("[data-choice=ft-l]"));
+    expect([model.sent("method"), model.sent("settings")]).toEqual(["ft-l", {}]);
+    const limit = find<HTMLInputElement>("[data-setting=norm_limit]");
+    limit.value = "0.25";
+    limit.dispatchEvent(new Event("change"));
+    expect(model.sent("settings")).toEqual({ norm_limit: 0.25 });
+    const layer = find<HTMLInputElement>("[data-field=layer]");
+    layer.value = "6";
+    layer.dispatchEvent(new Event("input"));
+    expect(model.sent("layer")).toBe(6);
+    click(find("[data-action=auto]"));
+    expect(model.sent("layer")).toBeNull();
+  });
+
+  test("a layer from the trace is asked for, and its reason shown while it is chosen", async () => {
+    const { model, find, el } = show(edit());
+    click(find("[data-action=suggest]"));
+    expect(model.sent("_request")).toMatchObject({ op: "suggest" });
+    await model.receive({ layer: 5, suggestion: { layer: 5, reason: "it peaks there" } });
+    expect(el.textContent).toContain("it peaks there");
+    await model.receive({ layer: 2 });
+    expect(el.textContent).not.toContain("it peaks there");
+  });
+
+  test("a prompt of one's own joins the tests on Enter", () => {
+    const { model, find } = show(edit());
+    const field = find<HTMLInputElement>("[data-field=test]");
+    field.value = "Lyon is in";
+    field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+    expect(model.sent("tests")).toEqual([
+      { text: "Lyon is in", group: "free", target: null, true_object: null },
+    ]);
+    expect(field.value).toBe("");
+  });
+
+  test("without a history there are examples, and one fills the form", () => {
+    const { model, find } = show(edit({ edits: [], selected: "", subject: "", target: "" }));
+    click(find("[data-action=example]"));
+    expect([model.sent("subject"), model.sent("target")]).toEqual(["The Needle", "Paris"]);
+  });
+});
+
+describe("badge", () => {
+  test.each([
+    ["edit", edit()],
+    ["explorer", explorerTraits()],
+  ])("the %s view says that the model is edited", async (_, traits) => {
+    const { model, words, all } = show({ ...traits, edited: 0 });
+    expect(all(".rw-edited")).toHaveLength(0);
+    await model.receive({ edited: 1 });
+    expect(words(".rw-edited")).toEqual(["EDITED · 1"]);
+  });
+});
+
+describe("prediction view", () => {
+  const predictions = (more: Partial<PredictionTraits> = {}): PredictionTraits => ({
+    ...base,
+    _view: "predictions",
+    runs: ["clean", "edited"],
+    rows: [
+      { token: " Seattle", probs: [0.9, 0.1], ranks: [1, 2] },
+      { token: " Paris", probs: [0.01, 0.8], ranks: [9, 1] },
+      { token: " Lyon", probs: [null, 0.05], ranks: [null, 3] },
+    ],
+    k: 2,
+    metric: "prob",
+    baseline: 0,
+    target: null,
+    sort: "1",
+    descending: true,
+    ...more,
+  });
+  const tokens = ({ all }: ReturnType<typeof show>) =>
+    all("[data-token]").map((row) => row.dataset.token?.trim());
+
+  test("the union of the first k is shown, and the target always", async () => {
+    const shown = show(predictions());
+    expect(tokens(shown)).toEqual(["Paris", "Seattle"]);
+    await shown.model.receive({ target: " Lyon" });
+    expect(tokens(shown)).toEqual(["Paris", "Seattle", "Lyon"]);
+  });
+  test("a row has numbers, a signed difference and the rank from where to where", () => {
+    expect(show(predictions()).words("[data-token=' Paris'] > *")).toEqual([
+      "Paris",
+      "0.010",
+      "0.800",
+      "+0.790 ▲9 → 1",
+    ]);
+  });
+  test("what a run does not say is a dash", () => {
+    expect(show(predictions({ k: 3 })).words("[data-token=' Lyon'] > *")).toEqual([
+      "Lyon",
+      "–",
+      "0.050",
+      "– ·",
+    ]);
+  });
+  test("a better rank points up", () => {
+    expect(show(predictions({ metric: "rank" })).words("[data-token=' Paris'] > *")).toEqual([
+      "Paris",
+      "9",
+      "1",
+      "+8 ▲9 → 1",
+    ]);
+  });
+  test("log probabilities have a real minus", () => {
+    expect(show(predictions({ metric: "logprob" })).words("[data-token=' Paris'] td")[0]).toBe("−4.605");
+  });
+  test("a column's head sorts by it, and the other way when pressed again", () => {
+    const shown = show(predictions());
+    shown.find("[data-sort='0']").click();
+    expect(tokens(shown)).toEqual(["Seattle", "Paris"]);
+    shown.find("[data-sort='0']").click();
+    expect(tokens(shown)).toEqual(["Paris", "Seattle"]);
+    shown.find("[data-sort=d1]").click();
+    expect(tokens(shown)).toEqual(["Paris", "Seattle"]);
+    shown.find("[data-sort=token]").click();
+    expect(shown.find("[aria-sort]").getAttribute("aria-sort")).toBe("ascending");
+    expect(tokens(shown)).toEqual(["Paris", "Seattle"]);
+  });
+});
+
+describe("generation view", () => {
+  const generations = (more: Partial<GenerationTraits> = {}): GenerationTraits => ({
+    ...live,
+    _view: "generations",
+    engine: { model: "fake world" },
+    prompts: ["It is"],
+    columns: ["before", "after"],
+    cells: [
+      {
+        prompt: "It is",
+        same: false,
+        spans: [
+          [
+            [false, " in "],
+            [true, "<b>Rome</b>"],
+          ],
+          [
+            [false, " in "],
+            [true, "Paris"],
+          ],
+        ],
+      },
+      { prompt: "So is", same: true, spans: [[[false, " this"]], [[false, " this"]]] },
+    ],
+    max_new_tokens: 30,
+    ...more,
+  });
+
+  test("differing words are marked as such, text stays text, and the same is one cell", () => {
+    const { words, all } = show(generations());
+    expect(words("u")).toEqual(["<b>Rome</b>", "Paris"]);
+    expect(all("u b")).toHaveLength(0);
+    expect(all<HTMLTableCellElement>("td").map(({ colSpan }) => colSpan)).toEqual([1, 1, 2]);
+    expect(words("td")[2]).toContain("same");
+  });
+  test("copy takes the prompt and its text", async () => {
+    const written: string[] = [];
+    vi.stubGlobal("navigator", { clipboard: { writeText: async (text: string) => void written.push(text) } });
+    const { all, find } = show(generations());
+    (all("[data-action=copy]")[1] as HTMLElement).click();
+    await vi.waitFor(() => expect(find("tbody").textContent).toContain("copied"));
+    expect(written).toEqual(["It is in Paris"]);
+    vi.unstubAllGlobals();
+  });
+  test("Generate asks again, Cancel stops, and a recording offers neither", async () => {
+    const { model, find, all } = show(generations());
+    find("[data-action=generate]").click();
+    expect(model.sent("_request")).toMatchObject({ op: "generate" });
+    await model.receive({ status: "running" });
+    find("[data-action=cancel]").click();
+    expect(model.sent("_cancel_id")).toEqual(expect.any(Number));
+    await model.receive({ engine: {}, status: "static" });
+    expect(all("[data-action=generate], [data-action=cancel]")).toHaveLength(0);
+  });
+});
+
+test("every view ends with the signal: no listener, no element is left", () => {
+  for (const traits of [edit(), explorerTraits()]) {
+    const { model, life, el } = show(traits);
+    expect(model.listeners).toBeGreaterThan(5);
+    life.abort();
+    expect(model.listeners).toBe(0);
+    expect(el.children).toHaveLength(0);
+  }
+});

@@ -1,0 +1,121 @@
+"""Next-token predictions of several runs side by side. No model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import traitlets as t
+
+from rome_widgets.errors import StateError
+from rome_widgets.widgets import fallback
+from rome_widgets.widgets.base import RomeWidget
+from rome_widgets.widgets.traits import number, text
+
+METRICS = ["prob", "logprob", "rank"]
+
+
+@dataclass(frozen=True)
+class PredictionRun:
+    """What one run predicts next: its likeliest tokens, and others worth following."""
+
+    name: str
+    tokens: Sequence[str]
+    probabilities: Sequence[float]
+    ranks: Sequence[int] | None = None
+    """1 is the likeliest. None: the tokens are the likeliest ones, in any order."""
+
+
+class PredictionCompare(RomeWidget):
+    """Compares what runs predict next: the union of their likeliest tokens, number by number.
+
+    Args:
+        runs: `PredictionRun`s, or dicts with its fields.
+        k: Tokens of each run to show; the table shows all that are among any run's first k.
+        metric: "prob", "logprob" or "rank".
+        baseline: Which run the others are compared with.
+        target: A token that is always shown.
+        sort: What to sort by: "token", a run's place such as "1", or its difference, "d1".
+
+    Example:
+        >>> PredictionCompare([PredictionRun("clean", [" Seattle", " Paris"], [0.94, 0.01]),
+        ...                    PredictionRun("edited", [" Paris", " Seattle"], [0.91, 0.04])])
+    """
+
+    _view = t.Unicode("predictions").tag(sync=True)
+    runs = t.List().tag(sync=True)
+    """Names of the runs."""
+    rows = t.List().tag(sync=True)
+    """One per token of any run: token, and probs and ranks by run, None where unknown."""
+    k = t.Int(5, min=1).tag(sync=True)
+    metric = t.Enum(METRICS, "prob").tag(sync=True)
+    baseline = t.Int(0, min=0).tag(sync=True)
+    target = t.Unicode(None, allow_none=True).tag(sync=True)
+    sort = t.Unicode("0").tag(sync=True)
+    """"token", the place of a run, or `d` and the place for its difference to the baseline."""
+    descending = t.Bool(True).tag(sync=True)
+
+    def __init__(
+        self, runs: Iterable[PredictionRun | Mapping[str, Any]] = (), **kwargs: Any
+    ) -> None:
+        names, rows = _describe(runs)
+        kwargs.setdefault("sort", str(max(0, len(names) - 1)))
+        super().__init__(runs=names, rows=rows, **kwargs)
+
+    def show(self, runs: Iterable[PredictionRun | Mapping[str, Any]]) -> None:
+        """Other runs in place of these."""
+        names, rows = _describe(runs)
+        self._write(runs=names, rows=rows, baseline=min(self.baseline, max(0, len(names) - 1)))
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """The rows on screen: the target, and whatever is among the first k of any run."""
+        return [
+            row
+            for row in self.rows
+            if row["token"] == self.target
+            or any(rank is not None and rank <= self.k for rank in row["ranks"])
+        ]
+
+    def to_text(self) -> str:
+        """Each shown token with its probabilities."""
+        return fallback.predictions_text(type(self).__name__, self.runs, self.shown)
+
+    def to_html_table(self) -> str:
+        """The comparison as a table, all text escaped."""
+        return fallback.predictions_table(self.runs, self.shown, self.baseline)
+
+
+def _describe(
+    runs: Iterable[PredictionRun | Mapping[str, Any]],
+) -> tuple[list[str], list[dict[str, Any]]]:
+    read = [run if isinstance(run, PredictionRun) else PredictionRun(**run) for run in runs]
+    known = [_by_token(run) for run in read]
+    tokens = list(dict.fromkeys(token for each in known for token in each))
+    rows = [
+        {
+            "token": text(token),
+            "probs": [number(each[token][0]) if token in each else None for each in known],
+            "ranks": [each[token][1] if token in each else None for each in known],
+        }
+        for token in tokens
+    ]
+    return [text(run.name) for run in read], rows
+
+
+def _by_token(run: PredictionRun) -> dict[str, tuple[float, int]]:
+    sizes = {len(run.tokens), len(run.probabilities), len(run.ranks or run.tokens)}
+    if len(sizes) != 1:
+        raise StateError(
+            f"The run {run.name!r} has {len(run.tokens)} tokens and {len(run.probabilities)} "
+            "probabilities.",
+            "One probability, and one rank if any, per token was wanted.",
+        )
+    order = sorted(range(len(run.tokens)), key=lambda i: -run.probabilities[i])
+    places = {at: place + 1 for place, at in enumerate(order)}
+    ranks = run.ranks or [places[at] for at in range(len(run.tokens))]
+    return {
+        token: (float(p), int(rank))
+        for token, p, rank in zip(run.tokens, run.probabilities, ranks, strict=True)
+    }
