@@ -1,0 +1,43 @@
+"""The key: what the edited matrix reads where the subject ends, and the direction it stands for.
+
+Source:
+    Meng et al. 2022, equation 3: the mean over prefixed prompts; equation 2: u = C⁻¹k̄.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rome_widgets.editing.passes import Passes
+from rome_widgets.editing.second_moment import SecondMoment
+
+
+@dataclass(frozen=True, eq=False)
+class Keys:
+    """Keys and values at the last subject token; `[d_in]` and `[d_out]`, float64."""
+
+    bare: Tensor
+    """Key of the prompt without a prefix."""
+    mean: Tensor
+    """Mean key over all prefixes."""
+    bare_value: Tensor
+    mean_value: Tensor
+
+
+def read_keys(rows: Sequence[Passes]) -> Keys:
+    """The keys of groups of rows; the bare prompt is the first row of the first."""
+    weights = torch.cat([passes.group.weights for passes in rows]).double()
+    keys = torch.cat([passes.keys for passes in rows]).double()
+    values = torch.cat([passes.values for passes in rows]).double()
+    weights = weights / weights.sum()
+    return Keys(keys[0], weights @ keys, values[0], weights @ values)
+
+
+def direction(second_moment: SecondMoment, key: Tensor) -> Tensor:
+    """u: `[d_in]`, of length 1, what the update reads; any positive scale of C cancels."""
+    solved = second_moment.solve(key)
+    return solved / solved.norm()
