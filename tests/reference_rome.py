@@ -57,7 +57,7 @@ def find_value(model, down, rows, target, kl_row, settings):
         kl = settings["kl"] * (now.exp() * (now - before)).sum()
         decay = settings["weight_decay"] * delta.norm() / start.norm() ** 2
         loss = nll + kl + decay
-        log.append([float(x) for x in (loss, nll, kl, decay, delta.norm())])
+        log.append([float(x.detach()) for x in (loss, nll, kl, decay, delta.norm())])
         if loss < settings["stop_loss"] or step == settings["steps"] - 1:
             break
         (delta.grad,) = torch.autograd.grad(loss, [delta])

@@ -7,15 +7,13 @@ import json
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rome_widgets.edit_results import Comparison, EditProgress, EditReport
+from rome_widgets.edit_results import EditProgress, EditReport
 from rome_widgets.editing import layers, second_moment
 from rome_widgets.editing.methods import Found, Task, find_editor
 from rome_widgets.editing.request import Request, read_request
@@ -24,7 +22,7 @@ from rome_widgets.editing.site import Site, find_site
 from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
 from rome_widgets.facts import Fact
 from rome_widgets.model.language_model import LanguageModel, check_language_model
-from rome_widgets.model.ledger import Update, copied, ledger_of
+from rome_widgets.model.ledger import Update, ledger_of
 
 if TYPE_CHECKING:
     from rome_widgets.editing.second_moment import SecondMoment
@@ -134,9 +132,7 @@ def _finish(
     for update in found.updates:
         for tensor in update.tensors.values():
             if not torch.isfinite(tensor).all():
-                raise EditRefused(
-                    "The update has NaN or infinity.", "Finite numbers were wanted."
-                )
+                raise EditRefused("The update has NaN or infinity.", "Finite numbers were wanted.")
     update_norm, weight_norm, rounding = _sizes(site, found.updates)
     report = EditReport(
         method=method,

@@ -12,9 +12,7 @@ SMALL_EFFECT = 0.05
 """A total effect below this says nothing about layers."""
 
 
-def choose(
-    lm: LanguageModel, request: Request, layer: int | None, known: Known
-) -> tuple[int, str]:
+def choose(lm: LanguageModel, request: Request, layer: int | None, known: Known) -> tuple[int, str]:
     """The layer, and who chose it.
 
     A trace's strength does not predict how well an edit takes (the paper's later critics measured

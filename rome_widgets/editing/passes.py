@@ -101,9 +101,7 @@ class _Replayed:
     def __init__(self, site: Site, group: Group, replay: Replay) -> None:
         self.site, self.group, self._replay = site, group, replay
         keeping = _Keeping(site, group)
-        self._capture = site.lm.run(
-            lambda: self._checked_capture([(site.module, keeping.visit)])
-        )
+        self._capture = site.lm.run(lambda: self._checked_capture([(site.module, keeping.visit)]))
         self.keys, self.values = keeping.pair
         self._rows = torch.arange(len(group.ids), device=group.ids.device)
 

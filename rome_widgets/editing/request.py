@@ -93,9 +93,7 @@ def context_rows(lm: LanguageModel, request: Request, prefixes: Sequence[str]) -
     """
     counts = {prefix: prefixes.count(prefix) for prefix in ("", *prefixes)}
     total = len(prefixes)
-    rows = [
-        _row(lm, prefix, request, count / total) for prefix, count in counts.items() if count
-    ]
+    rows = [_row(lm, prefix, request, count / total) for prefix, count in counts.items() if count]
     if "" not in prefixes:
         raise PromptError("The prefixes lack the empty one.", "The bare prompt was wanted.")
     return rows

@@ -76,7 +76,9 @@ def _place(blob: bytes) -> tuple[int, int]:
     # Searched from the end of the header's own text: a text in the header has its quotes escaped.
     found = _DIGEST.search(blob, 0, min(length, _HEADER_LIMIT))
     if found is None:
-        raise EditFileError("The file has no checksum.", "A file that this package wrote was wanted.")
+        raise EditFileError(
+            "The file has no checksum.", "A file that this package wrote was wanted."
+        )
     return found.span(1)
 
 

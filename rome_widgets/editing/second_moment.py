@@ -250,9 +250,7 @@ class _Begun:
         return SecondMoment(about, matrix=matrix, n_tokens=self.n_tokens, ridge=ridge)
 
 
-def _load_begun(
-    path: str | os.PathLike[str] | None, about: dict[str, Any], site: Site
-) -> _Begun:
+def _load_begun(path: str | os.PathLike[str] | None, about: dict[str, Any], site: Site) -> _Begun:
     """What a file at `path` has of the same moment; a damaged one is put aside as `.bad`."""
     begun = _Begun(site.d_in)
     if path is None or not Path(path).exists():

@@ -55,9 +55,7 @@ class RankOne:
         keys = read_keys(groups)
         u = direction(moment, keys.mean)
         task.progress(EditProgress("key", 1, 1))
-        value = find_value(
-            site, groups, about, task.request.target_ids, settings, task.step_done
-        )
+        value = find_value(site, groups, about, task.request.target_ids, settings, task.step_done)
         update = self._update(task, keys, u, value)
         return Found(
             [update],
