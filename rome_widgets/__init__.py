@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rome_widgets.edit_results import EditReport as EditReport
     from rome_widgets.editing.edit import Edit as Edit
     from rome_widgets.editing.edit import edit as edit
+    from rome_widgets.editing.edit_file import load_edit as load_edit
     from rome_widgets.editing.settings import EditSettings as EditSettings
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
@@ -56,6 +57,7 @@ _HOME = {
     "TraceGrid": "widgets.trace_grid",
     "edit": "editing.edit",
     "load": "model.load",
+    "load_edit": "editing.edit_file",
     "load_trace": "trace_file",
     "trace": "tracing.tracer",
 }

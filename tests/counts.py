@@ -25,3 +25,11 @@ INTERRUPT_PLACES = _count(96, 1200)
 """Interrupts put at chosen calls inside our own code, over all phases."""
 ESTIMATED_FACTS = _count(6, 60)
 """Facts on which the estimate is compared with the exact grid."""
+EDIT_EXAMPLES = _count(40, 1000)
+"""Random sequences of up to 30 calls that apply, revert, save, fail."""
+EDIT_INTERRUPTS = _count(40, 600)
+"""Interrupts that land in applying and reverting, per operation and way of hitting."""
+DAMAGED_EDITS = _count(300, 10_000)
+"""Damaged files of edits."""
+EDITED_FACTS = _count(20, 200)
+"""Facts of the bundled model that are edited."""

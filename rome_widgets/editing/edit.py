@@ -282,9 +282,99 @@ class Edit:
         else:
             self._ledger.put(self, before)
 
+    # -------------------------------------------------------------------------- looking
+
+    def preview(
+        self, prompts: str | Iterable[str], *, strength: float | None = None
+    ) -> list[tuple[Any, Any]]:
+        """Next-token probabilities without and with it, whether it is applied or not.
+
+        No weight is touched. What an applied edit makes of the same prompts differs by rounding.
+
+        Args:
+            prompts: Any texts.
+            strength: The one to show; the edit's own by default.
+
+        Returns:
+            Per prompt two `[vocab]` arrays of probabilities.
+        """
+        from rome_widgets.model.language_model import to_numpy
+
+        both = self._side_by_side(strength)
+        pairs = []
+        for prompt in _listed(prompts):
+            ids = self.lm.encode(prompt, (0, len(prompt))).ids
+            before, after = to_numpy(both.probabilities(ids))
+            pairs.append((before, after))
+        return pairs
+
+    def compare(
+        self,
+        prompts: str | Iterable[str],
+        *,
+        k: int = 8,
+        generate: int = 0,
+        strength: float | None = None,
+    ) -> list[Comparison]:
+        """The likeliest next tokens without and with it, and what the model would write.
+
+        Args:
+            prompts: Any texts.
+            k: Likeliest tokens of each side to show.
+            generate: Tokens to write greedily on each side; 0 for none.
+            strength: The one to show; the edit's own by default.
+        """
+        from rome_widgets.editing.compare import compare
+
+        both = self._side_by_side(strength)
+        return [
+            compare(both, self.lm, prompt, self.fact.target, k=k, generate=generate)
+            for prompt in _listed(prompts)
+        ]
+
+    def _side_by_side(self, strength: float | None) -> Any:
+        from rome_widgets.editing.compare import SideBySide
+
+        shown = self.strength if strength is None else _check_strength(strength)
+        applied = self._ledger.strength_of(self) or 0.0
+        return SideBySide(self.lm, self.updates, applied, shown)
+
+    # ---------------------------------------------------------------------------- files
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to one file, whole or not at all; returns the path.
+
+        Raises:
+            SaveFailed: Nothing was written; a file that was there before is unchanged.
+        """
+        from rome_widgets.editing.edit_file import save_edit
+
+        return save_edit(self, path)
+
+    def to_peft(self, folder: str | os.PathLike[str]) -> Path:
+        """Write it as a LoRA adapter that `peft` loads; returns the folder.
+
+        Raises:
+            EditRefused: It is not of low rank.
+            SaveFailed: The folder could not be written.
+        """
+        from rome_widgets.editing.export import to_peft
+
+        return to_peft([self], folder)
+
+    def to_code(self) -> str:
+        """Python that computes and applies it again."""
+        from rome_widgets.editing.export import to_code
+
+        return to_code(self)
+
     @property
     def _ledger(self) -> Any:
         return ledger_of(self.lm.model)
+
+
+def _listed(prompts: str | Iterable[str]) -> list[str]:
+    return [prompts] if isinstance(prompts, str) else list(prompts)
 
 
 def _check_strength(value: float) -> float:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,8 @@ def keys_of(site: Site, ids: Tensor) -> Tensor:
         mask = torch.ones_like(ids)
         model(input_ids=ids, attention_mask=mask, use_cache=False)
 
-    try:
+    with suppress(_Enough):
         site.lm.run(lambda: run_hooked(call, [(site.module, stop)]))
-    except _Enough:
-        pass
     return seen[0]
 
 

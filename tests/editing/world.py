@@ -8,13 +8,17 @@ import reference_rome
 import tiny
 import torch
 
-from rome_widgets.editing.edit import edit
+from rome_widgets.edit_results import EditReport
+from rome_widgets.editing.edit import Edit, edit
 from rome_widgets.editing.second_moment import SecondMoment
+from rome_widgets.editing.site import find_site
+from rome_widgets.facts import Fact
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.ledger import LowRank, ledger_of
 
 SHAPES = ("gpt2", "gptj", "gpt_neox, parallel", "llama", "qwen3", "gemma3, text")
-IN_FLOAT32 = {"qwen3", "llama", "gemma3, text", "gptj", "gpt_neox, parallel"}
-"""Families that compute norms or rotations in float32 whatever the model's dtype is."""
+IN_FLOAT32 = {"gptj"}
+"""Rotates in float32 whatever the model's dtype is."""
 PROMPT, SUBJECT, TARGET = "w3 {} w26 w5", "w14 w15", "w8"
 LAYER = 1
 SETTINGS = {
@@ -98,3 +102,34 @@ def by_reference(lm, made, *, consistent=False, moment=None, layer=LAYER):
 def off(ours, wanted):
     """Largest difference, relative to the size of what was wanted."""
     return float((ours.double() - wanted.double()).norm() / wanted.double().norm())
+
+
+def made_up_edit(lm, number, layer=LAYER, rank=1):
+    """An edit with random factors: for tests to which it does not matter what it says."""
+    site = find_site(lm, layer)
+    generator = torch.Generator().manual_seed(number)
+    u = torch.randn(rank, site.d_in, generator=generator).to(site.dtype)
+    v = torch.randn(rank, lm.geometry.d_model, generator=generator).to(site.dtype)
+    update = LowRank(site.weight_name, u / u.norm(dim=1, keepdim=True), v, site.transposed)
+    report = EditReport(
+        method="rome",
+        model=lm.name,
+        prompt="w1 w2",
+        subject="w1",
+        target=f"w{number}",
+        target_tokens=(f"w{number}",),
+        layer=layer,
+        why_layer="",
+        settings={},
+        settings_from="",
+        seed=0,
+        engine=lm.engine,
+        steps=(),
+        stopped="steps",
+        update_norm=1.0,
+        weight_norm=1.0,
+        rounding=0.0,
+        seconds=0.0,
+    )
+    bases = {update.name: ledger_of(lm.model).fingerprint(update.name)}
+    return Edit(lm, Fact("{} w2", "w1", f"w{number}"), (update,), report, bases)
