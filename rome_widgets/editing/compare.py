@@ -118,6 +118,9 @@ def compare(
     if generate:
         decode: Any = lm.tokenizer.decode
         before, after = both.write(ids, generate)
-        texts = decode(before), decode(after)
+        texts = (
+            decode(before, skip_special_tokens=True),
+            decode(after, skip_special_tokens=True),
+        )
     ordered = sorted(rows.values(), key=lambda row: (-row.after, row.id))
     return Comparison(prompt, tuple(ordered), rows[wanted], *texts)

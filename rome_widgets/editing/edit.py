@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rome_widgets.edit_results import EditProgress, EditReport
+from rome_widgets.edit_results import Comparison, EditProgress, EditReport
 from rome_widgets.editing import layers, second_moment
 from rome_widgets.editing.methods import Found, Task, find_editor
 from rome_widgets.editing.request import Request, read_request

@@ -155,11 +155,13 @@ def test_somebody_elses_change_is_not_overwritten():
     assert same(before, weights(lm))
 
 
+def other_weights(model):
+    torch.nn.init.normal_(model.transformer.h[1].mlp.c_proj.weight)
+
+
 def test_an_edit_of_another_model_is_refused():
-    lm, other = world.new_lm("gpt2"), world.new_lm("gpt2")
-    with torch.no_grad():
-        for weight in other.model.parameters():
-            weight.mul_(1.5)
+    lm = world.new_lm("gpt2")
+    other = world.new_lm("gpt2", prepare=other_weights)
     edit = made_up(lm, 0)
     edit.lm = other
     before = weights(other)
@@ -198,10 +200,12 @@ def test_runs_of_a_tracer_refuse_edited_weights():
 
 
 def test_gradients_and_modes_are_left_alone():
-    lm = world.new_lm("gpt2")
-    lm.model.train()
-    for number, weight in enumerate(lm.model.parameters()):
-        weight.requires_grad_(bool(number % 2))
+    def prepare(model):
+        model.train()
+        for number, weight in enumerate(model.parameters()):
+            weight.requires_grad_(bool(number % 2))
+
+    lm = world.new_lm("gpt2", prepare=prepare)
     before = fingerprint(lm.model)
     random_state = torch.get_rng_state()
     with world.make_edit(lm):
@@ -319,9 +323,8 @@ class World:
     """A model with two edits: one applied, one to be applied or reverted over and over."""
 
     def __init__(self):
-        self.lm = world.new_lm("gpt2", torch.float32)
+        self.lm = world.new_lm("gpt2", torch.float32, lambda model: model.train())
         self.model = self.lm.model
-        self.model.train()
         self.without = fingerprint(self.model)
         self.kept, self.edit = made_up(self.lm, 0), made_up(self.lm, 1, rank=2)
         self.kept.apply()
@@ -388,7 +391,9 @@ def test_an_interrupt_leaves_the_edit_in_or_out(operation, way):
         found = violations(here)
         broken.update(found)
         if found:
+            here.lm.revert_all()
             here = World()
+    here.lm.revert_all()
     FIGURES[operation.__name__, way] = landings, sum(broken.values())
     assert broken == {}
     assert landings == EDIT_INTERRUPTS

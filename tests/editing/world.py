@@ -38,8 +38,9 @@ def make_lm(name, dtype=None):
     return new_lm(name, dtype)
 
 
-def new_lm(name, dtype=None):
+def new_lm(name, dtype=None, prepare=lambda model: None):
     model = families.tiny_family(name, dtype=dtype)
+    prepare(model)
     return LanguageModel(model, tiny.word_tokenizer(), name=name)
 
 
