@@ -389,5 +389,5 @@ def _identity(fact: Fact, updates: Sequence[Update], bases: Mapping[str, str]) -
     for update in updates:
         for name, tensor in update.tensors.items():
             digest.update(f"{update.name} {name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]

@@ -321,7 +321,7 @@ def fingerprint(weight: Tensor) -> str:
     """SHA-256 over dtype, shape and bytes."""
     digest = hashlib.sha256(f"{weight.dtype} {tuple(weight.shape)}".encode())
     flat = weight.detach().cpu().contiguous().flatten()
-    digest.update(flat.view(torch.uint8).numpy())
+    digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
