@@ -97,4 +97,7 @@ def _report(values: Mapping[str, Any]) -> EditReport:
     values = {name: value for name, value in values.items() if name in known}
     steps = tuple(EditStep(*step) for step in values["steps"])
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return EditReport(**{**values, **lists, "steps": steps})
+    settings = dict(values["settings"])
+    if "prefixes" in settings:
+        settings["prefixes"] = tuple(tuple(pair) for pair in settings["prefixes"])
+    return EditReport(**{**values, **lists, "steps": steps, "settings": settings})

@@ -214,18 +214,18 @@ class Ledger:
                     self._bases[name] = copied(self._weight(name))
             self._entries = entries
         finally:
-            self._settled()
+            # Repeated right here: an interrupt may hit on entering what is called to write.
+            try:
+                self._settled()
+            except BaseException:
+                self._settled()
+                raise
 
     def _settled(self) -> None:
         """Write what may not have been written; may be interrupted, is repeated."""
         model = self._model()
-        if model is None or not self._unsettled:
-            return
-        try:
+        if model is not None and self._unsettled:
             undisturbed(model, self._settle)
-        except BaseException:
-            undisturbed(model, self._settle)
-            raise
 
     def _settle(self) -> None:
         for name in list(self._unsettled):

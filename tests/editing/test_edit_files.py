@@ -132,6 +132,7 @@ def test_fine_tuning_has_no_adapter_of_low_rank(tmp_path):
         world.make_edit(world.make_lm("gpt2"), "ft").to_peft(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by an old name
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_peft_merges_the_adapter_to_the_very_same_weights(name, tmp_path):
     peft = pytest.importorskip("peft")

@@ -408,6 +408,24 @@ def test_an_interrupt_leaves_the_edit_in_or_out(operation, way):
         )
 
 
+@pytest.mark.parametrize("operation", [apply, revert])
+def test_an_interrupt_at_every_single_place_of_writing(operation):
+    here, landed = World(), 0
+    if operation is revert:
+        here.edit.apply()
+    places = test_interrupts.count_places(operation, here)
+    for place in range(1, places + 1):
+        here.edit.revert()
+        if operation is revert:
+            here.edit.apply()
+        if hit_by_place(operation, here, place) is None:
+            continue
+        landed += 1
+        assert violations(here) == [], f"at place {place} of {places}"
+    here.lm.revert_all()
+    assert landed >= 0.9 * places > 50
+
+
 def test_ctrl_c_while_writing_arrives_after_it():
     here = World()
     rebuilt = type(ledger_of(here.model))._rebuilt

@@ -113,8 +113,8 @@ def test_a_cancel_leaves_nothing_behind():
 
 def test_a_diverging_optimisation_is_an_error_and_no_edit():
     lm = world.make_lm("gpt2", torch.float32)
+    wild = world.SETTINGS | {"learning_rate": 1e30, "clamp": 1e38}
     with pytest.raises(NonFinite, match="diverged"):
-        wild = world.SETTINGS | {"learning_rate": 1e38, "clamp": 1e38}
         small(lm, "w3 {} w26", "w14", "w8", settings=wild)
     assert lm.edits == ()
 
