@@ -6,7 +6,6 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,11 +27,12 @@ class Keys:
     mean_value: Tensor
 
 
-def read_keys(rows: Sequence[Passes]) -> Keys:
-    """The keys of groups of rows; the bare prompt is the first row of the first."""
-    weights = torch.cat([passes.group.weights for passes in rows]).double()
-    keys = torch.cat([passes.keys for passes in rows]).double()
-    values = torch.cat([passes.values for passes in rows]).double()
+def read_keys(passes: Passes) -> Keys:
+    """The keys of the prefixed prompts; the bare one is the first row of the first group."""
+    asked = [number for number, group in enumerate(passes.groups) if not group.about]
+    weights = torch.cat([passes.groups[number].weights for number in asked]).double()
+    keys = torch.cat([passes.keys[number] for number in asked]).double()
+    values = torch.cat([passes.values[number] for number in asked]).double()
     weights = weights / weights.sum()
     return Keys(keys[0], weights @ keys, values[0], weights @ values)
 

@@ -9,7 +9,7 @@ blocks of a model cannot be called by themselves, whole passes give the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from rome_widgets.editing.site import Site
 from rome_widgets.model.geometry import non_finite, run
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import widened
-from rome_widgets.model.replay import CannotReplay, Capture, Replay
+from rome_widgets.model.replay import CannotReplay, Capture, Replay, compare
 
 
 class Group:
@@ -29,6 +29,7 @@ class Group:
         self.ids = torch.tensor([row.ids for row in rows], device=site.lm.device)
         self.pos = rows[0].pos
         self.wanted = rows[0].wanted
+        self.about = rows[0].about
         self.weights = torch.tensor(
             [row.weight for row in rows], dtype=site.dtype, device=site.weight.device
         )
@@ -39,33 +40,83 @@ class Group:
         return self.ids.shape[1]
 
 
-class Passes(Protocol):
-    """One group of rows, run once, to be run again with changes."""
+class Passes:
+    """Groups of rows, each run once, to be run again with changes.
 
-    group: Group
-    keys: Tensor
-    """`[row, d_in]`: what the matrix reads at the last subject token."""
-    values: Tensor
-    """`[row, d_out]`: what it puts out there, bias included."""
+    Args:
+        site: The matrix.
+        rows: Every row; the first one is the first of the first group.
 
-    def log_probabilities(self, delta: Tensor) -> Tensor:
-        """`[row, wanted, vocab]` with `delta` added to that output; differentiable."""
-        ...
-
-
-def run_groups(site: Site, rows: Sequence[Row]) -> list[Passes]:
-    """Every row, in groups; the first row is the first of the first group.
+    Attributes:
+        groups: Rows that go together.
+        keys: Per group `[row, d_in]`: what the matrix reads at the last subject token.
+        values: Per group `[row, d_out]`: what it puts out there, bias included.
 
     Raises:
         NonFinite: The model produces NaN or infinity.
     """
-    groups: dict[Any, list[Row]] = {}
-    for row in rows:
-        groups.setdefault((len(row.ids), row.pos, row.wanted), []).append(row)
-    return [_run_group(site, Group(site, some)) for some in groups.values()]
+
+    def __init__(self, site: Site, rows: Sequence[Row]) -> None:
+        by_shape: dict[Any, list[Row]] = {}
+        for row in rows:
+            shape = (len(row.ids), row.pos, row.wanted, row.about)
+            by_shape.setdefault(shape, []).append(row)
+        self._site = site
+        self.groups = [Group(site, some) for some in by_shape.values()]
+        self._parts = [_run_group(site, group) for group in self.groups]
+        self._proved = False
+
+    @property
+    def keys(self) -> list[Tensor]:
+        """See `Passes`."""
+        return [part.keys for part in self._parts]
+
+    @property
+    def values(self) -> list[Tensor]:
+        """See `Passes`."""
+        return [part.values for part in self._parts]
+
+    def log_probabilities(self, delta: Tensor) -> list[Tensor]:
+        """Per group `[row, wanted, vocab]` with `delta` added to that output; differentiable.
+
+        The first call, with a delta of zero, proves that replaying gives what was captured.
+        """
+        found = self._logits(delta)
+        if not self._proved:
+            if self._fall_back(found):
+                found = self._logits(delta)
+            self._proved = True
+        return [widened(logits).log_softmax(dim=-1) for logits in found]
+
+    def _logits(self, delta: Tensor) -> list[Tensor]:
+        states: dict[int, Tensor] = {}
+        logits: dict[int, Tensor] = {}
+        for number, part in enumerate(self._parts):
+            if isinstance(part, _Replayed):
+                states[number] = part.states(delta)
+            else:
+                logits[number] = part.logits(delta)
+        if states and self._site.lm.replay is not None:
+            # One call for all: the head is the largest matrix, and reading it is what costs.
+            every = self._site.lm.replay.logits(
+                torch.cat([state.flatten(0, 1) for state in states.values()])
+            )
+            sizes = [state.shape[0] * state.shape[1] for state in states.values()]
+            for (number, state), some in zip(states.items(), every.split(sizes), strict=True):
+                logits[number] = some.unflatten(0, state.shape[:2])
+        return [logits[number] for number in range(len(self._parts))]
+
+    def _fall_back(self, found: list[Tensor]) -> bool:
+        """Put whole passes in place of replays that do not give the captured logits."""
+        wrong = False
+        for number, (part, logits) in enumerate(zip(self._parts, found, strict=True)):
+            if isinstance(part, _Replayed) and not part.agrees(logits.detach()):
+                self._parts[number] = _Whole(self._site, self.groups[number])
+                wrong = True
+        return wrong
 
 
-def _run_group(site: Site, group: Group) -> Passes:
+def _run_group(site: Site, group: Group) -> _Replayed | _Whole:
     replay = site.lm.replay
     if replay is not None:
         try:
@@ -109,11 +160,20 @@ class _Replayed:
         capture = self._replay.capture(self.group.ids, visitors)
         if not torch.isfinite(capture.logits).all():
             raise non_finite(self.site.lm.model, lambda: run(self.site.lm.model, self.group.ids))
-        self._replay.check(capture)
         return capture
 
-    def log_probabilities(self, delta: Tensor) -> Tensor:
-        """See `Passes`."""
+    def agrees(self, logits: Tensor) -> bool:
+        """Whether `[row, wanted, vocab]` logits without a change are the captured ones."""
+        if self.group.wanted[-1] != self.group.length - 1:
+            return False
+        try:
+            compare(logits[:, -1], self._capture.logits, "the rows of an edit")
+        except CannotReplay:
+            return False
+        return True
+
+    def states(self, delta: Tensor) -> Tensor:
+        """`[row, wanted, d_model]` after the last block, with `delta` added."""
         capture, start, layer = self._capture, self.group.pos, self.site.layer
         add = [(self.site.module, adding(delta))]
         column = capture.states[layer][:, start : start + 1]
@@ -128,9 +188,7 @@ class _Replayed:
             one = self._replay.last_position if last else self._replay.block
             hidden = one(capture, later, hidden, start, self._rows)
         behind = self.group.length - hidden.shape[1]
-        states = hidden[:, [pos - behind for pos in self.group.wanted]]
-        logits = self._replay.logits(states.flatten(0, 1))
-        return widened(logits.unflatten(0, states.shape[:2])).log_softmax(dim=-1)
+        return hidden[:, [pos - behind for pos in self.group.wanted]]
 
 
 class _Whole:
@@ -150,11 +208,11 @@ class _Whole:
             )
         self.keys, self.values = keeping.pair
 
-    def log_probabilities(self, delta: Tensor) -> Tensor:
-        """See `Passes`."""
+    def logits(self, delta: Tensor) -> Tensor:
+        """`[row, wanted, vocab]` with `delta` added."""
         add = [(self.site.module, adding(delta, at=self.group.pos, length=self.group.length))]
         logits = run_hooked(lambda: run(self.site.lm.model, self.group.ids), add)
-        return widened(logits[:, list(self.group.wanted)]).log_softmax(dim=-1)
+        return logits[:, list(self.group.wanted)]
 
 
 def adding(delta: Tensor, *, at: int | None = None, length: int = 1) -> Visitor:

@@ -11,7 +11,7 @@ Source:
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -41,35 +41,36 @@ def prefixes(
     kept = _kept.setdefault(lm, {})
     if key not in kept:
         generator = torch.Generator().manual_seed(seed)
-        texts = [""] * settings.bare
-        for length, count in settings.prefixes:
-            texts += _sample(lm, length, count, generator, check)
+        lengths = [length for length, count in settings.prefixes for _ in range(count)]
+        texts = _sample(lm, lengths, generator, check)
         kept.clear()  # of other weights or settings: those rarely come back
-        kept[key] = tuple(texts)
+        kept[key] = ("",) * settings.bare + tuple(texts)
     return kept[key]
 
 
 def _sample(
     lm: LanguageModel,
-    length: int,
-    count: int,
+    lengths: Sequence[int],
     generator: torch.Generator,
     check: Callable[[], None],
 ) -> list[str]:
-    """`count` texts of `length` tokens each, the start token among them."""
-    if count == 0:
+    """One text per length, in tokens, the start token among them; written side by side."""
+    if not lengths:
         return []
-    ids = torch.tensor([_start(lm, i) for i in range(count)], device=lm.device)
+    ids = torch.tensor([_start(lm, i) for i in range(len(lengths))], device=lm.device)
     writer = _Writer(lm)
-    while ids.shape[1] < length:
+    while ids.shape[1] < max(lengths):
         check()
         logits = lm.run(lambda ids=ids: writer.logits(ids))
         top = logits.float().cpu().topk(min(TOP_K, logits.shape[1]))
         drawn = torch.multinomial(top.values.softmax(dim=-1), 1, generator=generator)
         ids = torch.cat([ids, top.indices.gather(1, drawn).to(ids.device)], dim=1)
-    written = ids if _start_token(lm) is None else ids[:, 1:]
+    first = 0 if _start_token(lm) is None else 1
     decode: Any = lm.tokenizer.decode
-    return [decode(row, skip_special_tokens=True).strip() for row in written.tolist()]
+    return [
+        decode(row[first:length], skip_special_tokens=True).strip()
+        for row, length in zip(ids.tolist(), lengths, strict=True)
+    ]
 
 
 def _start_token(lm: LanguageModel) -> int | None:

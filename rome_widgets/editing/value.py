@@ -41,8 +41,7 @@ class FoundValue:
 
 def find_value(
     site: Site,
-    rows: Sequence[Passes],
-    about: Passes,
+    passes: Passes,
     target_ids: Sequence[int],
     settings: EditSettings,
     step_done: StepDone,
@@ -51,8 +50,7 @@ def find_value(
 
     Args:
         site: The matrix.
-        rows: Groups of prefixed prompts; the bare prompt is the first row of the first.
-        about: The row whose prediction should stay.
+        passes: The prefixed prompts, the bare one first, and the row that should stay.
         target_ids: Tokens of the target.
         settings: Steps, rates and weights.
         step_done: See `StepDone`.
@@ -60,8 +58,8 @@ def find_value(
     Raises:
         NonFinite: The loss is NaN or infinity; nothing was changed.
     """
-    start = rows[0].values[0]
-    objective = _Objective(rows, about, target_ids, settings, float(start.norm()))
+    start = passes.values[0][0]
+    objective = _Objective(passes, target_ids, settings, float(start.norm()))
     delta = torch.zeros_like(start, requires_grad=True)
     rate = settings.learning_rate_for(float(start.norm()), len(start))
     optimizer = torch.optim.Adam([delta], lr=rate)
@@ -97,36 +95,35 @@ class _Objective:
 
     def __init__(
         self,
-        rows: Sequence[Passes],
-        about: Passes,
+        passes: Passes,
         target_ids: Sequence[int],
         settings: EditSettings,
         start_norm: float,
     ) -> None:
-        self._rows, self._about, self._settings = rows, about, settings
+        self._passes, self._settings = passes, settings
         self._target = torch.tensor([list(target_ids)])
         self._decay = settings.weight_decay / start_norm**2 if start_norm else 0.0
         self._before: Tensor | None = None
 
     def look(self, delta: Tensor) -> tuple[EditStep, Tensor]:
         """One pass: its figures, and the gradient of the loss."""
-        # Each part by itself: what one group keeps for its gradient is freed before the next.
-        nll, probability = 0.0, 0.0
-        gradient = torch.zeros_like(delta)
-        for passes in self._rows:
-            per_row = self._nll(passes, delta)
-            part = (passes.group.weights.to(per_row) * per_row).sum()
-            nll += float(part.detach())
-            weights = passes.group.weights.to(per_row)
-            probability += float((weights * (-per_row.detach()).exp()).sum())
-            gradient += _gradient(part, delta)
-        divergence = self._settings.kl * self._kl(delta)
-        gradient += _gradient(divergence, delta)
+        nll, kl = delta.new_zeros(()), delta.new_zeros(())
+        probability = 0.0
+        for group, predicted in zip(
+            self._passes.groups, self._passes.log_probabilities(delta), strict=True
+        ):
+            if group.about:
+                kl = self._settings.kl * self._kl(predicted[0, -1]).to(kl)
+                continue
+            per_row = self._nll(predicted).to(nll)
+            nll = nll + (group.weights.to(nll) * per_row).sum()
+            probability += float((group.weights.to(nll) * (-per_row.detach()).exp()).sum())
         decay = self._decay * delta.norm()
-        gradient += _gradient(decay, delta)
-        kl, wd = float(divergence.detach()), float(decay.detach())
-        norm = float(delta.detach().norm())
-        step = EditStep(nll + kl + wd, nll, kl, wd, probability, norm)
+        loss = nll + kl + decay
+        gradient = _gradient(loss, delta)
+        norm = delta.norm()
+        figures = torch.stack([loss, nll, kl, decay]).detach().tolist()
+        step = EditStep(*figures, probability, float(norm.detach()))
         if not (math.isfinite(step.loss) and torch.isfinite(gradient).all()):
             raise NonFinite(
                 f"The optimisation of the edit diverged: its loss is {step.loss}.",
@@ -135,14 +132,12 @@ class _Objective:
             )
         return step, gradient
 
-    def _nll(self, passes: Passes, delta: Tensor) -> Tensor:
+    def _nll(self, predicted: Tensor) -> Tensor:
         """`[row]`: -log p per target token."""
-        predicted = passes.log_probabilities(delta)
         target = self._target.to(predicted.device).expand(len(predicted), -1)
         return -predicted.gather(2, target[..., None])[..., 0].mean(dim=1)
 
-    def _kl(self, delta: Tensor) -> Tensor:
-        now = self._about.log_probabilities(delta)[0, -1]
+    def _kl(self, now: Tensor) -> Tensor:
         if self._before is None:
             self._before = now.detach()
         return (now.exp() * (now - self._before)).sum()

@@ -183,7 +183,7 @@ class Replay:
         rows = torch.tensor([capture.n_rows - 1], device=capture.states[0].device)
         hidden = capture.states[layer][rows, start:]
         again = self.logits(self._onward(capture, layer, hidden, start, rows)[:, -1])
-        _compare(again, capture.logits[rows], "its own states")
+        compare(again, capture.logits[rows], "its own states")
 
     def _onward(
         self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
@@ -386,7 +386,7 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
             last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows)[:, -1]
         else:
             last = patched[:, -1]
-        _compare(replay.logits(last), whole[:, -1], f"a restored {kind} state")
+        compare(replay.logits(last), whole[:, -1], f"a restored {kind} state")
 
 
 def _putting(value: Tensor, pos: int, length: int) -> Visitor:
@@ -398,7 +398,12 @@ def _putting(value: Tensor, pos: int, length: int) -> Visitor:
     return visit
 
 
-def _compare(replayed: Tensor, wanted: Tensor, what: str) -> None:
+def compare(replayed: Tensor, wanted: Tensor, what: str) -> None:
+    """Refuse replayed logits that are not those of a whole pass.
+
+    Raises:
+        CannotReplay: They differ by more than rounding.
+    """
     # Float64 is held to float32: several families compute norms or attention in float32 always.
     half = torch.finfo(wanted.dtype).bits == 16
     limit = 16 * torch.finfo(wanted.dtype).eps if half else 64 * torch.finfo(torch.float32).eps

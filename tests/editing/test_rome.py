@@ -58,8 +58,8 @@ def _wrong_key(monkeypatch):
     from rome_widgets.editing import key
     from rome_widgets.editing.methods import rome
 
-    def not_the_mean(rows):
-        read = key.read_keys(rows)
+    def not_the_mean(passes):
+        read = key.read_keys(passes)
         return key.Keys(read.bare, read.bare, read.bare_value, read.bare_value)
 
     monkeypatch.setattr(rome, "read_keys", not_the_mean)

@@ -19,7 +19,7 @@ from rome_widgets.edit_results import EditProgress
 from rome_widgets.editing import second_moment
 from rome_widgets.editing.key import Keys, direction, read_keys
 from rome_widgets.editing.methods import Found, Task
-from rome_widgets.editing.passes import run_groups
+from rome_widgets.editing.passes import Passes
 from rome_widgets.editing.prefixes import prefixes
 from rome_widgets.editing.request import about_row, context_rows
 from rome_widgets.editing.value import FoundValue, find_value
@@ -50,12 +50,12 @@ class RankOne:
         texts = prefixes(site.lm, settings, task.seed, task.check)
         task.progress(EditProgress("prefixes", 1, 1))
         rows = context_rows(site.lm, task.request, texts)
-        groups = run_groups(site, rows)
-        (about,) = run_groups(site, [about_row(site.lm, task.request, settings.kl_position)])
-        keys = read_keys(groups)
+        about = about_row(site.lm, task.request, settings.kl_position)
+        passes = Passes(site, [*rows, about])
+        keys = read_keys(passes)
         u = direction(moment, keys.mean)
         task.progress(EditProgress("key", 1, 1))
-        value = find_value(site, groups, about, task.request.target_ids, settings, task.step_done)
+        value = find_value(site, passes, task.request.target_ids, settings, task.step_done)
         update = self._update(task, keys, u, value)
         return Found(
             [update],
