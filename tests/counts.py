@@ -33,3 +33,5 @@ DAMAGED_EDITS = _count(300, 10_000)
 """Damaged files of edits."""
 EDITED_FACTS = _count(20, 200)
 """Facts of the bundled model that are edited."""
+EDIT_PLACES = _count(9, 1)
+"""Every how manieth place of writing an edit is interrupted."""

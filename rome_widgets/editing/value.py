@@ -122,8 +122,9 @@ class _Objective:
         loss = nll + kl + decay
         gradient = _gradient(loss, delta)
         norm = delta.norm()
-        figures = torch.stack([loss, nll, kl, decay]).detach().tolist()
-        step = EditStep(*figures, probability, float(norm.detach()))
+        total, *parts = torch.stack([loss, nll, kl, decay]).detach().tolist()
+        length = float(norm.detach())
+        step = EditStep(total, parts[0], parts[1], parts[2], probability, length)
         if not (math.isfinite(step.loss) and torch.isfinite(gradient).all()):
             raise NonFinite(
                 f"The optimisation of the edit diverged: its loss is {step.loss}.",
