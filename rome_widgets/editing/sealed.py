@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from rome_widgets.errors import EditFileError
@@ -41,7 +42,7 @@ def write(path: Path, kind: str, header: Mapping[str, Any], tensors: Mapping[str
     text = json.dumps(header, ensure_ascii=True, sort_keys=True)
     metadata = {"kind": kind, "version": VERSION, "header": text, "sha256": _ZEROS.decode()}
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    blob = safetensors.torch.save(whole, metadata)
+    blob = save_tensors(whole, metadata)
     start, stop = _place(blob)
     digest = hashlib.sha256(blob).hexdigest().encode()
     write_whole(path, blob[:start] + digest + blob[stop:])
@@ -98,7 +99,7 @@ def _open(blob: bytes, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"The file states {metadata['kind']!r}, version {metadata['version']!r}.",
             f"{kind!r}, version {VERSION!r}, was wanted.",
         )
-    tensors = safetensors.torch.load(blob)
+    tensors = load_tensors(blob)
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():
             raise EditFileError(f"{name} has values that are not finite numbers.")
