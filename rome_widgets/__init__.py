@@ -1,4 +1,4 @@
-"""Causal traces of language models, inside a notebook; ROME edits are to come.
+"""Causal traces and ROME edits of language models, inside a notebook.
 
 Importing this loads no torch, transformers, pandas or altair: each public name is fetched from
 its module when it is first used.
@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rome_widgets import bundled as bundled
     from rome_widgets import errors as errors
+    from rome_widgets.edit_results import Comparison as Comparison
+    from rome_widgets.edit_results import EditReport as EditReport
+    from rome_widgets.editing.edit import Edit as Edit
+    from rome_widgets.editing.edit import edit as edit
+    from rome_widgets.editing.edit_file import load_edit as load_edit
+    from rome_widgets.editing.settings import EditSettings as EditSettings
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
     from rome_widgets.facts import Fact as Fact
@@ -37,6 +43,10 @@ _HOME = {
     "Cancelled": "errors",
     "CausalTrace": "results",
     "CausalTracer": "tracing.tracer",
+    "Comparison": "edit_results",
+    "Edit": "editing.edit",
+    "EditReport": "edit_results",
+    "EditSettings": "editing.settings",
     "Fact": "facts",
     "LanguageModel": "model.language_model",
     "Noise": "tracing.noise",
@@ -45,7 +55,9 @@ _HOME = {
     "State": "results",
     "TraceExplorer": "session",
     "TraceGrid": "widgets.trace_grid",
+    "edit": "editing.edit",
     "load": "model.load",
+    "load_edit": "editing.edit_file",
     "load_trace": "trace_file",
     "trace": "tracing.tracer",
 }

@@ -14,7 +14,13 @@
     ├── DeviceUnavailable (RuntimeError)  this torch cannot use that device
     ├── NonFinite (ArithmeticError)     NaN or infinity, with the first module that makes it
     ├── VocabMismatch (ValueError)      the tokenizer makes ids the model has no embedding for
+    ├── SettingsError (ValueError)      an edit method or setting that does not exist
+    ├── StatisticsMissing (LookupError) no second moment of the keys for this model and layer
+    ├── EditRefused (RuntimeError)      this matrix cannot be edited, with the reason
+    ├── ModelChanged (RuntimeError)     somebody else wrote the weights
+    │   └── FingerprintMismatch         an edit that was computed on another model
     ├── TraceFileError (ValueError)     a trace file that is torn, altered, or of another version
+    ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
     ├── SaveFailed (OSError)            nothing was written; the old file is intact
     └── Cancelled                       stopped on request; carries what was computed so far
 
@@ -91,6 +97,22 @@ class ModelChanged(RomeWidgetsError, RuntimeError):
     """The weights are not those that something was computed with."""
 
 
+class FingerprintMismatch(ModelChanged):
+    """The edit was computed on another matrix than the one it would change."""
+
+
+class SettingsError(RomeWidgetsError, ValueError):
+    """A method or a setting of an edit that does not exist, or a value outside its range."""
+
+
+class StatisticsMissing(RomeWidgetsError, LookupError):
+    """No second moment of the keys is known for this model and layer."""
+
+
+class EditRefused(RomeWidgetsError, RuntimeError):
+    """This matrix cannot be edited, or the edit would be unusable; the message says why."""
+
+
 class OutOfMemory(RomeWidgetsError, MemoryError):
     """The device has no room for even the smallest piece of the work."""
 
@@ -105,6 +127,10 @@ class VocabMismatch(RomeWidgetsError, ValueError):
 
 class TraceFileError(RomeWidgetsError, ValueError):
     """A trace file that is torn, altered, or written by another version of the format."""
+
+
+class EditFileError(RomeWidgetsError, ValueError):
+    """The file of an edit or of a second moment, torn, altered, or of another version."""
 
 
 class SaveFailed(RomeWidgetsError, OSError):

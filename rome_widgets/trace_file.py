@@ -53,7 +53,7 @@ def save_trace(trace: CausalTrace, path: str | os.PathLike[str]) -> Path:
         SaveFailed: Nothing was written; a file that was there before is unchanged.
     """
     path = Path(path)
-    _write_whole(path, _encode(trace))
+    write_whole(path, _encode(trace))
     return path
 
 
@@ -141,7 +141,7 @@ def _digest(header: str, tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _write_whole(path: Path, blob: bytes) -> None:
+def write_whole(path: Path, blob: bytes) -> None:
     """Write beside the target, flush to disk, then rename over it."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

@@ -35,3 +35,13 @@ FAMILY_SETTINGS = _count(
     ],
 )
 """Place of the subject, window and engine with which every family is compared."""
+EDIT_EXAMPLES = _count(40, 1000)
+"""Random sequences of up to 30 calls that apply, revert, save, fail."""
+EDIT_INTERRUPTS = _count(40, 600)
+"""Interrupts that land in applying and reverting, per operation and way of hitting."""
+DAMAGED_EDITS = _count(300, 10_000)
+"""Damaged files of edits."""
+EDITED_FACTS = _count(20, 200)
+"""Facts of the bundled model that are edited."""
+EDIT_PLACES = _count(9, 1)
+"""Every how manieth place of writing an edit is interrupted."""

@@ -7,14 +7,16 @@ afterwards, and hooks are attached for one call at a time.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.errors import StateError, UnsupportedModel
+from rome_widgets.errors import SaveFailed, StateError, UnsupportedModel
 from rome_widgets.model import tokens
 from rome_widgets.model.geometry import (
     Geometry,
@@ -25,6 +27,7 @@ from rome_widgets.model.geometry import (
     probe_ids,
 )
 from rome_widgets.model.hooks import Visitor, run_hooked
+from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.undisturbed import device_of, undisturbed
 from rome_widgets.results import Kind, check_kinds
@@ -269,6 +272,46 @@ class LanguageModel:
         """
         attention = getattr(self.model.config, "_attn_implementation", None)
         return (attention, *map(_identity, self.model.parameters()))
+
+    # ------------------------------------------------------------------------------- edits
+
+    @property
+    def edits(self) -> tuple[Any, ...]:
+        """The edits that the weights carry, oldest first."""
+        return ledger_of(self.model).edits
+
+    def revert_all(self, *, force: bool = False) -> None:
+        """Take every edit away: the weights are bit for bit what they were before the first.
+
+        Args:
+            force: Also where somebody else has written an edited matrix; that is overwritten.
+
+        Raises:
+            ModelChanged: Somebody else has written an edited matrix; nothing was overwritten.
+        """
+        ledger_of(self.model).take(self.edits, force=force)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write model and tokenizer as they are now, edits included; returns the folder.
+
+        transformers, and `rome_widgets.load`, read it as any other checkpoint; the edits are
+        part of its weights and can no longer be reverted there.
+
+        Raises:
+            SaveFailed: The folder could not be written.
+        """
+        folder = Path(folder)
+        try:
+            cast(Any, self.model).save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        except OSError as error:
+            raise SaveFailed(
+                f"{folder} was not written: {error.strerror or error}.",
+                remedy="Choose a folder that is writable and has space.",
+            ) from None
+        return folder
+
+    # ------------------------------------------------------------------------------- kinds
 
     def check_kinds(self, kinds: Any) -> tuple[Kind, ...]:
         """The kinds asked for, in the order of `KINDS`; "all" is all that this model has.

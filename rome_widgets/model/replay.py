@@ -195,7 +195,7 @@ class Replay:
             raise CannotReplay(
                 f"replaying it failed with {type(error).__name__}: {error}"
             ) from error
-        _compare(again, capture.logits[rows], capture.logits[:1], "its own states")
+        compare(again, capture.logits[rows], capture.logits[:1], "its own states")
 
     def _onward(
         self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
@@ -398,7 +398,7 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
             last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows)[:, -1]
         else:
             last = patched[:, -1]
-        _compare(replay.logits(last), whole[:, -1], capture.logits[1:], f"a restored {kind} state")
+        compare(replay.logits(last), whole[:, -1], capture.logits[1:], f"a restored {kind} state")
 
 
 def _putting(value: Tensor, pos: int, length: int) -> Visitor:
@@ -410,14 +410,17 @@ def _putting(value: Tensor, pos: int, length: int) -> Visitor:
     return visit
 
 
-def _compare(replayed: Tensor, wanted: Tensor, other: Tensor, what: str) -> None:
+def compare(replayed: Tensor, wanted: Tensor, other: Tensor, what: str) -> None:
     """Replayed logits are those of a whole pass: by rounding, or little beside what matters.
 
     Args:
-        replayed: `[1, vocab]`.
-        wanted: `[1, vocab]`, by a whole pass.
-        other: `[1, vocab]`, of a run that differs from `wanted` in what replay has to get right.
+        replayed: `[row, vocab]`.
+        wanted: `[row, vocab]`, by a whole pass.
+        other: `[row, vocab]`, of a run that differs from `wanted` in what replay has to get right.
         what: What was replayed, in words.
+
+    Raises:
+        CannotReplay: They differ by more.
     """
     replayed, wanted, other = (
         logits.to("cpu", torch.float64) for logits in (replayed, wanted, other)

@@ -1,0 +1,1 @@
+"""Edits of a model's weights: statistics, key, value, the methods, applied and reverted."""

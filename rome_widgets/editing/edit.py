@@ -1,0 +1,393 @@
+"""An edit: computed without changing anything, applied and reverted as often as one likes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rome_widgets.edit_results import Comparison, EditProgress, EditReport
+from rome_widgets.editing import layers, second_moment
+from rome_widgets.editing.methods import Found, Task, find_editor
+from rome_widgets.editing.request import Request, read_request
+from rome_widgets.editing.settings import EditSettings, changed, known_settings
+from rome_widgets.editing.site import Site, find_site
+from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
+from rome_widgets.facts import Fact
+from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.ledger import Update, ledger_of
+
+if TYPE_CHECKING:
+    from rome_widgets.editing.second_moment import SecondMoment
+
+LARGE_UPDATE = 0.5
+"""‖ΔW‖ above this share of ‖W‖ is warned of."""
+
+
+def edit(
+    lm: LanguageModel,
+    prompt: str | Fact | Mapping[str, Any],
+    subject: str | None = None,
+    target: str | None = None,
+    *,
+    method: str = "rome",
+    layer: int | None = None,
+    settings: EditSettings | Mapping[str, Any] | None = None,
+    second_moment: SecondMoment | str | os.PathLike[str] | Iterable[str] | None = None,
+    seed: int = 0,
+    progress: Callable[[EditProgress], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Edit:
+    """Compute how to make the model say something else about a subject; changes nothing.
+
+    Args:
+        lm: The model, with whatever edits it carries.
+        prompt: Text with one literal `{}` for the subject; or a Fact, or a CounterFact record.
+        subject: The entity; not needed with a Fact or a record.
+        target: The word wanted next, without a leading space.
+        method: "rome", "r-rome", "ft" or "ft-l".
+        layer: Where; None: the published table's or the card's, else the trace's peak.
+        settings: Numbers to use in place of the model's own; see `EditSettings`.
+        second_moment: Statistics of the keys: texts, a file, "identity", or a `SecondMoment`.
+        seed: Of the sampled prefixes.
+        progress: Called after each step, in this thread.
+        cancel: Checked between steps; stops with `Cancelled`.
+
+    Raises:
+        PromptError, SubjectNotFound, SettingsError: Bad input; nothing was run.
+        EditRefused: The matrix cannot be edited.
+        StatisticsMissing: No second moment is known for this model.
+        NonFinite: The optimisation diverged.
+        Cancelled: `cancel` was set.
+
+    Example:
+        >>> change = edit(lm, "{} is in the city of", "The Space Needle", "Paris")
+        >>> with change:
+        ...     print(change.compare("The Space Needle is in the city of"))
+
+    Source:
+        Meng et al. 2022, section 3.1.
+    """
+    started = time.perf_counter()
+    lm = check_language_model(lm)
+    editor = find_editor(method)
+    request = read_request(lm, prompt, subject, target)
+    known = known_settings(lm.name, lm.n_layers, method, card_of(lm))
+    chosen = changed(known.settings, settings)
+    layer, why = layers.choose(lm, request, layer, known)
+    site = find_site(lm, layer)
+
+    def check() -> None:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("The edit was cancelled; the model is unchanged.")
+
+    check()
+    tell = progress or (lambda step: None)
+    version = lm.weights_version
+    found = editor(
+        Task(site, request, chosen, second_moment, _check_seed(seed), check, tell, cancel)
+    )
+    if lm.weights_version != version:
+        raise ModelChanged(
+            "The model's weights changed while the edit was computed.",
+            "One set of weights was wanted.",
+            "Compute it again.",
+        )
+    source = known.source + (", with changes" if chosen != known.settings else "")
+    return _finish(site, request, method, chosen, source, why, seed, found, started)
+
+
+def card_of(lm: LanguageModel) -> Mapping[str, Any] | None:
+    """What the model's own card says about edits."""
+    from rome_widgets import bundled
+
+    return bundled.settings()["edit"] if second_moment.is_bundled(lm) else None
+
+
+def _check_seed(seed: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise SettingsError(f"The seed is {seed!r}.", "A whole number was wanted.")
+    return seed
+
+
+def _finish(
+    site: Site,
+    request: Request,
+    method: str,
+    settings: EditSettings,
+    source: str,
+    why: str,
+    seed: int,
+    found: Found,
+    started: float,
+) -> Edit:
+    lm = site.lm
+    for update in found.updates:
+        for tensor in update.tensors.values():
+            if not torch.isfinite(tensor).all():
+                raise EditRefused("The update has NaN or infinity.", "Finite numbers were wanted.")
+    update_norm, weight_norm, rounding = _sizes(site, found.updates)
+    report = EditReport(
+        method=method,
+        model=lm.name,
+        prompt=request.prompt,
+        subject=request.fact.subject,
+        target=request.fact.target,
+        target_tokens=tuple(lm.token_text(token) for token in request.target_ids),
+        layer=site.layer,
+        why_layer=why,
+        settings=asdict(settings),
+        settings_from=source,
+        seed=seed,
+        engine=lm.engine,
+        steps=found.steps,
+        stopped=found.stopped,
+        update_norm=update_norm,
+        weight_norm=weight_norm,
+        rounding=rounding,
+        seconds=time.perf_counter() - started,
+        warnings=(*found.warnings, *_doubts(update_norm, weight_norm)),
+        **found.figures,
+    )
+    ledger = ledger_of(lm.model)
+    bases = {update.name: ledger.fingerprint(update.name) for update in found.updates}
+    on_top = tuple(other.id for other in lm.edits)
+    return Edit(lm, request.fact, tuple(found.updates), report, bases, on_top)
+
+
+def _sizes(site: Site, updates: Sequence[Update]) -> tuple[float, float, float]:
+    """‖ΔW‖, ‖W‖, and the share of ΔW that storing it loses."""
+    with torch.no_grad():
+        weight = site.weight.to(site.dtype)
+        delta = sum(u.delta(1.0, weight) for u in updates if u.name == site.weight_name)
+        if not isinstance(delta, torch.Tensor):
+            return 0.0, float(weight.norm()), 0.0
+        stored = (weight + delta).to(site.weight.dtype).to(site.dtype) - weight
+        norm = float(delta.norm())
+        lost = float((stored - delta).norm())
+        return norm, float(weight.norm()), lost / norm if norm else 0.0
+
+
+def _doubts(update_norm: float, weight_norm: float) -> list[str]:
+    if update_norm <= LARGE_UPDATE * weight_norm:
+        return []
+    return [
+        f"The update is {update_norm / weight_norm:.2g} times as large as the matrix itself "
+        "(Frobenius): expect other predictions to change too."
+    ]
+
+
+class Edit:
+    """A change of a model's weights that can be put in and taken out, bit for bit.
+
+    Made by `edit` and `load_edit`.
+
+    Attributes:
+        fact: Prompt with its hole, subject, and the new target.
+        updates: What changes, by parameter.
+        report: How it was computed, and what should make one doubt it.
+        bases: SHA-256, by parameter, of the weights without any edit when it was computed.
+        on_top_of: Ids of the edits the model carried when it was computed.
+        id: Names the edit; the same for a copy that was saved and loaded.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        fact: Fact,
+        updates: tuple[Update, ...],
+        report: EditReport,
+        bases: dict[str, str],
+        on_top_of: tuple[str, ...] = (),
+    ) -> None:
+        self.lm = lm
+        self.fact = fact
+        self.updates = updates
+        self.report = report
+        self.bases = bases
+        self.on_top_of = on_top_of
+        self.id = _identity(fact, updates, bases)
+        self._strength = 1.0
+        self._entered: list[float | None] = []
+
+    def __repr__(self) -> str:
+        state = f"applied, strength {self.strength:g}" if self.applied else "not applied"
+        return (
+            f"Edit({self.fact.text!r} → {self.fact.target!r}, {self.report.method}, "
+            f"layer {self.report.layer}, {state})"
+        )
+
+    # ------------------------------------------------------------------------ in and out
+
+    @property
+    def applied(self) -> bool:
+        """Whether the weights carry it."""
+        return self._ledger.strength_of(self) is not None
+
+    @property
+    def stale(self) -> bool:
+        """Whether an edit that it was computed on top of has been taken away since."""
+        return not set(self.on_top_of) <= {other.id for other in self.lm.edits}
+
+    @property
+    def strength(self) -> float:
+        """How much of it is, or will be, applied; 1 as computed, 0 nothing, beyond 1 more."""
+        applied = self._ledger.strength_of(self)
+        return self._strength if applied is None else applied
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        value = _check_strength(value)
+        if self.applied:
+            self._ledger.put(self, value)
+        self._strength = value
+
+    def apply(self, *, force: bool = False) -> Edit:
+        """Put it into the weights, until it is reverted; does nothing where it is in already.
+
+        Args:
+            force: Also on a matrix with other values than it was computed on.
+
+        Raises:
+            ModelChanged: Somebody else wrote the matrix since it was edited.
+            FingerprintMismatch: The model is another than the one it was computed on.
+        """
+        self._ledger.put(self, self.strength, force=force)
+        return self
+
+    def revert(self) -> Edit:
+        """Take it out; without other edits, the weights are bit for bit what they were.
+
+        Raises:
+            ModelChanged: Somebody else wrote the matrix since; nothing was overwritten.
+        """
+        self._ledger.take([self])
+        return self
+
+    def __enter__(self) -> Edit:
+        self._entered.append(self._ledger.strength_of(self))
+        return self.apply()
+
+    def __exit__(self, *error: object) -> None:
+        before = self._entered.pop()
+        if before is None:
+            self._ledger.take([self])
+        else:
+            self._ledger.put(self, before)
+
+    # -------------------------------------------------------------------------- looking
+
+    def preview(
+        self, prompts: str | Iterable[str], *, strength: float | None = None
+    ) -> list[tuple[Any, Any]]:
+        """Next-token probabilities without and with it, whether it is applied or not.
+
+        No weight is touched. What an applied edit makes of the same prompts differs by rounding.
+
+        Args:
+            prompts: Any texts.
+            strength: The one to show; the edit's own by default.
+
+        Returns:
+            Per prompt two `[vocab]` arrays of probabilities.
+        """
+        from rome_widgets.model.language_model import to_numpy
+
+        both = self._side_by_side(strength)
+        pairs = []
+        for prompt in _listed(prompts):
+            ids = self.lm.encode(prompt, (0, len(prompt))).ids
+            before, after = to_numpy(both.probabilities(ids))
+            pairs.append((before, after))
+        return pairs
+
+    def compare(
+        self,
+        prompts: str | Iterable[str],
+        *,
+        k: int = 8,
+        generate: int = 0,
+        strength: float | None = None,
+    ) -> list[Comparison]:
+        """The likeliest next tokens without and with it, and what the model would write.
+
+        Args:
+            prompts: Any texts.
+            k: Likeliest tokens of each side to show.
+            generate: Tokens to write greedily on each side; 0 for none.
+            strength: The one to show; the edit's own by default.
+        """
+        from rome_widgets.editing.compare import compare
+
+        both = self._side_by_side(strength)
+        return [
+            compare(both, self.lm, prompt, self.fact.target, k=k, generate=generate)
+            for prompt in _listed(prompts)
+        ]
+
+    def _side_by_side(self, strength: float | None) -> Any:
+        from rome_widgets.editing.compare import SideBySide
+
+        shown = self.strength if strength is None else _check_strength(strength)
+        applied = self._ledger.strength_of(self) or 0.0
+        return SideBySide(self.lm, self.updates, applied, shown)
+
+    # ---------------------------------------------------------------------------- files
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to one file, whole or not at all; returns the path.
+
+        Raises:
+            SaveFailed: Nothing was written; a file that was there before is unchanged.
+        """
+        from rome_widgets.editing.edit_file import save_edit
+
+        return save_edit(self, path)
+
+    def to_peft(self, folder: str | os.PathLike[str]) -> Path:
+        """Write it as a LoRA adapter that `peft` loads; returns the folder.
+
+        Raises:
+            EditRefused: It is not of low rank.
+            SaveFailed: The folder could not be written.
+        """
+        from rome_widgets.editing.export import to_peft
+
+        return to_peft([self], folder)
+
+    def to_code(self) -> str:
+        """Python that computes and applies it again."""
+        from rome_widgets.editing.export import to_code
+
+        return to_code(self)
+
+    @property
+    def _ledger(self) -> Any:
+        return ledger_of(self.lm.model)
+
+
+def _listed(prompts: str | Iterable[str]) -> list[str]:
+    return [prompts] if isinstance(prompts, str) else list(prompts)
+
+
+def _check_strength(value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e6:
+        raise SettingsError(f"The strength is {value!r}.", "A finite number was wanted.")
+    return float(value)
+
+
+def _identity(fact: Fact, updates: Sequence[Update], bases: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps([asdict(fact), dict(bases)], sort_keys=True).encode())
+    for update in updates:
+        for name, tensor in update.tensors.items():
+            digest.update(f"{update.name} {name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,103 @@
+"""The file of an edit: its updates, its report, and the fingerprints of what it was made on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rome_widgets.edit_results import EditReport, EditStep
+from rome_widgets.editing import sealed
+from rome_widgets.editing.edit import Edit
+from rome_widgets.errors import EditFileError
+from rome_widgets.facts import Fact
+from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.ledger import Dense, LowRank, Update
+
+FORMAT = "rome_widgets.edit"
+
+
+def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
+    """Write an edit to one file, whole or not at all; returns the path.
+
+    Raises:
+        SaveFailed: Nothing was written; a file that was there before is unchanged.
+    """
+    header = {
+        "fact": asdict(edit.fact),
+        "report": asdict(edit.report) | {"steps": [tuple(step) for step in edit.report.steps]},
+        "bases": edit.bases,
+        "on_top_of": edit.on_top_of,
+        "strength": edit.strength,
+        "updates": [
+            {"name": u.name, "kind": type(u).__name__, "transposed": u.transposed}
+            for u in edit.updates
+        ],
+    }
+    tensors = {
+        f"{number}.{name}": tensor
+        for number, update in enumerate(edit.updates)
+        for name, tensor in update.tensors.items()
+    }
+    return sealed.write(Path(path), FORMAT, header, tensors)
+
+
+def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
+    """Read an edit that `Edit.save` wrote; applies nothing.
+
+    Args:
+        lm: The model it is for. Whether it is the very one is asked when it is applied.
+        path: The file.
+
+    Raises:
+        EditFileError: The file is missing, torn, altered, or of another version.
+    """
+    lm = check_language_model(lm)
+    header, tensors = sealed.read(Path(path), FORMAT)
+    try:
+        updates = tuple(
+            _update(about, number, tensors) for number, about in enumerate(header["updates"])
+        )
+        edit = Edit(
+            lm,
+            Fact(**header["fact"]),
+            updates,
+            _report(header["report"]),
+            {update.name: str(header["bases"][update.name]) for update in updates},
+            tuple(map(str, header["on_top_of"])),
+        )
+        if not edit.applied:
+            edit.strength = header["strength"]
+    except EditFileError:
+        raise
+    except Exception as error:  # sealed, yet not what we write: one name for it
+        raise EditFileError(
+            f"{path} does not hold an edit ({type(error).__name__}: {error}).",
+            "A file written by Edit.save was wanted.",
+        ) from None
+    return edit
+
+
+def _update(about: Mapping[str, Any], number: int, tensors: Mapping[str, Tensor]) -> Update:
+    name, transposed = str(about["name"]), bool(about["transposed"])
+    if about["kind"] == "Dense":
+        return Dense(name, tensors[f"{number}.value"], transposed)
+    u, v = tensors[f"{number}.u"], tensors[f"{number}.v"]
+    if about["kind"] != "LowRank" or u.ndim != 2 or v.ndim != 2 or len(u) != len(v):
+        raise EditFileError(f"The update of {name} is not a pair of factors.")
+    return LowRank(name, u, v, transposed)
+
+
+def _report(values: Mapping[str, Any]) -> EditReport:
+    known = {field.name for field in fields(EditReport)}
+    values = {name: value for name, value in values.items() if name in known}
+    steps = tuple(EditStep(*step) for step in values["steps"])
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    settings = dict(values["settings"])
+    if "prefixes" in settings:
+        settings["prefixes"] = tuple(tuple(pair) for pair in settings["prefixes"])
+    return EditReport(**{**values, **lists, "steps": steps, "settings": settings})

@@ -1,0 +1,117 @@
+"""An edit for other tools: a PEFT adapter, or the code that computes it again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from rome_widgets.editing.edit import Edit
+from rome_widgets.editing.second_moment import is_bundled
+from rome_widgets.errors import EditRefused, SaveFailed
+from rome_widgets.model.ledger import LowRank
+from rome_widgets.trace_file import write_whole
+
+
+def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:
+    """Write edits of low rank as one LoRA adapter; returns the folder.
+
+    The rank is the number of factors and alpha equals it, so that the adapter is the edit, with
+    its present strength folded in.
+
+    Raises:
+        EditRefused: An edit is not of low rank, or the edits' matrices need different ranks.
+        SaveFailed: The folder could not be written.
+    """
+    by_name: dict[str, list[tuple[LowRank, float]]] = {}
+    for edit in edits:
+        for update in edit.updates:
+            if not isinstance(update, LowRank):
+                raise EditRefused(
+                    f"{update.name} was changed by {edit.report.method!r}, in all directions.",
+                    "A change of low rank was wanted.",
+                    "Keep it with save, or the whole model with lm.save_pretrained.",
+                )
+            by_name.setdefault(update.name, []).append((update, edit.strength))
+    tensors: dict[str, Any] = {}
+    ranks, transposed = set(), set()
+    for name, some in by_name.items():
+        a = _joined([update.u for update, _ in some])
+        b = _joined([strength * update.v for update, strength in some]).T
+        module = name.removesuffix(".weight")
+        tensors[f"base_model.model.{module}.lora_A.weight"] = a.contiguous()
+        tensors[f"base_model.model.{module}.lora_B.weight"] = b.contiguous()
+        ranks.add(len(a))
+        transposed.add(some[0][0].transposed)
+    if len(ranks) != 1 or len(transposed) != 1:
+        raise EditRefused(
+            f"The matrices carry changes of the ranks {sorted(ranks)}.",
+            "One adapter has one rank.",
+            "Write an adapter per matrix.",
+        )
+    config = _config(edits[0], sorted(by_name), ranks.pop(), transposed.pop())
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaveFailed(f"{folder} was not made: {error.strerror or error}.") from None
+    blob = safetensors.torch.save(tensors, {"format": "pt"})
+    write_whole(folder / "adapter_model.safetensors", blob)
+    write_whole(folder / "adapter_config.json", json.dumps(config, indent=2).encode())
+    return folder
+
+
+def _joined(rows: Sequence[Any]) -> Any:
+    import torch
+
+    return torch.cat(list(rows))
+
+
+def _config(edit: Edit, names: Sequence[str], rank: int, transposed: bool) -> dict[str, Any]:
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": getattr(edit.lm.model.config, "_name_or_path", "") or None,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "use_rslora": False,
+        "bias": "none",
+        "fan_in_fan_out": transposed,
+        "target_modules": [name.removesuffix(".weight") for name in names],
+        "inference_mode": True,
+    }
+
+
+def to_code(edit: Edit) -> str:
+    """Python that loads the model, computes this edit again and applies it."""
+    report = edit.report
+    source = "" if is_bundled(edit.lm) else repr(report.model)
+    moment = "" if source == "" or not report.second_moment else _moment(report.second_moment)
+    return (
+        "import rome_widgets as rw\n\n"
+        f"lm = rw.load({source})\n"
+        "edit = rw.edit(\n"
+        "    lm,\n"
+        f"    {edit.fact.prompt!r},\n"
+        f"    {edit.fact.subject!r},\n"
+        f"    {edit.fact.target!r},\n"
+        f"    method={report.method!r},\n"
+        f"    layer={report.layer},\n"
+        f"    settings={dict(report.settings)!r},\n"
+        f"{moment}"
+        f"    seed={report.seed},\n"
+        ")\n"
+        f"edit.strength = {edit.strength!r}\n"
+        "edit.apply()\n"
+    )
+
+
+def _moment(about: str) -> str:
+    if about.startswith("the identity"):
+        return '    second_moment="identity",\n'
+    return f"    second_moment=...,  # it was computed over {about}\n"

@@ -1,0 +1,58 @@
+"""Which layer to edit where the user does not say: always with the reason."""
+
+from __future__ import annotations
+
+from rome_widgets.editing.request import Request
+from rome_widgets.editing.settings import Known
+from rome_widgets.editing.site import why_not
+from rome_widgets.errors import EditRefused
+from rome_widgets.model.language_model import LanguageModel
+
+SMALL_EFFECT = 0.05
+"""A total effect below this says nothing about layers."""
+
+
+def choose(lm: LanguageModel, request: Request, layer: int | None, known: Known) -> tuple[int, str]:
+    """The layer, and who chose it.
+
+    A trace's strength does not predict how well an edit takes (the paper's later critics measured
+    it, and so did we on the bundled model); it is a place to start.
+    """
+    if layer is not None:
+        return layer, f"Layer {layer} was asked for."
+    if known.layer is not None:
+        return known.layer, f"Layer {known.layer} is that of {known.source}."
+    editable = [each for each in range(lm.n_layers) if why_not(lm, each) is None]
+    if not editable:
+        raise EditRefused(
+            f"{lm.name} has no layer that can be edited: {why_not(lm, 0)}.",
+            "A plain matrix of floating-point numbers that nothing else uses was wanted.",
+            "Load the model unquantised, on one device; it can be traced as it is.",
+        )
+    effects, total = _effects(lm, request, editable)
+    if total < SMALL_EFFECT:
+        third = min(editable, key=lambda each: abs(each - lm.n_layers / 3))
+        return third, (
+            f"Layer {third} is a third of the way up: the model's own answer hardly depends on "
+            f"the subject (total effect {total:.3f}), so a trace says nothing."
+        )
+    peak = max(editable, key=lambda each: effects[each])
+    return peak, (
+        f"Layer {peak} is where restoring the MLP at the last subject token brings most back "
+        f"({effects[peak]:.3f} of {total:.3f}). It need not be where an edit takes best."
+    )
+
+
+def _effects(
+    lm: LanguageModel, request: Request, editable: list[int]
+) -> tuple[dict[int, float], float]:
+    """Indirect effect of the MLP at the last subject token, by layer, and the total effect."""
+    from rome_widgets.tracing.tracer import CausalTracer
+
+    tracer = CausalTracer(lm, request.fact)
+    pos = tracer.subject_span[1] - 1
+    effects = {
+        layer: tracer.restore(tracer.cell(pos, layer, "mlp")).probability - tracer.corrupted
+        for layer in editable
+    }
+    return effects, tracer.clean - tracer.corrupted

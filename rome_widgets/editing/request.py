@@ -1,0 +1,140 @@
+"""What an edit should change: a prompt with a hole, a subject, a target; and its rows of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rome_widgets.errors import ContextTooLong, PromptError
+from rome_widgets.facts import HOLE, Fact
+from rome_widgets.model import tokens
+from rome_widgets.model.language_model import LanguageModel
+
+ABOUT = "{} is a"
+"""What the subject is should stay: the row of the KL term."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of tokens that the edit is computed from."""
+
+    ids: tuple[int, ...]
+    pos: int
+    """Position of the last subject token."""
+    wanted: tuple[int, ...]
+    """Positions whose predictions are read."""
+    weight: float = 1.0
+    """Share in means over rows."""
+    about: bool = False
+    """Whether this is the row whose prediction should stay."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One fact to write."""
+
+    fact: Fact
+    """Its target is the new one."""
+    target_ids: tuple[int, ...]
+
+    @property
+    def prompt(self) -> str:
+        """With the subject in its place."""
+        return self.fact.text
+
+
+def read_request(
+    lm: LanguageModel,
+    prompt: str | Fact | Mapping[str, Any],
+    subject: str | None,
+    target: str | None,
+) -> Request:
+    """Check what the user asked for.
+
+    Args:
+        lm: The model.
+        prompt: Text with one `{}`, or with the subject in it; a Fact, or a CounterFact record,
+            whose new target is taken where `target` is not given.
+        subject: The entity; not needed with a Fact or a record.
+        target: The word wanted next.
+
+    Raises:
+        PromptError: Something is missing or empty.
+        SubjectNotFound: The subject is not in the prompt.
+    """
+    if isinstance(prompt, Mapping):
+        rewrite = prompt.get("requested_rewrite", prompt)
+        target = target or rewrite.get("target_new", {}).get("str")
+        prompt = Fact.from_record(prompt)
+    if not isinstance(prompt, Fact):
+        tokens.check_text(prompt, "prompt")
+        if subject is None:
+            raise PromptError(
+                "No subject was given.",
+                "The entity the prompt is about was wanted.",
+                "Pass subject=..., or a Fact.",
+            )
+        tokens.check_text(subject, "subject")
+        prompt = Fact(prompt, subject)
+    if target is None:
+        raise PromptError(
+            "No target was given.",
+            "The word the prompt should go on with was wanted.",
+            "Pass target=....",
+        )
+    tokens.check_text(target, "target")
+    fact = Fact(prompt.prompt, prompt.subject, target.strip())
+    return Request(fact, tuple(lm.answer_ids(fact.text, fact.target)))
+
+
+def context_rows(lm: LanguageModel, request: Request, prefixes: Sequence[str]) -> list[Row]:
+    """One row per different prefix, weighted by how often it is there; the bare prompt first.
+
+    Each ends with the target but for its last token, so that every target token is predicted.
+    """
+    counts = {prefix: prefixes.count(prefix) for prefix in ("", *prefixes)}
+    total = len(prefixes)
+    rows = [_row(lm, prefix, request, count / total) for prefix, count in counts.items() if count]
+    if "" not in prefixes:
+        raise PromptError("The prefixes lack the empty one.", "The bare prompt was wanted.")
+    return rows
+
+
+def _row(lm: LanguageModel, prefix: str, request: Request, weight: float) -> Row:
+    before = f"{prefix}. " if prefix else ""
+    start = len(before) + request.fact.subject_start
+    text = before + request.fact.text
+    encoded = lm.encode(text, (start, start + len(request.fact.subject)))
+    ids = (*encoded.ids, *request.target_ids[:-1])
+    _check_length(lm, ids)
+    first = len(encoded.ids) - 1
+    wanted = tuple(range(first, first + len(request.target_ids)))
+    return Row(ids, encoded.subject_span[1] - 1, wanted, weight)
+
+
+def about_row(lm: LanguageModel, request: Request, position: str) -> Row:
+    """The row whose prediction should stay.
+
+    Args:
+        lm: The model.
+        request: What is edited.
+        position: "subject" reads it at the last subject token, as the published code does;
+            "end" after the words "is a", as the paper says.
+    """
+    subject = request.fact.subject
+    encoded = lm.encode(ABOUT.replace(HOLE, subject), (0, len(subject)))
+    pos = encoded.subject_span[1] - 1
+    # What stands after a position cannot reach it, so nothing there is run.
+    ids = encoded.ids[: pos + 1] if position == "subject" else encoded.ids
+    return Row(ids, pos, (len(ids) - 1,), about=True)
+
+
+def _check_length(lm: LanguageModel, ids: Sequence[int]) -> None:
+    limit = lm.n_positions
+    if limit is not None and len(ids) > limit:
+        raise ContextTooLong(
+            f"A prefix, the prompt and the target have {len(ids)} tokens together.",
+            f"This model reads at most {limit}.",
+            "Shorten the prompt, or choose shorter prefixes in the settings.",
+        )

@@ -1,0 +1,108 @@
+"""The matrix of one layer that gets edited, and whether it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from rome_widgets.errors import EditRefused, SettingsError
+from rome_widgets.model.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Site:
+    """The MLP's last matrix of one block."""
+
+    lm: LanguageModel
+    layer: int
+    name: str
+    """Of the module."""
+    transposed: bool
+    """Whether the weight is stored `[d_in, d_out]`. By the type of the module: the shape does
+    not tell where the matrix is square."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The module with the matrix."""
+        return self.lm.model.get_submodule(self.name)
+
+    @property
+    def weight_name(self) -> str:
+        """The parameter's name."""
+        return f"{self.name}.weight"
+
+    @property
+    def weight(self) -> Tensor:
+        """As it is stored."""
+        return self.lm.model.get_parameter(self.weight_name)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the edit is computed: the weight's, but at least float32."""
+        return torch.promote_types(torch.float32, self.weight.dtype)
+
+    @property
+    def d_in(self) -> int:
+        """Width of a key."""
+        return self.weight.shape[0 if self.transposed else 1]
+
+
+def why_not(lm: LanguageModel, layer: int) -> str | None:
+    """Why no edit is possible at this layer, a clause; None where one is."""
+    name = lm.geometry.down[layer]
+    if name is None:
+        return lm.geometry.edit_refusal[layer] or "it has no single matrix to edit"
+    module: Any = lm.model.get_submodule(name)
+    if getattr(lm.model, "hf_quantizer", None) is not None:
+        return "the model is quantised"
+    if not isinstance(module, (nn.Linear, Conv1D)):
+        return f"{name} is a {type(module).__name__}, not a plain matrix"
+    weight = module._parameters.get("weight")
+    if weight is None:
+        return f"the weight of {name} is computed from other parameters"
+    if type(weight) is not nn.Parameter or type(weight.data) is not Tensor:
+        return f"the weight of {name} is quantised or sharded ({type(weight.data).__name__})"
+    if weight.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        return f"the weight of {name} is stored as {weight.dtype}"
+    if weight.device.type == "meta" or getattr(getattr(module, "_hf_hook", None), "offload", False):
+        return f"{name} is offloaded by accelerate, so that a change would be lost"
+    if weight is getattr(lm.model.get_input_embeddings(), "weight", None):
+        return f"{name} is tied to the embedding"
+    return None
+
+
+def find_site(lm: LanguageModel, layer: int) -> Site:
+    """The matrix to edit at this layer.
+
+    Raises:
+        SettingsError: The model has no such layer.
+        EditRefused: No edit is possible there, with the reason.
+    """
+    if not isinstance(layer, int) or isinstance(layer, bool):
+        raise SettingsError(f"The layer is {layer!r}.", "A whole number was wanted.")
+    if not -lm.n_layers <= layer < lm.n_layers:
+        raise SettingsError(
+            f"There is no layer {layer}.", f"Layers run from 0 to {lm.n_layers - 1}."
+        )
+    layer %= lm.n_layers
+    reason = why_not(lm, layer)
+    name = lm.geometry.down[layer]
+    if reason is not None or name is None:
+        others = [other for other in range(lm.n_layers) if why_not(lm, other) is None]
+        raise EditRefused(
+            f"{lm.name} cannot be edited at layer {layer}: {reason}.",
+            "A plain matrix of floating-point numbers that nothing else uses was wanted.",
+            f"These layers can be edited: {', '.join(map(str, others))}."
+            if others
+            else "Load the model unquantised, on one device; it can be traced as it is.",
+        )
+    module = lm.model.get_submodule(name)
+    if not torch.isfinite(lm.model.get_parameter(f"{name}.weight")).all():
+        raise EditRefused(
+            f"{name} has NaN or infinity in its weights.", "Finite weights were wanted."
+        )
+    return Site(lm, layer, name, isinstance(module, Conv1D))

@@ -1,0 +1,195 @@
+"""Edits in files: whole or not at all, every damage seen, and other tools read them."""
+
+import random
+import sys
+
+import numpy as np
+import pytest
+import torch
+import world
+from counts import DAMAGED_EDITS
+from gates import write_gate
+from test_ledger import same, weights
+
+import rome_widgets as rw
+from rome_widgets.editing import sealed
+from rome_widgets.editing.edit_file import FORMAT, load_edit
+from rome_widgets.editing.export import to_peft
+from rome_widgets.errors import EditFileError, EditRefused, SaveFailed
+
+
+@pytest.mark.parametrize("method", ["rome", "ft"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_a_loaded_edit_does_what_the_saved_one_did(dtype, method, tmp_path):
+    lm = world.new_lm("gpt2", dtype)
+    edit = world.make_edit(lm, method)
+    edit.strength = 0.7
+    with edit:
+        wanted = weights(lm)
+    copy = rw.load_edit(lm, edit.save(tmp_path / "an edit"))
+    assert copy.id == edit.id
+    assert copy.report == edit.report
+    assert copy.fact == edit.fact
+    assert copy.strength == 0.7
+    with copy:
+        assert same(wanted, weights(lm))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    edit = world.make_edit(world.make_lm("gpt2"))
+    return edit.save(tmp_path_factory.mktemp("edits") / "edit").read_bytes()
+
+
+def damaged(blob, generator):
+    """The bytes with one thing wrong, and what."""
+    kind = generator.choice(["bit", "bit", "bit", "cut", "more", "swap", "zeros", "length"])
+    where = generator.randrange(len(blob))
+    changed = bytearray(blob)
+    if kind == "bit":
+        changed[where] ^= 1 << generator.randrange(8)
+    elif kind == "cut":
+        del changed[where:]
+    elif kind == "more":
+        changed += bytes(generator.randrange(256) for _ in range(generator.randrange(1, 9)))
+    elif kind == "swap":
+        other = generator.randrange(len(blob))
+        changed[where], changed[other] = changed[other], changed[where]
+    elif kind == "zeros":
+        changed[where : where + 16] = bytes(len(changed[where : where + 16]))
+    else:
+        changed[:8] = generator.getrandbits(64).to_bytes(8, "little")
+    return kind, bytes(changed)
+
+
+def test_every_damage_is_seen(saved, tmp_path):
+    lm, generator, seen = world.make_lm("gpt2"), random.Random(0), 0
+    path = tmp_path / "edit"
+    for _ in range(DAMAGED_EDITS):
+        kind, blob = damaged(saved, generator)
+        if blob == saved:
+            continue
+        path.write_bytes(blob)
+        with pytest.raises(EditFileError):
+            load_edit(lm, path)
+        seen += 1
+        assert kind
+    write_gate("edit_files", {"damaged": seen, "accepted": 0})
+    path.write_bytes(saved)
+    load_edit(lm, path)
+
+
+def test_files_that_are_sealed_and_nonsense_are_refused(saved, tmp_path):
+    lm = world.make_lm("gpt2")
+    path = tmp_path / "edit"
+    path.write_bytes(saved)
+    header, tensors = sealed.read(path, FORMAT)
+    broken = [
+        ({**header, "updates": [{"name": "w", "kind": "Else", "transposed": True}]}, tensors),
+        ({**header, "updates": "all"}, tensors),
+        ({**header, "report": {}}, tensors),
+        ({**header, "bases": {}}, tensors),
+        ({**header, "fact": {"prompt": "{}{}", "subject": "a"}}, tensors),
+        ({**header, "strength": "much"}, tensors),
+        ({}, tensors),
+        (header, {}),
+        (header, {name: tensor[0] for name, tensor in tensors.items()}),
+        (header, {name: torch.full_like(tensor, np.nan) for name, tensor in tensors.items()}),
+        (header, {name: tensor.long() for name, tensor in tensors.items()}),
+    ]
+    for number, (head, some) in enumerate(broken):
+        sealed.write(path, FORMAT, head, some)
+        with pytest.raises(EditFileError):
+            load_edit(lm, path)
+        assert number >= 0
+    sealed.write(path, "rome_widgets.other", header, tensors)
+    with pytest.raises(EditFileError, match="was wanted"):
+        load_edit(lm, path)
+    with pytest.raises(EditFileError, match="cannot be read"):
+        load_edit(lm, tmp_path / "nowhere")
+
+
+def test_a_text_that_looks_like_a_checksum_does_not_become_one(tmp_path):
+    text = '"sha256":"' + "0" * 64 + '"'
+    path = sealed.write(tmp_path / "file", "kind", {"text": text}, {"a": torch.ones(2)})
+    assert sealed.read(path, "kind")[0] == {"text": text}
+    path = sealed.write(tmp_path / "file", "kind", {text: 1}, {text: torch.ones(2)})
+    assert sealed.read(path, "kind")[0] == {text: 1}
+
+
+def test_a_folder_that_is_not_there_is_a_named_error(tmp_path):
+    edit = world.make_edit(world.make_lm("gpt2"))
+    with pytest.raises(SaveFailed):
+        edit.save(tmp_path / "nowhere" / "edit")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveFailed):
+        edit.to_peft(tmp_path / "file" / "adapter")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_fine_tuning_has_no_adapter_of_low_rank(tmp_path):
+    with pytest.raises(EditRefused, match="all directions"):
+        world.make_edit(world.make_lm("gpt2"), "ft").to_peft(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by an old name
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_peft_merges_the_adapter_to_the_very_same_weights(name, tmp_path):
+    peft = pytest.importorskip("peft")
+    from families import tiny_family
+
+    lm = world.new_lm(name, torch.float32)
+    edit = world.make_edit(lm)
+    edit.strength = 0.6
+    folder = edit.to_peft(tmp_path / "adapter")
+    with edit:
+        wanted = weights(lm)
+        ids = torch.tensor([[3, 14, 15, 26]])
+        logits = lm.run(lambda: lm.model(input_ids=ids).logits)
+    fresh = tiny_family(name, dtype=torch.float32)
+    adapted = peft.PeftModel.from_pretrained(fresh, folder).eval()
+    with torch.no_grad():
+        assert torch.allclose(adapted(input_ids=ids).logits, logits, atol=1e-5)
+    merged = adapted.merge_and_unload()
+    assert same(wanted, merged.state_dict())
+
+
+def test_several_edits_of_one_matrix_are_one_adapter_of_their_rank(tmp_path):
+    import json
+
+    import safetensors.torch
+
+    lm = world.new_lm("gpt2", torch.float32)
+    edits = [world.made_up_edit(lm, number) for number in range(3)]
+    folder = to_peft(edits, tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["r"] == config["lora_alpha"] == 3
+    assert config["fan_in_fan_out"]
+    tensors = safetensors.torch.load_file(folder / "adapter_model.safetensors")
+    a, b = (next(t for n, t in tensors.items() if f"lora_{x}" in n) for x in "AB")
+    like = torch.zeros(20, 8)
+    wanted = sum(edit.updates[0].delta(1.0, like) for edit in edits)
+    assert torch.allclose((b @ a).T, wanted, atol=1e-6)
+    with pytest.raises(EditRefused, match="One adapter has one rank"):
+        to_peft([edits[0], world.made_up_edit(lm, 5, layer=2, rank=2)], tmp_path)
+
+
+def test_a_saved_model_has_the_edit_in_its_weights(bundled_lm, tmp_path):
+    edit = rw.edit(bundled_lm, "{} is in the city of", "The Space Needle", "Paris")
+    with edit:
+        bundled_lm.save_pretrained(tmp_path)
+        wanted = weights(bundled_lm)
+    again = rw.load(tmp_path, device="cpu", dtype="float32")
+    assert same(wanted, weights(again))
+
+
+def test_the_code_of_an_edit_computes_it_again(bundled_lm):
+    edit = rw.edit(bundled_lm, "{} is in the city of", "The Space Needle", "Paris", method="r-rome")
+    edit.strength = 0.5
+    scope = {}
+    exec(edit.to_code(), scope)
+    assert scope["edit"].id == edit.id
+    assert scope["edit"].strength == 0.5
+    assert scope["edit"].applied
+    scope["lm"].revert_all()
+    assert sys.modules
