@@ -14,7 +14,7 @@ from watch import changes
 import rome_widgets as rw
 from rome_widgets.errors import Cancelled
 from rome_widgets.session import KEPT_TRACERS, TracingEngine
-from rome_widgets.tracing.runs import ReplayedRuns
+from rome_widgets.tracing.replayed import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
 from rome_widgets.widgets.protocol import TraceSettings
 

@@ -35,8 +35,9 @@ from rome_widgets.results import (
     top_rows,
 )
 from rome_widgets.tracing.estimate import estimate
+from rome_widgets.tracing.kept_runs import make_runs
 from rome_widgets.tracing.noise import Noise, draw
-from rome_widgets.tracing.runs import make_runs, within_memory
+from rome_widgets.tracing.runs import within_memory
 
 Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""

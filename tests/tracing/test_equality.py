@@ -17,7 +17,7 @@ from gates import write_gate
 from rome_widgets import results
 from rome_widgets.model import replay
 from rome_widgets.results import KINDS
-from rome_widgets.tracing import runs
+from rome_widgets.tracing import replayed, runs
 from rome_widgets.tracing.tracer import CausalTracer
 
 SPANS = {"start": "w3 w14", "middle": "w14 w15", "next to the end": "w26 w5"}
@@ -53,7 +53,7 @@ def setting(family, dtype, subject=tiny.SUBJECT, window=3, engine="replay"):
 def check_grids(tracer, arguments):
     """Every cell of every kind equals the reference's, within a share of the grid's span."""
     trace = tracer.trace()
-    assert isinstance(tracer._runs, runs.ReplayedRuns) == (tracer.lm.replay is not None)
+    assert isinstance(tracer._runs, replayed.ReplayedRuns) == (tracer.lm.replay is not None)
     for kind in KINDS:
         expected = np.array(
             reference.grid(*arguments, trace.answer_id, kind, tracer.window, tiny.N_LAYERS)
@@ -184,7 +184,7 @@ def _look_ahead(monkeypatch):
 
 
 def _mix_up_branches(monkeypatch):
-    make = runs.make_wave
+    make = replayed.make_wave
 
     def mixed(*cells, **shape):
         wave = make(*cells, **shape)
@@ -194,7 +194,7 @@ def _mix_up_branches(monkeypatch):
         ]
         return dataclasses.replace(wave, steps=tuple(steps))
 
-    monkeypatch.setattr(runs, "make_wave", mixed)
+    monkeypatch.setattr(replayed, "make_wave", mixed)
 
 
 def _one_position_late(monkeypatch):

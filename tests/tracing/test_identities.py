@@ -8,7 +8,8 @@ import torch
 from rome_widgets.errors import StateError
 from rome_widgets.results import KINDS, cell_states, window_layers
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.runs import ReplayedRuns, Runs
+from rome_widgets.tracing.replayed import ReplayedRuns
+from rome_widgets.tracing.runs import Runs
 from rome_widgets.tracing.tracer import CausalTracer, default_window, trace
 
 FAMILIES = pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -11,9 +11,9 @@ import torch
 import rome_widgets as rw
 from rome_widgets.errors import ModelChanged, NonFinite, OutOfMemory
 from rome_widgets.results import KINDS
-from rome_widgets.tracing import runs
+from rome_widgets.tracing import replayed, runs
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.runs import ReplayedRuns
+from rome_widgets.tracing.replayed import ReplayedRuns
 
 NOISE = Noise.absolute(2.0)
 FAMILIES = pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -307,7 +307,7 @@ def test_many_samples_are_split_within_a_cell(monkeypatch):
     tracer = tracer_of(lm, samples=30)
     whole = tracer.trace()
     monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 10)
-    monkeypatch.setattr(runs, "UNEMBEDDED", 7 * tiny.VOCAB)
+    monkeypatch.setattr(replayed, "UNEMBEDDED", 7 * tiny.VOCAB)
     split = tracer.trace()
     for kind in KINDS:
         np.testing.assert_allclose(split.scores[kind], whole.scores[kind], atol=1e-14)

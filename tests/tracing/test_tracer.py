@@ -21,7 +21,7 @@ from rome_widgets.errors import (
 )
 from rome_widgets.results import KINDS, State
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.runs import ReplayedRuns
+from rome_widgets.tracing.replayed import ReplayedRuns
 from rome_widgets.tracing.tracer import as_text
 
 NOISE = Noise.absolute(1.0)
