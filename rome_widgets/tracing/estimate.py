@@ -158,7 +158,7 @@ def _sharing(
         # Some families put out [batch * pos, width] in their MLP.
         state = seen.output.view(samples, n_pos, width)
         wide = torch.promote_types(state.dtype, torch.float32)
-        # A new tensor: those of the clean run, made in inference mode, may not enter a gradient.
+        # A new tensor: where the caller was in inference mode, the clean ones know no gradient.
         step = clean.to(state.device, wide) - state.detach().to(wide)
         share = torch.zeros(step.shape[:2], dtype=wide, device=step.device, requires_grad=True)
         shares[key] = share

@@ -144,7 +144,7 @@ class Runs:
             raise ModelChanged(
                 "The model has changed since its clean and corrupted runs were made.",
                 "The weights and hooks those runs were made with were wanted.",
-                "Make a new CausalTracer, or undo the change.",
+                "Make a new CausalTracer.",
             )
 
     def corrupted_states(self, states: Sequence[State]) -> dict[State, Tensor]:
