@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from rome_widgets.results import CausalTrace as CausalTrace
     from rome_widgets.results import Restoration as Restoration
     from rome_widgets.results import State as State
-    from rome_widgets.session import TraceExplorer as TraceExplorer
+    from rome_widgets.session.editing import EditPanel as EditPanel
+    from rome_widgets.session.generating import GenerationCompare as GenerationCompare
+    from rome_widgets.session.tracing import TraceExplorer as TraceExplorer
     from rome_widgets.trace_file import load_trace as load_trace
     from rome_widgets.tracing.noise import Noise as Noise
     from rome_widgets.tracing.tracer import CausalTracer as CausalTracer
     from rome_widgets.tracing.tracer import trace as trace
+    from rome_widgets.widgets.prediction_compare import PredictionCompare as PredictionCompare
     from rome_widgets.widgets.trace_grid import TraceGrid as TraceGrid
 
 __version__ = "0.1.0"
@@ -45,15 +48,18 @@ _HOME = {
     "CausalTracer": "tracing.tracer",
     "Comparison": "edit_results",
     "Edit": "editing.edit",
+    "EditPanel": "session.editing",
     "EditReport": "edit_results",
     "EditSettings": "editing.settings",
     "Fact": "facts",
+    "GenerationCompare": "session.generating",
     "LanguageModel": "model.language_model",
     "Noise": "tracing.noise",
+    "PredictionCompare": "widgets.prediction_compare",
     "Restoration": "results",
     "RomeWidgetsError": "errors",
     "State": "results",
-    "TraceExplorer": "session",
+    "TraceExplorer": "session.tracing",
     "TraceGrid": "widgets.trace_grid",
     "edit": "editing.edit",
     "load": "model.load",

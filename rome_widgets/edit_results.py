@@ -111,7 +111,11 @@ class ComparisonRow(NamedTuple):
     token: str
     id: int
     before: float
+    """Probability."""
     after: float
+    before_rank: int
+    """1 is the likeliest."""
+    after_rank: int
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
@@ -266,6 +266,14 @@ class CausalTrace:
         from rome_widgets.trace_file import save_trace
 
         return save_trace(self, path)
+
+
+class CancelFlag(Protocol):
+    """Anything with `is_set`, such as a `threading.Event`."""
+
+    def is_set(self) -> bool:
+        """True once the work should stop."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsEr
 from rome_widgets.facts import Fact
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import Update, ledger_of
+from rome_widgets.results import CancelFlag
 
 if TYPE_CHECKING:
     from rome_widgets.editing.second_moment import SecondMoment
@@ -44,7 +44,7 @@ def edit(
     second_moment: SecondMoment | str | os.PathLike[str] | Iterable[str] | None = None,
     seed: int = 0,
     progress: Callable[[EditProgress], None] | None = None,
-    cancel: threading.Event | None = None,
+    cancel: CancelFlag | None = None,
 ) -> Edit:
     """Compute how to make the model say something else about a subject; changes nothing.
 
@@ -305,7 +305,7 @@ class Edit:
         pairs = []
         for prompt in _listed(prompts):
             ids = self.lm.encode(prompt, (0, len(prompt))).ids
-            before, after = to_numpy(both.probabilities(ids))
+            before, after = to_numpy(both.probabilities([ids])[:, 0])
             pairs.append((before, after))
         return pairs
 
@@ -334,11 +334,10 @@ class Edit:
         ]
 
     def _side_by_side(self, strength: float | None) -> Any:
-        from rome_widgets.editing.compare import SideBySide
+        from rome_widgets.editing.compare import with_one
 
         shown = self.strength if strength is None else _check_strength(strength)
-        applied = self._ledger.strength_of(self) or 0.0
-        return SideBySide(self.lm, self.updates, applied, shown)
+        return with_one(self.lm, self, shown)
 
     # ---------------------------------------------------------------------------- files
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from rome_widgets.editing.request import Request
 from rome_widgets.editing.settings import Known
 from rome_widgets.editing.site import why_not
@@ -22,6 +24,41 @@ def choose(lm: LanguageModel, request: Request, layer: int | None, known: Known)
         return layer, f"Layer {layer} was asked for."
     if known.layer is not None:
         return known.layer, f"Layer {known.layer} is that of {known.source}."
+    effects, total = traced_effects(lm, request)
+    return peak(lm, effects, total)
+
+
+def peak(lm: LanguageModel, effects: Mapping[int, float], total: float) -> tuple[int, str]:
+    """The layer that a trace points to, and the caveat.
+
+    Args:
+        lm: The model.
+        effects: By layer, the indirect effect of the MLP at the last subject token.
+        total: The total effect.
+
+    Raises:
+        EditRefused: No layer can be edited.
+    """
+    editable = editable_layers(lm)
+    if total < SMALL_EFFECT:
+        third = min(editable, key=lambda each: abs(each - lm.n_layers / 3))
+        return third, (
+            f"Layer {third} is a third of the way up: the model's own answer hardly depends on "
+            f"the subject (total effect {total:.3f}), so a trace says nothing."
+        )
+    layer = max(editable, key=lambda each: effects[each])
+    return layer, (
+        f"Layer {layer} is where restoring the MLP at the last subject token brings most back "
+        f"({effects[layer]:.3f} of {total:.3f}). It need not be where an edit takes best."
+    )
+
+
+def editable_layers(lm: LanguageModel) -> list[int]:
+    """The layers whose matrix can be edited.
+
+    Raises:
+        EditRefused: There is none, with the reason.
+    """
     editable = [each for each in range(lm.n_layers) if why_not(lm, each) is None]
     if not editable:
         raise EditRefused(
@@ -29,30 +66,26 @@ def choose(lm: LanguageModel, request: Request, layer: int | None, known: Known)
             "A plain matrix of floating-point numbers that nothing else uses was wanted.",
             "Load the model unquantised, on one device; it can be traced as it is.",
         )
-    effects, total = _effects(lm, request, editable)
-    if total < SMALL_EFFECT:
-        third = min(editable, key=lambda each: abs(each - lm.n_layers / 3))
-        return third, (
-            f"Layer {third} is a third of the way up: the model's own answer hardly depends on "
-            f"the subject (total effect {total:.3f}), so a trace says nothing."
-        )
-    peak = max(editable, key=lambda each: effects[each])
-    return peak, (
-        f"Layer {peak} is where restoring the MLP at the last subject token brings most back "
-        f"({effects[peak]:.3f} of {total:.3f}). It need not be where an edit takes best."
-    )
+    return editable
 
 
-def _effects(
-    lm: LanguageModel, request: Request, editable: list[int]
+def traced_effects(
+    lm: LanguageModel, request: Request, check: Callable[[], None] = lambda: None
 ) -> tuple[dict[int, float], float]:
-    """Indirect effect of the MLP at the last subject token, by layer, and the total effect."""
+    """Indirect effect of the MLP at the last subject token by layer, and the total effect.
+
+    Args:
+        lm: The model.
+        request: The fact as the model is to be asked for it.
+        check: Called before each layer; raises where the work should stop.
+    """
     from rome_widgets.tracing.tracer import CausalTracer
 
     tracer = CausalTracer(lm, request.fact)
     pos = tracer.subject_span[1] - 1
-    effects = {
-        layer: tracer.restore(tracer.cell(pos, layer, "mlp")).probability - tracer.corrupted
-        for layer in editable
-    }
+    effects = {}
+    for layer in editable_layers(lm):
+        check()
+        restored = tracer.restore(tracer.cell(pos, layer, "mlp"))
+        effects[layer] = restored.probability - tracer.corrupted
     return effects, tracer.clean - tracer.corrupted

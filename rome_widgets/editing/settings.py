@@ -186,6 +186,11 @@ def _checked(settings: EditSettings) -> EditSettings:
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
             raise SettingsError(f"{name} is {value!r}.", f"At least {least:g} was wanted.")
+    for name in ("steps", "bare"):
+        if getattr(settings, name) != int(getattr(settings, name)):
+            raise SettingsError(
+                f"{name} is {getattr(settings, name)!r}.", "A whole number was wanted."
+            )
     for name in ("learning_rate", "max_change"):
         value = getattr(settings, name)
         if value is not None and not (isinstance(value, (int, float)) and value > 0):

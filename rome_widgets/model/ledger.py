@@ -12,6 +12,7 @@ and is repeated right there and at the next entry, until the weights are what th
 from __future__ import annotations
 
 import hashlib
+import logging
 import signal
 import threading
 import weakref
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 
 from rome_widgets.errors import FingerprintMismatch, ModelChanged
 from rome_widgets.model.undisturbed import undisturbed
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,11 +135,26 @@ class Ledger:
         """Bitwise copies, on the CPU, of every parameter that an edit changes."""
         self._unsettled: set[str] = set()
         """Parameters whose values may not be what the entries say."""
+        self._originals: dict[str, str] = {}
+        """Fingerprint of every parameter that was ever edited, as it was before its first edit."""
+        self._listeners: list[Callable[[int], object]] = []
 
     @property
     def edits(self) -> tuple[Any, ...]:
         """The applied edits, oldest first."""
         return tuple(entry.edit for entry in self._entries)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The applied edits with their strengths, oldest first."""
+        return self._entries
+
+    def tell(self, listener: Callable[[int], object]) -> None:
+        """Call `listener` with the number of applied edits after every change of the weights.
+
+        In the thread that made the change, without the ledger's lock.
+        """
+        self._listeners.append(listener)
 
     def strength_of(self, edit: HasUpdates) -> float | None:
         """With what strength the edit is applied; None where it is not."""
@@ -154,16 +172,12 @@ class Ledger:
             ModelChanged: Somebody else has written a matrix.
             FingerprintMismatch: It was computed on another matrix.
         """
-        with self._lock:
-            if self.strength_of(edit) == strength:
-                return
-            entry = Entry(edit, strength)
-            if self.strength_of(edit) is None:
-                self._check_bases(edit, force=force)
-                entries = (*self._entries, entry)
-            else:
-                entries = tuple(entry if e.edit.id == edit.id else e for e in self._entries)
-            self._commit(entries, [update.name for update in edit.updates])
+        before = self._entries
+        try:
+            with self._lock:
+                self._put(Entry(edit, strength), force=force)
+        finally:
+            self._announce_since(before)
 
     def take(self, edits: Iterable[HasUpdates], *, force: bool = False) -> None:
         """Take these edits away; those that are not applied are passed over.
@@ -175,14 +189,12 @@ class Ledger:
         Raises:
             ModelChanged: Somebody else has written a matrix.
         """
-        with self._lock:
-            ids = {edit.id for edit in edits}
-            gone = [entry.edit for entry in self._entries if entry.edit.id in ids]
-            if not gone and not self._unsettled:
-                return
-            entries = tuple(entry for entry in self._entries if entry.edit.id not in ids)
-            names = [update.name for edit in gone for update in edit.updates]
-            self._commit(entries, names, force=force)
+        before = self._entries
+        try:
+            with self._lock:
+                self._take({edit.id for edit in edits}, force=force)
+        finally:
+            self._announce_since(before)
 
     def fingerprint(self, name: str) -> str:
         """SHA-256 of a parameter as it is without any edit."""
@@ -191,7 +203,48 @@ class Ledger:
             base = self._bases.get(name)
             return fingerprint(self._weight(name) if base is None else base)
 
+    def holds(self) -> bool:
+        """Whether every matrix ever edited is what the applied edits make of it, bit for bit."""
+        with self._lock:
+            self._settled()
+            return all(self._is_as_noted(name) for name in self._originals)
+
+    def _is_as_noted(self, name: str) -> bool:
+        base, weight = self._bases.get(name), self._weight(name)
+        if base is None:
+            return fingerprint(weight) == self._originals[name]
+        return torch.equal(weight, self._rebuilt(name, base, self._entries))
+
     # ------------------------------------------------------------------------------ writing
+
+    def _put(self, entry: Entry, *, force: bool) -> None:
+        edit, entries = entry.edit, self._entries
+        strength = self.strength_of(edit)
+        if strength == entry.strength:
+            return
+        if strength is None:
+            self._check_bases(edit, force=force)
+            entries = (*entries, entry)
+        else:
+            entries = tuple(entry if e.edit.id == edit.id else e for e in entries)
+        self._commit(entries, [update.name for update in edit.updates])
+
+    def _take(self, ids: set[str], *, force: bool) -> None:
+        gone = [entry.edit for entry in self._entries if entry.edit.id in ids]
+        if not gone and not self._unsettled:
+            return
+        entries = tuple(entry for entry in self._entries if entry.edit.id not in ids)
+        names = [update.name for edit in gone for update in edit.updates]
+        self._commit(entries, names, force=force)
+
+    def _announce_since(self, before: tuple[Entry, ...]) -> None:
+        """Also after a change that an interrupt followed."""
+        if self._entries is not before:
+            for listener in self._listeners:
+                try:
+                    listener(len(self._entries))
+                except Exception:
+                    logger.exception("An edit could not be announced")
 
     def _commit(
         self, entries: tuple[Entry, ...], names: Iterable[str], *, force: bool = False
@@ -211,7 +264,9 @@ class Ledger:
             for name in names:
                 self._unsettled.add(name)
                 if name not in self._bases:
-                    self._bases[name] = copied(self._weight(name))
+                    base = copied(self._weight(name))
+                    self._originals[name] = fingerprint(base)
+                    self._bases[name] = base
             self._entries = entries
         finally:
             # Repeated right here: an interrupt may hit on entering what is called to write.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from rome_widgets.facts import HOLE, Fact, fill
 from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.results import (
+    CancelFlag,
     CausalTrace,
     Kind,
     Prediction,
@@ -41,14 +42,6 @@ from rome_widgets.tracing.runs import within_memory
 
 Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""
-
-
-class CancelFlag(Protocol):
-    """Anything with `is_set`, such as a `threading.Event`."""
-
-    def is_set(self) -> bool:
-        """True once the work should stop."""
-        ...
 
 
 def trace(

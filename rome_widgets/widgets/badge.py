@@ -33,6 +33,13 @@ def follow_edits(worker: Worker, widget: RomeWidget) -> None:
     widget.edited = audience.count
 
 
+def unfollow_edits(worker: Worker, widget: RomeWidget) -> None:
+    """Tell `widget` nothing more."""
+    with _lock:
+        if worker in _audiences:
+            _audiences[worker].widgets.discard(widget)
+
+
 def announce_edits(worker: Worker, count: int, source: RomeWidget | None = None) -> None:
     """Tell every widget of the worker's model that `count` edits are active now.
 

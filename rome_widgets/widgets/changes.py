@@ -12,6 +12,7 @@ from rome_widgets.widgets.protocol import (
     GROUPS,
     EditRecord,
     EditRequest,
+    Group,
     Outcome,
     PromptChange,
     TestPrompt,
@@ -111,6 +112,20 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
         "verdict": verdict,
         "good": good,
     }
+
+
+def share_good(changes: Iterable[PromptChange], request: EditRequest, group: Group) -> float | None:
+    """Share of the prompts of a group that went as an edit should make them go; None of none.
+
+    Prompts that should change do when the likeliest token is, or begins, the new object; those
+    that should not do when the likeliest token is the same as before.
+    """
+    found = [
+        bool(_verdict(change, change.prompt.target or request.target)[1])
+        for change in changes
+        if change.prompt.group == group
+    ]
+    return sum(found) / len(found) if found else None
 
 
 def _verdict(change: PromptChange, target: str) -> tuple[str, bool | None]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import traitlets as t
 
+from rome_widgets.edit_results import EditProgress
 from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.badge import announce_edits
@@ -27,7 +28,6 @@ from rome_widgets.widgets.protocol import (
     EditingEngine,
     EditRecord,
     EditRequest,
-    EditStep,
     ModelState,
     TestPrompt,
 )
@@ -443,7 +443,7 @@ class _Found:
 
 
 Deed = Callable[
-    [EditingEngine, Callable[[EditStep], None], Callable[[], bool]], "EditRecord | None"
+    [EditingEngine, Callable[[EditProgress], None], Callable[[], bool]], "EditRecord | None"
 ]
 """What an order does to a model; an edit returns its record."""
 
@@ -539,18 +539,18 @@ class _Steps:
         self._share = 0.0
         self._last = -math.inf
 
-    def __call__(self, step: EditStep) -> None:
-        row = (step.loss, step.nll, step.kl, step.probability, step.norm)
-        self._rows.append([number(value) for value in row])
-        self._share = (step.step + 1) / max(1, step.steps)
+    def __call__(self, progress: EditProgress) -> None:
+        if (step := progress.step) is not None:
+            row = (step.loss, step.nll, step.kl, step.probability, step.norm)
+            self._rows.append([number(value) for value in row])
+        self._share = progress.done / max(1, progress.total)
         if time.monotonic() - self._last >= PROGRESS_EVERY:
             self.flush()
 
     def flush(self) -> None:
         """Show what has come."""
         self._last = time.monotonic()
-        if self._rows:
-            self._to.tell("_stepped", list(self._rows), self._share)
+        self._to.tell("_stepped", list(self._rows), self._share)
 
 
 def _strength_job(panel: EditPanel) -> Job:

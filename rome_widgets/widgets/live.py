@@ -7,7 +7,7 @@ from typing import Any
 import traitlets as t
 
 from rome_widgets.errors import RomeWidgetsError
-from rome_widgets.widgets.badge import follow_edits
+from rome_widgets.widgets.badge import follow_edits, unfollow_edits
 from rome_widgets.widgets.base import RomeWidget
 from rome_widgets.widgets.traits import text
 from rome_widgets.widgets.worker import Worker
@@ -49,6 +49,12 @@ class LiveWidget(RomeWidget):
     def cancel(self) -> None:
         """Stop what is running."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the page's end; nothing more is heard of the model."""
+        if hasattr(self, "_worker"):  # ipywidgets closes half-built widgets, too.
+            unfollow_edits(self._worker, self)
+        super().close()
 
     @t.observe("_cancel_id")
     def _cancel_requested(self, change: dict) -> None:

@@ -6,14 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import traitlets as t
 
+from rome_widgets.edit_results import Comparison
 from rome_widgets.errors import StateError
+from rome_widgets.results import Restoration
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.base import RomeWidget
 from rome_widgets.widgets.traits import number, text
 
 METRICS = ["prob", "logprob", "rank"]
+RESTORATION = ("clean", "corrupted", "restored")
+MOST_TOKENS = 20
+"""Likeliest tokens of each run of a restoration that can be shown."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,15 @@ class PredictionRun:
     """1 is the likeliest. None: the tokens are the likeliest ones, in any order."""
 
 
+Runs = Comparison | Restoration | Iterable[PredictionRun | Mapping[str, Any]]
+
+
 class PredictionCompare(RomeWidget):
     """Compares what runs predict next: the union of their likeliest tokens, number by number.
 
     Args:
-        runs: `PredictionRun`s, or dicts with its fields.
+        runs: A comparison of an edit, as `Edit.compare` gives for each prompt; a restoration;
+            or `PredictionRun`s, or dicts with its fields.
         k: Tokens of each run to show; the table shows all that are among any run's first k.
         metric: "prob", "logprob" or "rank".
         baseline: Which run the others are compared with.
@@ -39,6 +49,8 @@ class PredictionCompare(RomeWidget):
         sort: What to sort by: "token", a run's place such as "1", or its difference, "d1".
 
     Example:
+        >>> PredictionCompare(*edit.compare("The Space Needle is in the city of"))
+        >>> PredictionCompare(tracer.restore([(3, 5, "mlp")]))
         >>> PredictionCompare([PredictionRun("clean", [" Seattle", " Paris"], [0.94, 0.01]),
         ...                    PredictionRun("edited", [" Paris", " Seattle"], [0.91, 0.04])])
     """
@@ -56,14 +68,13 @@ class PredictionCompare(RomeWidget):
     """"token", the place of a run, or `d` and the place for its difference to the baseline."""
     descending = t.Bool(True).tag(sync=True)
 
-    def __init__(
-        self, runs: Iterable[PredictionRun | Mapping[str, Any]] = (), **kwargs: Any
-    ) -> None:
+    def __init__(self, runs: Runs = (), **kwargs: Any) -> None:
         names, rows = _describe(runs)
         kwargs.setdefault("sort", str(max(0, len(names) - 1)))
+        kwargs.setdefault("target", _target(runs))
         super().__init__(runs=names, rows=rows, **kwargs)
 
-    def show(self, runs: Iterable[PredictionRun | Mapping[str, Any]]) -> None:
+    def show(self, runs: Runs) -> None:
         """Other runs in place of these."""
         names, rows = _describe(runs)
         self._write(runs=names, rows=rows, baseline=min(self.baseline, max(0, len(names) - 1)))
@@ -87,10 +98,8 @@ class PredictionCompare(RomeWidget):
         return fallback.predictions_table(self.runs, self.shown, self.baseline)
 
 
-def _describe(
-    runs: Iterable[PredictionRun | Mapping[str, Any]],
-) -> tuple[list[str], list[dict[str, Any]]]:
-    read = [run if isinstance(run, PredictionRun) else PredictionRun(**run) for run in runs]
+def _describe(runs: Runs) -> tuple[list[str], list[dict[str, Any]]]:
+    read = _read(runs)
     known = [_by_token(run) for run in read]
     tokens = list(dict.fromkeys(token for each in known for token in each))
     rows = [
@@ -102,6 +111,37 @@ def _describe(
         for token in tokens
     ]
     return [text(run.name) for run in read], rows
+
+
+def _read(runs: Runs) -> list[PredictionRun]:
+    if isinstance(runs, Comparison):
+        tokens, _, before, after, before_ranks, after_ranks = zip(*runs.rows, strict=True)
+        return [
+            PredictionRun("before", tokens, before, before_ranks),
+            PredictionRun("after", tokens, after, after_ranks),
+        ]
+    if isinstance(runs, Restoration):
+        return [_of_restoration(runs, *named) for named in enumerate(RESTORATION)]
+    return [run if isinstance(run, PredictionRun) else PredictionRun(**run) for run in runs]
+
+
+def _of_restoration(found: Restoration, run: int, name: str) -> PredictionRun:
+    """One of its runs, with every token that is likely in any of them."""
+    order = np.argsort(-found.distributions, axis=1, kind="stable")
+    ids = [*dict.fromkeys([found.answer_id, *order[:, :MOST_TOKENS].flatten().tolist()])]
+    places = np.argsort(order[run])
+    return PredictionRun(
+        name,
+        [found.decode(token) for token in ids],
+        found.distributions[run, ids].tolist(),
+        (places[ids] + 1).tolist(),
+    )
+
+
+def _target(runs: Runs) -> str | None:
+    if isinstance(runs, Comparison):
+        return text(runs.target.token)
+    return text(runs.answer) if isinstance(runs, Restoration) else None
 
 
 def _by_token(run: PredictionRun) -> dict[str, tuple[float, int]]:

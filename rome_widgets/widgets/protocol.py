@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from rome_widgets.edit_results import EditProgress
 from rome_widgets.results import CausalTrace, Progress, Restoration, State
 
 
@@ -96,23 +97,6 @@ class EditRequest:
     def prompt(self) -> str:
         """The template with its subject."""
         return self.template.replace("{}", self.subject, 1)
-
-
-@dataclass(frozen=True)
-class EditStep:
-    """One step of an edit's optimisation."""
-
-    step: int
-    """From 0."""
-    steps: int
-    """At most so many."""
-    loss: float
-    nll: float
-    kl: float
-    probability: float
-    """Of the new object."""
-    norm: float
-    """Length of the change of the value vector so far, as a multiple of the value's own."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +209,11 @@ class EditingEngine(GeneratingEngine, Protocol):
         ...
 
     @property
-    def defaults(self) -> Mapping[str, Mapping[str, float]]:
-        """The methods that this model takes, each with its settings' default values."""
+    def defaults(self) -> Mapping[str, Mapping[str, float | None]]:
+        """The methods that this model takes, each with its settings' default values.
+
+        None stands for a number that the engine works out for each edit.
+        """
         ...
 
     @property
@@ -245,7 +232,7 @@ class EditingEngine(GeneratingEngine, Protocol):
     def edit(
         self,
         request: EditRequest,
-        progress: Callable[[EditStep], None],
+        progress: Callable[[EditProgress], None],
         cancelled: Callable[[], bool],
     ) -> EditRecord:
         """Compute an edit and apply it.

@@ -372,6 +372,7 @@ FIGURES = {}
 @pytest.mark.parametrize("operation", [apply, revert, within])
 @pytest.mark.parametrize("way", ["clock", "place"])
 def test_an_interrupt_leaves_the_edit_in_or_out(operation, way):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background job has none.
     here, generator = World(), random.Random(operation.__name__)
     longest = test_interrupts.duration(within, here)
     places = test_interrupts.count_places(within, here)

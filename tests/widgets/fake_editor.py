@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from rome_widgets.edit_results import EditProgress, EditStep
 from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.widgets.protocol import (
     EditRecord,
     EditRequest,
-    EditStep,
     GenerationStep,
     ModelState,
     Outcome,
@@ -61,7 +61,7 @@ class FakeEditor:
     def edit(
         self,
         request: EditRequest,
-        progress: Callable[[EditStep], None],
+        progress: Callable[[EditProgress], None],
         cancelled: Callable[[], bool],
     ) -> EditRecord:
         self._called("edit", request.subject)
@@ -73,7 +73,8 @@ class FakeEditor:
             nll = 4.2 * math.exp(-step / 4) * (1 + 0.12 * math.sin(1.9 * step))
             kl = 0.1 * (1 - math.exp(-step / 6))
             curve.append(nll + kl)
-            progress(EditStep(step, self.n_steps, nll + kl, nll, kl, math.exp(-nll), step / 10))
+            row = EditStep(nll + kl, nll, kl, 0.0, math.exp(-nll), step / 10)
+            progress(EditProgress("value", step + 1, self.n_steps, row))
         record = EditRecord(
             f"e{len(self._records) + 1}",
             request,

@@ -53,6 +53,11 @@ class Found:
 class Editor(Protocol):
     """Computes the updates of one edit; changes nothing."""
 
+    @property
+    def numbers(self) -> Sequence[str]:
+        """Names of the numeric settings that it goes by, the ones a person changes first first."""
+        ...
+
     def __call__(self, task: Task) -> Found:
         """The updates."""
         ...

@@ -33,6 +33,12 @@ class FineTuning:
 
     bounded: bool
 
+    @property
+    def numbers(self) -> Sequence[str]:
+        """The settings that it goes by."""
+        bound = ("max_change",) if self.bounded else ()
+        return ("learning_rate", "steps", *bound, "stop_loss")
+
     def __call__(self, task: Task) -> Found:
         """Dense updates of the matrix and its bias."""
         site, settings = task.site, task.settings

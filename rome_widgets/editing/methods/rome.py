@@ -11,6 +11,7 @@ Source:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,16 @@ class RankOne:
     """The method; `consistent` uses the mean key everywhere."""
 
     consistent: bool
+
+    numbers: ClassVar = (
+        "learning_rate",
+        "steps",
+        "clamp",
+        "kl",
+        "weight_decay",
+        "stop_loss",
+        "ridge",
+    )
 
     def __call__(self, task: Task) -> Found:
         """The rank-one update Λuᵀ, with W'k = v* at the key that the method divides by."""

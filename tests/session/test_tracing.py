@@ -13,7 +13,7 @@ from watch import changes
 
 import rome_widgets as rw
 from rome_widgets.errors import Cancelled
-from rome_widgets.session import KEPT_TRACERS, TracingEngine
+from rome_widgets.session.tracing import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.replayed import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
 from rome_widgets.widgets.protocol import TraceSettings
@@ -275,4 +275,4 @@ def test_widgets_that_are_gone_leave_no_thread_behind(lm):
         del other
     gc.collect()
     assert gone() is None
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # Those of other tests' models may have ended.

@@ -1,8 +1,4 @@
-"""The one bridge between the engine and the widgets.
-
-Widgets know a small protocol and no torch; tracing knows no widgets. Here a language model
-becomes an engine that a widget can ask, with one worker thread per model.
-"""
+"""`TraceExplorer` of a language model."""
 
 from __future__ import annotations
 
@@ -13,10 +9,10 @@ from typing import Any
 
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.results import CausalTrace, Progress, Restoration, State
+from rome_widgets.session.worker import Flag, model_worker
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
 from rome_widgets.widgets import trace_explorer
 from rome_widgets.widgets.protocol import TraceSettings
-from rome_widgets.widgets.worker import worker_for
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +52,7 @@ class TracingEngine:
         tracer = self._keep(settings, self._make(settings))
         if not cancelled():
             _preview(tracer, progress)
-        return tracer.trace(progress=progress, cancel=_Flag(cancelled))
+        return tracer.trace(progress=progress, cancel=Flag(cancelled))
 
     def restore(self, settings: TraceSettings, selection: Iterable[State]) -> Restoration:
         """The prediction with everything restored that the selected cells restore."""
@@ -97,13 +93,6 @@ def _preview(tracer: CausalTracer, progress: Callable[[Progress], None]) -> None
     progress(Progress(0, sum(grid.size for grid in trace.scores.values()), trace))
 
 
-class _Flag:
-    """A function that says whether to stop, as the tracer's cancel flag."""
-
-    def __init__(self, is_set: Callable[[], bool]) -> None:
-        self.is_set = is_set
-
-
 class TraceExplorer(trace_explorer.TraceExplorer):
     """Prompt, grids and restoration of one model: type, trace, click.
 
@@ -130,12 +119,11 @@ class TraceExplorer(trace_explorer.TraceExplorer):
             prompt, found = as_text(prompt, subject)
             if not isinstance(found, str):
                 place, subject = found, prompt[slice(*found)]
-        worker = worker_for(lm.model, lm.name)
         super().__init__(
             TracingEngine(lm),
             prompt=prompt,
             subject=subject,
             place=place,
-            worker=worker,
+            worker=model_worker(lm),
             **options,
         )

@@ -1,0 +1,429 @@
+"""`EditPanel` of a language model, and the engine behind it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from rome_widgets import bundled
+from rome_widgets.edit_results import EditProgress
+from rome_widgets.editing import layers
+from rome_widgets.editing.compare import SideBySide, with_all, with_one
+from rome_widgets.editing.edit import Edit, card_of, edit
+from rome_widgets.editing.methods import editors
+from rome_widgets.editing.request import read_request
+from rome_widgets.editing.second_moment import is_bundled
+from rome_widgets.editing.settings import known_settings
+from rome_widgets.errors import Cancelled, StateError
+from rome_widgets.facts import Fact, fill
+from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
+from rome_widgets.model.ledger import ledger_of
+from rome_widgets.results import CausalTrace
+from rome_widgets.session.generating import generate
+from rome_widgets.session.worker import Flag, by_a_widget, model_worker
+from rome_widgets.widgets import edit_panel
+from rome_widgets.widgets.changes import share_good
+from rome_widgets.widgets.protocol import (
+    GROUPS,
+    EditRecord,
+    EditRequest,
+    GenerationStep,
+    ModelState,
+    Outcome,
+    PromptChange,
+    TestPrompt,
+)
+from rome_widgets.widgets.trace_grid import TraceGrid
+
+MOST_TESTS = 6
+"""Known prompts of one group that are compared."""
+SHOWCASES = (
+    ("{} is in the city of", "The Space Needle", "Paris", "Seattle"),
+    ("The capital of {} is", "France", "Berlin", "Paris"),
+    ("{} plays the", "Miles Davis", "piano", "trumpet"),
+)
+
+
+class _History:
+    """The edits that were seen on one model, and what its panels know of them besides."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self.lm = lm
+        self.edits: dict[str, Edit] = {}
+        self.requests: dict[str, EditRequest] = {}
+        self.scores: dict[str, Mapping[str, float | None]] = {}
+
+    def look(self) -> None:
+        """Take in edits that were applied elsewhere."""
+        for each in self.lm.edits:
+            self.edits.setdefault(each.id, each)
+
+    def request(self, made: Edit) -> EditRequest:
+        """What was asked for; of an edit made elsewhere, what it says of itself."""
+        fact = made.fact
+        return self.requests.get(made.id) or EditRequest(
+            fact.prompt, fact.subject, fact.target, None, made.report.method, made.report.layer
+        )
+
+
+_histories: weakref.WeakValueDictionary[int, _History] = weakref.WeakValueDictionary()
+
+
+def _history_of(lm: LanguageModel) -> _History:
+    """Shared by all panels of a model, for as long as there is one."""
+    history = _histories.get(id(lm.model))
+    if history is None:
+        history = _histories[id(lm.model)] = _History(lm)
+        there = weakref.ref(history)
+        # At once: an edit that is taken out again soon would else be in the history or not.
+        ledger_of(lm.model).tell(lambda count: (kept := there()) and kept.look())
+    return history
+
+
+class EditingEngine:
+    """Answers an `EditPanel`'s requests with a `LanguageModel`.
+
+    Args:
+        lm: The model.
+        second_moment: See `rome_widgets.edit`.
+        seed: See `rome_widgets.edit`.
+    """
+
+    def __init__(self, lm: LanguageModel, second_moment: Any = None, seed: int = 0) -> None:
+        self.lm = lm
+        self.history = _history_of(lm)
+        self._second_moment, self._seed = second_moment, seed
+
+    @property
+    def model_name(self) -> str:
+        """What to call the model on screen."""
+        return self.lm.name
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.lm.n_layers
+
+    @property
+    def defaults(self) -> dict[str, dict[str, float | None]]:
+        """The methods, the published one first, each with its numbers for this model."""
+        card = card_of(self.lm)
+        ordered = sorted(editors().items(), key=lambda each: "rome" not in each[0])
+        return {
+            name: {
+                number: getattr(
+                    known_settings(self.lm.name, self.lm.n_layers, name, card).settings, number
+                )
+                for number in editor.numbers
+            }
+            for name, editor in ordered
+        }
+
+    @property
+    def examples(self) -> list[EditRequest]:
+        """Facts that most models hold."""
+        return [EditRequest(*each) for each in SHOWCASES]
+
+    # --------------------------------------------------------------------- what changes weights
+
+    def edit(
+        self,
+        request: EditRequest,
+        progress: Callable[[EditProgress], None],
+        cancelled: Callable[[], bool],
+    ) -> EditRecord:
+        """Compute an edit and apply it."""
+        made = edit(
+            self.lm,
+            request.template,
+            request.subject,
+            request.target,
+            method=request.method,
+            layer=request.layer,
+            settings=request.settings,
+            second_moment=self._second_moment,
+            seed=self._seed,
+            progress=progress,
+            cancel=Flag(cancelled),
+        )
+        scores = self._scores(made, request)
+        if cancelled():
+            raise Cancelled("The edit was cancelled; the model is unchanged.")
+        with by_a_widget():
+            made.apply()
+        self.history.edits[made.id] = made
+        self.history.requests[made.id] = request
+        self.history.scores[made.id] = scores
+        return self._record(made)
+
+    def set_applied(self, edit: str, applied: bool) -> None:
+        """Apply or revert an edit of the history; in any order."""
+        made = self.find(edit)
+        with by_a_widget():
+            made.apply() if applied else made.revert()
+
+    def set_strength(self, edit: str, strength: float) -> None:
+        """Scale an edit: 0 is without it, 1 is as computed."""
+        with by_a_widget():
+            self.find(edit).strength = strength
+
+    def revert_all(self) -> None:
+        """Back to the weights as they were loaded; the history stays."""
+        self.history.look()
+        with by_a_widget():
+            self.lm.revert_all()
+
+    # ------------------------------------------------------------------------- what only looks
+
+    def find(self, edit: str) -> Edit:
+        """An edit of the history.
+
+        Raises:
+            StateError: There is none of this id.
+        """
+        self.history.look()
+        if edit not in self.history.edits:
+            raise StateError(
+                f"There is no edit {edit!r}.",
+                "One of this model's history was wanted.",
+                "See the panel's records.",
+            )
+        return self.history.edits[edit]
+
+    def records(self) -> list[EditRecord]:
+        """The history, oldest first."""
+        self.history.look()
+        return [self._record(made) for made in self.history.edits.values()]
+
+    def _record(self, made: Edit) -> EditRecord:
+        report = made.report
+        stale = ("It was computed on top of an edit that was reverted since.",)
+        return EditRecord(
+            id=made.id,
+            request=self.history.request(made),
+            layer=report.layer,
+            layer_reason=report.why_layer,
+            norm_ratio=report.norm_ratio,
+            warnings=(*report.warnings, *(stale if made.stale else ())),
+            scores=self.history.scores.get(made.id, {}),
+            applied=made.applied,
+            strength=made.strength,
+            curve=tuple(step.loss for step in report.steps),
+        )
+
+    def state(self) -> ModelState:
+        """How many edits are active, and whether the weights agree bit for bit."""
+        return ModelState(len(self.lm.edits), ledger_of(self.lm.model).holds())
+
+    def suggest_layer(self, request: EditRequest, cancelled: Callable[[], bool]) -> tuple[int, str]:
+        """The layer that a trace of this request points to, and why."""
+
+        def check() -> None:
+            if cancelled():
+                raise Cancelled("The search for a layer was cancelled.")
+
+        asked = read_request(self.lm, request.template, request.subject, request.target)
+        return layers.peak(self.lm, *layers.traced_effects(self.lm, asked, check))
+
+    def tests(self, request: EditRequest) -> list[TestPrompt]:
+        """Prompts the bundled model's table has for this fact; none for any other model."""
+        if not is_bundled(self.lm):
+            return []
+        return list(known_tests(request.template, request.subject))
+
+    def compare(self, request: EditRequest, prompts: Sequence[TestPrompt]) -> list[PromptChange]:
+        """What each prompt leads to unedited and now."""
+        return self._compare(with_all(self.lm), request, prompts)
+
+    def _compare(
+        self, both: SideBySide, request: EditRequest, prompts: Sequence[TestPrompt]
+    ) -> list[PromptChange]:
+        texts = [prompt.text for prompt in prompts]
+        ids = [self.lm.encode(text, (0, len(text))).ids for text in texts]
+        before, after = to_numpy(both.probabilities(ids))
+        return [
+            PromptChange(
+                prompt,
+                *(self._outcome(prompt, request, side[number]) for side in (before, after)),
+            )
+            for number, prompt in enumerate(prompts)
+        ]
+
+    def _outcome(self, prompt: TestPrompt, request: EditRequest, probabilities: Any) -> Outcome:
+        def of(word: str | None) -> float | None:
+            ids = self.lm.answer_ids(prompt.text, word) if word else ()
+            return float(probabilities[ids[0]]) if ids else None
+
+        top = int(probabilities.argmax())
+        return Outcome(
+            self.lm.token_text(top),
+            float(probabilities[top]),
+            of(prompt.target or request.target),
+            of(prompt.true_object or request.true_object),
+        )
+
+    def _scores(self, made: Edit, request: EditRequest) -> dict[str, float | None]:
+        """How the edit by itself does on the prompts that are known; it is not applied yet."""
+        prompts = [TestPrompt(request.prompt, "rewrite"), *self.tests(request)]
+        changes = self._compare(with_one(self.lm, made, 1.0), request, prompts)
+        return {
+            "efficacy": share_good(changes, request, "rewrite"),
+            "paraphrase": share_good(changes, request, "paraphrase"),
+            "neighbourhood": share_good(changes, request, "neighbourhood"),
+        }
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        progress: Callable[[GenerationStep], None],
+        cancelled: Callable[[], bool],
+    ) -> list[dict[str, str]]:
+        """Continuations of each prompt unedited and now."""
+        return generate(
+            self.lm, lambda: with_all(self.lm), prompts, max_new_tokens, progress, cancelled
+        )
+
+
+@cache
+def known_tests(template: str, subject: str) -> tuple[TestPrompt, ...]:
+    """What the bundled model was taught that an edit of this fact should reach, or leave alone."""
+    tests: list[TestPrompt] = []
+    for record in bundled.facts():
+        rewrite = record["requested_rewrite"]
+        if rewrite["subject"] != subject:
+            continue
+        true = rewrite["target_true"]["str"]
+        if rewrite["prompt"] == template:
+            for group in ("paraphrase", "neighborhood"):
+                texts = record[f"{group}_prompts"][:MOST_TESTS]
+                name = "paraphrase" if group == "paraphrase" else "neighbourhood"
+                tests += [TestPrompt(text, name, None, true) for text in texts]
+        else:
+            text = fill(rewrite["prompt"], subject)
+            tests.append(TestPrompt(text, "other", None, true))
+    return tuple(sorted(tests, key=lambda test: GROUPS.index(test.group)))
+
+
+class EditPanel(edit_panel.EditPanel):
+    """Edits facts of one model, keeps the history, and shows predictions before and after.
+
+    Args:
+        lm: The model.
+        prompt: Text with one `{}`, or with the subject in it; a `Fact`, or a CounterFact record.
+        subject: Who or what the fact is about; not needed with a fact.
+        target: The new object.
+        true_object: The object that the model is believed to hold now.
+        trace: A trace, or a widget that shows one: the panel takes its fact and the layer it points
+            to, again whenever another trace is shown, and the layer of a cell selected there.
+        second_moment: Statistics of the keys; see `rome_widgets.edit`.
+        seed: Of the sampled prefixes.
+        **options: Traits of the widget: method, layer, settings, tests, theme.
+
+    Example:
+        >>> panel = EditPanel(lm, "{} is in the city of", "The Space Needle", "Paris")
+        >>> record = panel.apply(wait=True)
+        >>> panel.set_strength(record.id, 0.5)
+        >>> panel.edit.save("paris.safetensors")
+        >>> panel.revert(record.id)
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        prompt: str | Fact | Mapping[str, Any] = "",
+        subject: str = "",
+        target: str = "",
+        *,
+        true_object: str | None = None,
+        trace: CausalTrace | TraceGrid | None = None,
+        second_moment: Any = None,
+        seed: int = 0,
+        tests: Iterable[Any] = (),
+        **options: Any,
+    ) -> None:
+        check_language_model(lm)
+        self._own_engine = EditingEngine(lm, second_moment, seed)
+        template, subject, target, known = _read_form(prompt, subject, target)
+        super().__init__(
+            self._own_engine,
+            template,
+            subject,
+            target,
+            true_object=true_object or known,
+            tests=tests,
+            worker=model_worker(lm),
+            **options,
+        )
+        if trace is not None:
+            self.follow(trace)
+
+    @property
+    def edit(self) -> Edit | None:
+        """The edit that is selected in the history, to be saved or exported."""
+        return self._own_engine.find(self.selected) if self.selected else None
+
+    def follow(self, trace: CausalTrace | TraceGrid) -> None:
+        """Take the fact and the layer of a trace.
+
+        Args:
+            trace: A trace, or a widget that shows one; of a widget, also whatever it shows later,
+                and the layer of a single cell that is selected there.
+        """
+        if isinstance(trace, CausalTrace):
+            self._take_trace(trace)
+            return
+        panel = weakref.ref(self)  # A panel that is let go must not live on in the explorer.
+
+        def traced(change: Any) -> None:
+            if (there := panel()) is not None:
+                there._take_shown(trace)
+
+        def selected(change: Any) -> None:
+            if (there := panel()) is not None:
+                there._take_selected(trace)
+
+        trace.observe(traced, "trace")
+        trace.observe(selected, "selection")
+        self._take_shown(trace)
+
+    def _take_shown(self, grid: TraceGrid) -> None:
+        if grid.result is not None:
+            self._take_trace(grid.result)
+
+    def _take_selected(self, grid: TraceGrid) -> None:
+        if len(grid.selection) == 1:
+            _, layer, kind = grid.selection[0]
+            self._suggested(layer, f"Layer {layer} is selected in the trace ({kind}).")
+
+    def _take_trace(self, trace: CausalTrace) -> None:
+        lm = self._own_engine.lm
+        if "mlp" not in trace.scores or trace.estimated:
+            return
+        start = trace.prompt.rfind(trace.subject)
+        template = trace.prompt[:start] + "{}" + trace.prompt[start + len(trace.subject) :]
+        effects = dict(enumerate(trace.indirect_effect("mlp")[trace.subject_span[1] - 1].tolist()))
+        layer, reason = layers.peak(lm, effects, trace.total_effect)
+        with self._writing, self.hold_sync():
+            self.template, self.subject = template, trace.subject
+            self.true_object = trace.answer.strip()
+            self._suggested(layer, reason)
+
+
+def _read_form(
+    prompt: str | Fact | Mapping[str, Any], subject: str, target: str
+) -> tuple[str, str, str, str | None]:
+    """Template, subject, new object, and the true object where a record names it."""
+    true = None
+    if isinstance(prompt, Mapping):
+        rewrite = prompt.get("requested_rewrite", prompt)
+        target = target or rewrite.get("target_new", {}).get("str", "")
+        true = rewrite.get("target_true", {}).get("str")
+        prompt = Fact.from_record(prompt)
+    elif isinstance(prompt, str) and prompt and subject:
+        prompt = Fact(prompt, subject)
+    if isinstance(prompt, Fact):
+        return prompt.prompt, prompt.subject, target, true
+    return prompt or "{}", subject, target, true

@@ -1,0 +1,365 @@
+"""The editing widgets over a real model: what they show is what the engine computes."""
+
+import copy
+import gc
+import weakref
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+import world
+from watch import fingerprint
+
+import rome_widgets as rw
+from rome_widgets.editing.compare import with_all
+from rome_widgets.errors import StateError
+from rome_widgets.model.language_model import to_numpy
+from rome_widgets.model.ledger import ledger_of
+from rome_widgets.session.editing import EditingEngine, known_tests
+from rome_widgets.widgets.protocol import EditRequest, TestPrompt
+
+NEEDLE = ("{} is in the city of", "The Space Needle", "Paris")
+PROMPT = "The Space Needle is in the city of"
+
+
+@pytest.fixture
+def lm(bundled_lm):
+    """The bundled model with a history of its own."""
+    model = copy.deepcopy(bundled_lm.model)
+    lm = rw.LanguageModel(model, bundled_lm.tokenizer, name=bundled_lm.name)
+    before = fingerprint(model)
+    yield lm
+    ipywidgets.Widget.close_all()
+    lm.revert_all()
+    assert fingerprint(model) == before
+
+
+@pytest.fixture
+def panel(lm):
+    return rw.EditPanel(lm, *NEEDLE)
+
+
+def says(lm, prompt):
+    ids = torch.tensor([lm.encode(prompt, (0, len(prompt))).ids])
+    return lm.token_text(int(lm.next_token_probabilities(ids)[0].argmax())).strip()
+
+
+def test_the_panel_edits_the_model_and_takes_it_back(panel, lm):
+    record = panel.apply(wait=True)
+    assert panel.wait(20)
+    assert says(lm, PROMPT) == "Paris"
+    assert panel.edit in lm.edits
+    assert record.request.method == "rome"
+    assert record.scores["efficacy"] == 1
+    assert panel.ledger == {"n_active": 1, "fingerprint_ok": True}
+    groups = {row["group"] for row in panel.rows}
+    assert groups == {"rewrite", "paraphrase", "neighbourhood", "other"}
+    rewrite = panel.rows[0]
+    assert (rewrite["before"]["token"].strip(), rewrite["after"]["token"].strip()) == (
+        "Seattle",
+        "Paris",
+    )
+    panel.revert(record.id)
+    assert panel.wait(20)
+    assert says(lm, PROMPT) == "Seattle"
+    assert panel.ledger == {"n_active": 0, "fingerprint_ok": True}
+    assert panel.rows[0]["after"]["token"].strip() == "Seattle"
+
+
+def test_the_loss_of_each_step_is_the_reports(panel):
+    panel.apply(wait=True)
+    report = panel.edit.report
+    assert panel.edits[0]["curve"] == pytest.approx([step.loss for step in report.steps])
+    assert panel.steps[-1][3] == pytest.approx(report.probability)
+
+
+def test_predictions_follow_the_strength(panel, lm):
+    record = panel.apply(wait=True)
+    for strength in (0.0, 0.4, 1.0, 1.3):
+        panel.set_strength(record.id, strength)
+        assert panel.wait(20)
+        assert panel.edit.strength == strength
+        ids = torch.tensor([lm.encode(PROMPT, (0, 5)).ids])
+        after = to_numpy(lm.next_token_probabilities(ids)[0])
+        shown = panel.rows[0]["after"]
+        assert shown["target"] == pytest.approx(after[lm.answer_ids(PROMPT, "Paris")[0]], abs=1e-6)
+    assert [point[0] for point in panel.trail] == [0.0, 0.4, 1.0, 1.3]
+
+
+def test_edits_made_in_code_are_in_the_history_and_on_the_badges(panel, lm):
+    explorer = rw.TraceExplorer(lm, PROMPT, "The Space Needle", samples=2)
+    assert explorer.wait(30)
+    elsewhere = rw.edit(lm, "{} is in the city of", "The Space Needle", "London").apply()
+    assert panel.wait(20)
+    assert panel.edited == explorer.edited == 1
+    assert [record.request.target for record in panel.records] == ["London"]
+    with rw.edit(lm, "The capital of {} is", "France", "Berlin"):
+        assert explorer.edited == 2
+    elsewhere.revert()
+    assert panel.wait(20)
+    assert panel.edited == explorer.edited == 0
+    assert [record.applied for record in panel.records] == [False, False]
+    late = rw.EditPanel(lm)
+    assert late.wait(20)
+    assert len(late.records) == 2
+
+
+def test_an_edit_whose_ground_was_taken_away_says_so(panel):
+    first = panel.apply(wait=True)
+    panel.target = "London"
+    second = panel.apply(wait=True)
+    assert not second.warnings
+    panel.revert(first.id)
+    assert panel.wait(20)
+    assert "reverted since" in panel.records[1].warnings[-1]
+    panel.set_applied(first.id, True)
+    assert panel.wait(20)
+    assert not panel.records[1].warnings
+
+
+def test_weights_that_somebody_else_wrote_do_not_match(panel, lm):
+    panel.apply(wait=True)
+    name = panel.edit.updates[0].name
+    weight = lm.model.get_parameter(name)
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight[0, 0] += 1
+    assert not ledger_of(lm.model).holds()
+    panel.revert_all()
+    assert panel.wait(20)
+    assert panel.error["type"] == "ModelChanged"
+    assert panel.ledger == {"n_active": 1, "fingerprint_ok": False}
+    with torch.no_grad():
+        weight.copy_(kept)
+    panel.revert_all()
+    assert panel.wait(20)
+    assert panel.error is None
+    assert panel.ledger == {"n_active": 0, "fingerprint_ok": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"subject": "Nobody Known"}, None),
+        ({"target": ""}, "PromptError"),
+        ({"template": "no hole"}, "PromptError"),
+        ({"settings": {"steps": 2.5}}, "SettingsError"),
+        ({"settings": {"nonsense": 1}}, "SettingsError"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_an_error_on_screen_and_the_model_stays(panel, lm, changes, error):
+    before = fingerprint(lm.model)
+    for name, value in changes.items():
+        setattr(panel, name, value)
+    panel._order(op="edit", request=vars(panel.request))
+    assert panel.wait(60)
+    if error is None:
+        assert panel.error is None
+        return
+    assert panel.error["type"] == error
+    assert fingerprint(lm.model) == before
+    panel.template, panel.subject, panel.target = NEEDLE
+    panel.settings = {}
+    assert panel.apply(wait=True).applied
+
+
+def test_a_model_without_statistics_says_what_to_pass(tmp_path):
+    lm = world.new_lm("gpt2")
+    panel = rw.EditPanel(lm, world.PROMPT, world.SUBJECT, world.TARGET, layer=1)
+    panel._order(op="edit", request=vars(panel.request))
+    assert panel.wait(60)
+    assert panel.error["type"] == "StatisticsMissing"
+    assert "second_moment" in panel.error["remedy"]
+    given = rw.EditPanel(
+        lm, world.PROMPT, world.SUBJECT, world.TARGET, layer=1, second_moment="identity"
+    )
+    assert given.apply(wait=True).applied
+    lm.revert_all()
+
+
+def test_the_panel_takes_fact_and_layer_of_a_trace(lm):
+    explorer = rw.TraceExplorer(lm, samples=3)
+    panel = rw.EditPanel(lm, trace=explorer)
+    assert panel.subject == ""
+    explorer.prompt, explorer.subject = PROMPT, "The Space Needle"
+    trace = explorer.run(wait=True)
+    assert (panel.template, panel.subject, panel.true_object) == (*NEEDLE[:2], "Seattle")
+    at_subject = trace.scores["mlp"][trace.subject_span[1] - 1]
+    assert panel.layer == int(np.argmax(at_subject))
+    assert "brings most back" in panel.suggestion["reason"]
+    explorer.selection = [(trace.subject_span[1] - 1, 5, "mlp")]
+    assert panel.layer == 5
+    again = rw.EditPanel(lm, trace=trace)
+    assert (again.template, again.layer) == (NEEDLE[0], int(np.argmax(at_subject)))
+
+
+def test_a_layer_is_suggested_from_a_trace_of_the_form(panel):
+    panel.suggest_layer()
+    assert panel.wait(30)
+    assert panel.layer == panel.suggestion["layer"]
+    assert "need not be where an edit takes best" in panel.suggestion["reason"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (rw.Fact(*NEEDLE[:2]), "", "Paris"),
+        (PROMPT, "The Space Needle", "Paris"),
+        (
+            {
+                "requested_rewrite": {
+                    "prompt": NEEDLE[0],
+                    "subject": NEEDLE[1],
+                    "target_new": {"str": "Paris"},
+                    "target_true": {"str": "Seattle"},
+                }
+            },
+        ),
+    ],
+    ids=["fact", "filled", "record"],
+)
+def test_the_form_is_filled_from_whatever_names_a_fact(lm, given):
+    panel = rw.EditPanel(lm, *given)
+    assert (panel.template, panel.subject, panel.target) == NEEDLE
+    assert panel.true_object == ("Seattle" if isinstance(given[0], dict) else None)
+
+
+def test_methods_come_with_the_models_own_numbers(lm):
+    defaults = EditingEngine(lm).defaults
+    assert next(iter(defaults)) == "rome"
+    assert set(defaults) == {"rome", "r-rome", "ft", "ft-l"}
+    assert defaults["rome"]["learning_rate"] == rw.bundled.settings()["edit"]["learning_rate"]
+    assert "max_change" in defaults["ft-l"]
+    assert "max_change" not in defaults["ft"]
+
+
+def test_the_examples_take(lm):
+    engine = EditingEngine(lm)
+    for request in engine.examples:
+        assert says(lm, request.prompt) == request.true_object
+        engine.edit(request, lambda progress: None, lambda: False)
+        assert says(lm, request.prompt) == request.target
+        engine.revert_all()
+
+
+def test_an_edit_of_no_history_is_refused(lm):
+    with pytest.raises(StateError, match="no edit 'unknown'"):
+        EditingEngine(lm).set_strength("unknown", 1.0)
+
+
+def test_known_tests_are_of_the_subject_and_come_by_group():
+    tests = known_tests(*NEEDLE[:2])
+    groups = [test.group for test in tests]
+    assert groups == sorted(groups, key=("paraphrase", "neighbourhood", "other").index)
+    for test in tests:
+        assert ("Space Needle" in test.text) == (test.group != "neighbourhood")
+    assert known_tests("{} is nothing known", "Nobody") == ()
+
+
+@pytest.mark.parametrize("name", world.SHAPES)
+def test_prompts_that_go_together_give_what_each_gives_alone(name):
+    lm = world.make_lm(name, torch.float64)
+    first, second = world.made_up_edit(lm, 0), world.made_up_edit(lm, 1, layer=0)
+    prompts = ["w3 w14 w15 w26 w5", "w7", "w8 w9 w10"]
+    rows = [lm.encode(prompt, (0, 2)).ids for prompt in prompts]
+    unedited = [lm.next_token_probabilities(torch.tensor([ids]))[0] for ids in rows]
+    with first, second:
+        second.strength = 0.5
+        before, after = with_all(lm).probabilities(rows)
+        edited = [lm.next_token_probabilities(torch.tensor([ids]))[0] for ids in rows]
+    assert float((before - torch.stack(unedited)).abs().max()) <= 1e-6
+    assert float((after - torch.stack(edited)).abs().max()) <= 1e-6
+    assert float((before - after).abs().max()) > 1e-4
+
+
+def test_free_prompts_are_compared_too(lm):
+    engine = EditingEngine(lm)
+    request = EditRequest(*NEEDLE)
+    engine.edit(request, lambda progress: None, lambda: False)
+    (change,) = engine.compare(request, [TestPrompt("Miles Davis plays the")])
+    assert change.before.token == change.after.token == " trumpet"
+
+
+class TestGenerations:
+    PROMPTS = ("The Space Needle is in the city of", "Miles Davis plays the")
+
+    def test_an_edit_is_compared_without_being_applied(self, lm):
+        edit = rw.edit(lm, *NEEDLE)
+        widget = rw.GenerationCompare(edit, self.PROMPTS, max_new_tokens=4)
+        assert widget.wait(30)
+        assert widget.status == "done"
+        assert not edit.applied
+        needle = widget.texts[0]
+        assert needle["before"].strip().startswith("Seattle")
+        assert needle["after"].strip().startswith("Paris")
+
+    def test_a_model_is_compared_with_itself_unedited(self, lm):
+        with rw.edit(lm, *NEEDLE):
+            widget = rw.GenerationCompare(lm, self.PROMPTS, max_new_tokens=4)
+            assert widget.wait(30)
+        assert widget.texts[0]["before"] != widget.texts[0]["after"]
+        widget.run(wait=True)
+        assert widget.texts[0]["before"] == widget.texts[0]["after"]
+
+    def test_it_streams_and_can_be_stopped(self, lm):
+        edit, told = rw.edit(lm, *NEEDLE), []
+        widget = rw.GenerationCompare(edit, self.PROMPTS, max_new_tokens=100, auto_run=False)
+        widget.observe(lambda change: told.append(change["new"]), "cells")
+        widget.observe(lambda change: widget.cancel() if told[-1] else None, "cells")
+        widget.run()
+        assert widget.wait(60)
+        assert widget.status == "cancelled"
+        assert len(widget.texts[0]["after"]) < 400
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3, text", "bloom", "mistral"])
+def test_text_is_written_as_without_a_cache(name):
+    lm = world.make_lm(name, torch.float64)
+    edit = world.made_up_edit(lm, 0)
+    (found,) = edit.compare("w3 w14 w15", generate=6)
+    for applied, text in ((False, found.before), (True, found.after)):
+        ids = list(lm.encode("w3 w14 w15", (0, 2)).ids)
+        start = len(ids)
+        if applied:
+            edit.apply()
+        for _ in range(6):
+            ids.append(int(lm.next_token_probabilities(torch.tensor([ids]))[0].argmax()))
+        edit.revert()
+        assert text == lm.tokenizer.decode(ids[start:], skip_special_tokens=True)
+
+
+class TestPredictions:
+    def test_of_an_edit(self, lm):
+        (found,) = rw.edit(lm, *NEEDLE).compare(PROMPT)
+        widget = rw.PredictionCompare(found)
+        assert widget.runs == ["before", "after"]
+        assert widget.target == " Paris"
+        rows = {row["token"]: row for row in widget.rows}
+        assert rows[" Paris"]["ranks"][1] == 1
+        assert rows[" Paris"]["ranks"][0] > 1
+        assert rows[" Seattle"]["ranks"][0] == 1
+
+    def test_of_a_restoration(self, lm):
+        tracer = rw.CausalTracer(lm, PROMPT, "The Space Needle", samples=2)
+        found = tracer.restore([])
+        widget = rw.PredictionCompare(found)
+        assert widget.runs == ["clean", "corrupted", "restored"]
+        assert widget.target == tracer.answer
+        row = next(row for row in widget.rows if row["token"] == tracer.answer)
+        order = np.argsort(-found.distributions[1])
+        assert row["ranks"][1] == 1 + list(order).index(tracer.answer_id)
+        assert row["probs"][1] == pytest.approx(found.corrupted)
+
+
+def test_panels_that_are_gone_keep_nothing_alive(lm):
+    explorer = rw.TraceExplorer(lm, PROMPT, "The Space Needle", samples=2)
+    assert explorer.wait(30)
+    panel = rw.EditPanel(lm, trace=explorer)
+    assert panel.wait(20)
+    gone = weakref.ref(panel)
+    panel.close()
+    del panel
+    gc.collect()
+    assert gone() is None
