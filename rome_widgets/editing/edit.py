@@ -272,6 +272,11 @@ class Edit:
         self._ledger.take([self])
         return self
 
+    @property
+    def temporary(self) -> bool:
+        """Whether it is applied by a `with` block alone, and goes with that."""
+        return bool(self._entered) and self._entered[0] is None
+
     def __enter__(self) -> Edit:
         self._entered.append(self._ledger.strength_of(self))
         return self.apply()

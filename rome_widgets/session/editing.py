@@ -56,9 +56,10 @@ class _History:
         self.scores: dict[str, Mapping[str, float | None]] = {}
 
     def look(self) -> None:
-        """Take in edits that were applied elsewhere."""
+        """Take in edits that were applied elsewhere; those of a `with` block are passing."""
         for each in self.lm.edits:
-            self.edits.setdefault(each.id, each)
+            if not each.temporary:
+                self.edits.setdefault(each.id, each)
 
     def request(self, made: Edit) -> EditRequest:
         """What was asked for; of an edit made elsewhere, what it says of itself."""

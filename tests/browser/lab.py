@@ -71,6 +71,17 @@ def open_and_run_all(page, address: str, notebook: str) -> None:
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
+def run_in_kernel(page, code):
+    """Run Python in the notebook's kernel, as another cell would."""
+    page.evaluate(
+        """async code => {
+          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+          await kernel.requestExecute({ code }).done;
+        }""",
+        code,
+    )
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

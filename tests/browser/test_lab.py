@@ -15,7 +15,7 @@ import pytest
 import reference
 import tiny
 import torch
-from browser.lab import lab_server, open_and_run_all
+from browser.lab import lab_server, open_and_run_all, run_in_kernel
 from counts import CLICKS, TRACES
 from gates import write_gate
 
@@ -62,17 +62,6 @@ def expected(bundled_lm):
             return float(reference.restored(*arguments, states)[tracer.answer_id])
 
     return tracer, probability
-
-
-def run_in_kernel(page, code):
-    """Run Python in the notebook's kernel, as another cell would."""
-    page.evaluate(
-        """async code => {
-          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-          await kernel.requestExecute({ code }).done;
-        }""",
-        code,
-    )
 
 
 def click_cell(page, explorer, pos, layer, kind, shape):
