@@ -10,6 +10,7 @@ where it does not, each length goes by itself, and then by whole passes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
@@ -115,10 +116,9 @@ def _run_once(site: Site, rows: Sequence[Row]) -> _Group:
 
 def _captured(site: Site, ids: Tensor, visitors: list[tuple[nn.Module, Visitor]]) -> Capture | None:
     model, capture = site.lm.model, None
-    try:
-        capture = site.lm.replay and site.lm.replay.capture(ids, visitors)
-    except CannotReplay:
-        pass
+    if site.lm.replay is not None:
+        with suppress(CannotReplay):
+            capture = site.lm.replay.capture(ids, visitors)
     logits = capture.logits if capture else run_hooked(lambda: run(model, ids), visitors)
     if not torch.isfinite(logits).all():
         raise non_finite(model, lambda: run(model, ids))
