@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rome_widgets.editing.passes import Passes
@@ -28,11 +27,8 @@ class Keys:
 
 
 def read_keys(passes: Passes) -> Keys:
-    """The keys of the prefixed prompts; the bare one is the first row of the first group."""
-    asked = [number for number, group in enumerate(passes.groups) if not group.about]
-    weights = torch.cat([passes.groups[number].weights for number in asked]).double()
-    keys = torch.cat([passes.keys[number] for number in asked]).double()
-    values = torch.cat([passes.values[number] for number in asked]).double()
+    """The keys of the prefixed prompts; the bare one is the first row."""
+    weights, keys, values = passes.weights.double(), passes.keys.double(), passes.values.double()
     weights = weights / weights.sum()
     return Keys(keys[0], weights @ keys, values[0], weights @ values)
 

@@ -23,11 +23,9 @@ class Row:
     pos: int
     """Position of the last subject token."""
     wanted: tuple[int, ...]
-    """Positions whose predictions are read."""
+    """Positions whose predictions are read; consecutive."""
     weight: float = 1.0
     """Share in means over rows."""
-    about: bool = False
-    """Whether this is the row whose prediction should stay."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def about_row(lm: LanguageModel, request: Request, position: str) -> Row:
     pos = encoded.subject_span[1] - 1
     # What stands after a position cannot reach it, so nothing there is run.
     ids = encoded.ids[: pos + 1] if position == "subject" else encoded.ids
-    return Row(ids, pos, (len(ids) - 1,), about=True)
+    return Row(ids, pos, (len(ids) - 1,))
 
 
 def _check_length(lm: LanguageModel, ids: Sequence[int]) -> None:

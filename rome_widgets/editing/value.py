@@ -50,7 +50,7 @@ def find_value(
 
     Args:
         site: The matrix.
-        passes: The prefixed prompts, the bare one first, and the row that should stay.
+        passes: The prefixed prompts, and the row that should stay.
         target_ids: Tokens of the target.
         settings: Steps, rates and weights.
         step_done: See `StepDone`.
@@ -58,7 +58,7 @@ def find_value(
     Raises:
         NonFinite: The loss is NaN or infinity; nothing was changed.
     """
-    start = passes.values[0][0]
+    start = passes.values[0]
     objective = _Objective(passes, target_ids, settings, float(start.norm()))
     delta = torch.zeros_like(start, requires_grad=True)
     rate = settings.learning_rate_for(float(start.norm()), len(start))
@@ -67,13 +67,14 @@ def find_value(
     steps: list[EditStep] = []
     clamped, stopped = False, "steps"
     for number in range(settings.steps):
-        step, gradient = site.lm.run(lambda: objective.look(delta), gradients=True)
+        last = number == settings.steps - 1  # nothing follows its gradient
+        step, gradient = site.lm.run(lambda: objective.look(delta), gradients=not last)
         steps.append(step)
         step_done(number, step)
         if settings.reached(step.loss, step.nll):
             stopped = "loss"
             break
-        if number == settings.steps - 1:
+        if last:
             break
         delta.grad = gradient
         optimizer.step()
@@ -107,24 +108,18 @@ class _Objective:
 
     def look(self, delta: Tensor) -> tuple[EditStep, Tensor]:
         """One pass: its figures, and the gradient of the loss."""
-        nll, kl = delta.new_zeros(()), delta.new_zeros(())
-        probability = 0.0
-        for group, predicted in zip(
-            self._passes.groups, self._passes.log_probabilities(delta), strict=True
-        ):
-            if group.about:
-                kl = self._settings.kl * self._kl(predicted[0, -1]).to(kl)
-                continue
-            per_row = self._nll(predicted).to(nll)
-            nll = nll + (group.weights.to(nll) * per_row).sum()
-            probability += float((group.weights.to(nll) * (-per_row.detach()).exp()).sum())
-        decay = self._decay * delta.norm()
+        asked, about = self._passes.log_probabilities(delta)
+        per_row = self._nll(asked).to(delta)
+        weights = self._passes.weights
+        nll = weights @ per_row
+        kl = self._settings.kl * self._kl(about).to(delta)
+        norm = delta.norm()
+        decay = self._decay * norm
         loss = nll + kl + decay
         gradient = _gradient(loss, delta)
-        norm = delta.norm()
-        total, *parts = torch.stack([loss, nll, kl, decay]).detach().tolist()
-        length = float(norm.detach())
-        step = EditStep(total, parts[0], parts[1], parts[2], probability, length)
+        probability = weights @ (-per_row).exp()
+        figures = torch.stack([loss, nll, kl, decay, probability, norm])
+        step = EditStep(*figures.detach().tolist())
         if not (math.isfinite(step.loss) and torch.isfinite(gradient).all()):
             raise NonFinite(
                 f"The optimisation of the edit diverged: its loss is {step.loss}.",

@@ -49,6 +49,8 @@ class Capture:
     """The object that stands for the cache in `calls`."""
     logits: Tensor
     """`[row, vocab]` after the last position."""
+    padded: bool = False
+    """Whether rows have different masks, because they are of different lengths (see `join`)."""
 
     @property
     def n_rows(self) -> int:
@@ -148,7 +150,7 @@ class Replay:
         cache = _Prefix(_rows_before(capture.keys_values[layer], rows, start))
         return self._call(capture, layer, hidden, start, rows, cache, visitors)
 
-    def last_position(
+    def last_positions(
         self,
         capture: Capture,
         layer: int,
@@ -156,22 +158,24 @@ class Replay:
         start: int,
         rows: Tensor,
         visitors: Sequence[tuple[nn.Module, Visitor]] = (),
+        wanted: int = 1,
     ) -> Tensor:
-        """The same, of which only the last position is wanted: `[n, 1, d_model]`.
+        """The same, of which only the last `wanted` positions are wanted: `[n, wanted, d_model]`.
 
-        The positions before it give their keys and values and nothing else.
+        The positions before them give their keys and values and nothing else.
         """
         before = _rows_before(capture.keys_values[layer], rows, start)
-        if hidden.shape[1] > 1:
+        first = hidden.shape[1] - wanted
+        if first > 0:
             recorder = _Recorder(before)
             try:
-                self._call(capture, layer, hidden[:, :-1], start, rows, recorder, ())
+                self._call(capture, layer, hidden[:, :first], start, rows, recorder, ())
             except _KeysTaken as taken:
                 before = taken.keys_values
             else:
                 raise CannotReplay("a block did not ask the cache for its keys")
         return self._call(
-            capture, layer, hidden[:, -1:], capture.length - 1, rows, _Prefix(before), visitors
+            capture, layer, hidden[:, first:], start + first, rows, _Prefix(before), visitors
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -201,7 +205,7 @@ class Replay:
         self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
     ) -> Tensor:
         for later in range(layer, self.n_layers):
-            run_one = self.block if later < self.n_layers - 1 else self.last_position
+            run_one = self.block if later < self.n_layers - 1 else self.last_positions
             hidden = run_one(capture, later, hidden, start, rows)
         return hidden
 
@@ -258,7 +262,8 @@ class _Window:
         if name == "alibi":  # the same for every row of a prompt without padding
             return self._alibi(value)
         if value.ndim == 4 and value.shape[-2:] == (length, length):  # a mask, by query and key
-            return value[:1, ..., positions, : self._stop]
+            rows = self._rows.to(value.device) if self._capture.padded else slice(1)
+            return value[rows, ..., positions, : self._stop]
         if value.ndim == 1:
             return value[positions] if len(value) == length else value
         if value.shape[0] == 1 and value.shape[1] == length:

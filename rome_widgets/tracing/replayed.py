@@ -227,7 +227,7 @@ class ReplayedRuns(Runs):
         rows = entering.flatten(0, 1)
         stop = start + rows.shape[1]
         last = layer == self.lm.n_layers - 1 and stop == self.length
-        call = self._replay.last_position if last else self._replay.block
+        call = self._replay.last_positions if last else self._replay.block
         out_start = stop - 1 if last else start
         placed = [
             (site, self._place(where, held, start=out_start))

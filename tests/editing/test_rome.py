@@ -1,5 +1,7 @@
 """Rank-one edits equal the plain reference, and fulfil the identities of the method."""
 
+from dataclasses import replace
+
 import families
 import pytest
 import reference_rome
@@ -8,9 +10,11 @@ import world
 from gates import write_gate
 from world import IN_FLOAT32, LAYER, SHAPES, by_reference, make_edit, make_lm, off
 
+from rome_widgets.editing import passes
 from rome_widgets.editing.second_moment import SecondMoment
 from rome_widgets.model.hooks import reading, run_hooked
 from rome_widgets.model.ledger import LowRank
+from rome_widgets.model.replay import CannotReplay, Replay
 
 METHODS = ("rome", "r-rome")
 WORST = {}
@@ -66,8 +70,6 @@ def _wrong_key(monkeypatch):
 
 
 def _wrong_value(monkeypatch):
-    from rome_widgets.editing import passes
-
     adding = passes.adding
     monkeypatch.setattr(passes, "adding", lambda delta, **at: adding(1.01 * delta, **at))
 
@@ -78,6 +80,110 @@ def test_a_planted_mistake_turns_the_equality_red(name, plant, monkeypatch):
     plant(monkeypatch)
     with pytest.raises(AssertionError, match="off by"):
         check_against_reference(name, "rome", "w8")
+
+
+# -------------------------------------------------------------------- rows that go together
+
+
+def _wrong_column(monkeypatch):
+    join = passes.join
+
+    def moved(captures, positions):
+        return join(captures, [positions[0] - 1, *positions[1:]] if positions[1:] else positions)
+
+    monkeypatch.setattr(passes, "join", moved)
+
+
+def _wrong_row(monkeypatch):
+    join = passes.join
+
+    def mixed(captures, positions):
+        capture, column = join(captures, positions)
+        if len(captures) == 1:
+            return capture, column
+        others = [(keys.roll(1, 0), values.roll(1, 0)) for keys, values in capture.keys_values]
+        return replace(capture, keys_values=others), column
+
+    monkeypatch.setattr(passes, "join", mixed)
+
+
+wrong_joins = pytest.mark.parametrize("plant", [_wrong_column, _wrong_row])
+
+
+def engines(monkeypatch):
+    """What runs the rows of the edits to come, once they have been made."""
+    used = []
+    prove = passes._prove
+
+    def noted(site, groups, delta):
+        found = prove(site, groups, delta)
+        if len(groups) > 1:
+            used.append([type(way).__name__ for way, _ in found])
+        return found
+
+    monkeypatch.setattr(passes, "_prove", noted)
+    return used
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_rows_of_all_lengths_go_together(name, monkeypatch):
+    used = engines(monkeypatch)
+    make_edit(make_lm(name))
+    assert used == [["_Replayed"]]
+
+
+@wrong_joins
+@pytest.mark.parametrize("name", SHAPES)
+def test_rows_that_do_not_agree_together_go_by_length(name, plant, monkeypatch):
+    plant(monkeypatch)
+    used = engines(monkeypatch)
+    check_against_reference(name, "rome", "w8")
+    assert set(used[0]) == {"_Replayed"}
+    assert len(used[0]) >= 4
+
+
+@wrong_joins
+@pytest.mark.parametrize("name", SHAPES)
+def test_without_that_proof_a_wrong_join_turns_the_equality_red(name, plant, monkeypatch):
+    plant(monkeypatch)
+    monkeypatch.setattr(passes, "_check", lambda *_: None)
+    with pytest.raises(AssertionError, match="off by"):
+        check_against_reference(name, "rome", "w8")
+
+
+@pytest.mark.parametrize("error", [CannotReplay, RuntimeError, TypeError])
+@pytest.mark.parametrize("target", ["w8", "w8 w21 w4"])
+def test_where_blocks_refuse_each_length_goes_by_whole_passes(error, target, monkeypatch):
+    def refuse(*_, **__):
+        raise error("not like this")
+
+    monkeypatch.setattr(Replay, "block", refuse)
+    used = engines(monkeypatch)
+    check_against_reference("llama", "rome", target)
+    assert set(used[0]) == {"_Whole"}
+
+
+@pytest.mark.parametrize("name", ["bloom", "mpt"])
+def test_biases_by_position_go_by_length(name, monkeypatch):
+    used, lm, moment = engines(monkeypatch), make_lm(name), torch.eye(32, dtype=torch.float64)
+    made = make_edit(lm, target="w8 w21 w4", moment=moment)
+    v, u, *_ = by_reference(lm, made, moment=moment)
+    assert max(off(made.updates[0].u[0], u), off(made.updates[0].v[0], v)) <= 1e-5
+    assert set(used[0]) == {"_Replayed"}
+    assert len(used[0]) >= 4
+
+
+@pytest.mark.parametrize("layer", range(families.N_LAYERS))
+@pytest.mark.parametrize("target", ["w8", "w8 w21 w4"])
+def test_every_layer_equals_the_reference(layer, target):
+    """In the last one nothing is left to run again; a target of its own place is read there."""
+    lm = make_lm("gpt2")
+    made = make_edit(lm, target=target, layer=layer, steps=3)
+    v, u, *_ = by_reference(lm, made, layer=layer)
+    (update,) = made.updates
+    assert off(update.u[0], u) <= 1e-9
+    if layer < families.N_LAYERS - 1:  # there Adam makes steps of gradients that are rounding
+        assert off(update.v[0], v) <= 1e-9
 
 
 # -------------------------------------------------------------------------- identities

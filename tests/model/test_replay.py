@@ -88,7 +88,7 @@ def test_the_last_position_alone_is_the_same(model, replay):
     capture = replay.capture(IDS)
     for start in range(T):
         entering = capture.states[L - 1][ROWS, start:]
-        out = replay.last_position(capture, L - 1, entering, start, ROWS)
+        out = replay.last_positions(capture, L - 1, entering, start, ROWS)
         expected = capture.states[L][ROWS, -1:]
         torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
 
@@ -120,7 +120,7 @@ def test_changed_states_go_through_as_in_the_model(model, replay):
     state = hidden[:, start:]
     for later in range(layer, L - 1):
         state = replay.block(capture, later, state, start, both)
-    state = replay.last_position(capture, L - 1, state, start, both)
+    state = replay.last_positions(capture, L - 1, state, start, both)
     torch.testing.assert_close(replay.logits(state[:, -1]), expected, rtol=1e-6, atol=1e-6)
     assert (expected - capture.logits).abs().max() > 1e-3
 

@@ -62,7 +62,7 @@ class RankOne:
         task.progress(EditProgress("prefixes", 1, 1))
         rows = context_rows(site.lm, task.request, texts)
         about = about_row(site.lm, task.request, settings.kl_position)
-        passes = Passes(site, [*rows, about])
+        passes = Passes(site, rows, about)
         keys = read_keys(passes)
         u = direction(moment, keys.mean)
         task.progress(EditProgress("key", 1, 1))
