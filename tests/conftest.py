@@ -5,10 +5,13 @@ changes a bit of a weight fails.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+# Never the cache of the person who runs the tests; what they start inherits it.
+os.environ["ROME_WIDGETS_CACHE"] = tempfile.mkdtemp(prefix="rome_widgets_tests_")
 
 import pytest
 import torch

@@ -56,7 +56,10 @@ def edit(
         method: "rome", "r-rome", "ft" or "ft-l".
         layer: Where; None: the published table's or the card's, else the trace's peak.
         settings: Numbers to use in place of the model's own; see `EditSettings`.
-        second_moment: Statistics of the keys: texts, a file, "identity", or a `SecondMoment`.
+        second_moment: Statistics of the keys, of the model without its edits. Texts are run
+            through it once and kept in the cache folder; for many edits, or to keep them in a
+            file of yours, `rome_widgets.editing.second_moment.gather` gives a `SecondMoment` to
+            pass here, as may be the file; "identity" does without.
         seed: Of the sampled prefixes.
         progress: Called after each step, in this thread.
         cancel: Checked between steps; stops with `Cancelled`.

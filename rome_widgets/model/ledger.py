@@ -184,6 +184,13 @@ class Ledger:
             names = [update.name for edit in gone for update in edit.updates]
             self._commit(entries, names, force=force)
 
+    @property
+    def bases(self) -> dict[str, Tensor]:
+        """By parameter that an edit changes, a copy of it without any; never to be written."""
+        with self._lock:
+            self._settled()
+            return dict(self._bases)
+
     def fingerprint(self, name: str) -> str:
         """SHA-256 of a parameter as it is without any edit."""
         with self._lock:
