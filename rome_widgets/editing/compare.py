@@ -58,10 +58,12 @@ class SideBySide:
 
     def logits(self, ids: Sequence[int]) -> Tensor:
         """`[2, vocab]` after the last position, without and with."""
+        return self.every_logits(ids)[:, -1]
+
+    def every_logits(self, ids: Sequence[int]) -> Tensor:
+        """`[2, pos, vocab]` after each position, without and with."""
         rows = torch.tensor([list(ids)] * 2, device=self._lm.device)
-        return self._lm.run(
-            lambda: run_hooked(lambda: run(self._lm.model, rows)[:, -1], self._visitors)
-        )
+        return self._lm.run(lambda: run_hooked(lambda: run(self._lm.model, rows), self._visitors))
 
     def probabilities(self, ids: Sequence[int]) -> Tensor:
         """`[2, vocab]`."""
