@@ -110,10 +110,10 @@ def edit(
 
 
 def card_of(lm: LanguageModel) -> Mapping[str, Any] | None:
-    """What the model's own card says about edits."""
+    """What the model's own card says about edits; see `bundled.settings`."""
     from rome_widgets import bundled
 
-    return bundled.settings()["edit"] if second_moment.is_bundled(lm) else None
+    return bundled.settings() if second_moment.is_bundled(lm) else None
 
 
 def _check_seed(seed: int) -> int:

@@ -8,6 +8,7 @@ from the ledger's copy instead, by the module's own operation: bit for bit what 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def as_before_edits(lm: LanguageModel) -> list[tuple[nn.Module, Visitor]]:
     return [(lm.model.get_submodule(name), _computing(lm, name, c)) for name, c in copies.items()]
 
 
-def _computing(lm: LanguageModel, name: str, copies: dict[str, Tensor]) -> Visitor:
+def _computing(lm: LanguageModel, name: str, copies: Mapping[str, Any]) -> Visitor:
     module: Any = lm.model.get_submodule(name)
 
     def visit(seen: Seen) -> Tensor:
@@ -53,13 +54,13 @@ def digest(lm: LanguageModel) -> str:
     Of every parameter its name, shape, dtype and some evenly spaced values: a second for a model
     that SHA-256 over all bytes would take minutes for. A training step changes nearly all values.
     """
-    copies = ledger_of(lm.model).bases
+    copies: Mapping[str, Any] = ledger_of(lm.model).bases
     found = hashlib.sha256()
     for name, parameter in lm.model.named_parameters():
-        weight = copies.get(name, parameter).detach()
+        weight: Any = copies.get(name, parameter)
         found.update(f"\0{name} {tuple(weight.shape)} {weight.dtype}".encode())
         if not weight.is_meta and weight.numel():
-            flat = weight.reshape(-1)
+            flat = weight.detach().reshape(-1)
             some = flat[:: max(1, len(flat) // SAMPLED)].cpu().contiguous()
             found.update(some.view(torch.uint8).numpy().data)
     return found.hexdigest()
