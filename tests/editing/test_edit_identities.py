@@ -11,6 +11,7 @@ import pytest
 import reference_rome
 import torch
 import world
+from counts import FULL
 from gates import write_gate
 from test_ledger import same, weights
 from world import LAYER, SHAPES, make_edit, off
@@ -137,7 +138,7 @@ def e4_of_all_changes_that_write_the_value_it_is_the_cheapest(case):
 
 
 def e6_blocks_below_are_untouched_and_in_its_layer_only_the_mlp_changes(case):
-    lm, ((ids, pos),) = case.lm, world.rows_of([""])
+    lm, ((ids, _),) = case.lm, world.rows_of([""])
     visited = [
         (kind, layer, lm.model.get_submodule(site))
         for kind in lm.kinds
@@ -158,7 +159,8 @@ def e6_blocks_below_are_untouched_and_in_its_layer_only_the_mlp_changes(case):
     assert below | {("attn", LAYER)} <= same_states, "something below changed"
     above = {("hidden", layer) for layer in range(LAYER, families.N_LAYERS)}
     assert not same_states & (above | {("mlp", LAYER)}), "something above did not change"
-    yield float((key - key_after).abs().max())
+    assert torch.equal(key, key_after), "the edit changed its own key"
+    yield 0.0
 
 
 def e7_what_is_written_is_what_the_optimisation_saw(case):
@@ -320,7 +322,7 @@ PLANTED = {
 """Mistake → beginnings of the identities that must turn red, in every shape and both dtypes."""
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES[: 2 if FULL else 1], ids=str)
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("plant", PLANTED)
 def test_a_planted_mistake_turns_it_red(plant, name, dtype, monkeypatch):
