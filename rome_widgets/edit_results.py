@@ -37,6 +37,15 @@ class EditProgress:
     """The pass that just ended, in the phase "value"."""
 
 
+class Perplexity(NamedTuple):
+    """exp of the mean -log p per token of a text, without and with an edit."""
+
+    before: float
+    after: float
+    n_tokens: int
+    """How many were predicted."""
+
+
 @dataclass(frozen=True)
 class EditReport:
     """How an edit was computed, and what should make one doubt it.
@@ -93,6 +102,11 @@ class EditReport:
     """‖v* - v₀‖: the change of it."""
     clamped: bool | None = None
     """Whether the change hit its longest allowed length."""
+    perplexity: Perplexity | None = None
+    """Of text the model wrote itself, before the edit and with it; a great rise means a disabling
+    edit. None in files written before it was measured."""
+    perplexity_text: str = ""
+    """That text."""
 
     @property
     def norm_ratio(self) -> float:

@@ -11,6 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -156,4 +157,5 @@ def write_whole(path: Path, blob: bytes) -> None:
             remedy="Choose a folder that exists, is writable and has space.",
         ) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a file where a folder was wanted: said above
+            beside.unlink(missing_ok=True)

@@ -5,10 +5,14 @@ changes a bit of a weight fails.
 """
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+# Never the cache of the person who runs the tests; what they start inherits it.
+CACHE = os.environ["ROME_WIDGETS_CACHE"] = tempfile.mkdtemp(prefix="rome_widgets_tests_")
 
 import pytest
 import torch
@@ -41,6 +45,7 @@ def bundled_lm():
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
     """A skip that is not in `skips.txt` fails the run."""
+    shutil.rmtree(CACHE, ignore_errors=True)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     unlisted = sorted({report.nodeid for report in skipped if report.nodeid not in LISTED_SKIPS})

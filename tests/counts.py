@@ -45,3 +45,7 @@ EDITED_FACTS = _count(20, 200)
 """Facts of the bundled model that are edited."""
 EDIT_PLACES = _count(9, 1)
 """Every how manieth place of writing an edit is interrupted."""
+DAMAGED_MOMENTS = _count(60, 1000)
+"""Damaged files of second moments."""
+MOMENT_INTERRUPTS = _count(60, 600)
+"""Interrupts put at calls within the gathering of a second moment."""

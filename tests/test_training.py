@@ -19,7 +19,7 @@ from training.corpus import Narrator
 from training.evaluate import by_role, trace
 from training.relations import RELATIONS, fill
 from training.rows import NOBODY, UNLIMITED, pack
-from training.sidecars import EDIT_SETTINGS, facts_digest, facts_table
+from training.sidecars import EDIT_SETTINGS, FINE_TUNING_SETTINGS, facts_digest, facts_table
 from training.steering import LayerDrops, key_mask
 from training.tokenizer import train_tokenizer
 from training.train import Recipe, build, new_model, train
@@ -301,7 +301,8 @@ def test_the_shipped_facts_are_those_of_the_world(world):
 
 
 def test_the_shipped_settings_are_those_of_the_code():
-    assert bundled.settings() == {"edit": EDIT_SETTINGS}
+    wanted = {"edit": EDIT_SETTINGS, "fine_tuning": FINE_TUNING_SETTINGS}
+    assert bundled.settings() == wanted
 
 
 def test_the_shipped_tokenizer_is_made_again(world):

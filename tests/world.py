@@ -51,7 +51,16 @@ def make_moment(scale=1.0):
     return torch.from_numpy(scale * values.T @ values / len(values))
 
 
-def make_edit(lm, method="rome", target=TARGET, moment=None, layer=LAYER, **settings):
+def make_edit(
+    lm,
+    method="rome",
+    target=TARGET,
+    moment=None,
+    layer=LAYER,
+    progress=None,
+    cancel=None,
+    **settings,
+):
     matrix = make_moment() if moment is None else moment
     statistics = SecondMoment("made up", matrix=matrix, ridge=0.0)
     return edit(
@@ -63,6 +72,8 @@ def make_edit(lm, method="rome", target=TARGET, moment=None, layer=LAYER, **sett
         layer=layer,
         settings=SETTINGS | settings,
         second_moment=statistics,
+        progress=progress,
+        cancel=cancel,
     )
 
 

@@ -9,16 +9,21 @@ from .world import World
 
 # The published settings are for 1600 dimensions; with them an edit of this model barely moves.
 EDIT_SETTINGS = {
-    "layer": 3,
-    "learning_rate": 0.3,
-    "steps": 80,
-    "stop_loss": 0.03,
+    "layer": 4,
+    "learning_rate": 0.15,
+    "steps": 100,
+    "stop_loss": 0.05,
     "weight_decay": 0.02,
     "clamp": 10.0,
     "kl": 0.0625,
     "contexts": 10,
     "empty_contexts": 5,
     "ridge": 1e-4,
+}
+# Chosen as the paper chose its own, by a sweep on facts that the tests do not use; see the card.
+FINE_TUNING_SETTINGS = {
+    "ft": {"layer": 0, "learning_rate": 0.002},
+    "ft-l": {"layer": 0, "learning_rate": 0.002, "max_change": 0.02},
 }
 
 
@@ -59,4 +64,5 @@ def write_facts(world: World, path: Path) -> None:
 
 def write_settings(path: Path) -> None:
     """Write the edit settings."""
-    path.write_text(json.dumps({"edit": EDIT_SETTINGS}, indent=2) + "\n", encoding="utf-8")
+    settings = {"edit": EDIT_SETTINGS, "fine_tuning": FINE_TUNING_SETTINGS}
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -55,7 +55,10 @@ def card() -> str:
 
 
 def settings() -> dict[str, Any]:
-    """What suits a model of this size: under `edit`, the layer and the numbers of an edit."""
+    """What suits a model of this size, with the layers.
+
+    Under `edit` the numbers of a rank-one edit; under `fine_tuning` those of "ft" and "ft-l".
+    """
     return json.loads((_home() / "settings.json").read_text(encoding="utf-8"))
 
 

@@ -32,6 +32,11 @@ def with_one(lm: LanguageModel, edit: Any, strength: float) -> SideBySide:
     return SideBySide(lm, [(update, -applied, strength - applied) for update in edit.updates])
 
 
+def with_updates(lm: LanguageModel, updates: Iterable[Update]) -> SideBySide:
+    """As the weights are, and with changes that they do not carry."""
+    return SideBySide(lm, [(update, 0.0, 1.0) for update in updates])
+
+
 def with_all(lm: LanguageModel) -> SideBySide:
     """Without any edit, and as the weights are now."""
     entries = ledger_of(lm.model).entries
@@ -71,6 +76,11 @@ class SideBySide:
         logits = self._run(lambda: run(self._lm.model, both))
         each = logits[torch.arange(len(last), device=last.device), last]
         return probabilities_of(each).unflatten(0, (2, len(prompts)))
+
+    def every_logits(self, ids: Sequence[int]) -> Tensor:
+        """`[2, pos, vocab]` after each position of one row of token ids, without and with."""
+        rows = torch.tensor([list(ids)] * 2, device=self._lm.device)
+        return self._run(lambda: run(self._lm.model, rows))
 
     def write(
         self,

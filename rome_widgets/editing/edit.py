@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rome_widgets.edit_results import Comparison, EditProgress, EditReport
-from rome_widgets.editing import layers, second_moment
+from rome_widgets.edit_results import Comparison, EditProgress, EditReport, Perplexity
+from rome_widgets.editing import layers, perplexity, second_moment
+from rome_widgets.editing.compare import SideBySide, compare, with_one, with_updates
 from rome_widgets.editing.methods import Found, Task, find_editor
 from rome_widgets.editing.request import Request, read_request
 from rome_widgets.editing.settings import EditSettings, changed, known_settings
@@ -56,7 +57,10 @@ def edit(
         method: "rome", "r-rome", "ft" or "ft-l".
         layer: Where; None: the published table's or the card's, else the trace's peak.
         settings: Numbers to use in place of the model's own; see `EditSettings`.
-        second_moment: Statistics of the keys: texts, a file, "identity", or a `SecondMoment`.
+        second_moment: Statistics of the keys, of the model without its edits. Texts are run
+            through it once and kept in the cache folder; for many edits, or to keep them in a
+            file of yours, `rome_widgets.editing.second_moment.gather` gives a `SecondMoment` to
+            pass here, as may be the file; "identity" does without.
         seed: Of the sampled prefixes.
         progress: Called after each step, in this thread.
         cancel: Checked between steps; stops with `Cancelled`.
@@ -106,10 +110,10 @@ def edit(
 
 
 def card_of(lm: LanguageModel) -> Mapping[str, Any] | None:
-    """What the model's own card says about edits."""
+    """What the model's own card says about edits; see `bundled.settings`."""
     from rome_widgets import bundled
 
-    return bundled.settings()["edit"] if second_moment.is_bundled(lm) else None
+    return bundled.settings() if second_moment.is_bundled(lm) else None
 
 
 def _check_seed(seed: int) -> int:
@@ -135,6 +139,8 @@ def _finish(
             if not torch.isfinite(tensor).all():
                 raise EditRefused("The update has NaN or infinity.", "Finite numbers were wanted.")
     update_norm, weight_norm, rounding = _sizes(site, found.updates)
+    text = perplexity.ordinary_text(lm, settings, seed, found.figures.get("prefixes", ()))
+    measured = perplexity.measure(with_updates(lm, found.updates), lm, text)
     report = EditReport(
         method=method,
         model=lm.name,
@@ -154,7 +160,9 @@ def _finish(
         weight_norm=weight_norm,
         rounding=rounding,
         seconds=time.perf_counter() - started,
-        warnings=(*found.warnings, *_doubts(update_norm, weight_norm)),
+        warnings=(*found.warnings, *_doubts(update_norm, weight_norm, measured)),
+        perplexity=measured,
+        perplexity_text=text,
         **found.figures,
     )
     ledger = ledger_of(lm.model)
@@ -176,13 +184,14 @@ def _sizes(site: Site, updates: Sequence[Update]) -> tuple[float, float, float]:
         return norm, float(weight.norm()), lost / norm if norm else 0.0
 
 
-def _doubts(update_norm: float, weight_norm: float) -> list[str]:
-    if update_norm <= LARGE_UPDATE * weight_norm:
-        return []
-    return [
-        f"The update is {update_norm / weight_norm:.2g} times as large as the matrix itself "
-        "(Frobenius): expect other predictions to change too."
-    ]
+def _doubts(update_norm: float, weight_norm: float, measured: Perplexity | None) -> list[str]:
+    found = perplexity.doubt(measured)
+    if update_norm > LARGE_UPDATE * weight_norm:
+        found.append(
+            f"The update is {update_norm / weight_norm:.2g} times as large as the matrix itself "
+            "(Frobenius): expect other predictions to change too."
+        )
+    return found
 
 
 class Edit:
@@ -330,17 +339,32 @@ class Edit:
             generate: Tokens to write greedily on each side; 0 for none.
             strength: The one to show; the edit's own by default.
         """
-        from rome_widgets.editing.compare import compare
-
         both = self._side_by_side(strength)
         return [
             compare(both, self.lm, prompt, self.fact.target, k=k, generate=generate)
             for prompt in _listed(prompts)
         ]
 
-    def _side_by_side(self, strength: float | None) -> Any:
-        from rome_widgets.editing.compare import with_one
+    def perplexity(self, *, strength: float | None = None) -> Perplexity | None:
+        """Perplexity, without and with it, of the text in the report; touches no weight.
 
+        Args:
+            strength: The one to show; the edit's own by default.
+        """
+        text = self.report.perplexity_text
+        text = text or perplexity.ordinary_text(self.lm, EditSettings(), self.report.seed)
+        return perplexity.measure(self._side_by_side(strength), self.lm, text)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The report's, and what more there is to say at a strength beyond 1; runs the model."""
+        if abs(self.strength) <= 1:
+            return self.report.warnings
+        size = abs(self.strength) * self.report.update_norm
+        more = _doubts(size, self.report.weight_norm, self.perplexity())
+        return (*self.report.warnings, *more)
+
+    def _side_by_side(self, strength: float | None) -> SideBySide:
         shown = self.strength if strength is None else _check_strength(strength)
         return with_one(self.lm, self, shown)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rome_widgets.edit_results import EditReport, EditStep
+from rome_widgets.edit_results import EditReport, EditStep, Perplexity
 from rome_widgets.editing import sealed
 from rome_widgets.editing.edit import Edit
 from rome_widgets.errors import EditFileError
@@ -29,7 +29,7 @@ def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
     """
     header = {
         "fact": asdict(edit.fact),
-        "report": asdict(edit.report) | {"steps": [tuple(step) for step in edit.report.steps]},
+        "report": _plain(edit.report),
         "bases": edit.bases,
         "on_top_of": edit.on_top_of,
         "strength": edit.strength,
@@ -82,6 +82,10 @@ def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
     return edit
 
 
+def _plain(report: EditReport) -> dict[str, Any]:
+    return asdict(report) | {"steps": [tuple(step) for step in report.steps]}
+
+
 def _update(about: Mapping[str, Any], number: int, tensors: Mapping[str, Tensor]) -> Update:
     name, transposed = str(about["name"]), bool(about["transposed"])
     if about["kind"] == "Dense":
@@ -96,8 +100,11 @@ def _report(values: Mapping[str, Any]) -> EditReport:
     known = {field.name for field in fields(EditReport)}
     values = {name: value for name, value in values.items() if name in known}
     steps = tuple(EditStep(*step) for step in values["steps"])
+    perplexity = values.get("perplexity")  # not in files written before it was measured
+    perplexity = None if perplexity is None else Perplexity(*perplexity)
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     settings = dict(values["settings"])
     if "prefixes" in settings:
         settings["prefixes"] = tuple(tuple(pair) for pair in settings["prefixes"])
-    return EditReport(**{**values, **lists, "steps": steps, "settings": settings})
+    made = {"steps": steps, "settings": settings, "perplexity": perplexity}
+    return EditReport(**{**values, **lists, **made})

@@ -1,7 +1,10 @@
 """The second moment of the keys, C = E[k kᵀ]: what else the edited matrix is used for.
 
-Uncentred. Gathered over the tokens of some text; given by the user, kept in a file, shipped with
-the bundled model, or replaced by the identity, and always said which.
+Uncentred. Gathered over the tokens of some text, once, and kept in a file; shipped with the bundled
+model; or replaced by the identity; and always said which.
+
+It is of the original model, whatever edits it carries (Meng et al. compute C once): otherwise
+every edit of a lower layer would ask for another C, and the order of edits would decide which.
 
 Source:
     Meng et al. 2022, equation 2. The published code inverts it in float32 without a ridge; here it
@@ -11,9 +14,11 @@ Source:
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,20 +27,26 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from rome_widgets import cache
 from rome_widgets.edit_results import EditProgress
-from rome_widgets.editing import sealed
+from rome_widgets.editing import moment_file
+from rome_widgets.editing.moment_file import Keeper, Sums
+from rome_widgets.editing.original import as_before_edits, digest
 from rome_widgets.editing.site import Site, find_site
-from rome_widgets.errors import Cancelled, EditFileError, SettingsError, StatisticsMissing
-from rome_widgets.model.hooks import Seen, run_hooked
+from rome_widgets.errors import (
+    Cancelled,
+    EditFileError,
+    ModelChanged,
+    SettingsError,
+    StatisticsMissing,
+)
+from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.ledger import ledger_of
 
 Progress = Callable[[EditProgress], None]
-FORMAT = "rome_widgets.second_moment"
 WINDOW = 256
 """Longest piece of text that is run at once, in tokens."""
-SAVE_EVERY = 64
-"""Pieces between two savings of a moment that is being gathered."""
 
 
 class SecondMoment:
@@ -124,7 +135,7 @@ class _Enough(Exception):
     """Ends a forward pass where the key is known."""
 
 
-def keys_of(site: Site, ids: Tensor) -> Tensor:
+def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = ()) -> Tensor:
     """`[token, d_in]`: the keys of one row of tokens; the blocks above are not run."""
     seen: list[Tensor] = []
 
@@ -139,7 +150,7 @@ def keys_of(site: Site, ids: Tensor) -> Tensor:
         model(input_ids=ids, attention_mask=mask, use_cache=False)
 
     with suppress(_Enough):
-        site.lm.run(lambda: run_hooked(call, [(site.module, stop)]))
+        site.lm.run(lambda: run_hooked(call, [(site.module, stop), *visitors]))
     return seen[0]
 
 
@@ -155,42 +166,92 @@ def gather(
 ) -> SecondMoment:
     """C over the tokens of `texts`: float32 products per piece, summed in float64.
 
+    C is of the model without its edits, whatever it carries. It is gathered once: kept in a file,
+    it is read the next time, or gone on with after a cancel or an interrupt.
+
     Args:
-        lm: The model, as its weights are now.
+        lm: The model.
         layer: Whose keys.
-        texts: Any text like that which the edited model should go on saying.
-        path: Keep it there; a file that was begun with the same model, layer and texts is gone on
-            with, and one that is finished is read.
+        texts: Any text like that which the edited model should go on saying. About ten times as
+            many tokens as a key is wide are a good start.
+        path: The file; by default one in the cache folder (`ROME_WIDGETS_CACHE`, else
+            `rome_widgets` in the user's own) that is named by model, layer and texts. That one
+            need not be writable.
         ridge: See `SecondMoment`.
         progress: Called after each piece.
-        cancel: Stops between pieces with `Cancelled`; with a `path` nothing is lost.
+        cancel: Stops between pieces with `Cancelled`.
 
     Raises:
         SettingsError: No text.
+        ModelChanged: Somebody wrote the weights meanwhile. Edits may come and go.
+        SaveFailed: The file at `path` could not be written.
         Cancelled: `cancel` was set.
+
+    Example:
+        >>> moment = gather(lm, 17, texts, progress=print)
+        >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris", layer=17,
+        ...                  second_moment=moment)
     """
     site = find_site(lm, layer)
     pieces = list(_pieces(lm, texts))
     if not pieces:
         raise SettingsError("There is no text to gather from.", "At least one token was wanted.")
-    about = _identity(site, pieces)
-    state = _load_begun(path, about, site)
-    n_tokens = sum(map(len, pieces))
-    few = n_tokens < site.d_in
-    begun = state.done
-    for number in range(begun, len(pieces)):
-        if cancel is not None and cancel.is_set():
-            state.save(path, about)
-            raise Cancelled(f"Cancelled after {number} of {len(pieces)} pieces of text.")
-        ids = torch.tensor([pieces[number]], device=lm.device)
-        state.add(keys_of(site, ids), keep=few)
-        if (number + 1 - begun) % SAVE_EVERY == 0:
-            state.save(path, about)
-        if progress is not None:
-            progress(EditProgress("statistics", number + 1, len(pieces)))
-    if begun < len(pieces):
-        state.save(path, about)
-    return state.result(f"{n_tokens:,} tokens of {len(pieces)} texts", ridge)
+    original = _Original(site)
+    about = _identity(site, pieces, original)
+    keeper = Keeper(
+        _place_in_cache(about) if path is None else Path(path), about, needed=path is not None
+    )
+    sums = keeper.begun(site.d_in)
+    begun = sums.done
+    try:
+        while sums.done < len(pieces):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(f"Cancelled after {sums.done} of {len(pieces)} pieces of text.")
+            ids = torch.tensor([pieces[sums.done]], device=lm.device)
+            sums.add(original.keys(ids), keep=about["n_tokens"] < site.d_in)
+            keeper.save(sums, now=sums.done == len(pieces))
+            if progress is not None:
+                progress(EditProgress("statistics", sums.done, len(pieces)))
+    except BaseException:
+        if begun < sums.done < len(pieces):
+            keeper.save(sums, now=True)
+        raise
+    return _moment(sums, f"{sums.n_tokens:,} tokens of {len(pieces)} texts", ridge)
+
+
+class _Original:
+    """The model without its edits, though edits may come and go in other threads.
+
+    Attributes:
+        weights: Digests that tell it apart, by what they are of.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._look()
+        self.weights = self._digests()
+
+    def _look(self) -> None:
+        self._version = self._site.lm.weights_version
+        self._visitors = as_before_edits(self._site.lm)
+
+    def _digests(self) -> dict[str, str]:
+        matrix = ledger_of(self._site.lm.model).fingerprint(self._site.weight_name)
+        return {"matrix": matrix, "weights": digest(self._site.lm)}
+
+    def keys(self, ids: Tensor) -> Tensor:
+        """`[token, d_in]`."""
+        while True:
+            keys = keys_of(self._site, ids, self._visitors)
+            if self._site.lm.weights_version == self._version:
+                return keys
+            self._look()
+            if self._digests() != self.weights:
+                raise ModelChanged(
+                    "The model's weights were written while statistics were gathered.",
+                    "One set of weights was wanted; edits may come and go.",
+                    "Gather them again.",
+                )
 
 
 def _pieces(lm: LanguageModel, texts: Iterable[str]) -> Iterator[list[int]]:
@@ -201,72 +262,35 @@ def _pieces(lm: LanguageModel, texts: Iterable[str]) -> Iterator[list[int]]:
             yield ids[start : start + window]
 
 
-def _identity(site: Site, pieces: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """What a kept moment must agree with: model, layer, text, dtype."""
-    digest = hashlib.sha256(repr([list(piece) for piece in pieces]).encode()).hexdigest()
+def _identity(site: Site, pieces: Sequence[Sequence[int]], original: _Original) -> dict[str, Any]:
+    """What a kept moment must agree with: the model without its edits, the layer, the text."""
+    texts = hashlib.sha256(repr([list(piece) for piece in pieces]).encode()).hexdigest()
     return {
         "model": site.lm.name,
-        "weights": ledger_of(site.lm.model).fingerprint(site.weight_name),
+        "commit": getattr(site.lm.model.config, "_commit_hash", None),
+        **original.weights,
         "layer": site.layer,
         "dtype": str(site.weight.dtype),
-        "texts": digest,
+        "texts": texts,
         "n_tokens": sum(map(len, pieces)),
     }
 
 
-class _Begun:
-    """A moment while it is gathered."""
-
-    def __init__(self, width: int) -> None:
-        self.done = 0
-        self.total = torch.zeros(width, width, dtype=torch.float64)
-        self.keys: list[Tensor] = []
-        self.n_tokens = 0
-
-    def add(self, keys: Tensor, *, keep: bool) -> None:
-        """One piece; where there are few tokens in all, the keys themselves are kept."""
-        if keep:
-            self.keys.append(keys.double().cpu())
-        else:
-            self.total += (keys.T @ keys).double().cpu()
-        self.n_tokens += len(keys)
-        self.done += 1
-
-    def save(self, path: str | os.PathLike[str] | None, about: dict[str, Any]) -> None:
-        """Keep what there is, whole or not at all."""
-        if path is None:
-            return
-        tensors = {"total": self.total} if not self.keys else {"keys": torch.cat(self.keys)}
-        header = {"about": about, "done": self.done, "n_tokens": self.n_tokens}
-        sealed.write(Path(path), FORMAT, header, tensors)
-
-    def result(self, about: str, ridge: float) -> SecondMoment:
-        """What was gathered."""
-        if self.keys:
-            keys = torch.cat(self.keys)
-            return SecondMoment(about, keys=keys, n_tokens=len(keys), ridge=ridge)
-        matrix = (self.total + self.total.T) / (2 * self.n_tokens)
-        return SecondMoment(about, matrix=matrix, n_tokens=self.n_tokens, ridge=ridge)
+def _place_in_cache(about: Mapping[str, Any]) -> Path | None:
+    folder = cache.folder()
+    if folder is None:
+        return None
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", str(about["model"]))[:60]
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
+    return folder / "second_moments" / f"{name}-layer{about['layer']}-{key}.safetensors"
 
 
-def _load_begun(path: str | os.PathLike[str] | None, about: dict[str, Any], site: Site) -> _Begun:
-    """What a file at `path` has of the same moment; a damaged one is put aside as `.bad`."""
-    begun = _Begun(site.d_in)
-    if path is None or not Path(path).exists():
-        return begun
-    try:
-        header, tensors = sealed.read(Path(path), FORMAT)
-    except EditFileError:
-        Path(path).replace(f"{path}.bad")
-        return begun
-    if header["about"] != about:
-        return begun
-    begun.done, begun.n_tokens = header["done"], header["n_tokens"]
-    if "keys" in tensors:
-        begun.keys = [tensors["keys"]]
-    else:
-        begun.total = tensors["total"]
-    return begun
+def _moment(sums: Sums, about: str, ridge: float) -> SecondMoment:
+    if sums.keys:
+        keys = torch.cat(sums.keys)
+        return SecondMoment(about, keys=keys, n_tokens=len(keys), ridge=ridge)
+    matrix = (sums.total + sums.total.T) / (2 * sums.n_tokens)
+    return SecondMoment(about, matrix=matrix, n_tokens=sums.n_tokens, ridge=ridge)
 
 
 # ------------------------------------------------------------------------------ choosing
@@ -285,7 +309,7 @@ def choose(
 
     Args:
         site: The matrix.
-        given: What the user said: "identity", a file, texts, or one at hand.
+        given: What the user said: "identity", a file, texts (see `gather`), or one at hand.
         wanted: False where the settings say that none is used; what the user said goes first.
         ridge: See `SecondMoment`.
         progress: See `gather`.
@@ -293,7 +317,7 @@ def choose(
 
     Raises:
         StatisticsMissing: Nothing was given and nothing is known for this model.
-        EditFileError: The file is damaged, or of another model or layer.
+        EditFileError: The file is damaged, or of another layer or width.
     """
     if isinstance(given, SecondMoment):
         return given
@@ -318,7 +342,7 @@ def _known(site: Site, ridge: float) -> SecondMoment:
     raise StatisticsMissing(
         f"No second moment of the keys is known for {site.lm.name} at layer {site.layer}.",
         "The statistics of the matrix's inputs over ordinary text were wanted.",
-        "Pass second_moment=[texts], a file written by "
+        "Pass second_moment=[texts], which are gathered from once, a file written by "
         'rome_widgets.editing.second_moment.gather(..., path=...), or "identity" to do without.',
     )
 
@@ -332,22 +356,13 @@ def is_bundled(lm: LanguageModel) -> bool:
 
 
 def _from_file(site: Site, path: Path, ridge: float) -> SecondMoment:
-    header, tensors = sealed.read(path, FORMAT)
-    begun = _Begun(site.d_in)
-    try:
-        about, begun.n_tokens = header["about"], int(header["n_tokens"])
-        if "keys" in tensors:
-            begun.keys = [tensors["keys"].double()]
-        else:
-            begun.total = tensors["total"].double()
-        wrong = about["layer"] != site.layer or (begun.keys or [begun.total])[0].shape[1] != (
-            site.d_in
-        )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise EditFileError(f"{path} is not a second moment ({error}).") from None
-    if wrong:
+    about, sums = moment_file.read(path)
+    layer, model = about.get("layer"), about.get("model")
+    if layer != site.layer or len(sums.total) != site.d_in:
         raise EditFileError(
-            f"{path} is of layer {about['layer']} of {about['model']}.",
-            f"Layer {site.layer} of {site.lm.name} was wanted.",
+            f"{path} is of layer {layer} of {model}, whose keys have the width {len(sums.total)}.",
+            f"Layer {site.layer} of {site.lm.name}, width {site.d_in}, was wanted.",
         )
-    return begun.result(f"{begun.n_tokens:,} tokens, from {path.name}", ridge)
+    wanted = about.get("n_tokens", sums.n_tokens)
+    of = "" if sums.n_tokens == wanted else f" of {wanted:,}"
+    return _moment(sums, f"{sums.n_tokens:,}{of} tokens, from {path.name}", ridge)

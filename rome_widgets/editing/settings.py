@@ -107,7 +107,7 @@ def known_settings(name: str, n_layers: int, method: str, card: Mapping[str, Any
         name: The model's.
         n_layers: Its depth; a name alone is not believed.
         method: "rome", "r-rome", "ft" or "ft-l".
-        card: The `edit` part of the model's own card, if it has one.
+        card: What the model's own card says, if it has one; see `bundled.settings`.
     """
     if method.startswith("ft"):
         return _fine_tuning(name.casefold(), n_layers, method, card)
@@ -115,7 +115,7 @@ def known_settings(name: str, n_layers: int, method: str, card: Mapping[str, Any
         if depth == n_layers and re.search(pattern, name.casefold()):
             return Known(EditSettings(**numbers), "the published table", layer)
     if card:
-        return Known(_from_card(card), "the model's card", card["layer"])
+        return Known(_from_card(card["edit"]), "the model's card", card["edit"]["layer"])
     return Known(EditSettings(), "the defaults, scaled to the model", None)
 
 
@@ -128,9 +128,13 @@ def _fine_tuning(name: str, n_layers: int, method: str, card: Mapping[str, Any] 
                 return Known(replace(settings, max_change=bound), "the published table", 0)
             layer = FINE_TUNED_LAYERS.get((pattern, method))
             return Known(settings, "the published table", layer)
+    if card:
+        numbers = dict(card["fine_tuning"][method])
+        layer = numbers.pop("layer")
+        return Known(replace(settings, **numbers), "the model's card", layer)
     if method == "ft-l":
         settings = replace(settings, max_change=OTHER_MAX_CHANGE)
-    return Known(settings, "the published defaults", card["layer"] if card else None)
+    return Known(settings, "the published defaults", None)
 
 
 def _from_card(card: Mapping[str, Any]) -> EditSettings:

@@ -196,6 +196,13 @@ class Ledger:
         finally:
             self._announce_since(before)
 
+    @property
+    def bases(self) -> dict[str, Tensor]:
+        """By parameter that an edit changes, a copy of it without any; never to be written."""
+        with self._lock:
+            self._settled()
+            return dict(self._bases)
+
     def fingerprint(self, name: str) -> str:
         """SHA-256 of a parameter as it is without any edit."""
         with self._lock:

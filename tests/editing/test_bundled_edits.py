@@ -1,6 +1,14 @@
-"""Edits of the bundled model take, carry over to other sentences, and leave neighbours alone."""
+"""Edits of the bundled model take, carry over to other sentences, and leave neighbours alone.
+
+The table: each fact is edited by itself, from the unedited model. "top-1" counts where the wanted
+token is the most likely one; for a neighbour that is its own, true object, kept. "success" counts
+as the paper does: the new object more likely than the true one, or for a neighbour less likely.
+S is the harmonic mean of the three shares of success. What fine-tuning does is reported, not
+demanded.
+"""
 
 import random
+from collections import defaultdict
 
 import pytest
 import torch
@@ -10,68 +18,103 @@ from watch import fingerprint
 
 import rome_widgets as rw
 
-METHODS = ("rome", "r-rome")
+METHODS = ("rome", "r-rome", "ft", "ft-l")
+KINDS = ("efficacy", "paraphrase", "neighbourhood")
 
 
-def top(lm, prompts):
-    """Most likely next token per prompt, and all probabilities."""
-    return [lm.next_token_probabilities(ids_of(lm, prompt))[0] for prompt in prompts]
+def next_tokens(lm, prompts):
+    """Probabilities of the next token after each prompt; prompts of one length run together."""
+    rows = defaultdict(list)
+    for number, prompt in enumerate(prompts):
+        ids = lm.encode(prompt, (0, len(prompt))).ids
+        rows[len(ids)].append((number, ids))
+    found = {}
+    for some in rows.values():
+        predicted = lm.next_token_probabilities(torch.tensor([ids for _, ids in some]))
+        found |= {number: row for (number, _), row in zip(some, predicted, strict=True)}
+    return [found[number] for number in range(len(prompts))]
 
 
-def ids_of(lm, prompt):
-    return torch.tensor([lm.encode(prompt, (0, len(prompt))).ids])
+def relation_of(record):
+    return record["requested_rewrite"]["relation_id"]
 
 
-def records():
-    """Facts drawn at random, the same in every run."""
-    return random.Random(0).sample(rw.bundled.facts(), EDITED_FACTS)
+def drawn(count):
+    """Facts drawn at random, the same in every run, with one of every relation before the rest."""
+    shuffled = random.Random(0).sample(rw.bundled.facts(), len(rw.bundled.facts()))
+    first = {relation_of(record): record for record in reversed(shuffled)}
+    rest = [record for record in shuffled if first[relation_of(record)] is not record]
+    return [*first.values(), *rest][:count]
 
 
-def others_of(record, facts):
-    """What the model knows of the same subject besides."""
-    subject, relation = (record["requested_rewrite"][k] for k in ("subject", "relation_id"))
+def others_of(record):
+    """(prompt, object) of what the model was taught of the same subject besides."""
+    subject = record["requested_rewrite"]["subject"]
     return [
-        fact["requested_rewrite"]
-        for fact in facts
-        if fact["requested_rewrite"]["subject"] == subject
-        and fact["requested_rewrite"]["relation_id"] != relation
+        (filled(rewrite), rewrite["target_true"]["str"])
+        for rewrite in (other["requested_rewrite"] for other in rw.bundled.facts())
+        if rewrite["subject"] == subject and rewrite["relation_id"] != relation_of(record)
     ]
 
 
+def filled(rewrite):
+    return rewrite["prompt"].replace("{}", rewrite["subject"], 1)
+
+
 def share(found):
-    return round(sum(found) / len(found), 4) if found else None
+    return round(sum(found) / len(found), 4)
+
+
+def harmonic_mean(shares):
+    return round(len(shares) / sum(1 / each for each in shares), 4) if all(shares) else 0.0
 
 
 def measure(lm, method):
-    facts = rw.bundled.facts()
-    scores = {"efficacy": [], "paraphrase": [], "neighbourhood": [], "other facts": []}
-    probability, divisors, warned = [], [], 0
-    for record in records():
+    top, success = ({kind: [] for kind in KINDS} for _ in range(2))
+    others, seconds, probability, rises, warned = [], [], [], [], 0
+    facts = drawn(EDITED_FACTS)
+    for record in facts:
         rewrite = record["requested_rewrite"]
-        prompt = rewrite["prompt"].replace("{}", rewrite["subject"], 1)
-        new = lm.answer_ids(prompt, rewrite["target_new"]["str"])[0]
-        true = lm.answer_ids(prompt, rewrite["target_true"]["str"])[0]
+        prompt = filled(rewrite)
+        new, true = (
+            lm.answer_ids(prompt, rewrite[target]["str"])[0]
+            for target in ("target_new", "target_true")
+        )
         edit = rw.edit(lm, record, method=method)
+        seconds.append(edit.report.seconds)
         warned += bool(edit.report.warnings)
-        divisors.append(edit.report.key_dot_u)
+        before, after, _ = edit.report.perplexity
+        rises.append(after / before)
+        asked = {
+            "efficacy": [prompt],
+            "paraphrase": record["paraphrase_prompts"],
+            "neighbourhood": record["neighborhood_prompts"],
+        }
+        kept = others_of(record)
         with edit:
-            (here,) = top(lm, [prompt])
-            scores["efficacy"].append(int(here.argmax()) == new)
-            probability.append(float(here[new]))
-            for p in top(lm, record["paraphrase_prompts"]):
-                scores["paraphrase"].append(int(p.argmax()) == new)
-            for p in top(lm, record["neighborhood_prompts"]):
-                scores["neighbourhood"].append(int(p.argmax()) == true)
-            for other in others_of(record, facts):
-                text = other["prompt"].replace("{}", other["subject"], 1)
-                kept = lm.answer_ids(text, other["target_true"]["str"])[0]
-                scores["other facts"].append(int(top(lm, [text])[0].argmax()) == kept)
+            for kind, prompts in asked.items():
+                wanted, other = (true, new) if kind == "neighbourhood" else (new, true)
+                for p in next_tokens(lm, prompts):
+                    top[kind].append(int(p.argmax()) == wanted)
+                    success[kind].append(bool(p[wanted] > p[other]))
+                    if kind == "efficacy":
+                        probability.append(float(p[new]))
+            predicted = next_tokens(lm, [text for text, _ in kept])
+        for (text, known), p in zip(kept, predicted, strict=True):
+            others.append(int(p.argmax()) == lm.answer_ids(text, known)[0])
     return {
-        "facts": EDITED_FACTS,
-        **{name: share(found) for name, found in scores.items()},
-        "mean probability of the target": round(sum(probability) / len(probability), 4),
-        "smallest k·u": round(min(divisors), 3),
+        "facts": len(facts),
+        "relations": len({relation_of(record) for record in facts}),
+        "layer": edit.report.layer,
+        "top-1": {kind: share(found) for kind, found in top.items()},
+        "success": {kind: share(found) for kind, found in success.items()},
+        "S": harmonic_mean([share(found) for found in success.values()]),
+        "other facts of the subject kept, top-1": share(others),
+        "other facts": len(others),
+        "mean probability of the target": share(probability),
+        "perplexity after / before": [round(min(rises), 3), round(max(rises), 3)],
         "edits with a warning": warned,
+        "seconds per edit": round(sum(seconds) / len(seconds), 3),
     }
 
 
@@ -83,12 +126,16 @@ def test_edits_take_and_stay_where_they_belong(bundled_lm, method):
     before = fingerprint(bundled_lm.model)
     figures = FIGURES[method] = measure(bundled_lm, method)
     assert fingerprint(bundled_lm.model) == before
+    print(method, figures)
     if len(FIGURES) == len(METHODS):
         write_gate("rome", FIGURES)
-    print(figures)
-    assert figures["efficacy"] >= (0.97 if FULL else 0.95)
-    assert figures["paraphrase"] >= 0.9
-    assert figures["neighbourhood"] >= 0.95
+    assert figures["relations"] == len({relation_of(r) for r in rw.bundled.facts()})
+    if method in ("rome", "r-rome"):
+        assert figures["top-1"]["efficacy"] >= (0.97 if FULL else 0.95)
+        assert figures["top-1"]["paraphrase"] >= (0.95 if FULL else 0.9)
+        assert figures["top-1"]["neighbourhood"] >= (0.97 if FULL else 0.95)
+        assert figures["perplexity after / before"][1] < 1.1
+        assert figures["edits with a warning"] == 0
 
 
 def test_the_space_needle_moves_to_paris(bundled_lm):

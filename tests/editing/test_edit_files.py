@@ -2,6 +2,7 @@
 
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from rome_widgets.editing import sealed
 from rome_widgets.editing.edit_file import FORMAT, load_edit
 from rome_widgets.editing.export import to_peft
 from rome_widgets.errors import EditFileError, EditRefused, SaveFailed
+
+FIRST_FORMAT = Path(__file__).parent.parent / "data" / "edit-1.safetensors"
 
 
 @pytest.mark.parametrize("method", ["rome", "ft"])
@@ -33,6 +36,32 @@ def test_a_loaded_edit_does_what_the_saved_one_did(dtype, method, tmp_path):
     assert copy.strength == 0.7
     with copy:
         assert same(wanted, weights(lm))
+
+
+def test_a_file_of_the_first_format_is_read_for_ever():
+    """Written before edits measured a perplexity; of a tiny GPT-2, Λ and u in float32."""
+    lm = world.new_lm("gpt2", torch.float32)
+    edit = rw.load_edit(lm, FIRST_FORMAT)
+    report = edit.report
+    assert edit.id == "d1b6b537dbcebfc69c1f52c02304d369"
+    assert edit.fact == rw.Fact("w3 {} w26 w5", "w14 w15", "w8")
+    assert (report.method, report.layer, report.seed, edit.strength) == ("rome", 1, 0, 0.7)
+    assert report.settings["prefixes"] == ((3, 2), (5, 2))
+    assert (len(report.steps), report.stopped, report.warnings) == (8, "steps", ())
+    assert report.steps[-1].norm == pytest.approx(1.84661, rel=1e-4)
+    assert report.key_dot_u == pytest.approx(4.26724, rel=1e-4)
+    assert report.prefixes[:2] == ("", "")
+    assert report.perplexity is None
+    assert report.perplexity_text == ""
+    (update,) = edit.updates
+    name = "transformer.h.1.mlp.c_proj.weight"
+    assert (update.name, update.transposed, update.shape) == (name, True, (20, 8))
+    before = lm.model.get_parameter(name).detach().clone()
+    edit.apply(force=True)  # another release of torch may draw other weights
+    assert torch.equal(lm.model.get_parameter(name), before + update.delta(0.7, before))
+    edit.revert()
+    assert torch.equal(lm.model.get_parameter(name), before)
+    assert edit.perplexity().n_tokens > 1
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 import random
 import signal
+import sys
 import tempfile
+import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +24,7 @@ from watch import fingerprint
 
 from rome_widgets import CausalTracer
 from rome_widgets.editing.edit_file import load_edit
-from rome_widgets.errors import FingerprintMismatch, ModelChanged, SettingsError
+from rome_widgets.errors import Cancelled, FingerprintMismatch, ModelChanged, SettingsError
 from rome_widgets.model.ledger import Dense, LowRank, ledger_of
 
 made_up = world.made_up_edit
@@ -257,6 +259,83 @@ class Sequence(RuleBasedStateMachine):
     def apply_a_copy(self, copy):
         copy.apply()
         self.expected.setdefault(copy.id, (copy, copy.strength))
+
+    @rule(copy=copies)
+    def revert_a_copy(self, copy):
+        copy.revert()
+        self.expected.pop(copy.id, None)
+
+    @rule(copy=copies, strength=STRENGTHS)
+    def change_the_strength_of_a_copy(self, copy, strength):
+        copy.strength = strength
+        if copy.id in self.expected:
+            edit, _ = self.expected[copy.id]
+            self.expected[copy.id] = (edit, strength)
+
+    @rule(edit=st.sampled_from(EDITS), strength=STRENGTHS)
+    def look_inside_a_block(self, edit, strength):
+        with edit:
+            edit.strength = strength
+        # Leaving gives back the strength before, or the edit out; outside it keeps the new one.
+
+    @rule(target=copies, layer=st.integers(0, 3))
+    def compute_on_what_there_is(self, layer):
+        made = world.make_edit(LM, layer=layer, steps=2)
+        assert set(made.on_top_of) == set(self.expected)
+        return made
+
+    @rule(method=st.sampled_from(["rome", "ft"]), done=st.integers(0, 2))
+    def cancel_a_computation(self, method, done):
+        cancel = threading.Event()
+        if not done:
+            cancel.set()
+
+        def progress(step):
+            if step.phase == "value" and step.done == done:
+                cancel.set()
+
+        with pytest.raises(Cancelled):
+            world.make_edit(LM, method, steps=5, progress=progress, cancel=cancel)
+
+    @rule(edit=st.sampled_from(EDITS), strength=STRENGTHS, place=st.integers(1, 250))
+    def interrupt(self, edit, strength, place):
+        """At any call or return within applying, reverting or changing the strength."""
+
+        def operation(edit):
+            if edit.applied and strength == 1.0:
+                edit.revert()
+            else:
+                edit.strength = strength
+                edit.apply()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "unraisablehook", lambda about: None)
+            hit_by_place(operation, edit, place)
+        now = ledger_of(LM.model).strength_of(edit)
+        if now is None:
+            self.expected.pop(edit.id, None)
+        else:
+            self.expected[edit.id] = (edit, now)
+
+    @rule(edit=st.sampled_from(EDITS), force=st.booleans())
+    def somebody_else_writes(self, edit, force):
+        """Nothing of ours is written over theirs; their change undone, all is as it was."""
+        name = edit.updates[0].name
+        carried = [u.name for other, _ in self.expected.values() for u in other.updates]
+        weight = LM.model.get_parameter(name)
+        ours = weight.detach().clone()
+        weight.data[0, 0] += 1
+        theirs = weights(LM)
+        calls = [edit.revert if edit.applied else edit.apply]
+        for call in calls + [LM.revert_all] * (name in carried):
+            with pytest.raises(ModelChanged):
+                call()
+            assert same(theirs, weights(LM))
+        if force and name in carried:
+            LM.revert_all(force=True)
+            self.expected.clear()
+        else:
+            weight.data.copy_(ours)
 
     @rule(edit=st.sampled_from(EDITS))
     def fail_within(self, edit):

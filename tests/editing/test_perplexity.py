@@ -1,0 +1,129 @@
+"""An edit that disables the model is warned of, and an ordinary one is not (reliability S7)."""
+
+import math
+import time
+
+import pytest
+import torch
+import world
+
+import rome_widgets as rw
+from rome_widgets.editing import edit as editing
+from rome_widgets.editing import perplexity
+from rome_widgets.editing.second_moment import SecondMoment
+
+FACT = ("{} is in the city of", "The Space Needle", "Paris")
+
+
+def by_hand(lm, text, n_tokens):
+    """exp of the mean -log p, by one plain pass of the model as it is."""
+    ids = torch.tensor([lm.encode_alone(text)[: n_tokens + 1]])
+    with torch.no_grad():
+        predicted = lm.model(input_ids=ids).logits[0].log_softmax(-1)
+    wanted = -predicted[:-1].gather(1, ids[0, 1:, None]).mean()
+    return float(wanted.exp())
+
+
+def damages(warnings):
+    return any("damages the model" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("method", ["rome", "ft"])
+@pytest.mark.parametrize("name", world.SHAPES)
+def test_it_is_what_the_edited_model_says_of_the_text(name, method):
+    lm = world.make_lm(name)
+    made = world.make_edit(lm, method)
+    before, after, n_tokens = made.report.perplexity
+    text = made.report.perplexity_text
+    assert n_tokens <= lm.n_positions
+    assert before == pytest.approx(by_hand(lm, text, n_tokens), rel=1e-6)
+    with made:
+        assert after == pytest.approx(by_hand(lm, text, n_tokens), rel=1e-5)
+        inside = made.perplexity()
+    assert inside == pytest.approx(made.report.perplexity, rel=1e-5)
+
+
+def test_an_ordinary_edit_is_not_warned_of(bundled_lm):
+    for method in ("rome", "r-rome", "ft", "ft-l"):
+        made = rw.edit(bundled_lm, *FACT, method=method)
+        before, after, n_tokens = made.report.perplexity
+        assert n_tokens >= 20
+        assert 0.95 < after / before < 1.05
+        assert made.warnings == made.report.warnings == ()
+
+
+def test_a_great_strength_is_warned_of(bundled_lm):
+    made = rw.edit(bundled_lm, *FACT)
+    made.strength = 1.5
+    assert not damages(made.warnings)
+    made.strength = 200
+    assert damages(made.warnings)
+    found = made.perplexity()
+    assert found.after > 2 * found.before
+    assert found.before == pytest.approx(made.report.perplexity.before, rel=1e-5)
+    made.strength = -200
+    assert damages(made.warnings)
+
+
+def test_a_tiny_divisor_is_warned_of_three_times(bundled_lm):
+    """C such that u = C⁻¹k̄ is all but orthogonal to the bare prompt's key."""
+    made = rw.edit(bundled_lm, *FACT)
+    keys = bare_and_mean_key(bundled_lm, made)
+    bare, mean = (key / key.norm() for key in keys)
+    away = mean - (mean @ bare) * bare
+    u = away / away.norm() + 1e-3 * bare
+    inverse = 1e-7 * torch.eye(len(u), dtype=u.dtype) + torch.outer(u, u)
+    wrong = SecondMoment("made up", matrix=torch.linalg.inv(inverse), ridge=0.0)
+    disabling = rw.edit(bundled_lm, *FACT, second_moment=wrong)
+    assert abs(disabling.report.key_dot_u) < 0.01 * made.report.key_dot_u
+    said = " ".join(disabling.report.warnings)
+    assert "k·u is" in said
+    assert "times as large as the matrix" in said
+    assert "damages the model" in said
+    assert disabling.report.perplexity.after > 10 * disabling.report.perplexity.before
+
+
+def bare_and_mean_key(lm, made):
+    from rome_widgets.editing.key import read_keys
+    from rome_widgets.editing.passes import Passes
+    from rome_widgets.editing.request import context_rows, read_request
+    from rome_widgets.editing.site import find_site
+
+    site = find_site(lm, made.report.layer)
+    rows = context_rows(lm, read_request(lm, *FACT), made.report.prefixes)
+    keys = read_keys(Passes(site, rows))
+    return keys.bare, keys.mean
+
+
+def test_numbers_stay_numbers_whatever_the_edit_does(tmp_path):
+    lm = world.new_lm("gpt2", torch.float32)
+    made = world.made_up_edit(lm, 0)
+    found = made.perplexity(strength=9e5)
+    assert math.isfinite(found.before)
+    assert math.isfinite(found.after)
+    assert perplexity._exp(float("nan")) == perplexity._exp(1e9) == math.exp(100)
+    assert perplexity.measure(made._side_by_side(1.0), lm, "") is None
+    assert perplexity.doubt(None) == []
+
+
+def test_it_takes_a_small_part_of_the_time(bundled_lm, monkeypatch):
+    spent = []
+
+    def timed(call):
+        def around(*arguments):
+            started = time.perf_counter()
+            result = call(*arguments)
+            spent.append(time.perf_counter() - started)
+            return result
+
+        return around
+
+    monkeypatch.setattr(perplexity, "ordinary_text", timed(perplexity.ordinary_text))
+    monkeypatch.setattr(perplexity, "measure", timed(perplexity.measure))
+    shares = []
+    for _ in range(5):
+        spent.clear()
+        started = time.perf_counter()
+        editing.edit(bundled_lm, *FACT)
+        shares.append(sum(spent) / (time.perf_counter() - started))
+    assert sorted(shares)[2] <= 0.1
