@@ -2,7 +2,7 @@
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
 import { cellText, rowText } from "../aria.js";
-import { gradient, lut } from "../colormap.js";
+import { anchors, gradient, lut } from "../colormap.js";
 import { axisCaption, KIND_NAMES, probability, tokenLabel } from "../format.js";
 import { cellAt, cellRect, move, ticks, windowLayers } from "../geometry.js";
 import { paint } from "../paint.js";
@@ -310,7 +310,7 @@ function colourBar(state: GridState, info: TraceInfo, height: number): TemplateR
     <div class="rw-bar" style="width:${state.fit.value.bar}px" aria-hidden="true">
       <div class="rw-plot-title">p(<bdi>${tokenLabel(info.answer || "answer", 9)}</bdi>)</div>
       <div class="rw-ramps" style="height:${bar}px">
-        ${state.kinds.value.map((kind) => html`<span style="background:${gradient(kind, state.theme.value)}"></span>`)}
+        ${state.kinds.value.map((kind) => html`<span style="background:${gradient(kind)}"></span>`)}
         ${
           Number.isNaN(score)
             ? nothing
@@ -366,7 +366,7 @@ export function paintFigure(root: ParentNode, state: GridState): void {
     const now = [grid, guess, low, high, state.theme.value];
     const before = painted.get(canvas);
     if (!grid || before?.every((each, i) => each === now[i])) continue;
-    paint(canvas, grid, info.tokens.length, info.n_layers, lut(kind, state.theme.value), low, high, guess);
+    paint(canvas, grid, info.tokens.length, info.n_layers, lut(anchors(canvas, kind)), low, high, guess);
     painted.set(canvas, now);
   }
 }
