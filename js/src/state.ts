@@ -55,13 +55,14 @@ export function gridState(
   };
   const scores = computed(() => byKind(bridge.get("scores")));
   const estimate = computed(() => byKind(bridge.get("estimate")));
+  /** Every score of every kind, and those of them that are known. */
+  const all = computed(() => [...(scores.value?.values() ?? [])].flatMap((grid) => [...grid]));
+  const known = computed(() => all.value.filter((score) => !Number.isNaN(score)));
   /** Some cell on screen is an estimate. */
-  const estimated = computed(() =>
-    [...(estimate.value ?? [])].some(
-      ([kind, grid]) =>
-        scores.value?.get(kind)?.some((score, i) => Number.isNaN(score) && !Number.isNaN(grid[i])) ?? false,
-    ),
-  );
+  const estimated = computed(() => {
+    const guesses = [...(estimate.value?.values() ?? [])].flatMap((grid) => [...grid]);
+    return guesses.some((guess, i) => !Number.isNaN(guess) && Number.isNaN(all.value[i]));
+  });
 
   const kinds = computed((): readonly Kind[] => {
     const choice = bridge.get("kind");
@@ -72,29 +73,13 @@ export function gridState(
 
   /** Ends of the shared colour scale: the corrupted run, and the best of all runs. Estimates are clipped. */
   const range = computed(() => {
-    const info = trace.value;
-    let least = Number.POSITIVE_INFINITY;
-    let most = Number.NEGATIVE_INFINITY;
-    for (const grid of scores.value?.values() ?? [])
-      for (const value of grid) {
-        if (value < least) least = value;
-        if (value > most) most = value;
-      }
-    const low = info?.corrupted ?? (Number.isFinite(least) ? least : 0);
-    const high = Math.max(info?.clean ?? 0, Number.isFinite(most) ? most : (info?.clean ?? 1));
+    const { clean, corrupted } = trace.value ?? {};
+    const low = corrupted ?? known.value.reduce((a, b) => Math.min(a, b), 1);
+    const high = known.value.reduce((a, b) => Math.max(a, b), clean ?? 0);
     return { low, high: high > low ? high : low + 1e-6 };
   });
 
-  const done = computed(() => {
-    let computedCells = 0;
-    let total = 0;
-    for (const grid of scores.value?.values() ?? [])
-      for (const value of grid) {
-        total++;
-        if (!Number.isNaN(value)) computedCells++;
-      }
-    return { cells: computedCells, total };
-  });
+  const done = computed(() => ({ cells: known.value.length, total: all.value.length }));
 
   const fit: ReadonlySignal<Layout> = computed(() => {
     const info = trace.value;

@@ -4,7 +4,7 @@ import { html, nothing, svg, type TemplateResult } from "lit-html";
 import { cellText, rowText } from "../aria.js";
 import { anchors, gradient, lut } from "../colormap.js";
 import { axisCaption, KIND_NAMES, probability, tokenLabel } from "../format.js";
-import { cellAt, cellRect, move, ticks, windowLayers } from "../geometry.js";
+import { cellAt, move, ticks, windowLayers } from "../geometry.js";
 import { paint } from "../paint.js";
 import { extend, has, replace, sameCell, toggle } from "../selection.js";
 import type { GridState } from "../state.js";
@@ -248,15 +248,9 @@ function marks(state: GridState, info: TraceInfo, kind: Kind, thin: boolean): Te
   const { cell } = state.fit.value;
   const window = info.windows[kind] ?? 1;
   const out: TemplateResult[] = [];
-  const rect = ([pos, layer]: Cell, inset: number) => {
-    const box = cellRect(pos, layer, cell);
-    return {
-      x: box.x + inset,
-      y: box.y + inset,
-      w: Math.max(1, box.w - 2 * inset),
-      h: Math.max(1, box.h - 2 * inset),
-    };
-  };
+  const outline = ([pos, layer]: Cell, inset: number, name: string) => svg`<rect class=${name}
+    x=${layer * cell.w + inset} y=${pos * cell.h + inset}
+    width=${Math.max(1, cell.w - 2 * inset)} height=${Math.max(1, cell.h - 2 * inset)} />`;
   const reach = ([pos, layer]: Cell, name: string) => {
     const [start, stop] = windowLayers(kind, layer, window, info.n_layers);
     if (stop - start < 2) return nothing;
@@ -268,29 +262,23 @@ function marks(state: GridState, info: TraceInfo, kind: Kind, thin: boolean): Te
   };
   for (const each of state.selection.value) {
     if (each[2] !== kind || !state.detailOf(each)) continue;
-    const box = rect(each, thin ? 0 : 1);
-    out.push(svg`
-      <rect class="rw-halo" x=${box.x} y=${box.y} width=${box.w} height=${box.h} />
-      <rect class="rw-selected" x=${box.x} y=${box.y} width=${box.w} height=${box.h} />
-      ${reach(each, "rw-reach")}`);
+    const inset = thin ? 0 : 1;
+    out.push(
+      svg`${outline(each, inset, "rw-halo")}${outline(each, inset, "rw-selected")}${reach(each, "rw-reach")}`,
+    );
   }
   const best = state.best.value.get(kind);
   if (best && !state.isSelected(best.cell)) {
-    const { x, y, w, h } = rect(best.cell, 0);
-    out.push(svg`<circle class="rw-peak" cx=${x + w / 2} cy=${y + h / 2} r=${thin ? 1.5 : 2.2} />`);
-  }
-  const cursor = state.cursor.value;
-  if (state.focused.value && cursor?.[2] === kind) {
-    const box = rect(cursor, thin ? -2 : -1.5);
-    out.push(svg`<rect class="rw-cursor" x=${box.x} y=${box.y} width=${box.w} height=${box.h} rx="2" />`);
-  }
-  const hover = state.hover.value;
-  if (hover?.[2] === kind) {
-    const box = rect(hover, 0.5);
+    const [pos, layer] = best.cell;
     out.push(
-      svg`<rect class="rw-hover" x=${box.x} y=${box.y} width=${box.w} height=${box.h} />${reach(hover, "rw-reach rw-soft")}`,
+      svg`<circle class="rw-peak" cx=${(layer + 0.5) * cell.w} cy=${(pos + 0.5) * cell.h} r=${thin ? 1.5 : 2.2} />`,
     );
   }
+  const cursor = state.cursor.value;
+  if (state.focused.value && cursor?.[2] === kind) out.push(outline(cursor, thin ? -2 : -1.5, "rw-cursor"));
+  const hover = state.hover.value;
+  if (hover?.[2] === kind)
+    out.push(svg`${outline(hover, 0.5, "rw-hover")}${reach(hover, "rw-reach rw-soft")}`);
   return out;
 }
 
