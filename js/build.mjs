@@ -29,7 +29,9 @@ const palettes = {
     build.onResolve({ filter: /^palettes$/ }, () => ({ path: PALETTES, namespace: "palettes" }));
     build.onLoad({ filter: /.*/, namespace: "palettes" }, async () => {
       const rule = (selector, ramps) =>
-        `${selector}{${Object.entries(ramps).map(([name, colours]) => `--rw-${name}:${colours}`).join(";")}}`;
+        `${selector}{${Object.entries(ramps)
+          .map(([name, colours]) => `--rw-${name}:${colours}`)
+          .join(";")}}`;
       const { light, dark } = JSON.parse(await readFile(PALETTES, "utf8"));
       return {
         contents: rule(".rw", light) + rule('.rw[data-theme="dark"]', dark),

@@ -26,7 +26,9 @@ export function lut(anchors: readonly string[]): Uint8ClampedArray {
 
 /** The colours of a ramp, lowest first, in the theme of `element`; none without its style sheet. */
 export const anchors = (element: Element, ramp: Ramp): readonly string[] =>
-  getComputedStyle(element).getPropertyValue(`--rw-${ramp}`).match(/#\w{6}/g) ?? [];
+  getComputedStyle(element)
+    .getPropertyValue(`--rw-${ramp}`)
+    .match(/#\w{6}/g) ?? [];
 
 /** The ramp as CSS, bottom to top. */
 export const gradient = (ramp: Ramp): string => `linear-gradient(to top, var(--rw-${ramp}))`;

@@ -49,7 +49,5 @@ export function groups(states: Selection): Group[] {
     if (last?.[1] === layer - 1) last[1] = layer;
     else group.runs.push([layer, layer]);
   }
-  return [...found.values()].sort(
-    (a, b) => a.pos - b.pos || KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind),
-  );
+  return [...found.values()].sort((a, b) => a.pos - b.pos || KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind));
 }

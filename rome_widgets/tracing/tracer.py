@@ -315,7 +315,8 @@ class CausalTracer:
             return top, []
         if isinstance(answer, int) and not 0 <= answer < len(clean):
             raise PromptError(
-                f"There is no token {answer} to follow.", f"Ids from 0 to {len(clean) - 1} are known."
+                f"There is no token {answer} to follow.",
+                f"Ids from 0 to {len(clean) - 1} are known.",
             )
         ids = [answer] if isinstance(answer, int) else self.lm.answer_ids(self.prompt, answer)
         notes = []

@@ -70,9 +70,7 @@ def change(before: CausalTrace, after: CausalTrace, kind: Kind) -> np.ndarray:
     return after.scores[kind] - before.scores[kind]
 
 
-def largest_change(
-    before: CausalTrace, after: CausalTrace
-) -> tuple[Kind, int, int, float] | None:
+def largest_change(before: CausalTrace, after: CausalTrace) -> tuple[Kind, int, int, float] | None:
     """Kind, position, layer and size of the largest difference, whichever its sign."""
     found: list[tuple[Kind, int, int, float]] = []
     for kind in after.kinds:

@@ -321,9 +321,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
             else:  # Row by row over the estimate, if there is one.
                 self.scores = pack_scores(trace.scores, trace.kinds)
 
-    def _put_fresh(
-        self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings
-    ) -> None:
+    def _put_fresh(self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings) -> None:
         """Make room for another grid, unless it will be the same one."""
         elsewhere = self.trace.get("settings") != vars(settings)
         if not elsewhere and self._last is not None and self._last.weights == self._model[0]:

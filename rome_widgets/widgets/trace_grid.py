@@ -210,8 +210,7 @@ class TraceGrid(RomeWidget):
         if (before := self._before) is not None:
             said = f" ({words})" if (words := self.comparison["before"]) else ""
             lines.append(
-                f"  before{said}: p clean {before.clean:.4f}, "
-                f"corrupted {before.corrupted:.4f}"
+                f"  before{said}: p clean {before.clean:.4f}, corrupted {before.corrupted:.4f}"
             )
             if most := largest_change(before, trace):
                 kind, pos, layer, size = most

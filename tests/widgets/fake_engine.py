@@ -159,7 +159,9 @@ class FakeEngine:
             return replace(trace, answer=WORDS[2], answer_id=2)
         shares = {"hidden": kept, "mlp": kept**2, "attn": kept}
         scores = {
-            kind: CORRUPTED + shares[kind] * (grid - CORRUPTED) + self.taken * 0.02 * (kind == "attn")
+            kind: CORRUPTED
+            + shares[kind] * (grid - CORRUPTED)
+            + self.taken * 0.02 * (kind == "attn")
             for kind, grid in trace.scores.items()
         }
         clean = CORRUPTED + kept * (CLEAN - CORRUPTED)

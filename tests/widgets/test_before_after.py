@@ -295,7 +295,9 @@ class TestWithAnEditPanel:
         assert explorer.result.clean == pytest.approx(CORRUPTED + 0.7 * (CLEAN - CORRUPTED))
         assert panel.wait(PATIENCE)
 
-    def test_it_starts_only_when_the_model_is_left_alone(self, explorer, engine, panel, monkeypatch):
+    def test_it_starts_only_when_the_model_is_left_alone(
+        self, explorer, engine, panel, monkeypatch
+    ):
         monkeypatch.setattr("rome_widgets.widgets.trace_explorer.QUIET", 0.4)
         record = panel.apply(wait=True)
         for step in range(1, 6):

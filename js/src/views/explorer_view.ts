@@ -19,6 +19,7 @@ import {
   header,
   kindSwitch,
   legend,
+  lookSwitch,
   notes,
   type Part,
   progressLine,
@@ -36,7 +37,8 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   const marked = signal("");
   let requests = Date.now();
 
-  const request = (op: "trace" | "restore") => bridge.set({ _request: { id: ++requests, op } });
+  const request = (op: "trace" | "restore" | "stop_comparing") =>
+    bridge.set({ _request: { id: ++requests, op } });
   const trace = () => {
     marked.value = "";
     request("trace");
@@ -82,7 +84,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ${trouble()}
           ${
             info
-              ? html`<div class=${`rw-main${changed && !working() ? " rw-stale" : ""}`}>
+              ? html`<div class=${`rw-main${(changed || bridge.get("stale")) && !working() ? " rw-stale" : ""}`}>
                   <div class="rw-picture">${figure(state, view.figure, view.id)}</div>
                   <aside>${panel(state, view.look())}${notes(state)}</aside>
                 </div>`
@@ -123,6 +125,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
 
   function finished(view: View, status: Status, changed: boolean, counted: string): Part {
     if (changed) return chip("changed since this trace", "rw-attention");
+    if (bridge.get("stale")) return chip("the model was edited since this trace", "rw-attention");
     if (status === "cancelled") return chip(`cancelled${counted ? ` · ${counted}` : ""}`, "rw-attention");
     const took = duration(view.state.trace.value?.ms);
     return status === "done" && took
@@ -136,7 +139,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     const at = subject ? prompt.lastIndexOf(subject) : -1;
     const info = view.state.trace.value;
     const leads = info && !changed && info.answer;
-    const primary = !info || changed;
+    const primary = !info || changed || bridge.get("stale");
     return html`
       <div class="rw-prompt">
         <div class="rw-editor">
@@ -197,13 +200,17 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
 
   function controls(view: View): TemplateResult {
     const info = view.state.trace.value;
+    const compared = view.state.comparison.value;
     return html`<div class="rw-controls rw-second">
       ${kindSwitch(view.state)}
       <span class="rw-space"></span>
+      ${lookSwitch(view.state)}
       ${
-        info && info.clean !== null
-          ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
-          : nothing
+        compared
+          ? html`<button class="rw-quiet" type="button" data-action="stop_comparing" title="Stop comparing" aria-label="Stop comparing" @click=${() => request("stop_comparing")}>✕</button>`
+          : info && info.clean !== null
+            ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
+            : nothing
       }
     </div>`;
   }

@@ -34,8 +34,7 @@ export function panel(state: GridState, look: PanelLook): TemplateResult | typeo
     >
       <header>
         <h4>
-          Restored: ${stateCount((answer?.states ?? selected).length)}
-          <span class="rw-mute">· ${describe(answer?.states ?? selected, info.tokens)}</span>
+          Restored: ${stateCount((answer?.states ?? selected).length)} <span class="rw-mute">· ${describe(answer?.states ?? selected, info.tokens)}</span>
         </h4>
         <button class="rw-quiet" type="button" title="Clear the selection (Esc)" aria-label="Clear the selection" @click=${look.clear}>✕</button>
       </header>
@@ -103,8 +102,7 @@ function gauge(answer: Answer, info: TraceInfo): TemplateResult | typeof nothing
       </div>
       <div class="rw-ends"><span>corrupted ${probability(corrupted, 3)}</span><span>clean ${probability(clean, 3)}</span></div>
       <p class="rw-line">
-        p(<bdi>${tokenLabel(answer.answer || info.answer)}</bdi>)&nbsp;<b>${probability(now)}</b>
-        ${difference === null ? nothing : change(difference, 4)}
+        p(<bdi>${tokenLabel(answer.answer || info.answer)}</bdi>)&nbsp;<b>${probability(now)}</b> ${difference === null ? nothing : change(difference, 4)}
       </p>
     </div>
   `;

@@ -4,7 +4,7 @@ import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { ARROWS, direction, signed } from "../format.js";
 import type { Bridge } from "../model.js";
-import type { GridState } from "../state.js";
+import type { GridState, Look } from "../state.js";
 import type { BaseTraits, ErrorInfo, KindChoice, LiveTraits } from "../types.js";
 import type { Frame } from "./frame.js";
 
@@ -15,6 +15,13 @@ const CHOICES: readonly (readonly [KindChoice, string])[] = [
   ["hidden", "Hidden"],
   ["mlp", "MLP"],
   ["attn", "Attention"],
+];
+
+const LOOKS: readonly (readonly [Look, string])[] = [
+  ["together", "Side by side"],
+  ["before", "Before"],
+  ["after", "After"],
+  ["change", "Difference"],
 ];
 
 export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
@@ -28,6 +35,19 @@ export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
     (kind) => state.bridge.set({ kind }),
   );
 }
+
+/** What to show of a comparison: all of it where there is room, or one grid. */
+export const lookSwitch = (state: GridState): Part =>
+  state.comparison.value
+    ? choice(
+        "What to show",
+        LOOKS.filter(([look]) => look !== "together" || state.roomy.value),
+        state.look.value,
+        (look) => {
+          state.chosen.value = look;
+        },
+      )
+    : nothing;
 
 /** A button that does one named thing. */
 export const button = (
