@@ -1,11 +1,11 @@
 /** What is on screen, derived: traits and local signals in, computed values out. No DOM. */
 
-import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Theme } from "./colormap.js";
 import { less, tokenLabel } from "./format.js";
 import { type Layout, layout, ROOMY, windowLayers } from "./geometry.js";
 import type { Bridge } from "./model.js";
 import { has, same } from "./selection.js";
+import { computed, type ReadonlySignal, signal } from "./signals.js";
 import type { Cell, Comparison, GridTraits, Kind, RestorationInfo, Selection, TraceInfo } from "./types.js";
 
 /** One of the grids of a comparison; alone, a trace is its own "after". */

@@ -1,10 +1,10 @@
 /** `EditPanel`: a fact to write, the optimisation as it runs, the history, and before and after. */
 
-import { effect, signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { percent, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import { orders } from "../orders.js";
+import { effect, signal } from "../signals.js";
 import type { ChangeRow, EditRecord, EditRequest, EditTraits, LiveTraits, Outcome } from "../types.js";
 import { curves } from "./curves.js";
 import { type Frame, frame } from "./frame.js";

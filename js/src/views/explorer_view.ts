@@ -1,9 +1,9 @@
 /** `TraceExplorer`: the prompt as an editable sentence, the settings, the picture, the answer. */
 
-import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { duration, percent, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
+import { signal } from "../signals.js";
 import type { ExplorerTraits, LiveTraits, Settings, Status } from "../types.js";
 import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";

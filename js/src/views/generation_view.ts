@@ -1,9 +1,9 @@
 /** `GenerationCompare`: prompts by columns, streaming; what differs is underlined and bold. */
 
-import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { percent, visible } from "../format.js";
 import type { Bridge } from "../model.js";
+import { signal } from "../signals.js";
 import type { GenerationRow, GenerationTraits, LiveTraits } from "../types.js";
 import { frame } from "./frame.js";
 import { busy, button, chip, errorStrip, header, progressLine, space, statusChip } from "./parts.js";

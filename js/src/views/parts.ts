@@ -1,9 +1,9 @@
 /** Small parts that several views share. */
 
-import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { ARROWS, direction, signed } from "../format.js";
 import type { Bridge } from "../model.js";
+import { signal } from "../signals.js";
 import type { GridState, Look } from "../state.js";
 import type { BaseTraits, ErrorInfo, KindChoice, LiveTraits } from "../types.js";
 import type { Frame } from "./frame.js";
