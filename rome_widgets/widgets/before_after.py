@@ -1,4 +1,4 @@
-"""Two traces of one prompt, before and after the model changed: words and numbers. No model needed."""
+"""Two traces of one prompt, before and after the model changed: in words and numbers."""
 
 from __future__ import annotations
 

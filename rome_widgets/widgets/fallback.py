@@ -46,7 +46,7 @@ def comparison_table(before: CausalTrace, after: CausalTrace, words: tuple[str, 
         f"<p><b>{side}{escape(f': {said}' if said else '')}</b></p>{trace_table(trace)}"
         for side, said, trace in zip(("Before", "After"), words, (before, after), strict=True)
     )
-    changes = {kind: change(before, after, kind) for kind in after.kinds}
+    changes: dict[Kind, np.ndarray] = {k: change(before, after, k) for k in after.kinds}
     if sum(grid.size for grid in changes.values()) > MOST_CELLS:
         return shown + _list_changes(before, after, changes)
     most = largest_change(before, after)
@@ -140,7 +140,7 @@ def _change_titles(before: CausalTrace, after: CausalTrace, kind: Kind) -> list[
 def _list_changes(
     before: CausalTrace, after: CausalTrace, changes: Mapping[Kind, np.ndarray]
 ) -> str:
-    found = [
+    found: list[tuple[float, Kind, int, int]] = [
         (abs(float(size)), kind, pos, layer)
         for kind, grid in changes.items()
         for (pos, layer), size in np.ndenumerate(grid)

@@ -241,7 +241,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self._against = None
             if self._last is not None:
                 self._last = replace(self._last, against=None)
-            self._compare(None)
+            self._put_before(None)
 
     def cancel(self) -> None:
         """Stop the trace; what was computed so far stays on screen."""
@@ -330,15 +330,15 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self.cursor = None  # It was a cell of another trace.
         self._shown = asked
         self._put({**describe_trace(trace), "settings": vars(settings)}, None)
-        self._compare_with(self._against, self._model[1], running=True)
+        self._put_before_of(self._against, self._model[1], running=True)
         if self._against is not None:
             self._answer()  # The last answer was the other model's.
 
-    def _compare_with(self, made: _Made | None, edits: int, *, running: bool = False) -> None:
+    def _put_before_of(self, made: _Made | None, edits: int, *, running: bool = False) -> None:
         if made is None:
-            self._compare(None)
+            self._put_before(None)
         else:
-            self._compare(made.trace, in_words(made.edits, edits), running=running)
+            self._put_before(made.trace, in_words(made.edits, edits), running=running)
 
     def _trace_done(
         self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings, ms: float
@@ -375,7 +375,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self._shown = asked
             self._last = _Made(trace, settings, asked, weights, edits, against)
             self._show(trace, ms=ms, settings=vars(settings))
-            self._compare_with(against, edits)
+            self._put_before_of(against, edits)
             self._described = self.trace
             self.progress = 1.0 if status == "done" else self.progress
             self.status = status
@@ -395,7 +395,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
             else:
                 self._paint(self._result)
             if last is not None:
-                self._compare_with(last.against, last.edits)
+                self._put_before_of(last.against, last.edits)
                 self.stale = last.weights != self._engine.weights_version
         if not self.restoration:
             self._answer()

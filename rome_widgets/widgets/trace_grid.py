@@ -11,13 +11,13 @@ import traitlets as t
 from rome_widgets.errors import StateError
 from rome_widgets.results import KINDS, CausalTrace, Kind, State, check_states, recovery
 from rome_widgets.widgets import fallback
+from rome_widgets.widgets.base import RomeWidget
 from rome_widgets.widgets.before_after import (
     Words,
     check_comparable,
     describe_before,
     largest_change,
 )
-from rome_widgets.widgets.base import RomeWidget
 from rome_widgets.widgets.traits import (
     describe_trace,
     number,
@@ -90,7 +90,7 @@ class TraceGrid(RomeWidget):
         super().__init__(kind=kind, **kwargs)
         if trace is not None:
             self._show(trace)
-            self._compare(before)
+            self._put_before(before)
         if selection := list(selection):
             self.selection = selection
 
@@ -183,7 +183,7 @@ class TraceGrid(RomeWidget):
         scores, self.estimate = pack_grid(trace)
         self.scores = scores
 
-    def _compare(
+    def _put_before(
         self, before: CausalTrace | None, words: Words = ("", ""), *, running: bool = False
     ) -> None:
         """Put another trace beside the one on screen; None: none."""

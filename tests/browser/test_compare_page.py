@@ -1,4 +1,4 @@
-"""Before, after and difference as a person meets them: the model is edited while its trace is shown."""
+"""Before, after and difference as a person meets them, when the model of a trace is edited."""
 
 import pytest
 from browser.test_edit_page import CONTRAST

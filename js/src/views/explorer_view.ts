@@ -1,16 +1,16 @@
 /** `TraceExplorer`: the prompt as an editable sentence, the settings, the picture, the answer. */
 
 import { html, nothing, type TemplateResult } from "lit-html";
-import { duration, percent, probability, tokenLabel } from "../format.js";
+import { duration, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import { signal } from "../signals.js";
-import type { ExplorerTraits, LiveTraits, Settings, Status } from "../types.js";
+import type { ExplorerTraits, Settings, Status } from "../types.js";
 import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
+import { live } from "./live.js";
 import { mount, type View } from "./mount.js";
 import { panel } from "./panel.js";
 import {
-  busy,
   button,
   chip,
   entered,
@@ -25,7 +25,6 @@ import {
   progressLine,
   skeleton,
   space,
-  statusChip,
   textField,
 } from "./parts.js";
 
@@ -35,22 +34,16 @@ type NumberTrait = "noise" | "samples" | "seed" | "window";
 
 export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, abort: AbortSignal): void {
   const marked = signal("");
-  let requests = Date.now();
-
-  const request = (op: "trace" | "restore" | "stop_comparing") =>
-    bridge.set({ _request: { id: ++requests, op } });
+  const model = live(bridge);
   const trace = () => {
     marked.value = "";
-    request("trace");
+    model.ask("trace");
   };
-  const cancel = () => bridge.set({ _cancel_id: ++requests });
 
   const settings = (): Settings =>
     Object.fromEntries(SETTINGS.map((key) => [key, bridge.get(key)])) as unknown as Settings;
 
-  const live = bridge as unknown as Bridge<LiveTraits>;
-  const working = (): boolean => busy(live);
-  const trouble = errorStrip(live, trace);
+  const trouble = errorStrip(model, trace);
   const enter = () => {
     if (ready()) trace();
   };
@@ -72,11 +65,11 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     abort,
     (view) => {
       const { state } = view;
-      const status = view.connected() || !working() ? bridge.get("status") : "idle";
+      const status = model.status(view);
       const info = state.trace.value;
       const changed = stale(view);
       return {
-        attributes: { "data-view": "explorer", "data-status": status, "aria-busy": String(working()) },
+        attributes: model.attributes(view, "explorer"),
         root: html`
           ${top(view, status, changed)}
           ${sentence(view, changed)}
@@ -84,7 +77,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ${trouble()}
           ${
             info
-              ? html`<div class=${`rw-main${(changed || bridge.get("stale")) && !working() ? " rw-stale" : ""}`}>
+              ? html`<div class=${`rw-main${(changed || bridge.get("stale")) && !model.busy() ? " rw-stale" : ""}`}>
                   <div class="rw-picture">${figure(state, view.figure, view.id)}</div>
                   <aside>${panel(state, view.look())}${notes(state)}</aside>
                 </div>`
@@ -94,7 +87,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         `,
       };
     },
-    () => request("restore"),
+    () => model.ask("restore"),
   );
 
   function top(view: View, status: Status, changed: boolean): TemplateResult {
@@ -108,19 +101,14 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         legend(view.state),
         state(view, status, changed),
       )}
-      ${progressLine(live, "Trace")}
+      ${progressLine(model, "Trace")}
     `;
   }
 
   function state(view: View, status: Status, changed: boolean): Part {
     const { cells, total } = view.state.done.value;
     const counted = total > 0 ? `${cells}/${total} states` : "";
-    return statusChip(
-      view,
-      status,
-      `${counted} · ${percent(bridge.get("progress"))}`,
-      finished(view, status, changed, counted),
-    );
+    return model.chip(view, `${counted} · ${model.share()}`, finished(view, status, changed, counted));
   }
 
   function finished(view: View, status: Status, changed: boolean, counted: string): Part {
@@ -168,8 +156,8 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ></textarea>
         </div>
         ${
-          working()
-            ? button("cancel", "Cancel", cancel, false, "rw-button")
+          model.busy()
+            ? button("cancel", "Cancel", model.cancel, false, "rw-button")
             : button(
                 "trace",
                 info && !changed ? "Trace again" : "Trace",
@@ -181,7 +169,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       </div>
       <div class="rw-controls">
         <label class="rw-field">subject
-          ${textField(live as never, "subject" as never, "Subject", "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
+          ${textField(bridge, "subject", "Subject", "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
         </label>
         ${
           marked.value && marked.value !== subject
@@ -207,7 +195,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       ${lookSwitch(view.state)}
       ${
         compared
-          ? html`<button class="rw-quiet" type="button" data-action="stop_comparing" title="Stop comparing" aria-label="Stop comparing" @click=${() => request("stop_comparing")}>✕</button>`
+          ? html`<button class="rw-quiet" type="button" data-action="stop_comparing" title="Stop comparing" aria-label="Stop comparing" @click=${() => model.ask("stop_comparing")}>✕</button>`
           : info && info.clean !== null
             ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
             : nothing

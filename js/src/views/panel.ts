@@ -5,7 +5,7 @@ import { restorationText } from "../aria.js";
 import { describe, direction, percent, probability, stateCount, tokenLabel } from "../format.js";
 import type { Answer, GridState } from "../state.js";
 import type { PredictionRow, TraceInfo } from "../types.js";
-import { change } from "./parts.js";
+import { change, heads } from "./parts.js";
 
 export interface PanelLook {
   /** The answer has been on its way for a while. */
@@ -115,15 +115,13 @@ function table(
 ): TemplateResult {
   return html`
     <table class="rw-table">
-      <thead>
-        <tr>
-          <th scope="col">next token</th>
-          <th scope="col">clean</th>
-          <th scope="col">corrupted</th>
-          ${last === "restored" ? html`<th scope="col">restored</th>` : nothing}
-          <th scope="col" title=${last === "restored" ? "restored minus corrupted" : "corrupted minus clean"}>Δ</th>
-        </tr>
-      </thead>
+      ${heads(
+        "next token",
+        "clean",
+        "corrupted",
+        last === "restored" ? "restored" : nothing,
+        html`<th scope="col" title=${last === "restored" ? "restored minus corrupted" : "corrupted minus clean"}>Δ</th>`,
+      )}
       <tbody>
         ${rows.map((row) => {
           const [from, to] = last === "restored" ? [row.corrupted, row.restored] : [row.clean, row.corrupted];
