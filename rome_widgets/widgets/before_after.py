@@ -10,8 +10,18 @@ from rome_widgets.errors import StateError
 from rome_widgets.results import CausalTrace, Kind
 from rome_widgets.widgets.traits import number, text
 
-SAME = ("prompt", "token_ids", "subject_span", "answer_id", "kinds", "windows", "n_layers", "seed")
-"""What two traces must agree in, or their cells mean different things."""
+SAME = (
+    "prompt",
+    "token_ids",
+    "subject_span",
+    "answer_id",
+    "kinds",
+    "windows",
+    "n_layers",
+    "samples",
+    "seed",
+)
+"""What two traces must agree in besides their noise, or their cells mean different things."""
 
 Words = tuple[str, str]
 """What the model was before and is after, as in `("without the edit", "with 1 edit")`."""
@@ -23,8 +33,9 @@ def check_comparable(before: CausalTrace, after: CausalTrace) -> None:
     Raises:
         StateError: They differ in something besides the model.
     """
-    for name in SAME:
-        was, now = getattr(before, name), getattr(after, name)
+    pairs = [(name, getattr(before, name), getattr(after, name)) for name in SAME]
+    pairs.append(("noise", *(str(trace.noise.get("text")) for trace in (before, after))))
+    for name, was, now in pairs:
         if was != now:
             raise StateError(
                 f"The trace before has the {name} {was!r}, the trace after {now!r}.",

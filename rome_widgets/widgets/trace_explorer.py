@@ -231,9 +231,10 @@ class TraceExplorer(LiveWidget, TraceGrid):
             return
         heard, self._heard = self._heard, False
         last = self._last
-        self.stale = last is not None and last.weights != self._engine.weights_version
-        if last is not None and self.stale and heard and self.retrace:
-            self._start(last.settings, patient=True)
+        with self.hold_sync():
+            self.stale = last is not None and last.weights != self._engine.weights_version
+            if last is not None and self.stale and heard and self.retrace:
+                self._start(last.settings, patient=True)
 
     def stop_comparing(self) -> None:
         """Forget the trace before; the one on screen stays."""

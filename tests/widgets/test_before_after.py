@@ -329,6 +329,8 @@ def test_two_recorded_traces_can_be_shown_side_by_side():
     [
         ({"answer_id": 2}, "answer_id 2"),
         ({"seed": 5}, "seed 5"),
+        ({"samples": 5}, "samples 5"),
+        ({"noise": {"text": "2 × σ"}}, "noise '2 × σ'"),
         ({"windows": {"hidden": 1, "mlp": 5, "attn": 5}}, "windows"),
     ],
 )
