@@ -523,6 +523,11 @@ describe("comparison", () => {
     const { find } = show({ ...compared(), kind: "attn" });
     expect(find("[data-side=change] .rw-best").textContent).toBe("layer 3 · \u22120.33");
   });
+  test("the sentence names the word that is followed and what the edited model says now", () => {
+    const { find } = show(compared());
+    expect(find(".rw-leads").textContent).toBe(" → Seattle, now Paris");
+    expect(show(explorerTraits()).find(".rw-leads").textContent).toBe(" → Seattle");
+  });
   test("comparing is stopped by an order to Python", () => {
     const { find, model } = show(compared());
     find("[data-action=stop_comparing]").click();

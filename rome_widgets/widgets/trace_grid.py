@@ -212,7 +212,9 @@ class TraceGrid(RomeWidget):
             lines.append(
                 f"  before{said}: p clean {before.clean:.4f}, corrupted {before.corrupted:.4f}"
             )
-            if most := largest_change(before, trace):
+            if self.comparison["same"]:
+                lines.append("  every number is what it was")
+            elif most := largest_change(before, trace):
                 kind, pos, layer, size = most
                 lines.append(
                     f"  largest difference: {size:+.4f} at {trace.tokens[pos]!r}, "

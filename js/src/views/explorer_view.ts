@@ -127,6 +127,9 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     const at = subject ? prompt.lastIndexOf(subject) : -1;
     const info = view.state.trace.value;
     const leads = info && !changed && info.answer;
+    /** What the edited model says instead of the word that is followed. */
+    const top = [...(info?.baseline ?? [])].sort((a, b) => (b.clean ?? 0) - (a.clean ?? 0))[0];
+    const now = view.state.comparison.value && top?.id !== info?.answer_id ? top : undefined;
     const primary = !info || changed || bridge.get("stale");
     return html`
       <div class="rw-prompt">
@@ -135,7 +138,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             at < 0
               ? prompt
               : html`${prompt.slice(0, at)}<mark>${subject}</mark>${prompt.slice(at + subject.length)}`
-          }${leads ? html`<span class="rw-leads"> → <bdi>${tokenLabel(info.answer)}</bdi></span>` : "\u200b"}</div>
+          }${leads ? html`<span class="rw-leads"> → <bdi>${tokenLabel(info.answer)}</bdi>${now ? html`, now <bdi>${tokenLabel(now.token)}</bdi>` : nothing}</span>` : "\u200b"}</div>
           <textarea
             class="rw-sentence"
             rows="1"
