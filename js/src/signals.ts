@@ -23,6 +23,9 @@ interface Reader {
   stale(): void;
 }
 
+/** Runs of effects after one change, above which they go round in a circle. */
+const MOST_RUNS = 1000;
+
 let reading: Reader | null = null;
 let depth = 0;
 const due = new Set<() => void>();
@@ -66,11 +69,14 @@ export function batch(change: () => void): void {
   };
   depth++;
   attempt(change);
-  if (depth === 1)
+  if (depth === 1) {
+    let runs = 0;
     for (const effect of due) {
       due.delete(effect);
-      attempt(effect);
+      if (++runs < MOST_RUNS) attempt(effect);
+      else errors.push(new Error("Effects that change what they read never come to rest."));
     }
+  }
   depth--;
   if (errors.length > 0) throw errors[0];
 }

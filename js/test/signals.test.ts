@@ -72,6 +72,15 @@ test("an effect may change what others read, and what it reads itself, until tha
   a.value = 1;
   expect([a.value, b.value]).toEqual([3, 6]);
 });
+test("effects that go round in a circle are an error, not a page that hangs", () => {
+  const a = signal(0);
+  expect(() => effect(() => void a.value++)).toThrow("never come to rest");
+  const seen: number[] = [];
+  const b = signal(1);
+  effect(() => seen.push(b.value));
+  b.value = 2;
+  expect(seen).toEqual([1, 2]);
+});
 test("an effect that ended does not run again, even in the batch that ended it", () => {
   const a = signal(1);
   const run = vi.fn(() => void a.value);

@@ -34,7 +34,7 @@ def check_comparable(before: CausalTrace, after: CausalTrace) -> None:
         StateError: They differ in something besides the model.
     """
     pairs = [(name, getattr(before, name), getattr(after, name)) for name in SAME]
-    pairs.append(("noise", *(str(trace.noise.get("text")) for trace in (before, after))))
+    pairs.append(("noise", str(before.noise.get("text")), str(after.noise.get("text"))))
     for name, was, now in pairs:
         if was != now:
             raise StateError(

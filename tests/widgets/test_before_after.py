@@ -299,7 +299,7 @@ class TestWithAnEditPanel:
     def test_it_starts_only_when_the_model_is_left_alone(
         self, explorer, engine, panel, monkeypatch
     ):
-        monkeypatch.setattr("rome_widgets.widgets.trace_explorer.QUIET", 0.4)
+        monkeypatch.setattr("rome_widgets.widgets.trace_explorer.QUIET", 1.0)
         record = panel.apply(wait=True)
         for step in range(1, 6):
             panel.set_strength(record.id, step / 10)
