@@ -8,11 +8,13 @@ export function cellText(
   score: number,
   corrupted: number | null,
   estimate = Number.NaN,
+  difference = Number.NaN,
 ): string {
   if (Number.isNaN(score))
     return `layer ${layer}, ${Number.isNaN(estimate) ? "not computed" : estimated(estimate)}`;
   const change = corrupted === null ? "" : `, ${signed(score - corrupted, 3)}`;
-  return `layer ${layer}, p ${probability(score, 3)}${change}`;
+  const edited = Number.isNaN(difference) ? "" : `, ${signed(difference, 3)} since before`;
+  return `layer ${layer}, p ${probability(score, 3)}${change}${edited}`;
 }
 
 /** Same for the label of a row. */

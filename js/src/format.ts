@@ -29,6 +29,10 @@ export function signed(value: number | null | undefined, digits = 4): string {
   return (value < 0 ? "\u2212" : "+") + text;
 }
 
+/** `to − from`, where both are known. */
+export const less = (to: number | null, from: number | null): number | null =>
+  to === null || from === null ? null : to - from;
+
 export type Direction = "up" | "down" | "level";
 
 /** Which way a difference goes, at the precision it is written with. */

@@ -48,9 +48,12 @@ const BAR = 88;
 const GAP = 16;
 const COMFORTABLE = 11;
 const SMALLEST = 4;
+/** From this width on three grids of each kind are shown at once. */
+export const ROOMY = 820;
 
 /**
- * Fits `kinds` plots of `rows` × `columns` cells into `width` pixels.
+ * Fits `kinds` plots of `rows` × `columns` cells into `width` pixels, or several `grids` of each kind:
+ * of one kind beside each other, of more kinds one row of plots for each.
  *
  * The panel stays at the side while cells stay comfortable; then it goes below; then the plots
  * are stacked. Cells are never narrower than 4 px: a very deep model scrolls inside its figure.
@@ -61,13 +64,16 @@ export function layout(
   columns: number,
   kinds: number,
   labelLength: number,
+  grids = 1,
 ): Layout {
   const labels = Math.min(132, Math.max(44, Math.ceil(labelLength * 8.6) + 26));
-  const largest = kinds === 1 ? 40 : 26;
+  const across = kinds === 1 ? grids : kinds;
+  const bars = kinds === 1 && grids > 1 ? 2 * BAR + 40 : BAR;
+  const largest = across === 1 ? 40 : 26;
   const fitted = (room: number, plots: number) =>
-    Math.floor((room - PADDING - labels - BAR - GAP * plots) / (plots * Math.max(1, columns)));
-  const sided = fitted(width - PANEL_WIDTH, kinds);
-  const below = fitted(width, kinds);
+    Math.floor((room - PADDING - labels - bars - GAP * plots) / (plots * Math.max(1, columns)));
+  const sided = fitted(width - PANEL_WIDTH, across);
+  const below = fitted(width, across);
   const panel = width >= 760 && (sided >= COMFORTABLE || sided >= below) ? "side" : "below";
   let w = panel === "side" ? sided : below;
   let direction: Layout["direction"] = "row";
@@ -76,7 +82,8 @@ export function layout(
     direction = "column";
   }
   w = Math.max(SMALLEST, Math.min(largest, w));
-  const h = rows <= 14 ? 24 : rows <= 22 ? 18 : rows <= 60 ? 15 : 12;
+  const low = kinds > 1 && grids > 1 ? 6 : 0;
+  const h = rows <= 14 ? 24 - low : rows <= 22 ? 18 - low / 2 : rows <= 60 ? 15 - low / 2 : 12;
   return { cell: { w, h }, labels, bar: BAR, gap: GAP, direction, panel, tickStep: tickStep(w) };
 }
 

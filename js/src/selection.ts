@@ -3,16 +3,15 @@
 import type { Cell, Kind, Selection } from "./types.js";
 import { KINDS } from "./types.js";
 
-export const keyOf = ([pos, layer, kind]: Cell): string => `${kind}:${pos}:${layer}`;
-export const sameCell = (a: Cell | null, b: Cell | null): boolean =>
-  a === b || (!!a && !!b && a[0] === b[0] && a[1] === b[1] && a[2] === b[2]);
+/** Equal by value: a cell as a string is its own key. */
+export const sameCell = (a: Cell | null, b: Cell | null): boolean => String(a) === String(b);
 export const has = (selection: Selection, cell: Cell): boolean =>
   selection.some((each) => sameCell(each, cell));
 
 /** The selection without repeats, sorted by position, layer and kind, as Python keeps it. */
 export const unique = (selection: Selection): Selection =>
-  [...new Map(selection.map((cell) => [keyOf(cell), cell])).values()].sort(
-    (a, b) => a[0] - b[0] || a[1] - b[1] || (a[2] < b[2] ? -1 : Number(a[2] > b[2])),
+  [...new Map(selection.map((cell) => [String(cell), cell])).values()].sort(
+    (a, b) => a[0] - b[0] || a[1] - b[1] || (a[2] < b[2] ? -1 : 1),
   );
 
 export const replace = (cell: Cell): Selection => [cell];
@@ -31,11 +30,7 @@ export function extend(selection: Selection, anchor: Cell, cell: Cell): Selectio
 }
 
 /** Equal as sets: order and repeats do not matter. */
-export function same(a: Selection, b: Selection): boolean {
-  const left = new Set(a.map(keyOf));
-  const right = new Set(b.map(keyOf));
-  return left.size === right.size && [...left].every((key) => right.has(key));
-}
+export const same = (a: Selection, b: Selection): boolean => String(unique(a)) === String(unique(b));
 
 export interface Group {
   pos: number;
@@ -46,21 +41,13 @@ export interface Group {
 
 /** States gathered by position and kind into runs of layers: what a sentence about them needs. */
 export function groups(states: Selection): Group[] {
-  const found = new Map<string, { pos: number; kind: Kind; layers: number[] }>();
+  const found = new Map<string, Group>();
   for (const [pos, layer, kind] of unique(states)) {
-    const group = found.get(`${pos}${kind}`) ?? { pos, kind, layers: [] };
-    group.layers.push(layer);
+    const group = found.get(`${pos}${kind}`) ?? { pos, kind, runs: [] };
     found.set(`${pos}${kind}`, group);
+    const last = group.runs.at(-1);
+    if (last?.[1] === layer - 1) last[1] = layer;
+    else group.runs.push([layer, layer]);
   }
-  return [...found.values()]
-    .sort((a, b) => a.pos - b.pos || KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind))
-    .map(({ pos, kind, layers }) => {
-      const runs: [number, number][] = [];
-      for (const layer of layers.sort((a, b) => a - b)) {
-        const last = runs.at(-1);
-        if (last && last[1] === layer - 1) last[1] = layer;
-        else runs.push([layer, layer]);
-      }
-      return { pos, kind, runs };
-    });
+  return [...found.values()].sort((a, b) => a.pos - b.pos || KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind));
 }

@@ -1,12 +1,17 @@
 /** What is on screen, derived: traits and local signals in, computed values out. No DOM. */
 
-import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Theme } from "./colormap.js";
-import { tokenLabel } from "./format.js";
-import { type Layout, layout, windowLayers } from "./geometry.js";
+import { less, tokenLabel } from "./format.js";
+import { type Layout, layout, ROOMY, windowLayers } from "./geometry.js";
 import type { Bridge } from "./model.js";
 import { has, same } from "./selection.js";
-import type { Cell, GridTraits, Kind, RestorationInfo, Selection, TraceInfo } from "./types.js";
+import { computed, type ReadonlySignal, signal } from "./signals.js";
+import type { Cell, Comparison, GridTraits, Kind, RestorationInfo, Selection, TraceInfo } from "./types.js";
+
+/** One of the grids of a comparison; alone, a trace is its own "after". */
+export type Side = "before" | "after" | "change";
+export type Look = "together" | Side;
+type Grids = Map<Kind, Float32Array>;
 
 export interface Answer extends RestorationInfo {
   /** False while this is the grid's own number, standing in for the model's answer. */
@@ -18,6 +23,8 @@ export interface Detail {
   score: number;
   /** What stands in for a score that is NaN; NaN itself where there is no estimate. */
   estimate: number;
+  before: number;
+  change: number;
   layers: [number, number];
 }
 
@@ -29,6 +36,12 @@ const decode = (data: DataView | null): Float32Array => {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength - (data.byteLength % 4));
   return new Float32Array(bytes.slice().buffer);
 };
+
+const flat = (grids: Grids | null): number[] => [...(grids?.values() ?? [])].flatMap((grid) => [...grid]);
+const numbers = (grids: Grids | null): number[] => flat(grids).filter((each) => !Number.isNaN(each));
+
+/** The difference that is painted as strong where none is larger. */
+const LEAST_CHANGE = 0.01;
 
 export function gridState(
   bridge: Bridge<GridTraits>,
@@ -45,7 +58,7 @@ export function gridState(
   });
 
   /** One array per kind; null where the numbers do not fit the tokens. */
-  const byKind = (data: DataView | null): Map<Kind, Float32Array> | null => {
+  const byKind = (data: DataView | null): Grids | null => {
     const info = trace.value;
     const all = decode(data);
     if (!info) return null;
@@ -55,13 +68,39 @@ export function gridState(
   };
   const scores = computed(() => byKind(bridge.get("scores")));
   const estimate = computed(() => byKind(bridge.get("estimate")));
-  /** Some cell on screen is an estimate. */
-  const estimated = computed(() =>
-    [...(estimate.value ?? [])].some(
-      ([kind, grid]) =>
-        scores.value?.get(kind)?.some((score, i) => Number.isNaN(score) && !Number.isNaN(grid[i])) ?? false,
-    ),
+  const comparison = computed(() => {
+    const given = bridge.get("comparison") as Comparison;
+    return typeof given?.before === "string" ? given : null;
+  });
+  const before = computed(() => (comparison.value ? byKind(bridge.get("before_scores")) : null));
+  /** Probability after minus before; NaN where either is. */
+  const change = computed(() => {
+    const [was, now] = [before.value, scores.value];
+    if (!was || !now) return null;
+    return new Map(
+      [...now].map(([kind, grid]) => [kind, grid.map((p, i) => p - (was.get(kind)?.[i] ?? NaN))]),
+    );
+  });
+  const grids: Record<Side, ReadonlySignal<Grids | null>> = { before, after: scores, change };
+  /** What was chosen to be shown of a comparison; null leaves it to the width. */
+  const chosen = signal<Look | null>(null);
+  const roomy = computed(() => (width.value || ROOMY) >= ROOMY);
+  const look = computed((): Look => {
+    if (!comparison.value) return "after";
+    const wanted = chosen.value ?? "together";
+    return wanted === "together" && !roomy.value ? "change" : wanted;
+  });
+  const sides = computed((): Side[] =>
+    look.value === "together" ? ["before", "after", "change"] : [look.value],
   );
+
+  /** Every score of every kind, and those of them that are known. */
+  const all = computed(() => flat(scores.value));
+  const known = computed(() => numbers(scores.value));
+  /** Some cell on screen is an estimate. */
+  const estimated = computed(() => {
+    return flat(estimate.value).some((guess, i) => !Number.isNaN(guess) && Number.isNaN(all.value[i]));
+  });
 
   const kinds = computed((): readonly Kind[] => {
     const choice = bridge.get("kind");
@@ -72,29 +111,23 @@ export function gridState(
 
   /** Ends of the shared colour scale: the corrupted run, and the best of all runs. Estimates are clipped. */
   const range = computed(() => {
-    const info = trace.value;
-    let least = Number.POSITIVE_INFINITY;
-    let most = Number.NEGATIVE_INFINITY;
-    for (const grid of scores.value?.values() ?? [])
-      for (const value of grid) {
-        if (value < least) least = value;
-        if (value > most) most = value;
-      }
-    const low = info?.corrupted ?? (Number.isFinite(least) ? least : 0);
-    const high = Math.max(info?.clean ?? 0, Number.isFinite(most) ? most : (info?.clean ?? 1));
+    const runs = [trace.value, comparison.value];
+    const shown = [...known.value, ...numbers(before.value)];
+    const ends = runs.flatMap((run) => run?.corrupted ?? []);
+    const low = (ends.length > 0 ? ends : shown).reduce((a, b) => Math.min(a, b), 1);
+    const high = [...shown, ...runs.map((run) => run?.clean ?? 0)].reduce((a, b) => Math.max(a, b), 0);
     return { low, high: high > low ? high : low + 1e-6 };
   });
-
-  const done = computed(() => {
-    let computedCells = 0;
-    let total = 0;
-    for (const grid of scores.value?.values() ?? [])
-      for (const value of grid) {
-        total++;
-        if (!Number.isNaN(value)) computedCells++;
-      }
-    return { cells: computedCells, total };
+  /** Symmetric around nothing, and never so narrow that rounding looks like an effect. */
+  const changeRange = computed(() => {
+    const [was, now] = [comparison.value, trace.value];
+    const runs = [less(now?.clean ?? null, was?.clean ?? null) ?? 0, LEAST_CHANGE];
+    const high = [...numbers(change.value), ...runs].reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+    return { low: -high, high };
   });
+  const rangeOf = (side: Side) => (side === "change" ? changeRange : range).value;
+
+  const done = computed(() => ({ cells: known.value.length, total: all.value.length }));
 
   const fit: ReadonlySignal<Layout> = computed(() => {
     const info = trace.value;
@@ -108,11 +141,12 @@ export function gridState(
       info?.n_layers ?? 12,
       kinds.value.length || 3,
       longest,
+      sides.value.length,
     );
   });
 
-  const at = (grids: typeof scores, [pos, layer, kind]: Cell): number =>
-    grids.value?.get(kind)?.[pos * (trace.value?.n_layers ?? 0) + layer] ?? Number.NaN;
+  const at = (from: ReadonlySignal<Grids | null>, [pos, layer, kind]: Cell): number =>
+    from.value?.get(kind)?.[pos * (trace.value?.n_layers ?? 0) + layer] ?? Number.NaN;
   const scoreOf = (cell: Cell): number => at(scores, cell);
   const estimateOf = (cell: Cell): number => at(estimate, cell);
 
@@ -121,7 +155,14 @@ export function gridState(
     if (!info?.kinds.includes(cell[2])) return null;
     if (cell[0] >= info.tokens.length || cell[1] >= info.n_layers) return null;
     const layers = windowLayers(cell[2], cell[1], info.windows[cell[2]] ?? 1, info.n_layers);
-    return { cell, score: scoreOf(cell), estimate: estimateOf(cell), layers };
+    return {
+      cell,
+      score: scoreOf(cell),
+      estimate: estimateOf(cell),
+      before: at(before, cell),
+      change: at(change, cell),
+      layers,
+    };
   };
 
   const selection = computed((): Selection => bridge.get("selection") ?? []);
@@ -173,23 +214,22 @@ export function gridState(
     };
   });
 
-  /** For each kind the best cell among the subject's rows: where the fact is read from. */
-  const best = computed(() => {
+  /** The best cell among the subject's rows, where the fact is read from; of differences the largest of all. */
+  const bestOf = (side: Side, kind: Kind): { cell: Cell; score: number } | null => {
     const info = trace.value;
-    const out = new Map<Kind, { cell: Cell; score: number }>();
-    if (!info || !scores.value) return out;
-    const [start, stop] = info.subject_span;
-    for (const [kind, grid] of scores.value) {
-      for (let pos = start; pos < stop; pos++)
-        for (let layer = 0; layer < info.n_layers; layer++) {
-          const score = grid[pos * info.n_layers + layer] as number;
-          const held = out.get(kind);
-          if (score > (held?.score ?? Number.NEGATIVE_INFINITY))
-            out.set(kind, { cell: [pos, layer, kind], score });
-        }
+    const grid = grids[side].value?.get(kind);
+    if (!info || !grid) return null;
+    const weigh = side === "change" ? Math.abs : (score: number) => score;
+    const [start, stop] = side === "change" ? [0, info.tokens.length] : info.subject_span;
+    let found = -1;
+    for (let i = start * info.n_layers; i < stop * info.n_layers; i++) {
+      const score = weigh(grid[i] as number);
+      if (score > (side === "change" ? 0 : -1) && !(score <= weigh(grid[found] ?? Number.NaN))) found = i;
     }
-    return out;
-  });
+    if (found < 0) return null;
+    const layer = found % info.n_layers;
+    return { cell: [(found - layer) / info.n_layers, layer, kind], score: grid[found] as number };
+  };
 
   const select = (next: Selection, at: Cell | null): void => {
     bridge.set({ selection: next, cursor: at });
@@ -206,7 +246,6 @@ export function gridState(
     estimate,
     estimated,
     kinds,
-    range,
     done,
     fit,
     selection,
@@ -218,7 +257,14 @@ export function gridState(
     restoration,
     current,
     answer,
-    best,
+    bestOf,
+    comparison,
+    grids,
+    chosen,
+    roomy,
+    look,
+    sides,
+    rangeOf,
     select,
     isSelected: (cell: Cell) => has(selection.value, cell),
   };

@@ -12,19 +12,20 @@ function luminance(color: string): number | null {
 
 export function hostTheme(element: Element): Theme {
   const { body, documentElement: html } = document;
+  const dark = (is: boolean): Theme => (is ? "dark" : "light");
   const lab = body.dataset.jpThemeLight;
-  if (lab) return lab === "false" ? "dark" : "light";
+  if (lab) return dark(lab === "false");
   const colab = html.getAttribute("theme");
-  if (colab) return colab === "dark" ? "dark" : "light";
-  if (body.classList.contains("vscode-dark") || body.classList.contains("vscode-high-contrast"))
-    return "dark";
-  if (body.classList.contains("vscode-light")) return "light";
-  if (body.classList.contains("dark") || html.classList.contains("dark")) return "dark";
+  if (colab) return dark(colab === "dark");
+  const said = [...body.classList, ...html.classList].find((name) =>
+    /^(dark|vscode-(light|dark|high-contrast))$/.test(name),
+  );
+  if (said) return dark(said !== "vscode-light");
   for (let at: Element | null = element.parentElement; at; at = at.parentElement) {
     const behind = luminance(getComputedStyle(at).backgroundColor);
-    if (behind !== null) return behind < 0.5 ? "dark" : "light";
+    if (behind !== null) return dark(behind < 0.5);
   }
-  return getComputedStyle(html).colorScheme.trim() === "dark" ? "dark" : "light";
+  return dark(getComputedStyle(html).colorScheme.trim() === "dark");
 }
 
 export const resolve = (choice: ThemeChoice, element: Element): Theme =>

@@ -19,6 +19,8 @@ export interface Settings {
   answer: string | null;
   /** Characters of the subject, where Python named another occurrence than the last. */
   place: [number, number] | null;
+  /** The very token, where it must be that of another trace. */
+  answer_id: number | null;
 }
 
 /** The words and numbers around a grid; the grid itself is the `scores` trait. */
@@ -44,6 +46,16 @@ export interface TraceInfo {
   /** How long the run took, milliseconds. */
   ms: number | null;
   settings: Settings | null;
+}
+
+/** The trace before an edit, beside the one on screen: how the model was and is, in words. */
+export interface Comparison {
+  before: string;
+  after: string;
+  clean: number | null;
+  corrupted: number | null;
+  /** Every number is what it was. */
+  same: boolean;
 }
 
 export interface PredictionRow {
@@ -110,6 +122,9 @@ export interface GridTraits extends BaseTraits {
   selection: Selection;
   cursor: Cell | null;
   restoration: RestorationInfo | Empty;
+  comparison: Comparison | Empty;
+  /** The trace before in the form of `scores`. */
+  before_scores: DataView | null;
 }
 
 /** Synced traits of `TraceExplorer`. */
@@ -121,11 +136,15 @@ export interface ExplorerTraits extends GridTraits {
   seed: number | null;
   window: number | null;
   answer: string | null;
+  /** An edit of the model makes the trace again by itself. */
+  retrace: boolean;
+  /** The model is no longer the one of the trace on screen. */
+  stale: boolean;
   status: Status;
   progress: number;
   error: ErrorInfo | null;
   engine: { model: string; n_layers: number; examples: [string, string][] } | Empty;
-  _request: { id: number; op: "trace" | "restore" } | Empty;
+  _request: { id: number; op: "trace" | "restore" | "stop_comparing" } | Empty;
   _cancel_id: number;
 }
 

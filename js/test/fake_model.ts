@@ -92,6 +92,7 @@ export const info: TraceInfo = {
     window: null,
     answer: null,
     place: null,
+    answer_id: null,
   },
 };
 
@@ -124,6 +125,8 @@ export const gridTraits = (): GridTraits => ({
   selection: [],
   cursor: null,
   restoration: {},
+  comparison: {},
+  before_scores: null,
 });
 
 export const explorerTraits = (): ExplorerTraits => ({
@@ -136,6 +139,8 @@ export const explorerTraits = (): ExplorerTraits => ({
   seed: 1,
   window: null,
   answer: null,
+  retrace: true,
+  stale: false,
   status: "done",
   progress: 1,
   error: null,

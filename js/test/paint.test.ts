@@ -1,8 +1,11 @@
 import { expect, test } from "vitest";
-import { anchors, entry, gradient, lut } from "../src/colormap.js";
+import palettes from "../../rome_widgets/widgets/palettes.json" with { type: "json" };
+import { anchors as anchorsOf, entry, gradient, lut as lutOf, type Theme } from "../src/colormap.js";
 import { ESTIMATE, paint, pixels } from "../src/paint.js";
-import { KINDS } from "../src/types.js";
+import { KINDS, type Kind } from "../src/types.js";
 
+const anchors = (kind: Kind, theme: Theme): readonly string[] => palettes[theme][kind];
+const lut = (kind: Kind, theme: Theme) => lutOf(anchors(kind, theme));
 const hex = (table: Uint8ClampedArray, at: number) =>
   `#${[...table.slice(at * 4, at * 4 + 3)].map((each) => each.toString(16).padStart(2, "0")).join("")}`;
 
@@ -37,8 +40,13 @@ test("lut goes one way only: more is never lighter on paper, nor darker on a dar
 test("entry(value, low, high) clips what lies outside and survives an empty range", () => {
   expect([entry(-1, 0, 1), entry(0.5, 0, 1), entry(2, 0, 1), entry(1, 1, 1)]).toEqual([0, 128, 255, 0]);
 });
-test("gradient(kind, theme) names nine colours", () => {
-  expect(gradient("mlp", "light").match(/#/g)?.length).toBe(9);
+test("gradient(ramp) and anchors(element, ramp) read the style sheet, or nothing where there is none", () => {
+  const element = document.body.appendChild(document.createElement("div"));
+  expect(anchorsOf(element, "mlp")).toEqual([]);
+  element.style.setProperty("--rw-mlp", anchors("mlp", "light").join());
+  expect(anchorsOf(element, "mlp")).toEqual(anchors("mlp", "light"));
+  expect(gradient("mlp")).toBe("linear-gradient(to top, var(--rw-mlp))");
+  element.remove();
 });
 test("pixels(scores) leaves a cell that was not computed transparent", () => {
   const out = pixels(new Float32Array([0, Number.NaN, 1]), lut("attn", "light"), 0, 1);

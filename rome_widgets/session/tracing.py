@@ -42,6 +42,11 @@ class TracingEngine:
         """Prompts to offer when there is none yet."""
         return [("The Space Needle is in the city of", "The Space Needle")]
 
+    @property
+    def weights_version(self) -> tuple[Any, ...]:
+        """Moves on whenever a weight is written."""
+        return self.lm.weights_version
+
     def trace(
         self,
         settings: TraceSettings,
@@ -70,7 +75,7 @@ class TracingEngine:
             samples=settings.samples,
             window=settings.window,
             seed=settings.seed,
-            answer=settings.answer,
+            answer=settings.answer if settings.answer_id is None else settings.answer_id,
         )
 
     def _keep(self, settings: TraceSettings, tracer: CausalTracer) -> CausalTracer:

@@ -54,7 +54,7 @@ def trace(
     samples: int = 10,
     window: int | None = None,
     seed: int = 1,
-    answer: str | None = None,
+    answer: str | int | None = None,
     record: int = 0,
     progress: Callable[[Progress], None] | None = None,
     cancel: CancelFlag | None = None,
@@ -72,7 +72,7 @@ def trace(
         window: Layers restored together for mlp and attn; None chooses by depth
             (`default_window`).
         seed: Of the draws.
-        answer: The word to follow; None follows the clean run's top token.
+        answer: The word to follow, or the id of a token; None follows the clean run's top token.
         record: Keep this many top predictions per cell.
         progress: Called after each batch, in this thread.
         cancel: Checked between batches; stops with `Cancelled`, which carries the partial trace.
@@ -127,7 +127,7 @@ class CausalTracer:
         samples: int = 10,
         window: int | None = None,
         seed: int = 1,
-        answer: str | None = None,
+        answer: str | int | None = None,
     ) -> None:
         self.lm = check_language_model(lm)
         self.window = _check_window(window, lm.n_layers)
@@ -302,11 +302,16 @@ class CausalTracer:
         layers = range(self.lm.n_layers)
         return [(pos, layer, kind) for pos in rows for kind in kinds for layer in layers]
 
-    def _choose_answer(self, answer: str | None, clean: np.ndarray) -> tuple[int, list[str]]:
+    def _choose_answer(self, answer: str | int | None, clean: np.ndarray) -> tuple[int, list[str]]:
         top = int(clean.argmax())
         if answer is None:
             return top, []
-        ids = self.lm.answer_ids(self.prompt, answer)
+        if isinstance(answer, int) and not 0 <= answer < len(clean):
+            raise PromptError(
+                f"There is no token {answer} to follow.",
+                f"Ids from 0 to {len(clean) - 1} are known.",
+            )
+        ids = [answer] if isinstance(answer, int) else self.lm.answer_ids(self.prompt, answer)
         notes = []
         if len(ids) > 1:
             first = self.lm.token_text(ids[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rome_widgets.results import CausalTrace, Kind
+from rome_widgets.widgets.before_after import change, largest_change
 
 MOST_CELLS = 1500
 """Above this the strongest states are listed instead of drawn."""
@@ -39,6 +40,24 @@ def trace_table(trace: CausalTrace) -> str:
     return head + body
 
 
+def comparison_table(before: CausalTrace, after: CausalTrace, words: tuple[str, str]) -> str:
+    """Two traces of one prompt and their difference as escaped HTML."""
+    shown = "".join(
+        f"<p><b>{side}{escape(f': {said}' if said else '')}</b></p>{trace_table(trace)}"
+        for side, said, trace in zip(("Before", "After"), words, (before, after), strict=True)
+    )
+    changes: dict[Kind, np.ndarray] = {k: change(before, after, k) for k in after.kinds}
+    if sum(grid.size for grid in changes.values()) > MOST_CELLS:
+        return shown + _list_changes(before, after, changes)
+    most = largest_change(before, after)
+    scale = abs(most[3]) if most else 0.0
+    grids = "".join(
+        _draw(after, kind, grid, ("change", -scale, scale), _change_titles(before, after, kind))
+        for kind, grid in changes.items()
+    )
+    return f"{shown}<p><b>Difference: after − before</b>, at most ±{scale:.4f}</p>{grids}"
+
+
 def strongest(trace: CausalTrace, kind: Kind) -> tuple[int, int, float] | None:
     """Position, layer and probability of the best state among the subject's tokens."""
     start, stop = trace.subject_span
@@ -57,15 +76,29 @@ def _grid(trace: CausalTrace, kind: Kind) -> str:
             *(float(np.nanmax(g)) for g in trace.scores.values() if not np.isnan(g).all()),
         ]
     )
+    titles = [
+        [_title(trace, kind, layer, score) for layer, score in enumerate(row)]
+        for row in trace.scores[kind].tolist()
+    ]
+    return _draw(trace, kind, trace.scores[kind], (kind, low, high), titles)
+
+
+def _draw(
+    trace: CausalTrace,
+    kind: Kind,
+    grid: np.ndarray,
+    scale: tuple[str, float, float],
+    titles: list[list[str]],
+) -> str:
+    """A grid as a table of coloured cells; `scale` is the ramp with its ends."""
     window = trace.windows.get(kind, 1)
     caption = "single restored layer" if window == 1 else f"centre of {window} restored layers"
     rows = []
     for pos, token in enumerate(trace.tokens):
         star = "*" if trace.subject_span[0] <= pos < trace.subject_span[1] else ""
         cells = "".join(
-            f'<td title="{_title(trace, kind, layer, score)}"'
-            f' style="{_CELL};{_fill(kind, score, low, high)}"></td>'
-            for layer, score in enumerate(trace.scores[kind][pos].tolist())
+            f'<td title="{titles[pos][layer]}" style="{_CELL};{_fill(score, *scale)}"></td>'
+            for layer, score in enumerate(grid[pos].tolist())
         )
         rows.append(
             f'<tr><th style="{_HEAD}"><bdi>{escape(label(token))}</bdi>{star}</th>{cells}</tr>'
@@ -88,6 +121,44 @@ def _title(trace: CausalTrace, kind: Kind, layer: int, score: float) -> str:
     if trace.estimated:
         return f"{TITLES[kind]} layer {layer}: estimate ≈ {score:.2f}"
     return f"{TITLES[kind]} layer {layer}: p {score:.4f}, {score - trace.corrupted:+.4f}"
+
+
+def _change_titles(before: CausalTrace, after: CausalTrace, kind: Kind) -> list[list[str]]:
+    was, now, change_of = before.scores[kind], after.scores[kind], change(before, after, kind)
+    return [
+        [
+            f"{TITLES[kind]} layer {layer}: not computed"
+            if np.isnan(change_of[pos, layer])
+            else f"{TITLES[kind]} layer {layer}: before {was[pos, layer]:.4f}, "
+            f"after {now[pos, layer]:.4f}, {change_of[pos, layer]:+.4f}"
+            for layer in range(after.n_layers)
+        ]
+        for pos in range(len(after.tokens))
+    ]
+
+
+def _list_changes(
+    before: CausalTrace, after: CausalTrace, changes: Mapping[Kind, np.ndarray]
+) -> str:
+    found: list[tuple[float, Kind, int, int]] = [
+        (abs(float(size)), kind, pos, layer)
+        for kind, grid in changes.items()
+        for (pos, layer), size in np.ndenumerate(grid)
+        if not np.isnan(size)
+    ]
+    rows = [
+        [
+            TITLES[kind],
+            label(after.tokens[pos]),
+            str(layer),
+            f"{before.scores[kind][pos, layer]:.4f}",
+            f"{after.scores[kind][pos, layer]:.4f}",
+            f"{changes[kind][pos, layer]:+.4f}",
+        ]
+        for _, kind, pos, layer in sorted(found, reverse=True)[:STRONGEST]
+    ]
+    caption = f"The {len(rows)} largest of {len(found)} differences, after − before"
+    return _table(caption, ["kind", "token", "layer", "before", "after", "difference"], rows)
 
 
 def _list(trace: CausalTrace) -> str:
@@ -122,16 +193,16 @@ def label(token: str) -> str:
 
 
 @cache
-def _ramp(kind: Kind) -> list[tuple[int, int, int]]:
+def _ramp(name: str) -> list[tuple[int, int, int]]:
     path = Path(__file__).parent / "palettes.json"
-    anchors = json.loads(path.read_text("utf-8"))["light"][kind]
+    anchors = json.loads(path.read_text("utf-8"))["light"][name]
     return [(int(a[1:3], 16), int(a[3:5], 16), int(a[5:7], 16)) for a in anchors]
 
 
-def _fill(kind: Kind, score: float, low: float, high: float) -> str:
+def _fill(score: float, ramp: str, low: float, high: float) -> str:
     if np.isnan(score):
         return "background-color:#ddd"
-    stops = _ramp(kind)
+    stops = _ramp(ramp)
     place = min(1.0, max(0.0, (score - low) / (high - low) if high > low else 0.0)) * (
         len(stops) - 1
     )

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -29,6 +29,8 @@ class TraceSettings:
     """The word whose probability is followed; None takes the clean run's own."""
     place: tuple[int, int] | None = None
     """Characters of the subject, where that may not be its last occurrence in the prompt."""
+    answer_id: int | None = None
+    """The very token to follow, where it must be that of another trace; goes before `answer`."""
 
 
 class Engine(Protocol):
@@ -47,6 +49,11 @@ class Engine(Protocol):
     @property
     def examples(self) -> Sequence[tuple[str, str]]:
         """(prompt, subject) pairs that work well with this model."""
+        ...
+
+    @property
+    def weights_version(self) -> Hashable:
+        """Another value after every change of the weights, also after one that was undone."""
         ...
 
     def trace(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
 from rome_widgets.results import CausalTrace, Progress, State
+from rome_widgets.widgets.before_after import check_comparable, in_words
 from rome_widgets.widgets.live import PROGRESS_EVERY, LiveWidget, Slot, describe_error
 from rome_widgets.widgets.protocol import Engine, TraceSettings
 from rome_widgets.widgets.trace_grid import TraceGrid
@@ -28,6 +30,23 @@ logger = logging.getLogger(__name__)
 
 ROWS = 8
 """Next tokens shown per restoration."""
+QUIET = 0.3
+"""Seconds that nobody else asks the model before a trace starts that nobody asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A trace, what the form said for it, and the model it was made on."""
+
+    trace: CausalTrace
+    settings: TraceSettings
+    asked: TraceSettings
+    """What the engine was asked: the same, and the answer of what it is compared with."""
+    weights: Hashable
+    edits: int
+    """How many were active."""
+    against: _Made | None
+    """What it is compared with: the trace that was there before the model was edited."""
 
 
 class TraceExplorer(LiveWidget, TraceGrid):
@@ -36,6 +55,10 @@ class TraceExplorer(LiveWidget, TraceGrid):
     The page's Trace button, Enter in the prompt, or `run()` start a trace; setting `prompt` or a
     setting from Python only changes the form. Setting `selection` asks for its restoration. Traits
     change on the worker's thread; errors arrive as the `error` trait, and the last result stays.
+
+    When the model is edited, the trace on screen becomes `before` and is made again with the same
+    settings, noise and answer; both are shown, and their difference, until a trace with other
+    settings is asked for. That run waits for whatever else the model is asked.
 
     Args:
         engine: The model, as `protocol.Engine` describes it.
@@ -49,6 +72,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
         place: Characters of the subject in the prompt, where it is not the last occurrence.
         worker: Where to compute; one per engine if not given.
         auto_run: Trace at once when a prompt and a subject are given.
+        retrace: Trace again when the model was edited; else `stale` says that it should be.
 
     Example:
         >>> explorer = rw.TraceExplorer(lm, prompt="The Space Needle is in the city of",
@@ -68,6 +92,10 @@ class TraceExplorer(LiveWidget, TraceGrid):
     seed = t.Int(1, min=0, max=2**32 - 1).tag(sync=True)
     window = t.Int(None, allow_none=True, min=1).tag(sync=True)
     answer = t.Unicode(None, allow_none=True).tag(sync=True)
+    retrace = t.Bool(True).tag(sync=True)
+    """Whether an edit of the model makes the trace on screen again by itself."""
+    stale = t.Bool(False).tag(sync=True)
+    """The model is no longer the one that the trace on screen was made on."""
 
     def __init__(
         self,
@@ -90,12 +118,21 @@ class TraceExplorer(LiveWidget, TraceGrid):
         self._runs = 0
         self._running: TraceSettings | None = None
         self._place = (prompt, subject, place)
+        self._heard = False
+        """The model was edited since the run that is under way was asked for."""
+        self._model: tuple[Hashable, int] = (None, 0)
+        """Weights and number of edits that the run under way found."""
+        self._against: _Made | None = None
+        """What the run under way will be compared with."""
+        self._filling = False
+        """The run under way has put its own grid on screen."""
         self._shown: TraceSettings | None = None
-        """What the grid on screen was or is being made with."""
-        self._made: TraceSettings | None = None
-        """What `result` was made with."""
+        """What the grid on screen was or is being made with, its answer said by id if need be."""
+        self._last: _Made | None = None
+        """How `result` was made."""
         self._described: dict[str, Any] = {}
         """The `trace` trait of `result`, kept while a run that is under way shows itself."""
+        self._closed = False
         self._failure: BaseException | None = None
         selection = list(kwargs.pop("selection", ()))
         super().__init__(
@@ -149,13 +186,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
         with self._writing:
             if self._running == self.settings and not wait:
                 return None  # Pressed twice: it is being computed.
-            self._running = self.settings
-            self._runs += 1
-            self._failure = None
-            self._errors.clear()
-            self._write(status="queued", progress=0.0, error=None)
-            job = _trace_job(weakref.ref(self), self._engine, self.settings, self._runs)
-            self._worker.submit(self._slots[0], job)
+            self._start(self.settings)
         if not wait:
             return None
         try:
@@ -167,9 +198,56 @@ class TraceExplorer(LiveWidget, TraceGrid):
             raise self._failure
         return self._result
 
+    def _start(self, settings: TraceSettings, *, patient: bool = False) -> None:
+        """Queue a run. Of the same settings on other weights, it is compared with the last one."""
+        self._running = settings
+        self._runs += 1
+        self._filling = self._heard = False
+        self._failure = None
+        self._errors.clear()
+        last = self._last
+        if last is None or last.settings != settings:
+            self._against = None
+        elif last.against is not None or last.weights == self._engine.weights_version:
+            self._against = last.against
+        else:
+            self._against = last
+        asked = settings
+        if self._against is not None:
+            asked = replace(settings, answer_id=self._against.trace.answer_id)
+        self._write(status="queued", progress=0.0, error=None)
+        job = _trace_job(self, settings, asked, patient=patient)
+        self._worker.submit(self._slots[0], job, patient=patient)
+
+    def _model_edited(self, count: int, by_me: bool) -> None:
+        super()._model_edited(count, by_me)
+        with self._writing:
+            self._heard = True
+            self._follow_edits()
+
+    def _follow_edits(self) -> None:
+        """Make the trace on screen again if it is of another model; a run under way comes first."""
+        if self._closed or self._running is not None:
+            return
+        heard, self._heard = self._heard, False
+        last = self._last
+        with self.hold_sync():
+            self.stale = last is not None and last.weights != self._engine.weights_version
+            if last is not None and self.stale and heard and self.retrace:
+                self._start(last.settings, patient=True)
+
+    def stop_comparing(self) -> None:
+        """Forget the trace before; the one on screen stays."""
+        with self._writing:
+            self._against = None
+            if self._last is not None:
+                self._last = replace(self._last, against=None)
+            self._put_before(None)
+
     def cancel(self) -> None:
         """Stop the trace; what was computed so far stays on screen."""
         with self._writing:
+            self._heard = False  # Nor is it to start by itself again.
             if self._worker.cancel(self._slots[0]):  # It never started, so it will never report.
                 self._runs += 1
                 self._go_back("cancelled")
@@ -185,6 +263,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
 
     def close(self) -> None:
         """Cancel what is running and close the page's end."""
+        self._closed = True
         for slot in getattr(self, "_slots", ()):  # ipywidgets closes half-built widgets, too
             self._worker.cancel(slot)
         super().close()
@@ -202,6 +281,8 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self.run()
         elif op == "restore":
             self._answer()
+        elif op == "stop_comparing":
+            self.stop_comparing()
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""
@@ -217,29 +298,61 @@ class TraceExplorer(LiveWidget, TraceGrid):
     # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
 
     def _trace_started(self) -> None:
+        self._heard = False  # It sees whatever was changed until now.
+        self._model = (self._engine.weights_version, self.edited)
         self._write(status="running", progress=0.0)
 
-    def _trace_progressed(self, progress: Progress, settings: TraceSettings) -> None:
+    def _trace_steps_aside(self, job: Job) -> None:
+        """Somebody asks the model for something: that goes first, then this from the start."""
+        self._filling = False
+        self._write(status="queued", progress=0.0)
+        self._worker.submit(self._slots[0], job, patient=True)
+
+    def _trace_progressed(
+        self, progress: Progress, settings: TraceSettings, asked: TraceSettings
+    ) -> None:
         trace = progress.trace
         with self.hold_sync():
             self.progress = progress.done / max(1, progress.total)
-            if self.trace.get("settings") != vars(settings):
-                self.cursor = None  # It was a cell of another trace.
-                self._shown = settings
-                self._put({**describe_trace(trace), "settings": vars(settings)}, None)
+            if not self._filling:
+                self._filling = True
+                self._put_fresh(trace, settings, asked)
             if trace.estimated:
                 self._paint(trace)
             else:  # Row by row over the estimate, if there is one.
                 self.scores = pack_scores(trace.scores, trace.kinds)
 
-    def _trace_done(self, trace: CausalTrace, settings: TraceSettings, ms: float) -> None:
-        self._finish("done", trace, settings, ms)
+    def _put_fresh(self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings) -> None:
+        """Make room for another grid, unless it will be the same one."""
+        elsewhere = self.trace.get("settings") != vars(settings)
+        if not elsewhere and self._last is not None and self._last.weights == self._model[0]:
+            return
+        if elsewhere:
+            self.cursor = None  # It was a cell of another trace.
+        self._shown = asked
+        self._put({**describe_trace(trace), "settings": vars(settings)}, None)
+        self._put_before_of(self._against, self._model[1], running=True)
+        if self._against is not None:
+            self._answer()  # The last answer was the other model's.
 
-    def _trace_cancelled(self, partial: CausalTrace | None, settings: TraceSettings) -> None:
+    def _put_before_of(self, made: _Made | None, edits: int, *, running: bool = False) -> None:
+        if made is None:
+            self._put_before(None)
+        else:
+            self._put_before(made.trace, in_words(made.edits, edits), running=running)
+
+    def _trace_done(
+        self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings, ms: float
+    ) -> None:
+        self._finish("done", trace, settings, asked, ms)
+
+    def _trace_cancelled(
+        self, partial: CausalTrace | None, settings: TraceSettings, asked: TraceSettings
+    ) -> None:
         if partial is None:
             self._go_back("cancelled")
         else:
-            self._finish("cancelled", partial, settings, None)
+            self._finish("cancelled", partial, settings, asked, None)
 
     def _trace_failed(self, error: BaseException) -> None:
         self._failure = error
@@ -248,29 +361,46 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self._go_back("error")
 
     def _finish(
-        self, status: str, trace: CausalTrace, settings: TraceSettings, ms: float | None
+        self,
+        status: str,
+        trace: CausalTrace,
+        settings: TraceSettings,
+        asked: TraceSettings,
+        ms: float | None,
     ) -> None:
         self._running = None
+        against, (weights, edits) = self._against, self._model
+        if against is not None and not _comparable(against.trace, trace):
+            against = None
         with self.hold_sync():
-            self._shown = self._made = settings
+            self._shown = asked
+            self._last = _Made(trace, settings, asked, weights, edits, against)
             self._show(trace, ms=ms, settings=vars(settings))
+            self._put_before_of(against, edits)
             self._described = self.trace
             self.progress = 1.0 if status == "done" else self.progress
             self.status = status
+            self.stale = weights != self._engine.weights_version
         self._answer()
+        self._follow_edits()
 
     def _go_back(self, status: str) -> None:
         """To the last result, after a run that left none."""
         self._running = None
+        last = self._last
         with self.hold_sync():
             self.status = status
-            self._shown = self._made
+            self._shown = None if last is None else last.asked
             if self._result is None or self.trace is not self._described:
                 self._put(self._described, self._result)
             else:
                 self._paint(self._result)
+            if last is not None:
+                self._put_before_of(last.against, last.edits)
+                self.stale = last.weights != self._engine.weights_version
         if not self.restoration:
             self._answer()
+        self._follow_edits()
 
     def _restored(self, settings: TraceSettings, restoration: dict[str, Any]) -> None:
         now = [list(cell) for cell in self.selection]
@@ -287,10 +417,24 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self._report("restoration", described)
 
 
+def _comparable(before: CausalTrace, after: CausalTrace) -> bool:
+    try:
+        check_comparable(before, after)
+    except StateError as error:
+        logger.warning("The traces are not compared. %s", error)
+        return False
+    return True
+
+
 def _trace_job(
-    ref: weakref.ref[TraceExplorer], engine: Engine, settings: TraceSettings, run: int
+    widget: TraceExplorer, settings: TraceSettings, asked: TraceSettings, *, patient: bool
 ) -> Job:
-    """A trace as the worker runs it. Holds the widget only while it writes to it."""
+    """A trace as the worker runs it. Holds the widget only while it writes to it.
+
+    A patient one, which nobody asked for, starts when the model was left alone for a moment, and
+    makes room for whatever is asked of it.
+    """
+    ref, engine, worker, run = weakref.ref(widget), widget._engine, widget._worker, widget._runs
 
     def tell(method: str, *args: Any) -> None:
         if (widget := ref()) is not None:
@@ -301,31 +445,53 @@ def _trace_job(
     def job(cancelled: Callable[[], bool]) -> None:
         last = float("-inf")
 
+        def stop() -> bool:
+            return cancelled() or ref() is None or (patient and worker.crowded)
+
         def progressed(progress: Progress) -> None:
             nonlocal last
             now = time.monotonic()
             if now - last >= PROGRESS_EVERY:
                 last = now
-                tell("_trace_progressed", progress, settings)
+                tell("_trace_progressed", progress, settings, asked)
 
-        tell("_trace_started")
-        began = time.perf_counter()
         try:
-            trace = engine.trace(settings, progressed, lambda: cancelled() or ref() is None)
+            if patient:
+                _left_alone(stop)
+            tell("_trace_started")
+            began = time.perf_counter()
+            trace = engine.trace(asked, progressed, stop)
         except Cancelled as stopped:
-            tell("_trace_cancelled", stopped.partial, settings)
+            if patient and not cancelled():
+                tell("_trace_steps_aside", job)
+            else:
+                tell("_trace_cancelled", stopped.partial, settings, asked)
         except Exception as error:
             if not isinstance(error, RomeWidgetsError):
                 logger.exception("The trace of %r failed", settings.prompt)
             tell("_trace_failed", error)
         else:
             try:
-                tell("_trace_done", trace, settings, 1000 * (time.perf_counter() - began))
+                ms = 1000 * (time.perf_counter() - began)
+                tell("_trace_done", trace, settings, asked, ms)
             except Exception as error:  # an observer of the user's; the run must still end
                 logger.exception("Showing the trace of %r failed", settings.prompt)
                 tell("_trace_failed", error)
 
     return job
+
+
+def _left_alone(stop: Callable[[], bool]) -> None:
+    """Wait until nobody has asked for anything for a moment.
+
+    Raises:
+        Cancelled: Somebody has, or the run is no longer wanted.
+    """
+    until = time.monotonic() + QUIET
+    while time.monotonic() < until:
+        if stop():
+            raise Cancelled("The trace makes room.")
+        time.sleep(0.02)
 
 
 def _restore_job(

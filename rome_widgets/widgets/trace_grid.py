@@ -12,7 +12,20 @@ from rome_widgets.errors import StateError
 from rome_widgets.results import KINDS, CausalTrace, Kind, State, check_states, recovery
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.base import RomeWidget
-from rome_widgets.widgets.traits import describe_trace, number, pack_grid, text, unanswered
+from rome_widgets.widgets.before_after import (
+    Words,
+    check_comparable,
+    describe_before,
+    largest_change,
+)
+from rome_widgets.widgets.traits import (
+    describe_trace,
+    number,
+    pack_grid,
+    pack_scores,
+    text,
+    unanswered,
+)
 
 COMBINE = "Recorded single-state effects; a live model is needed to combine them."
 NOT_COMPUTED = "This state was not computed."
@@ -27,6 +40,7 @@ class TraceGrid(RomeWidget):
         trace: What to show; None shows an empty grid.
         kind: "all", or the one kind to show.
         selection: Cells to select, triples `(pos, layer, kind)`.
+        before: A trace of the same prompt on other weights: both are shown, and their difference.
 
     Example:
         >>> grid = rw.TraceGrid(rw.load_trace("needle.trace"))
@@ -48,24 +62,35 @@ class TraceGrid(RomeWidget):
     """The cell of the keyboard cursor, or None."""
     restoration = t.Dict().tag(sync=True)
     """The answer to `restoration["selection"]`; `{}` while there is none."""
+    comparison = t.Dict().tag(sync=True)
+    """The words and numbers of the trace before, and of how the model differs; `{}` without one."""
+    before_scores = t.Bytes().tag(sync=True)
+    """The trace before in the form of `scores`."""
 
     def __init__(
         self,
         trace: CausalTrace | None = None,
         kind: str = "all",
         selection: Iterable[Iterable] = (),
+        *,
+        before: CausalTrace | None = None,
         **kwargs: Any,
     ) -> None:
         self._result: CausalTrace | None = None
-        if trace is not None and not isinstance(trace, CausalTrace):
-            raise StateError(
-                f"{type(trace).__name__} is not a trace.",
-                "What rome_widgets.trace or load_trace returns was wanted.",
-                "For a live model, use rome_widgets.TraceExplorer(lm, prompt, subject).",
-            )
+        self._before: CausalTrace | None = None
+        for given in (trace, before):
+            if given is not None and not isinstance(given, CausalTrace):
+                raise StateError(
+                    f"{type(given).__name__} is not a trace.",
+                    "What rome_widgets.trace or load_trace returns was wanted.",
+                    "For a live model, use rome_widgets.TraceExplorer(lm, prompt, subject).",
+                )
+        if before is not None and trace is not None:
+            check_comparable(before, trace)
         super().__init__(kind=kind, **kwargs)
         if trace is not None:
             self._show(trace)
+            self._put_before(before)
         if selection := list(selection):
             self.selection = selection
 
@@ -73,6 +98,11 @@ class TraceGrid(RomeWidget):
     def result(self) -> CausalTrace | None:
         """The trace on screen."""
         return self._result
+
+    @property
+    def before(self) -> CausalTrace | None:
+        """The trace that `result` is compared with; None where nothing is compared."""
+        return self._before
 
     @property
     def selected_states(self) -> list[State]:
@@ -153,6 +183,16 @@ class TraceGrid(RomeWidget):
         scores, self.estimate = pack_grid(trace)
         self.scores = scores
 
+    def _put_before(
+        self, before: CausalTrace | None, words: Words = ("", ""), *, running: bool = False
+    ) -> None:
+        """Put another trace beside the one on screen; None: none."""
+        after = None if running else self._result
+        with self.hold_sync():
+            self._before = before
+            self.before_scores = b"" if before is None else pack_scores(before.scores, before.kinds)
+            self.comparison = {} if before is None else describe_before(before, after, words)
+
     def to_text(self) -> str:
         """The prompt, its answer, and the best state of each kind among the subject's tokens."""
         trace = self._result
@@ -167,13 +207,29 @@ class TraceGrid(RomeWidget):
             if best := fallback.strongest(trace, kind):
                 pos, layer, score = best
                 lines.append(f"  {kind}: {score:.4f} at {trace.tokens[pos]!r}, layer {layer}")
+        if (before := self._before) is not None:
+            said = f" ({words})" if (words := self.comparison["before"]) else ""
+            lines.append(
+                f"  before{said}: p clean {before.clean:.4f}, corrupted {before.corrupted:.4f}"
+            )
+            if self.comparison["same"]:
+                lines.append("  every number is what it was")
+            elif most := largest_change(before, trace):
+                kind, pos, layer, size = most
+                lines.append(
+                    f"  largest difference: {size:+.4f} at {trace.tokens[pos]!r}, "
+                    f"{kind} layer {layer}"
+                )
         return text("\n".join(lines))
 
     def to_html_table(self) -> str:
         """The trace as tables with inline colours, all text escaped."""
-        return (
-            super().to_html_table() if self._result is None else fallback.trace_table(self._result)
-        )
+        if self._result is None:
+            return super().to_html_table()
+        if self._before is None:
+            return fallback.trace_table(self._result)
+        words = self.comparison["before"], self.comparison["after"]
+        return fallback.comparison_table(self._before, self._result, words)
 
 
 def _union(trace: CausalTrace, cells: Iterable[State]) -> list[State]:

@@ -29,7 +29,9 @@ class Worker:
         self._desk = _Desk(f"rome_widgets worker: {name}")
         self._end = weakref.finalize(self, self._desk.close)
 
-    def submit(self, slot: Hashable, job: Job, *, quick: bool = False) -> None:
+    def submit(
+        self, slot: Hashable, job: Job, *, quick: bool = False, patient: bool = False
+    ) -> None:
         """Ask for `job`: it replaces a waiting job of its slot and cancels a running one.
 
         Args:
@@ -37,8 +39,9 @@ class Worker:
             job: What to run.
             quick: Run it between two steps of a longer job, when that asks whether it is
                 cancelled, rather than after it.
+            patient: Nobody asked for it: `crowded` does not count it.
         """
-        self._desk.submit(slot, job, quick)
+        self._desk.submit(slot, job, (quick, patient))
 
     def cancel(self, slot: Hashable) -> bool:
         """Drop the slot's waiting job and cancel its running one.
@@ -47,6 +50,11 @@ class Worker:
             True when a waiting job was dropped, which therefore will never report.
         """
         return self._desk.cancel(slot)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a job waits that somebody asked for; a patient one steps aside for it."""
+        return self._desk.crowded()
 
     def busy(self, slots: Iterable[Hashable]) -> bool:
         """Whether any of these slots has a waiting or a running job."""
@@ -67,16 +75,17 @@ class _Desk:
     def __init__(self, name: str) -> None:
         self._name = name
         self._changed = threading.Condition()
-        self._waiting: dict[Hashable, tuple[Job, bool]] = {}
+        self._waiting: dict[Hashable, tuple[Job, tuple[bool, bool]]] = {}
+        """Jobs, and whether each is quick and whether it is patient."""
         self._running: dict[Hashable, threading.Event] = {}
         """Slots at work and their cancel flags: a long job, and a quick one between its steps."""
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, slot: Hashable, job: Job, quick: bool) -> None:
+    def submit(self, slot: Hashable, job: Job, manner: tuple[bool, bool]) -> None:
         with self._changed:
             self._flag(slot)
-            self._waiting[slot] = (job, quick)
+            self._waiting[slot] = (job, manner)
             if self._thread is None:
                 _desks.add(self)
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
@@ -89,6 +98,10 @@ class _Desk:
             dropped = self._waiting.pop(slot, None) is not None
             self._changed.notify_all()
             return dropped
+
+    def crowded(self) -> bool:
+        with self._changed:
+            return any(not quick and not patient for _, (quick, patient) in self._waiting.values())
 
     def busy(self, slots: list[Hashable]) -> bool:
         with self._changed:
@@ -142,7 +155,7 @@ class _Desk:
             with self._changed:
                 quick = (
                     slot
-                    for slot, (_, is_quick) in self._waiting.items()
+                    for slot, (_, (is_quick, _)) in self._waiting.items()
                     if is_quick and slot not in self._running
                 )
                 slot = next(quick, None)
@@ -154,7 +167,7 @@ class _Desk:
         with self._changed:
             if slot not in self._waiting:
                 return
-            job, is_quick = self._waiting.pop(slot)
+            job, (is_quick, _) = self._waiting.pop(slot)
             token = self._running[slot] = threading.Event()
 
         def cancelled() -> bool:

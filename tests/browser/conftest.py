@@ -51,22 +51,25 @@ class Shown:
             self.page.wait_for_timeout(20)
         raise AssertionError("The page's change did not arrive in Python.")
 
-    def click(self, kind: str, pos: int, layer: int, *, modifiers: tuple = ()) -> None:
+    def click(
+        self, kind: str, pos: int, layer: int, *, modifiers: tuple = (), side: str = ""
+    ) -> None:
         """Click the middle of a cell with the real mouse."""
-        x, y = self.middle(kind, pos, layer)
+        x, y = self.middle(kind, pos, layer, side)
         for key in modifiers:
             self.page.keyboard.down(key)
         self.page.mouse.click(x, y)
         for key in modifiers:
             self.page.keyboard.up(key)
 
-    def point(self, kind: str, pos: int, layer: int) -> None:
+    def point(self, kind: str, pos: int, layer: int, side: str = "") -> None:
         """Move the mouse over a cell."""
-        self.page.mouse.move(*self.middle(kind, pos, layer))
+        self.page.mouse.move(*self.middle(kind, pos, layer, side))
 
-    def middle(self, kind: str, pos: int, layer: int) -> tuple[float, float]:
-        """Page coordinates of the middle of a cell."""
-        canvas = self.page.locator(f'canvas[data-kind="{kind}"]').first
+    def middle(self, kind: str, pos: int, layer: int, side: str = "") -> tuple[float, float]:
+        """Page coordinates of the middle of a cell; `side` names one of several grids."""
+        which = f'[data-side="{side}"]' if side else ""
+        canvas = self.page.locator(f'canvas[data-kind="{kind}"]{which}').first
         canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()
         rows, columns = len(self.widget.trace["tokens"]), self.widget.trace["n_layers"]
@@ -75,12 +78,13 @@ class Shown:
             box["y"] + (pos + 0.5) * box["height"] / rows,
         )
 
-    def color(self, kind: str, pos: int, layer: int) -> list[int]:
+    def color(self, kind: str, pos: int, layer: int, side: str = "after") -> list[int]:
         """The painted RGBA of a cell."""
         return self.page.evaluate(
-            "([kind, x, y]) => [...document.querySelector(`canvas[data-kind=${kind}]`)"
+            "([kind, x, y, side]) => "
+            "[...document.querySelector(`canvas[data-kind=${kind}][data-side=${side}]`)"
             ".getContext('2d').getImageData(x, y, 1, 1).data]",
-            [kind, layer, pos],
+            [kind, layer, pos, side],
         )
 
 

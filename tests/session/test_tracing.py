@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 import tiny
+import torch
 import traitlets
 from watch import changes
 
@@ -16,6 +17,7 @@ from rome_widgets.errors import Cancelled
 from rome_widgets.session.tracing import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.replayed import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
+from rome_widgets.widgets.badge import announce_edits
 from rome_widgets.widgets.protocol import TraceSettings
 
 GOOD = {"prompt": tiny.PROMPT, "subject": tiny.SUBJECT}
@@ -135,6 +137,30 @@ def test_tracing_again_sees_weights_that_changed():
     expected = fresh.restore(fresh.cell(2, 3, "mlp")).probability
     assert explorer.restoration["probability"] == pytest.approx(expected, abs=1e-6)
     weight.copy_(saved)
+
+
+def test_an_edit_is_followed_with_the_same_noise_and_the_same_answer_and_back():
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    before = explorer.result
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight
+    saved = weight.detach().clone()
+    for values, count in ((-3 * saved, 1), (saved, 0)):
+        with torch.no_grad():
+            weight.copy_(values)
+        announce_edits(explorer._worker, count)
+        assert explorer.wait(20)
+        fresh = CausalTracer(
+            lm, tiny.PROMPT, tiny.SUBJECT, samples=2, answer=before.answer_id
+        ).trace()
+        assert explorer.result.answer_id == before.answer_id
+        assert (explorer.result.scores["mlp"] == fresh.scores["mlp"]).all()
+        assert explorer.before is before
+        assert explorer.comparison["same"] is (count == 0)
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(20)
+    assert explorer.restoration["answer"] == before.answer
 
 
 def test_a_click_in_one_widget_is_answered_while_another_traces(lm, monkeypatch):

@@ -104,6 +104,13 @@ def test_a_given_answer_is_followed_even_when_it_is_not_the_top(lm):
     assert any("top token is" in note for note in other.notes)
 
 
+def test_an_answer_can_be_a_tokens_id(lm):
+    assert tracer_of(lm, answer=4).answer == "w4"
+    for unknown in (-1, 29):
+        with pytest.raises(PromptError, match=f"no token {unknown}"):
+            tracer_of(lm, answer=unknown)
+
+
 def test_an_answer_of_several_tokens_is_followed_by_its_first_and_says_so(lm):
     tracer = tracer_of(lm, answer="w2 w4")
     assert tracer.answer_id == 2

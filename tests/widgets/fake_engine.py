@@ -116,6 +116,8 @@ class FakeEngine:
     Args:
         slow: Wait before each row of a trace until `step` is set, then clear it.
         preview: Tell an estimate first, as far from the exact grid as one may be.
+
+    `edit(0.9)` takes nine tenths of the fact away, `edit(0)` gives them back.
     """
 
     model_name = "fake world"
@@ -137,9 +139,33 @@ class FakeEngine:
         self.restore_gate = threading.Event()
         self.restore_gate.set()
         self.broken: Exception | None = None
+        self.taken = 0.0
+        self.weights_version = 0
         self.traced: list[TraceSettings] = []
         self.restored: list[tuple[State, ...]] = []
         self.threads: set[str] = set()
+
+    def edit(self, taken: float) -> None:
+        """Change the weights; whoever shows the model must still be told."""
+        self.taken = taken
+        self.weights_version += 1
+
+    def _edited(self, trace: CausalTrace, answer_id: int | None) -> CausalTrace:
+        """The trace as the edited model gives it; it says Paris unless another word is followed."""
+        if not self.taken:
+            return trace
+        kept = 1 - self.taken
+        if answer_id is None:
+            return replace(trace, answer=WORDS[2], answer_id=2)
+        shares = {"hidden": kept, "mlp": kept**2, "attn": kept}
+        scores = {
+            kind: CORRUPTED
+            + shares[kind] * (grid - CORRUPTED)
+            + self.taken * 0.02 * (kind == "attn")
+            for kind, grid in trace.scores.items()
+        }
+        clean = CORRUPTED + kept * (CLEAN - CORRUPTED)
+        return replace(trace, scores=scores, clean=clean)
 
     def trace(
         self,
@@ -160,6 +186,7 @@ class FakeEngine:
             seed=settings.seed,
             noise={"text": f"{settings.noise:.1f} × σ (σ = 0.128, n = 3412)"},
         )
+        whole = self._edited(whole, settings.answer_id)
         partial = {kind: np.full_like(grid, np.nan) for kind, grid in whole.scores.items()}
         total = sum(grid.size for grid in partial.values())
         if self.preview:
@@ -186,14 +213,7 @@ class FakeEngine:
                 return
 
     def _like(self, whole: CausalTrace, scores: dict, settings: TraceSettings) -> CausalTrace:
-        copies = {kind: grid.copy() for kind, grid in scores.items()}
-        return fake_trace(
-            settings.prompt,
-            settings.subject,
-            n_layers=self.n_layers,
-            window=whole.windows["mlp"],
-            scores=copies,
-        )
+        return replace(whole, scores={kind: grid.copy() for kind, grid in scores.items()})
 
     def restore(self, settings: TraceSettings, selection: Sequence[State]) -> FakeRestoration:
         self.threads.add(threading.current_thread().name)

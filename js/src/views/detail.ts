@@ -13,6 +13,7 @@ import {
   tokenLabel,
 } from "../format.js";
 import type { GridState } from "../state.js";
+import { change } from "./parts.js";
 
 export function detailLine(state: GridState): TemplateResult {
   const info = state.trace.value;
@@ -23,6 +24,8 @@ export function detailLine(state: GridState): TemplateResult {
       <span>Point at a state to read it.</span>
     </div>`;
   const [pos, layer, kind] = detail.cell;
+  const answer = html`p(<bdi>${tokenLabel(info.answer)}</bdi>)`;
+  const compared = !Number.isNaN(detail.change);
   const [start, stop] = info.subject_span;
   const rise = info.corrupted === null ? null : detail.score - info.corrupted;
   const effect = info.clean === null || info.corrupted === null ? 0 : info.clean - info.corrupted;
@@ -39,17 +42,21 @@ export function detailLine(state: GridState): TemplateResult {
         }
       </span>
       ${
-        computed
-          ? html`<span>p(<bdi>${tokenLabel(info.answer)}</bdi>) <b>${probability(detail.score)}</b></span>
+        compared
+          ? html`<span>${answer} before <b>${probability(detail.before)}</b></span>
+              <span>after <b>${probability(detail.score)}</b></span>
+              <span>difference ${change(detail.change, 4)}</span>`
+          : computed
+            ? html`<span>${answer} <b>${probability(detail.score)}</b></span>
               ${
                 rise === null
                   ? nothing
                   : html`<span class=${`rw-change rw-${way}`}>${signed(rise)} <i aria-hidden="true">${ARROWS[way]}</i> over corrupted</span>`
               }
               ${effect === 0 || rise === null ? nothing : html`<span class="rw-mute">recovery ${percent(rise / effect)}</span>`}`
-          : Number.isNaN(detail.estimate)
-            ? html`<span class="rw-mute">not computed</span>`
-            : html`<span>p(<bdi>${tokenLabel(info.answer)}</bdi>) <i>${estimated(detail.estimate)}</i></span>`
+            : Number.isNaN(detail.estimate)
+              ? html`<span class="rw-mute">not computed</span>`
+              : html`<span>${answer} <i>${estimated(detail.estimate)}</i></span>`
       }
     </div>
   `;

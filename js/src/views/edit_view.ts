@@ -1,15 +1,15 @@
 /** `EditPanel`: a fact to write, the optimisation as it runs, the history, and before and after. */
 
-import { effect, signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { percent, probability, tokenLabel } from "../format.js";
+import { probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import { orders } from "../orders.js";
-import type { ChangeRow, EditRecord, EditRequest, EditTraits, LiveTraits, Outcome } from "../types.js";
+import { effect, signal } from "../signals.js";
+import type { ChangeRow, EditRecord, EditRequest, EditTraits, Outcome } from "../types.js";
 import { curves } from "./curves.js";
-import { type Frame, frame } from "./frame.js";
+import { frame } from "./frame.js";
+import { live } from "./live.js";
 import {
-  busy,
   button,
   change,
   chip,
@@ -18,10 +18,10 @@ import {
   errorStrip,
   example,
   header,
+  heads,
   type Part,
   progressLine,
   space,
-  statusChip,
   textField,
 } from "./parts.js";
 
@@ -47,20 +47,19 @@ const fill = ({ template, subject }: EditRequest): string => template.replace("{
 const word = (text: string | null | undefined): TemplateResult => html`<bdi>${tokenLabel(text ?? "")}</bdi>`;
 
 export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: AbortSignal): void {
-  const live = bridge as unknown as Bridge<LiveTraits>;
+  const model = live(bridge);
   const view = frame(bridge, host, abort);
   const { open, give } = orders(bridge, abort);
   /** Where the finger holds the slider, until Python's value has caught up. */
   const held = signal<{ edit: string; value: number; down: boolean } | null>(null);
-  let count = Date.now();
 
   const form = () => Object.fromEntries(FORM.map((key) => [key, bridge.get(key)])) as unknown as EditRequest;
   const ready = () =>
     view.connected() && bridge.get("subject").trim() !== "" && bridge.get("target").trim() !== "";
   const apply = () => {
-    if (ready() && !busy(live)) give("edit", { request: form() });
+    if (ready() && !model.busy()) give("edit", { request: form() });
   };
-  const trouble = errorStrip(live, apply);
+  const trouble = errorStrip(model, apply);
 
   view.ends(
     effect(() => {
@@ -70,18 +69,17 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   );
 
   view.draw(() => {
-    const status = view.connected() || !busy(live) ? bridge.get("status") : "idle";
     const edits = bridge.get("edits");
     return {
-      attributes: { "data-view": "edit", "data-status": status, "aria-busy": String(busy(live)) },
+      attributes: model.attributes(view, "edit"),
       root: html`
-        ${header(bridge as never, "Edit a fact", `${bridge.get("engine").model} · ${bridge.get("engine").n_layers} layers`, space, said(view, status))}
-        ${progressLine(live, "Edit")}
+        ${header(bridge as never, "Edit a fact", `${bridge.get("engine").model} · ${bridge.get("engine").n_layers} layers`, space, said())}
+        ${progressLine(model, "Edit")}
         ${sentence()}
         ${fields()}
         ${knobs()}
         ${trouble()}
-        ${edits.length > 0 || busy(live) ? body(edits) : hint()}
+        ${edits.length > 0 || model.busy() ? body(edits) : hint()}
       `,
     };
   });
@@ -96,17 +94,13 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
       ${edit ? html`<div class="rw-sheets rw-ruled">${changes()}</div>` : nothing}`;
   }
 
-  function said(frame: Frame, status: string): Part {
+  function said(): Part {
     const steps = bridge.get("steps").length;
-    const running =
-      open().some(({ op }) => op === "edit") || steps > 0
-        ? `step ${steps} · ${percent(bridge.get("progress"))}`
-        : "changing weights";
-    return statusChip(
-      frame,
-      status,
-      running,
-      status === "cancelled" ? chip("cancelled: nothing was changed", "rw-attention") : nothing,
+    const computing = open().some(({ op }) => op === "edit") || steps > 0;
+    return model.chip(
+      view,
+      computing ? `step ${steps} · ${model.share()}` : "changing weights",
+      model.status(view) === "cancelled" ? chip("cancelled: nothing was changed", "rw-attention") : nothing,
     );
   }
 
@@ -119,8 +113,8 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         true_object ? html`<span class="rw-leads"> (now ${true_object})</span>` : nothing
       }</p>
       ${
-        busy(live)
-          ? button("cancel", "Cancel", () => bridge.set({ _cancel_id: ++count }), false, "rw-button")
+        model.busy()
+          ? button("cancel", "Cancel", model.cancel, false, "rw-button")
           : button("apply", "Apply", apply, !ready(), "rw-button rw-primary")
       }
     </div>`;
@@ -152,7 +146,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         <b>${layer ?? "auto"}</b>
       </label>
       ${layer === null ? nothing : button("auto", "auto", () => bridge.set({ layer: null }), false, "rw-quiet")}
-      ${button("suggest", waiting ? "tracing…" : "from trace", () => bridge.set({ _request: { id: ++count, op: "suggest" } }), waiting || !ready())}
+      ${button("suggest", waiting ? "tracing…" : "from trace", () => model.ask("suggest"), waiting || !ready())}
       ${reason && hinted === layer ? html`<span class="rw-mute">${reason}</span>` : nothing}
       <details><summary>settings</summary>
         <div class="rw-numbers">${Object.entries(defaults[method] ?? {}).map(
@@ -181,9 +175,14 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         ${button("revert-all", "Revert all", () => give("revert_all"), !view.connected() || !edits.some((edit) => edit.applied))}
       </header>
       <table class="rw-sheet rw-history">
-        <thead><tr><th scope="col"><span class="rw-unseen">applied</span></th><th scope="col">edit</th><th scope="col">layer</th>
-          <th scope="col" title="Size of the change over the size of the weights">‖Δ‖/‖W‖</th>
-          ${SCORES.map((name) => html`<th scope="col" title=${name}>${name.slice(0, 5)}.</th>`)}<th></th></tr></thead>
+        ${heads(
+          html`<th scope="col"><span class="rw-unseen">applied</span></th>`,
+          "edit",
+          "layer",
+          html`<th scope="col" title="Size of the change over the size of the weights">‖Δ‖/‖W‖</th>`,
+          ...SCORES.map((name) => html`<th scope="col" title=${name}>${name.slice(0, 5)}.</th>`),
+          "",
+        )}
         <tbody>${edits.map((edit) => {
           const waits =
             !view.connected() || pending.some((order) => order.edit === edit.id || order.op === "revert_all");
@@ -208,7 +207,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     return html`<section aria-label="Before and after">
       <h4>Before and after</h4>
       <table class="rw-sheet rw-changes">
-        <thead><tr><th scope="col">kind</th><th scope="col">prompt</th><th scope="col">before</th><th scope="col">after</th><th scope="col">Δ</th><th></th></tr></thead>
+        ${heads("kind", "prompt", "before", "after", "Δ", "")}
         <tbody>${rows.map((row, at) => changed(row, rows[at - 1]?.group !== row.group))}</tbody>
       </table>
       <input class="rw-try" type="text" data-field="test" spellcheck="false" placeholder="+ try a prompt of your own" aria-label="A prompt of your own"
@@ -241,7 +240,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     const slide = (down: boolean) => (event: Event) => {
       const now = (event.target as HTMLInputElement).valueAsNumber;
       held.value = { edit: edit.id, value: now, down };
-      if (down) bridge.set({ _strengths: { ...bridge.get("_strengths"), [edit.id]: [++count, now] } });
+      if (down) bridge.set({ _strengths: { ...bridge.get("_strengths"), [edit.id]: [model.next(), now] } });
       else if (edit.strength === now) held.value = null;
     };
     const now = row?.group === "rewrite" ? row.after : null;
@@ -259,7 +258,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   /** The loss, live while an edit runs, else that of the edit shown. */
   function optimising(edit: EditRecord | undefined): Part {
     const steps = bridge.get("steps");
-    const running = busy(live) && steps.length > 0;
+    const running = model.busy() && steps.length > 0;
     const losses = running ? steps.map(([loss = null]) => loss) : (edit?.curve ?? []);
     if (losses.length === 0) return nothing;
     const [, nll, kl, p] = steps.at(-1) ?? [];

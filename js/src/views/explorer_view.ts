@@ -1,16 +1,16 @@
 /** `TraceExplorer`: the prompt as an editable sentence, the settings, the picture, the answer. */
 
-import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { duration, percent, probability, tokenLabel } from "../format.js";
+import { duration, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
-import type { ExplorerTraits, LiveTraits, Settings, Status } from "../types.js";
+import { signal } from "../signals.js";
+import type { ExplorerTraits, Settings, Status } from "../types.js";
 import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
+import { live } from "./live.js";
 import { mount, type View } from "./mount.js";
 import { panel } from "./panel.js";
 import {
-  busy,
   button,
   chip,
   entered,
@@ -19,12 +19,12 @@ import {
   header,
   kindSwitch,
   legend,
+  lookSwitch,
   notes,
   type Part,
   progressLine,
   skeleton,
   space,
-  statusChip,
   textField,
 } from "./parts.js";
 
@@ -34,21 +34,16 @@ type NumberTrait = "noise" | "samples" | "seed" | "window";
 
 export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, abort: AbortSignal): void {
   const marked = signal("");
-  let requests = Date.now();
-
-  const request = (op: "trace" | "restore") => bridge.set({ _request: { id: ++requests, op } });
+  const model = live(bridge);
   const trace = () => {
     marked.value = "";
-    request("trace");
+    model.ask("trace");
   };
-  const cancel = () => bridge.set({ _cancel_id: ++requests });
 
   const settings = (): Settings =>
     Object.fromEntries(SETTINGS.map((key) => [key, bridge.get(key)])) as unknown as Settings;
 
-  const live = bridge as unknown as Bridge<LiveTraits>;
-  const working = (): boolean => busy(live);
-  const trouble = errorStrip(live, trace);
+  const trouble = errorStrip(model, trace);
   const enter = () => {
     if (ready()) trace();
   };
@@ -70,11 +65,11 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     abort,
     (view) => {
       const { state } = view;
-      const status = view.connected() || !working() ? bridge.get("status") : "idle";
+      const status = model.status(view);
       const info = state.trace.value;
       const changed = stale(view);
       return {
-        attributes: { "data-view": "explorer", "data-status": status, "aria-busy": String(working()) },
+        attributes: model.attributes(view, "explorer"),
         root: html`
           ${top(view, status, changed)}
           ${sentence(view, changed)}
@@ -82,7 +77,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ${trouble()}
           ${
             info
-              ? html`<div class=${`rw-main${changed && !working() ? " rw-stale" : ""}`}>
+              ? html`<div class=${`rw-main${(changed || bridge.get("stale")) && !model.busy() ? " rw-stale" : ""}`}>
                   <div class="rw-picture">${figure(state, view.figure, view.id)}</div>
                   <aside>${panel(state, view.look())}${notes(state)}</aside>
                 </div>`
@@ -92,7 +87,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         `,
       };
     },
-    () => request("restore"),
+    () => model.ask("restore"),
   );
 
   function top(view: View, status: Status, changed: boolean): TemplateResult {
@@ -106,23 +101,19 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         legend(view.state),
         state(view, status, changed),
       )}
-      ${progressLine(live, "Trace")}
+      ${progressLine(model, "Trace")}
     `;
   }
 
   function state(view: View, status: Status, changed: boolean): Part {
     const { cells, total } = view.state.done.value;
     const counted = total > 0 ? `${cells}/${total} states` : "";
-    return statusChip(
-      view,
-      status,
-      `${counted} · ${percent(bridge.get("progress"))}`,
-      finished(view, status, changed, counted),
-    );
+    return model.chip(view, `${counted} · ${model.share()}`, finished(view, status, changed, counted));
   }
 
   function finished(view: View, status: Status, changed: boolean, counted: string): Part {
     if (changed) return chip("changed since this trace", "rw-attention");
+    if (bridge.get("stale")) return chip("the model was edited since this trace", "rw-attention");
     if (status === "cancelled") return chip(`cancelled${counted ? ` · ${counted}` : ""}`, "rw-attention");
     const took = duration(view.state.trace.value?.ms);
     return status === "done" && took
@@ -136,7 +127,10 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     const at = subject ? prompt.lastIndexOf(subject) : -1;
     const info = view.state.trace.value;
     const leads = info && !changed && info.answer;
-    const primary = !info || changed;
+    /** What the edited model says instead of the word that is followed. */
+    const top = [...(info?.baseline ?? [])].sort((a, b) => (b.clean ?? 0) - (a.clean ?? 0))[0];
+    const now = view.state.comparison.value && top?.id !== info?.answer_id ? top : undefined;
+    const primary = !info || changed || bridge.get("stale");
     return html`
       <div class="rw-prompt">
         <div class="rw-editor">
@@ -144,7 +138,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             at < 0
               ? prompt
               : html`${prompt.slice(0, at)}<mark>${subject}</mark>${prompt.slice(at + subject.length)}`
-          }${leads ? html`<span class="rw-leads"> → <bdi>${tokenLabel(info.answer)}</bdi></span>` : "\u200b"}</div>
+          }${leads ? html`<span class="rw-leads"> → <bdi>${tokenLabel(info.answer)}</bdi>${now ? html`, now <bdi>${tokenLabel(now.token)}</bdi>` : nothing}</span>` : "\u200b"}</div>
           <textarea
             class="rw-sentence"
             rows="1"
@@ -165,8 +159,8 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ></textarea>
         </div>
         ${
-          working()
-            ? button("cancel", "Cancel", cancel, false, "rw-button")
+          model.busy()
+            ? button("cancel", "Cancel", model.cancel, false, "rw-button")
             : button(
                 "trace",
                 info && !changed ? "Trace again" : "Trace",
@@ -178,7 +172,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       </div>
       <div class="rw-controls">
         <label class="rw-field">subject
-          ${textField(live as never, "subject" as never, "Subject", "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
+          ${textField(bridge, "subject", "Subject", "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
         </label>
         ${
           marked.value && marked.value !== subject
@@ -197,13 +191,17 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
 
   function controls(view: View): TemplateResult {
     const info = view.state.trace.value;
+    const compared = view.state.comparison.value;
     return html`<div class="rw-controls rw-second">
       ${kindSwitch(view.state)}
       <span class="rw-space"></span>
+      ${lookSwitch(view.state)}
       ${
-        info && info.clean !== null
-          ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
-          : nothing
+        compared
+          ? html`<button class="rw-quiet" type="button" data-action="stop_comparing" title="Stop comparing" aria-label="Stop comparing" @click=${() => model.ask("stop_comparing")}>✕</button>`
+          : info && info.clean !== null
+            ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
+            : nothing
       }
     </div>`;
   }

@@ -2,13 +2,16 @@
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
 import { cellText, rowText } from "../aria.js";
-import { gradient, lut } from "../colormap.js";
-import { axisCaption, KIND_NAMES, probability, tokenLabel } from "../format.js";
-import { cellAt, cellRect, move, ticks, windowLayers } from "../geometry.js";
+import { anchors, gradient, lut } from "../colormap.js";
+import { axisCaption, KIND_NAMES, less, probability, signed, tokenLabel } from "../format.js";
+import { cellAt, move, ticks, windowLayers } from "../geometry.js";
 import { paint } from "../paint.js";
 import { extend, has, replace, sameCell, toggle } from "../selection.js";
-import type { GridState } from "../state.js";
-import type { Cell, Kind, TraceInfo } from "../types.js";
+import type { GridState, Side } from "../state.js";
+import type { Cell, Comparison, Kind, TraceInfo } from "../types.js";
+import { change } from "./parts.js";
+
+export const SIDE_NAMES: Record<Side, string> = { before: "Before", after: "After", change: "Difference" };
 
 const OWNED = new Set([
   "ArrowUp",
@@ -136,12 +139,17 @@ export type FigureHandlers = ReturnType<typeof figureHandlers>;
 export function figure(state: GridState, on: FigureHandlers, id: string): TemplateResult {
   const info = state.trace.value;
   if (!info) return html``;
-  const fit = state.fit.value;
-  const height = fit.cell.h * info.tokens.length;
+  const { cell, direction, gap } = state.fit.value;
+  const kinds = state.kinds.value;
+  const sides = state.sides.value;
+  const compared = state.comparison.value;
+  const stacked = sides.length > 1 && (kinds.length > 1 || direction === "column");
+  /** Sides that share a colour scale. */
+  const groups = [sides.filter((side) => side !== "change"), sides.filter((side) => side === "change")];
   return html`
     <div
-      class="rw-figure"
-      data-direction=${fit.direction}
+      class=${`rw-figure${stacked ? " rw-stacked" : sides.length > 1 ? " rw-beside" : ""}`}
+      data-direction=${direction}
       tabindex="0"
       role="grid"
       aria-label="Causal trace: tokens by layers"
@@ -153,13 +161,35 @@ export function figure(state: GridState, on: FigureHandlers, id: string): Templa
       @focus=${on.focus(true)}
       @blur=${on.focus(false)}
     >
-      <div class="rw-plots" style="gap:${fit.gap}px">
-        ${state.kinds.value.map((kind, at) => plot(state, on, info, kind, at === 0 || fit.direction === "column"))}
-      </div>
-      ${colourBar(state, info, height)}
+      ${groups.map((group) =>
+        group.length === 0
+          ? nothing
+          : html`<div class="rw-group">
+              <div class="rw-sides" style="gap:${gap}px">${group.map(
+                (side) => html`<div class="rw-side" data-side=${side}>
+                  ${compared ? heading(side, info, compared) : nothing}
+                  <div class="rw-plots" style="gap:${gap}px">
+                    ${kinds.map((kind, at) => plot(state, on, info, kind, side, direction === "column" || (at === 0 && (stacked || side === sides[0]))))}
+                  </div>
+                </div>`,
+              )}</div>
+              ${colourBar(state, info, group.at(-1) as Side, cell.h * info.tokens.length * (stacked ? group.length : 1))}
+            </div>`,
+      )}
       ${activeRow(state, info, id)}
     </div>
   `;
+}
+
+/** Which of the compared grids this is: how the model was edited, and what its two runs gave. */
+function heading(side: Side, info: TraceInfo, compared: Comparison): TemplateResult {
+  const runs = side === "before" ? compared : info;
+  const told = (name: "clean" | "corrupted") =>
+    side === "change" ? change(less(info[name], compared[name]), 4) : html`<b>${probability(runs[name])}</b>`;
+  return html`<p class="rw-which">
+    <b>${SIDE_NAMES[side]}</b><span>${side === "change" ? (compared.same ? "every number is what it was" : "after − before") : compared[side]}</span>
+    <span class="rw-mute">clean ${told("clean")}</span><span class="rw-mute">corrupted ${told("corrupted")}</span>
+  </p>`;
 }
 
 function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInfo): TemplateResult {
@@ -190,13 +220,14 @@ function plot(
   on: FigureHandlers,
   info: TraceInfo,
   kind: Kind,
+  side: Side,
   labelled: boolean,
 ): TemplateResult {
   const { cell, tickStep } = state.fit.value;
   const width = cell.w * info.n_layers;
   const height = cell.h * info.tokens.length;
   const layers = Array.from({ length: Math.ceil(info.n_layers / tickStep) }, (_, i) => i * tickStep);
-  const best = state.best.value.get(kind);
+  const best = state.bestOf(side, kind);
   const detail = state.detail.value;
   const at = detail?.cell[2] === kind ? detail.cell[1] : -1;
   const gapless = cell.w < 7 || cell.h < 7;
@@ -205,9 +236,10 @@ function plot(
       ${labelled ? tokenColumn(state, on, info) : nothing}
       <div class="rw-plot" style="width:${width}px">
         <div class="rw-plot-title">${KIND_NAMES[kind]}</div>
-        <div class=${`rw-box${state.estimated.value ? " rw-estimated" : ""}`} style="width:${width}px;height:${height}px">
+        <div class=${`rw-box${side === "after" && state.estimated.value ? " rw-estimated" : ""}`} style="width:${width}px;height:${height}px">
           <canvas
             data-kind=${kind}
+            data-side=${side}
             width=${info.n_layers}
             height=${info.tokens.length}
             aria-hidden="true"
@@ -217,7 +249,7 @@ function plot(
             @pointerleave=${on.leave}
           ></canvas>
           <svg class="rw-marks" width=${width} height=${height} aria-hidden="true">
-            ${marks(state, info, kind, gapless)}
+            ${marks(state, info, kind, best?.cell, gapless)}
           </svg>
         </div>
         <div class="rw-layers" aria-hidden="true">
@@ -233,9 +265,9 @@ function plot(
                 class="rw-best"
                 type="button"
                 tabindex="-1"
-                title=${`The subject’s strongest state: “${tokenLabel(info.tokens[best.cell[0]] ?? "")}”, layer ${best.cell[1]}. Click to restore it.`}
+                title=${`The ${side === "change" ? "largest difference" : "subject’s strongest state"}: “${tokenLabel(info.tokens[best.cell[0]] ?? "")}”, layer ${best.cell[1]}. Click to restore it.`}
                 @click=${on.best(best.cell)}
-              ><i></i>layer ${best.cell[1]} · ${probability(best.score, 2)}</button>`
+              ><i></i>layer ${best.cell[1]} · ${side === "change" ? signed(best.score, 2) : probability(best.score, 2)}</button>`
             : nothing
         }
       </div>
@@ -244,19 +276,19 @@ function plot(
 }
 
 /** Selected cells with the layers they really restore, the cursor, and what is under the pointer. */
-function marks(state: GridState, info: TraceInfo, kind: Kind, thin: boolean): TemplateResult[] {
+function marks(
+  state: GridState,
+  info: TraceInfo,
+  kind: Kind,
+  best: Cell | undefined,
+  thin: boolean,
+): TemplateResult[] {
   const { cell } = state.fit.value;
   const window = info.windows[kind] ?? 1;
   const out: TemplateResult[] = [];
-  const rect = ([pos, layer]: Cell, inset: number) => {
-    const box = cellRect(pos, layer, cell);
-    return {
-      x: box.x + inset,
-      y: box.y + inset,
-      w: Math.max(1, box.w - 2 * inset),
-      h: Math.max(1, box.h - 2 * inset),
-    };
-  };
+  const outline = ([pos, layer]: Cell, inset: number, name: string) => svg`<rect class=${name}
+    x=${layer * cell.w + inset} y=${pos * cell.h + inset}
+    width=${Math.max(1, cell.w - 2 * inset)} height=${Math.max(1, cell.h - 2 * inset)} />`;
   const reach = ([pos, layer]: Cell, name: string) => {
     const [start, stop] = windowLayers(kind, layer, window, info.n_layers);
     if (stop - start < 2) return nothing;
@@ -268,55 +300,51 @@ function marks(state: GridState, info: TraceInfo, kind: Kind, thin: boolean): Te
   };
   for (const each of state.selection.value) {
     if (each[2] !== kind || !state.detailOf(each)) continue;
-    const box = rect(each, thin ? 0 : 1);
-    out.push(svg`
-      <rect class="rw-halo" x=${box.x} y=${box.y} width=${box.w} height=${box.h} />
-      <rect class="rw-selected" x=${box.x} y=${box.y} width=${box.w} height=${box.h} />
-      ${reach(each, "rw-reach")}`);
-  }
-  const best = state.best.value.get(kind);
-  if (best && !state.isSelected(best.cell)) {
-    const { x, y, w, h } = rect(best.cell, 0);
-    out.push(svg`<circle class="rw-peak" cx=${x + w / 2} cy=${y + h / 2} r=${thin ? 1.5 : 2.2} />`);
-  }
-  const cursor = state.cursor.value;
-  if (state.focused.value && cursor?.[2] === kind) {
-    const box = rect(cursor, thin ? -2 : -1.5);
-    out.push(svg`<rect class="rw-cursor" x=${box.x} y=${box.y} width=${box.w} height=${box.h} rx="2" />`);
-  }
-  const hover = state.hover.value;
-  if (hover?.[2] === kind) {
-    const box = rect(hover, 0.5);
+    const inset = thin ? 0 : 1;
     out.push(
-      svg`<rect class="rw-hover" x=${box.x} y=${box.y} width=${box.w} height=${box.h} />${reach(hover, "rw-reach rw-soft")}`,
+      svg`${outline(each, inset, "rw-halo")}${outline(each, inset, "rw-selected")}${reach(each, "rw-reach")}`,
     );
   }
+  if (best && !state.isSelected(best)) {
+    const [pos, layer] = best;
+    out.push(
+      svg`<circle class="rw-peak" cx=${(layer + 0.5) * cell.w} cy=${(pos + 0.5) * cell.h} r=${thin ? 1.5 : 2.2} />`,
+    );
+  }
+  const cursor = state.cursor.value;
+  if (state.focused.value && cursor?.[2] === kind) out.push(outline(cursor, thin ? -2 : -1.5, "rw-cursor"));
+  const hover = state.hover.value;
+  if (hover?.[2] === kind)
+    out.push(svg`${outline(hover, 0.5, "rw-hover")}${reach(hover, "rw-reach rw-soft")}`);
   return out;
 }
 
-function colourBar(state: GridState, info: TraceInfo, height: number): TemplateResult {
-  const { low, high } = state.range.value;
+function colourBar(state: GridState, info: TraceInfo, side: Side, height: number): TemplateResult {
+  const { low, high } = state.rangeOf(side);
+  const changed = side === "change";
   const bar = Math.min(height, 264);
   const place = (value: number) => bar - ((value - low) / (high - low)) * bar;
-  const named = [
-    { value: info.clean, name: "clean" },
-    { value: info.corrupted, name: "corrupted" },
-  ].flatMap(({ value, name }) => (value === null ? [] : [{ value, name, y: place(value) }]));
+  // Compared, each grid has runs of its own: its heading names them.
+  const named = (state.comparison.value ? [] : (["clean", "corrupted"] as const)).flatMap((name) => {
+    const value = info[name];
+    return value === null ? [] : [{ value, name, y: place(value) }];
+  });
   const numbers = ticks(low, high, bar < 120 ? 3 : 5).filter((value) =>
     named.every(({ y }) => Math.abs(place(value) - y) > 25),
   );
-  const score = state.detail.value?.score ?? Number.NaN;
+  const detail = state.detail.value;
+  const score = (changed ? detail?.change : side === "before" ? detail?.before : detail?.score) ?? Number.NaN;
   return html`
     <div class="rw-bar" style="width:${state.fit.value.bar}px" aria-hidden="true">
-      <div class="rw-plot-title">p(<bdi>${tokenLabel(info.answer || "answer", 9)}</bdi>)</div>
+      <div class="rw-plot-title">${changed ? "Δ " : ""}p(<bdi>${tokenLabel(info.answer || "answer", changed ? 7 : 9)}</bdi>)</div>
       <div class="rw-ramps" style="height:${bar}px">
-        ${state.kinds.value.map((kind) => html`<span style="background:${gradient(kind, state.theme.value)}"></span>`)}
+        ${(changed ? (["change"] as const) : state.kinds.value).map((ramp) => html`<span style="background:${gradient(ramp)}"></span>`)}
         ${
           Number.isNaN(score)
             ? nothing
             : html`<b class="rw-pointer" style="top:${place(Math.max(low, Math.min(high, score)))}px"></b>`
         }
-        ${numbers.map((value) => html`<i style="top:${place(value)}px">${Number(value.toPrecision(6))}</i>`)}
+        ${numbers.map((value) => html`<i style="top:${place(value)}px">${changed ? signed(value, Math.max(0, -Math.floor(Math.log10(high)) + 1)) : Number(value.toPrecision(6))}</i>`)}
         ${named.map(
           ({ value, name, y }) =>
             html`<i class=${`rw-named rw-end-${name}`} style="top:${y}px">${probability(value, 3)}<em>${name}</em></i>`,
@@ -343,7 +371,7 @@ function activeRow(state: GridState, info: TraceInfo, id: string): TemplateResul
             id=${each === layer ? `${id}-active` : nothing}
             aria-colindex=${each + 2}
             aria-selected=${state.isSelected([pos, each, kind])}
-          >${cellText(each, state.scoreOf([pos, each, kind]), info.corrupted, state.estimateOf([pos, each, kind]))}</span>`,
+          >${cellText(each, state.scoreOf([pos, each, kind]), info.corrupted, state.estimateOf([pos, each, kind]), state.detailOf([pos, each, kind])?.change)}</span>`,
         )}
       </div>
     </div>
@@ -356,17 +384,26 @@ const painted = new WeakMap<HTMLCanvasElement, readonly unknown[]>();
 /** Paints every canvas below `root` whose scores, scale or theme changed. */
 export function paintFigure(root: ParentNode, state: GridState): void {
   const info = state.trace.value;
-  const grids = state.scores.value;
-  const { low, high } = state.range.value;
-  if (!info || !grids) return;
+  if (!info) return;
   for (const canvas of root.querySelectorAll<HTMLCanvasElement>("canvas[data-kind]")) {
     const kind = canvas.dataset.kind as Kind;
-    const grid = grids.get(kind);
-    const guess = state.estimate.value?.get(kind);
+    const side = canvas.dataset.side as Side;
+    const { low, high } = state.rangeOf(side);
+    const grid = state.grids[side].value?.get(kind);
+    const guess = side === "after" ? state.estimate.value?.get(kind) : undefined;
     const now = [grid, guess, low, high, state.theme.value];
     const before = painted.get(canvas);
     if (!grid || before?.every((each, i) => each === now[i])) continue;
-    paint(canvas, grid, info.tokens.length, info.n_layers, lut(kind, state.theme.value), low, high, guess);
+    paint(
+      canvas,
+      grid,
+      info.tokens.length,
+      info.n_layers,
+      lut(anchors(canvas, side === "change" ? side : kind)),
+      low,
+      high,
+      guess,
+    );
     painted.set(canvas, now);
   }
 }

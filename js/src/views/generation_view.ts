@@ -1,54 +1,52 @@
 /** `GenerationCompare`: prompts by columns, streaming; what differs is underlined and bold. */
 
-import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { percent, visible } from "../format.js";
+import { visible } from "../format.js";
 import type { Bridge } from "../model.js";
-import type { GenerationRow, GenerationTraits, LiveTraits } from "../types.js";
+import { signal } from "../signals.js";
+import type { GenerationRow, GenerationTraits } from "../types.js";
 import { frame } from "./frame.js";
-import { busy, button, chip, errorStrip, header, progressLine, space, statusChip } from "./parts.js";
+import { live } from "./live.js";
+import { button, chip, errorStrip, header, heads, progressLine, space } from "./parts.js";
 
 export function generationView(
   bridge: Bridge<GenerationTraits>,
   host: HTMLElement,
   abort: AbortSignal,
 ): void {
-  const live = bridge as unknown as Bridge<LiveTraits>;
+  const model = live(bridge);
   const view = frame(bridge, host, abort);
   const copied = signal("");
-  let requests = Date.now();
-  const again = () => bridge.set({ _request: { id: ++requests, op: "generate" } });
-  const trouble = errorStrip(live, again);
+  const again = () => model.ask("generate");
+  const trouble = errorStrip(model, again);
 
   view.draw(() => {
-    const { model } = bridge.get("engine");
-    const status = view.connected() || !busy(live) ? bridge.get("status") : "idle";
+    const { model: name } = bridge.get("engine");
     const columns = bridge.get("columns");
     return {
-      attributes: { "data-view": "generations", "data-status": status, "aria-busy": String(busy(live)) },
+      attributes: model.attributes(view, "generations"),
       root: html`
         ${header(
           bridge as never,
           "Generations",
-          model,
+          name,
           space,
-          statusChip(
+          model.chip(
             view,
-            status,
-            `writing · ${percent(bridge.get("progress"))}`,
-            status === "cancelled" ? chip("cancelled", "rw-attention") : nothing,
+            `writing · ${model.share()}`,
+            model.status(view) === "cancelled" ? chip("cancelled", "rw-attention") : nothing,
           ),
-          model && view.connected()
-            ? busy(live)
-              ? button("cancel", "Cancel", () => bridge.set({ _cancel_id: ++requests }))
+          name && view.connected()
+            ? model.busy()
+              ? button("cancel", "Cancel", model.cancel)
               : button("generate", "Generate", again)
             : nothing,
         )}
-        ${progressLine(live, "Generation")}
+        ${progressLine(model, "Generation")}
         ${trouble()}
         <div class="rw-sheets rw-scroll rw-ruled">
           <table class="rw-sheet rw-generations">
-            <thead><tr>${columns.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+            ${heads(...columns)}
             ${bridge.get("cells").map(
               (
                 row,

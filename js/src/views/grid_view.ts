@@ -8,7 +8,7 @@ import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
 import { mount } from "./mount.js";
 import { panel } from "./panel.js";
-import { header, kindSwitch, legend, notes, skeleton, space } from "./parts.js";
+import { header, kindSwitch, legend, lookSwitch, notes, skeleton, space } from "./parts.js";
 
 export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: AbortSignal): void {
   mount(bridge, host, abort, (view) => {
@@ -24,6 +24,7 @@ export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: A
           html`<span class="rw-chip rw-quietly">recorded</span>`,
           legend(state),
           space,
+          lookSwitch(state),
           kindSwitch(state),
         )}
         ${info ? sentence(info) : nothing}

@@ -1,7 +1,7 @@
 /** The view of a grid: its frame, what is derived from its traits, its picture and its keyboard. */
 
-import { effect, signal } from "@preact/signals-core";
 import type { Bridge } from "../model.js";
+import { effect, signal } from "../signals.js";
 import { type GridState, gridState } from "../state.js";
 import type { GridTraits } from "../types.js";
 import { type FigureHandlers, figureHandlers, paintFigure } from "./figure.js";

@@ -5,7 +5,7 @@ import { restorationText } from "../aria.js";
 import { describe, direction, percent, probability, stateCount, tokenLabel } from "../format.js";
 import type { Answer, GridState } from "../state.js";
 import type { PredictionRow, TraceInfo } from "../types.js";
-import { change } from "./parts.js";
+import { change, heads } from "./parts.js";
 
 export interface PanelLook {
   /** The answer has been on its way for a while. */
@@ -34,8 +34,7 @@ export function panel(state: GridState, look: PanelLook): TemplateResult | typeo
     >
       <header>
         <h4>
-          Restored: ${stateCount((answer?.states ?? selected).length)}
-          <span class="rw-mute">· ${describe(answer?.states ?? selected, info.tokens)}</span>
+          Restored: ${stateCount((answer?.states ?? selected).length)} <span class="rw-mute">· ${describe(answer?.states ?? selected, info.tokens)}</span>
         </h4>
         <button class="rw-quiet" type="button" title="Clear the selection (Esc)" aria-label="Clear the selection" @click=${look.clear}>✕</button>
       </header>
@@ -103,8 +102,7 @@ function gauge(answer: Answer, info: TraceInfo): TemplateResult | typeof nothing
       </div>
       <div class="rw-ends"><span>corrupted ${probability(corrupted, 3)}</span><span>clean ${probability(clean, 3)}</span></div>
       <p class="rw-line">
-        p(<bdi>${tokenLabel(answer.answer || info.answer)}</bdi>)&nbsp;<b>${probability(now)}</b>
-        ${difference === null ? nothing : change(difference, 4)}
+        p(<bdi>${tokenLabel(answer.answer || info.answer)}</bdi>)&nbsp;<b>${probability(now)}</b> ${difference === null ? nothing : change(difference, 4)}
       </p>
     </div>
   `;
@@ -117,15 +115,13 @@ function table(
 ): TemplateResult {
   return html`
     <table class="rw-table">
-      <thead>
-        <tr>
-          <th scope="col">next token</th>
-          <th scope="col">clean</th>
-          <th scope="col">corrupted</th>
-          ${last === "restored" ? html`<th scope="col">restored</th>` : nothing}
-          <th scope="col" title=${last === "restored" ? "restored minus corrupted" : "corrupted minus clean"}>Δ</th>
-        </tr>
-      </thead>
+      ${heads(
+        "next token",
+        "clean",
+        "corrupted",
+        last === "restored" ? "restored" : nothing,
+        html`<th scope="col" title=${last === "restored" ? "restored minus corrupted" : "corrupted minus clean"}>Δ</th>`,
+      )}
       <tbody>
         ${rows.map((row) => {
           const [from, to] = last === "restored" ? [row.corrupted, row.restored] : [row.clean, row.corrupted];

@@ -1,12 +1,12 @@
 /** Small parts that several views share. */
 
-import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { ARROWS, direction, signed } from "../format.js";
 import type { Bridge } from "../model.js";
-import type { GridState } from "../state.js";
-import type { BaseTraits, ErrorInfo, KindChoice, LiveTraits } from "../types.js";
-import type { Frame } from "./frame.js";
+import { signal } from "../signals.js";
+import type { GridState, Look } from "../state.js";
+import type { BaseTraits, ErrorInfo, KindChoice } from "../types.js";
+import type { Live } from "./live.js";
 
 export type Part = TemplateResult | typeof nothing;
 
@@ -15,6 +15,13 @@ const CHOICES: readonly (readonly [KindChoice, string])[] = [
   ["hidden", "Hidden"],
   ["mlp", "MLP"],
   ["attn", "Attention"],
+];
+
+const LOOKS: readonly (readonly [Look, string])[] = [
+  ["together", "Side by side"],
+  ["before", "Before"],
+  ["after", "After"],
+  ["change", "Difference"],
 ];
 
 export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
@@ -28,6 +35,19 @@ export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
     (kind) => state.bridge.set({ kind }),
   );
 }
+
+/** What to show of a comparison: all of it where there is room, or one grid. */
+export const lookSwitch = (state: GridState): Part =>
+  state.comparison.value
+    ? choice(
+        "What to show",
+        LOOKS.filter(([look]) => look !== "together" || state.roomy.value),
+        state.look.value,
+        (look) => {
+          state.chosen.value = look;
+        },
+      )
+    : nothing;
 
 /** A button that does one named thing. */
 export const button = (
@@ -48,6 +68,10 @@ export const example = (text: string, use: () => void): TemplateResult =>
     false,
     "rw-button rw-example",
   );
+
+/** The head of a table: names of columns, or cells that say more than a name. */
+export const heads = (...columns: unknown[]): TemplateResult =>
+  html`<thead><tr>${columns.map((name) => (typeof name === "string" ? html`<th scope="col">${name}</th>` : name))}</tr></thead>`;
 
 /** A row of buttons of which one is pressed. */
 export const choice = <T extends string>(
@@ -93,13 +117,10 @@ function badge(bridge: Bridge<never>): Part {
     : nothing;
 }
 
-export const busy = (bridge: Bridge<LiveTraits>): boolean =>
-  ["queued", "running"].includes(bridge.get("status"));
-
 /** The thin line above the header while something runs. */
-export const progressLine = (bridge: Bridge<LiveTraits>, label: string): TemplateResult => html`
+export const progressLine = ({ bridge, busy }: Live, label: string): TemplateResult => html`
   <div class="rw-progress" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
-    aria-valuenow=${Math.round(bridge.get("progress") * 100)} ?hidden=${!busy(bridge)}>
+    aria-valuenow=${Math.round(bridge.get("progress") * 100)} ?hidden=${!busy()}>
     <span style="width:${bridge.get("progress") * 100}%"></span>
   </div>
 `;
@@ -107,16 +128,8 @@ export const progressLine = (bridge: Bridge<LiveTraits>, label: string): Templat
 export const chip = (text: unknown, look = ""): TemplateResult =>
   html`<span class=${`rw-chip ${look}`}><i class=${look ? "" : "rw-pulse"}></i>${text}</span>`;
 
-/** What every live view says about its state; `running` and `done` in its own words. */
-export function statusChip(frame: Frame, status: string, running: unknown, done: Part = nothing): Part {
-  if (!frame.connected()) return chip("Python is not answering: what was saved is shown", "rw-attention");
-  if (status === "queued") return chip("waiting for the model");
-  if (status === "running") return chip(running);
-  return done;
-}
-
 /** The red strip. It goes when it is dismissed, or when Python says that all is well. */
-export function errorStrip(bridge: Bridge<LiveTraits>, again: () => void): () => Part {
+export function errorStrip({ bridge }: Live, again: () => void): () => Part {
   const dismissed = signal<ErrorInfo | null>(null);
   return () => {
     const error = bridge.get("error");
