@@ -107,7 +107,7 @@ describe("edit view", () => {
   const orders = (model: FakeModel) => model.sent("_orders") as Order[];
 
   test("Apply orders the form as it is, and cannot be pressed without a subject and an object", async () => {
-    const { model, find } = show(edit());
+    const { model, find } = show(edit({ ledger: { n_active: 0, fingerprint_ok: true } }));
     click(find("[data-action=apply]"));
     expect(orders(model)).toEqual([{ id: expect.any(String), op: "edit", request }]);
     await model.receive({ target: " " });

@@ -291,11 +291,14 @@ class Edit:
         return self.apply()
 
     def __exit__(self, *error: object) -> None:
-        before = self._entered.pop()
-        if before is None:
-            self._ledger.take([self])
-        else:
-            self._ledger.put(self, before)
+        before = self._entered[-1]
+        try:
+            if before is None:
+                self._ledger.take([self])
+            else:
+                self._ledger.put(self, before)
+        finally:
+            self._entered.pop()  # Last: until then it is a passing edit to whoever looks.
 
     # -------------------------------------------------------------------------- looking
 

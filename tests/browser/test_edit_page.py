@@ -132,6 +132,7 @@ def test_orders_given_at_once_are_all_done_once_and_in_order(show):
     page = show(panel([NEEDLE, FUJI, NEEDLE], slow=True))
     expect(page.page.locator("[data-edit]")).to_have_count(3)
     press(page, "apply")
+    press(page, "on-top")
     page.status("running")
     for at in range(3):
         page.page.locator("[data-edit] input[type=checkbox]").nth(at).click()
@@ -190,6 +191,7 @@ def test_an_error_is_shown_with_its_remedy_and_the_history_stays(show):
         "There are no statistics for layer 3.", "A second moment was wanted.", "Pass texts."
     )
     press(page, "apply")
+    press(page, "on-top")
     page.status("error")
     strip = page.page.get_by_role("alert")
     expect(strip).to_contain_text("There are no statistics for layer 3.")
@@ -200,6 +202,29 @@ def test_an_error_is_shown_with_its_remedy_and_the_history_stays(show):
     page.status("done")
     expect(strip).to_have_count(0)
     expect(page.page.locator("[data-edit]")).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "order"),
+    [
+        ("on-top", [("edit", FUJI.subject)]),
+        ("revert-first", [("revert_all",), ("edit", FUJI.subject)]),
+        ("not-now", []),
+    ],
+)
+def test_an_edit_of_an_edited_model_is_asked_about_first(show, answer, order):
+    page = show(panel([NEEDLE], form={**FORM, "subject": FUJI.subject}))
+    expect(page.page.locator("[data-edit]")).to_have_count(1)
+    press(page, "apply")
+    expect(page.page.get_by_role("alert")).to_contain_text("The model holds an edit already.")
+    page.page.locator("[data-field=target]").press("Enter")  # Asking again is no answer.
+    assert page.widget.test_engine.order == []
+    press(page, answer)
+    expect(page.page.get_by_role("alert")).to_have_count(0)
+    if order:
+        page.until(lambda: page.widget.test_engine.order == order)
+        page.status("done")
+    assert page.widget.test_engine.order == order
 
 
 def test_a_layer_comes_from_the_trace(show):

@@ -86,12 +86,13 @@ def test_a_tiny_divisor_is_warned_of_three_times(bundled_lm):
 def bare_and_mean_key(lm, made):
     from rome_widgets.editing.key import read_keys
     from rome_widgets.editing.passes import Passes
-    from rome_widgets.editing.request import context_rows, read_request
+    from rome_widgets.editing.request import about_row, context_rows, read_request
     from rome_widgets.editing.site import find_site
 
     site = find_site(lm, made.report.layer)
-    rows = context_rows(lm, read_request(lm, *FACT), made.report.prefixes)
-    keys = read_keys(Passes(site, rows))
+    request = read_request(lm, *FACT)
+    rows = context_rows(lm, request, made.report.prefixes)
+    keys = read_keys(Passes(site, rows, about_row(lm, request, "subject")))
     return keys.bare, keys.mean
 
 

@@ -56,10 +56,19 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   const form = () => Object.fromEntries(FORM.map((key) => [key, bridge.get(key)])) as unknown as EditRequest;
   const ready = () =>
     view.connected() && bridge.get("subject").trim() !== "" && bridge.get("target").trim() !== "";
+  /** Whether the user is being asked if the edit shall go on top of others. */
+  const asking = signal(false);
   const apply = () => {
-    if (ready() && !model.busy()) give("edit", { request: form() });
+    if (!ready() || model.busy()) return;
+    asking.value = Number(bridge.get("ledger").n_active) > 0;
+    if (!asking.value) give("edit", { request: form() });
   };
-  const trouble = errorStrip(model, apply);
+  const applyNow = (first?: "revert_all") => {
+    asking.value = false;
+    if (first) give(first);
+    give("edit", { request: form() });
+  };
+  const trouble = errorStrip(model, () => ready() && applyNow()); // It was asked before.
 
   view.ends(
     effect(() => {
@@ -117,6 +126,17 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
           ? button("cancel", "Cancel", model.cancel, false, "rw-button")
           : button("apply", "Apply", apply, !ready(), "rw-button rw-primary")
       }
+    </div>
+    ${asking.value && ready() && !model.busy() ? question() : nothing}`;
+  }
+
+  /** An edit is computed on the weights as they are: on top of another it is another edit. */
+  function question(): TemplateResult {
+    const count = bridge.get("ledger").n_active;
+    return html`<div class="rw-error rw-ask" role="alert"><div>The model holds ${count === 1 ? "an edit" : `${count} edits`} already.</div>
+      ${button("on-top", "Edit on top", () => applyNow(), false, "rw-button")}
+      ${button("revert-first", "Revert first", () => applyNow("revert_all"), false, "rw-button")}
+      ${button("not-now", "Not now", () => (asking.value = false), false, "rw-quiet")}
     </div>`;
   }
 
@@ -151,7 +171,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
       <details><summary>settings</summary>
         <div class="rw-numbers">${Object.entries(defaults[method] ?? {}).map(
           ([name, value]) => html`<label class="rw-field">${name.replaceAll("_", " ")}
-            <input type="number" step="any" data-setting=${name} style="width:7ch" placeholder=${value} data-is=${settings[name]?.toString() ?? ""}
+            <input type="number" step="any" data-setting=${name} style="width:7ch" placeholder=${value ?? "auto"} data-is=${settings[name]?.toString() ?? ""}
               @change=${(event: Event) => {
                 const given = (event.target as HTMLInputElement).valueAsNumber;
                 const { [name]: _, ...others } = settings;
