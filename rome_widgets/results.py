@@ -344,9 +344,9 @@ class Restoration:
 
 
 def recovery(probability: float, clean: float, corrupted: float) -> float:
-    """`(probability - corrupted) / (clean - corrupted)`; NaN when that divides by nothing."""
+    """`(probability - corrupted) / (clean - corrupted)`; NaN where nothing was taken away."""
     total_effect = clean - corrupted
-    if abs(total_effect) < 1e-12:
+    if total_effect < 1e-12:
         return math.nan
     return (probability - corrupted) / total_effect
 

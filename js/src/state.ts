@@ -205,7 +205,7 @@ export function gridState(
       probability: found.score,
       clean,
       corrupted,
-      recovery: effect === 0 || corrupted === null ? null : (found.score - corrupted) / effect,
+      recovery: effect <= 0 || corrupted === null ? null : (found.score - corrupted) / effect,
       rows: [],
       source: "cell",
       ms: null,

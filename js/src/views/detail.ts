@@ -53,7 +53,7 @@ export function detailLine(state: GridState): TemplateResult {
                   ? nothing
                   : html`<span class=${`rw-change rw-${way}`}>${signed(rise)} <i aria-hidden="true">${ARROWS[way]}</i> over corrupted</span>`
               }
-              ${effect === 0 || rise === null ? nothing : html`<span class="rw-mute">recovery ${percent(rise / effect)}</span>`}`
+              ${effect <= 0 || rise === null ? nothing : html`<span class="rw-mute">recovery ${percent(rise / effect)}</span>`}`
             : Number.isNaN(detail.estimate)
               ? html`<span class="rw-mute">not computed</span>`
               : html`<span>${answer} <i>${estimated(detail.estimate)}</i></span>`

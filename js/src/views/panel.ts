@@ -93,7 +93,7 @@ function gauge(answer: Answer, info: TraceInfo): TemplateResult | typeof nothing
       <p>
         ${
           recovery === null
-            ? html`<span class="rw-mute">No share: clean and corrupted agree.</span>`
+            ? html`<span class="rw-mute">No share: the noise took nothing away.</span>`
             : html`<b class="rw-share">${percent(recovery)}</b> <span class="rw-mute">of the fact is back</span>`
         }
       </p>
