@@ -7,7 +7,8 @@ in one padded batch, every step a forward pass of the whole model with logits at
 weights without gradients, hooks on one module. Both run the same prompts for the same number of
 steps without stopping early, ours with everything it checks. The factors must agree. What
 the published code computes once per model is kept on both sides: prefixes and the factored second
-moment.
+moment. Each way runs twice, in turn, and the lesser time of each counts: what else the machine does
+is in the other.
 """
 
 from __future__ import annotations
@@ -140,8 +141,9 @@ def one_ratio(lm: rw.LanguageModel, seed: int) -> dict[str, float]:
     statistics_of_keys.solve(torch.ones(width))
     prefixes(lm, EditSettings(), seed)
     inverse = torch.linalg.inv(moment)
-    ours, edit = cpu_seconds(
-        lambda: rw.edit(
+
+    def ours() -> rw.Edit:
+        return rw.edit(
             lm,
             prompt,
             subject,
@@ -151,23 +153,26 @@ def one_ratio(lm: rw.LanguageModel, seed: int) -> dict[str, float]:
             second_moment=statistics_of_keys,
             seed=seed,
         )
-    )
+
+    first, edit = cpu_seconds(ours)
     rows = []
     for prefix in edit.report.prefixes:
         before = [*_words(f"{prefix}." if prefix else ""), numbers[0]]
         ids = [*before, *_words(subject), *numbers[5:11]]
         rows.append((ids, len(before) + 3))
     plain = Plain(lm.model, rows, ([*_words(subject), 0, 0], 3), numbers[11], inverse)
-    theirs, (v, u) = cpu_seconds(plain.edit)
+    plain_first, (v, u) = cpu_seconds(plain.edit)
+    our_seconds = min(first, cpu_seconds(ours)[0])
+    plain_seconds = min(plain_first, cpu_seconds(plain.edit)[0])
     update: Any = edit.updates[0]
     differ = max(
         float((update.v[0].double() - v).norm() / v.norm()),
         float((update.u[0].double() - u).norm()),
     )
     return {
-        "ratio": theirs / ours,
-        "our CPU seconds": ours,
-        "plain CPU seconds": theirs,
+        "ratio": plain_seconds / our_seconds,
+        "our CPU seconds": our_seconds,
+        "plain CPU seconds": plain_seconds,
         "largest difference": differ,
     }
 
