@@ -1,7 +1,7 @@
 """What the model predicts without and with edits, side by side, without touching a weight.
 
-Each prompt runs as two rows. What an edit adds to its matrix's output is added in a hook: to the
-first row as if it were not applied, to the second as if it were with the strength asked for.
+Each prompt runs as two rows. In hooks, the first row gets from an edited matrix what it would get
+without the edit, and the second what it would get with the strength asked for.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import GenerationConfig
+from torch import Tensor, nn
 
 from rome_widgets.edit_results import Comparison, ComparisonRow
+from rome_widgets.editing.original import Original, originals
+from rome_widgets.editing.writer import Writer
 from rome_widgets.errors import ModelChanged
 from rome_widgets.model.geometry import run
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
@@ -22,27 +23,26 @@ from rome_widgets.model.language_model import LanguageModel, probabilities_of, t
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.tokens import check_text
 
-Share = tuple[Update, float, float]
-"""A change, and how much of it is added to the weights as they are: without, and with the edit."""
+TOKENS_PER_CALL = 1024
+"""Tokens that run at once, at most: there are logits at every position."""
 
 
 def with_one(lm: LanguageModel, edit: Any, strength: float) -> SideBySide:
     """Without and with one edit; others stay as they are."""
-    applied = ledger_of(lm.model).strength_of(edit) or 0.0
-    return SideBySide(lm, [(update, -applied, strength - applied) for update in edit.updates])
+    with ledger_of(lm.model).standing() as entries:
+        applied = next((e.strength for e in entries if e.edit.id == edit.id), 0.0)
+        return SideBySide(lm, _adding_to(lm, edit.updates, -applied, strength - applied))
 
 
 def with_updates(lm: LanguageModel, updates: Iterable[Update]) -> SideBySide:
     """As the weights are, and with changes that they do not carry."""
-    return SideBySide(lm, [(update, 0.0, 1.0) for update in updates])
+    return SideBySide(lm, _adding_to(lm, updates, 0.0, 1.0))
 
 
 def with_all(lm: LanguageModel) -> SideBySide:
     """Without any edit, and as the weights are now."""
-    entries = ledger_of(lm.model).entries
-    return SideBySide(
-        lm, [(update, -strength, 0.0) for edit, strength in entries for update in edit.updates]
-    )
+    with ledger_of(lm.model).standing():
+        return SideBySide(lm, [(module, _undoing(was)) for module, was in originals(lm)])
 
 
 class SideBySide:
@@ -50,25 +50,26 @@ class SideBySide:
 
     Args:
         lm: The model, with its weights as they are.
-        shares: What is added to them in each of the two.
+        visitors: What tells the first half of the rows from the second.
     """
 
-    def __init__(self, lm: LanguageModel, shares: Iterable[Share]) -> None:
-        self._lm = lm
+    def __init__(self, lm: LanguageModel, visitors: Sequence[tuple[nn.Module, Visitor]]) -> None:
+        self._lm, self._visitors = lm, visitors
         self._version = lm.weights_version
-        by_module: dict[str, list[Share]] = {}
-        for share in shares:
-            by_module.setdefault(share[0].name.rpartition(".")[0], []).append(share)
-        self._visitors: list[tuple[Any, Visitor]] = [
-            (lm.model.get_submodule(name), _adding(some)) for name, some in by_module.items()
-        ]
 
     def probabilities(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """`[2, prompt, vocab]`: what follows each row of token ids, without and with.
 
-        All prompts go together, the shorter ones with something behind them, which cannot reach
-        what is before it.
+        Prompts go together, the shorter ones with something behind them, which cannot reach what
+        is before it.
         """
+        longest = max(map(len, prompts))
+        most = min(self._lm.tokens_per_call, TOKENS_PER_CALL)
+        at_once = max(1, most // (2 * longest))
+        some = [prompts[at : at + at_once] for at in range(0, len(prompts), at_once)]
+        return torch.cat([self._next(each) for each in some], dim=1)
+
+    def _next(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         longest = max(map(len, prompts))
         rows = torch.tensor([[*ids, *[ids[-1]] * (longest - len(ids))] for ids in prompts])
         both = torch.cat([rows, rows]).to(self._lm.device)
@@ -97,25 +98,17 @@ class SideBySide:
         """
         limit = self._lm.n_positions
         n_tokens = n_tokens if limit is None else min(n_tokens, limit - len(ids))
-        if n_tokens < 1:
-            return [], []
-        model: Any = self._lm.model
         rows = torch.tensor([list(ids)] * 2, device=self._lm.device)
-
-        def listen(so_far: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-            before, after = (_up_to_end(model, row) for row in so_far[:, len(ids) :].tolist())
-            told(before, after)
-            return torch.zeros(2, dtype=torch.bool, device=so_far.device)
-
-        written = self._run(
-            lambda: model.generate(
-                rows,
-                attention_mask=torch.ones_like(rows),
-                generation_config=_greedy(model, n_tokens),
-                stopping_criteria=[listen],
-            )
-        )
-        before, after = (_up_to_end(model, row) for row in written[:, len(ids) :].tolist())
+        writer, ends = Writer(self._lm), _ends(self._lm.model)
+        texts: list[list[int]] = [[], []]
+        for _ in range(n_tokens):
+            logits = self._run(lambda rows=rows: writer.logits(rows))
+            rows = torch.cat([rows, logits.argmax(dim=-1, keepdim=True).to(rows.device)], dim=1)
+            texts = [_up_to_end(row, ends) for row in rows[:, len(ids) :].tolist()]
+            told(*texts)
+            if all(len(text) < rows.shape[1] - len(ids) for text in texts):
+                break
+        before, after = texts
         return before, after
 
     def _run(self, call: Callable[[], Tensor]) -> Tensor:
@@ -129,45 +122,52 @@ class SideBySide:
         return found
 
 
-def _adding(shares: Sequence[Share]) -> Visitor:
+def _adding_to(
+    lm: LanguageModel, updates: Iterable[Update], without: float, with_it: float
+) -> list[tuple[nn.Module, Visitor]]:
+    """Adds so much of the updates to the first and to the second half of the rows."""
+    by_module: dict[str, list[Update]] = {}
+    for update in updates:
+        by_module.setdefault(update.name.rpartition(".")[0], []).append(update)
+    return [
+        (lm.model.get_submodule(name), _adding(some, (without, with_it)))
+        for name, some in by_module.items()
+    ]
+
+
+def _adding(updates: Sequence[Update], shares: tuple[float, float]) -> Visitor:
     def visit(seen: Seen) -> Tensor:
         wide = torch.promote_types(torch.float32, seen.output.dtype)
         keys = seen.args[0].to(wide)
-        output = seen.output.to(wide)
-        for update, without, with_it in shares:
-            change = update.act(keys)
-            # The first half of the rows without, the second with; other axes may be folded in.
-            scale = torch.tensor([without, with_it]).to(change)[:, None, None]
-            output = output + (scale * change.view(2, -1, change.shape[-1])).view(output.shape)
-        return output.to(seen.output.dtype)
+        change = sum(update.act(keys) for update in updates)
+        assert isinstance(change, Tensor)
+        # Rows in the first axis, or folded into it with their positions.
+        scale = torch.tensor(shares, dtype=wide, device=change.device)[:, None, None]
+        both = scale * change.view(2, -1, change.shape[-1])
+        return (seen.output.to(wide) + both.view(seen.output.shape)).to(seen.output.dtype)
 
     return visit
 
 
-def _greedy(model: Any, n_tokens: int) -> GenerationConfig:
-    """The likeliest token each time, whatever the model's own settings say of sampling."""
-    return GenerationConfig(
-        max_new_tokens=n_tokens,
-        do_sample=False,
-        num_beams=1,
-        temperature=1.0,
-        top_k=50,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        pad_token_id=next(iter(_ends(model)), 0),
-    )
+def _undoing(original: Original) -> Visitor:
+    """What the module put out before its edits, for the first half of the rows."""
+
+    def visit(seen: Seen) -> Tensor:
+        keys, output = seen.args[0], seen.output.clone()
+        first = keys.view(2, -1, keys.shape[-1])[0]
+        output.view(2, -1, output.shape[-1])[0] = original(first)
+        return output
+
+    return visit
 
 
 def _ends(model: Any) -> list[int]:
     """The tokens that end a text."""
-    ends = model.generation_config.eos_token_id
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
 
-def _up_to_end(model: Any, written: list[int]) -> list[int]:
-    """Of the two rows the one that ends first is filled up; this is without that."""
-    ends = _ends(model)
+def _up_to_end(written: list[int], ends: list[int]) -> list[int]:
     stop = next((at for at, token in enumerate(written) if token in ends), len(written))
     return written[:stop]
 

@@ -86,14 +86,14 @@ def edit(
     request = read_request(lm, prompt, subject, target)
     known = known_settings(lm.name, lm.n_layers, method, card_of(lm))
     chosen = changed(known.settings, settings)
-    layer, why = layers.choose(lm, request, layer, known)
-    site = find_site(lm, layer)
 
     def check() -> None:
         if cancel is not None and cancel.is_set():
             raise Cancelled("The edit was cancelled; the model is unchanged.")
 
     check()
+    layer, why = layers.choose(lm, request, layer, known, check)
+    site = find_site(lm, layer)
     tell = progress or (lambda step: None)
     version = lm.weights_version
     found = editor(
@@ -288,17 +288,31 @@ class Edit:
 
     def __enter__(self) -> Edit:
         self._entered.append(self._ledger.strength_of(self))
-        return self.apply()
+        try:
+            return self.apply()
+        except BaseException:  # Nobody calls __exit__ then, and an interrupt may have come late.
+            self._leave()
+            raise
 
     def __exit__(self, *error: object) -> None:
-        before = self._entered[-1]
+        self._leave()
+
+    def _leave(self) -> None:
+        """Back to what was before the block; an interrupt on the way comes after it."""
         try:
-            if before is None:
-                self._ledger.take([self])
-            else:
-                self._ledger.put(self, before)
+            self._go_back()
+        except BaseException:
+            self._go_back()
+            raise
         finally:
             self._entered.pop()  # Last: until then it is a passing edit to whoever looks.
+
+    def _go_back(self) -> None:
+        before = self._entered[-1]
+        if before is None:
+            self._ledger.take([self])
+        else:
+            self._ledger.put(self, before)
 
     # -------------------------------------------------------------------------- looking
 
@@ -361,7 +375,7 @@ class Edit:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The report's, and what more there is to say at a strength beyond 1; runs the model."""
-        if abs(self.strength) <= 1:
+        if 0 <= self.strength <= 1:
             return self.report.warnings
         size = abs(self.strength) * self.report.update_norm
         more = _doubts(size, self.report.weight_norm, self.perplexity())

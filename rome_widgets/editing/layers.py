@@ -14,7 +14,13 @@ SMALL_EFFECT = 0.05
 """A total effect below this says nothing about layers."""
 
 
-def choose(lm: LanguageModel, request: Request, layer: int | None, known: Known) -> tuple[int, str]:
+def choose(
+    lm: LanguageModel,
+    request: Request,
+    layer: int | None,
+    known: Known,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[int, str]:
     """The layer, and who chose it.
 
     A trace's strength does not predict how well an edit takes (the paper's later critics measured
@@ -24,7 +30,7 @@ def choose(lm: LanguageModel, request: Request, layer: int | None, known: Known)
         return layer, f"Layer {layer} was asked for."
     if known.layer is not None:
         return known.layer, f"Layer {known.layer} is that of {known.source}."
-    effects, total = traced_effects(lm, request)
+    effects, total = traced_effects(lm, request, check)
     return peak(lm, effects, total)
 
 

@@ -8,14 +8,14 @@ from the ledger's copy instead, by the module's own operation: bit for bit what 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from rome_widgets.model.hooks import Seen, Visitor
+from rome_widgets.model.hooks import Visitor
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.ledger import ledger_of
 
@@ -23,29 +23,40 @@ SAMPLED = 1024
 """Values per parameter, evenly spaced, that go into the digest of a model."""
 
 
-def as_before_edits(lm: LanguageModel) -> list[tuple[nn.Module, Visitor]]:
-    """Visitors under which the model runs as if it carried no edit."""
+Original = Callable[[Tensor], Tensor]
+"""From what an edited module reads, what it put out before its edits."""
+
+
+def originals(lm: LanguageModel) -> list[tuple[nn.Module, Original]]:
+    """Every module that an edit has changed, as it was."""
     copies: dict[str, dict[str, Tensor]] = {}
     for name, copy in ledger_of(lm.model).bases.items():
         module, _, parameter = name.rpartition(".")
         place = lm.model.get_parameter(name).device
         copies.setdefault(module, {})[parameter] = copy.to(place)
-    return [(lm.model.get_submodule(name), _computing(lm, name, c)) for name, c in copies.items()]
+    modules = [(lm.model.get_submodule(name), some) for name, some in copies.items()]
+    return [(module, _original(module, some)) for module, some in modules]
 
 
-def _computing(lm: LanguageModel, name: str, copies: Mapping[str, Any]) -> Visitor:
-    module: Any = lm.model.get_submodule(name)
+def as_before_edits(lm: LanguageModel) -> list[tuple[nn.Module, Visitor]]:
+    """Visitors under which the model runs as if it carried no edit."""
+    return [(module, _putting(original)) for module, original in originals(lm)]
 
-    def visit(seen: Seen) -> Tensor:
-        keys = seen.args[0]
+
+def _putting(original: Original) -> Visitor:
+    return lambda seen: original(seen.args[0])
+
+
+def _original(module: Any, copies: Mapping[str, Any]) -> Original:
+    def put_out(keys: Tensor) -> Tensor:
         weight = copies.get("weight", module.weight)
         bias = copies.get("bias", module.bias)
         if isinstance(module, Conv1D):
-            flat = torch.addmm(bias, keys.view(-1, keys.shape[-1]), weight)
+            flat = torch.addmm(bias, keys.reshape(-1, keys.shape[-1]), weight)
             return flat.view(*keys.shape[:-1], -1)
         return nn.functional.linear(keys, weight, bias)
 
-    return visit
+    return put_out
 
 
 def digest(lm: LanguageModel) -> str:

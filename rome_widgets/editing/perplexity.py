@@ -55,7 +55,7 @@ def ordinary_text(
 def measure(both: SideBySide, lm: LanguageModel, text: str) -> Perplexity | None:
     """Perplexity of the text without and with the edit; None for less than two tokens."""
     length = min(MOST_TOKENS, lm.n_positions or MOST_TOKENS)
-    ids = lm.encode_alone(text)[:length] if text.strip() else []
+    ids = lm.encode_text(text)[:length] if text.strip() else []
     if len(ids) < 2:
         return None
     logits = widened(both.every_logits(ids)[:, :-1])

@@ -15,11 +15,9 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
 from rome_widgets.editing.settings import EditSettings
-from rome_widgets.model.geometry import run
+from rome_widgets.editing.writer import Writer
 from rome_widgets.model.language_model import LanguageModel
 
 TOP_K = 5
@@ -58,7 +56,7 @@ def _sample(
     if not lengths:
         return []
     ids = torch.tensor([_start(lm, i) for i in range(len(lengths))], device=lm.device)
-    writer = _Writer(lm)
+    writer = Writer(lm)
     while ids.shape[1] < max(lengths):
         check()
         logits = lm.run(lambda ids=ids: writer.logits(ids))
@@ -86,25 +84,3 @@ def _start(lm: LanguageModel, number: int) -> list[int]:
     if token is not None:
         return [token]
     return lm.encode_alone(FIRST_WORDS[number % len(FIRST_WORDS)])[:1] or [0]
-
-
-class _Writer:
-    """Logits after growing rows; with a cache where the model runs with a plain one."""
-
-    def __init__(self, lm: LanguageModel) -> None:
-        self._model: Any = lm.model
-        self._cache = DynamicCache() if lm.replay else None
-        self._done = 0
-
-    def logits(self, ids: Tensor) -> Tensor:
-        """`[row, vocab]` after the last position."""
-        if self._cache is None:
-            return run(self._model, ids)[:, -1]
-        output = self._model(
-            input_ids=ids[:, self._done :],
-            attention_mask=torch.ones_like(ids),
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        self._done = ids.shape[1]
-        return output.logits[:, -1]

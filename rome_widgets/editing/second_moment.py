@@ -257,7 +257,7 @@ class _Original:
 def _pieces(lm: LanguageModel, texts: Iterable[str]) -> Iterator[list[int]]:
     window = min(WINDOW, lm.n_positions or WINDOW)
     for text in texts:
-        ids = lm.encode_alone(text) if text.strip() else []
+        ids = lm.encode_text(text) if text.strip() else []
         for start in range(0, len(ids), window):
             yield ids[start : start + window]
 

@@ -206,4 +206,4 @@ def _checked(settings: EditSettings) -> EditSettings:
                 f"{name} is {getattr(settings, name)!r}.",
                 f"One of {', '.join(map(repr, allowed))} was wanted.",
             )
-    return settings
+    return replace(settings, steps=int(settings.steps), bare=int(settings.bare))

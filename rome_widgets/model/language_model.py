@@ -171,6 +171,13 @@ class LanguageModel:
         tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
         return ids
 
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a text of any length, with the special tokens the tokenizer adds."""
+        tokens.check_text(text, "text")
+        ids, _ = tokens.encode_with_offsets(self._encoder, text)
+        tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
+        return list(ids)
+
     def answer_ids(self, prompt: str, word: str) -> list[int]:
         """The tokens with which `prompt` goes on to `word`; see `tokens.answer_ids`.
 

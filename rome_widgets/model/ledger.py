@@ -16,7 +16,8 @@ import logging
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -139,15 +140,27 @@ class Ledger:
         """Fingerprint of every parameter that was ever edited, as it was before its first edit."""
         self._listeners: list[Callable[[int], object]] = []
 
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of an edited model is a model with those weights, and no edits."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The same of one that goes to a file or to another process."""
+        return type(None), ()
+
     @property
     def edits(self) -> tuple[Any, ...]:
         """The applied edits, oldest first."""
         return tuple(entry.edit for entry in self._entries)
 
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """The applied edits with their strengths, oldest first."""
-        return self._entries
+    @contextmanager
+    def standing(self) -> Iterator[tuple[Entry, ...]]:
+        """The applied edits with their strengths, while the weights are what they make of them.
+
+        Nobody changes them through the ledger until the block ends: it should be short.
+        """
+        with self._lock:
+            self._settled()
+            yield self._entries
 
     def tell(self, listener: Callable[[int], object]) -> None:
         """Call `listener` with the number of applied edits after every change of the weights.
@@ -364,14 +377,21 @@ class Ledger:
             ) from None
 
 
-_ledgers: weakref.WeakKeyDictionary[nn.Module, Ledger] = weakref.WeakKeyDictionary()
+_LEDGER = "_rome_widgets_ledger"
 _ledgers_lock = threading.Lock()
 
 
 def ledger_of(model: nn.Module) -> Ledger:
-    """The one ledger of a model, whoever wraps it."""
+    """The one ledger of a model, whoever wraps it.
+
+    It stands in the model's own `__dict__`: edits hold the model, so a table of ours that held
+    the edits would keep every edited model for good.
+    """
     with _ledgers_lock:
-        return _ledgers.setdefault(model, Ledger(model))
+        ledger = vars(model).get(_LEDGER)
+        if ledger is None or ledger._model() is not model:  # or that of what it was copied from
+            ledger = vars(model)[_LEDGER] = Ledger(model)
+        return ledger
 
 
 def copied(weight: Tensor) -> Tensor:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
+
+import numpy as np
 
 from rome_widgets import bundled
 from rome_widgets.edit_results import EditProgress
@@ -19,7 +21,7 @@ from rome_widgets.editing.settings import known_settings
 from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.facts import Fact, fill
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
-from rome_widgets.model.ledger import ledger_of
+from rome_widgets.model.ledger import Ledger, ledger_of
 from rome_widgets.results import CausalTrace
 from rome_widgets.session.generating import generate
 from rome_widgets.session.worker import Flag, by_a_widget, model_worker
@@ -70,16 +72,19 @@ class _History:
 
 
 _histories: weakref.WeakValueDictionary[int, _History] = weakref.WeakValueDictionary()
+_heard: weakref.WeakSet[Ledger] = weakref.WeakSet()
 
 
 def _history_of(lm: LanguageModel) -> _History:
     """Shared by all panels of a model, for as long as there is one."""
-    history = _histories.get(id(lm.model))
+    name, ledger = id(lm.model), ledger_of(lm.model)
+    history = _histories.get(name)
     if history is None:
-        history = _histories[id(lm.model)] = _History(lm)
-        there = weakref.ref(history)
+        history = _histories[name] = _History(lm)
+    if ledger not in _heard:
+        _heard.add(ledger)
         # At once: an edit that is taken out again soon would else be in the history or not.
-        ledger_of(lm.model).tell(lambda count: (kept := there()) and kept.look())
+        ledger.tell(lambda count: (kept := _histories.get(name)) and kept.look())
     return history
 
 
@@ -95,7 +100,9 @@ class EditingEngine:
     def __init__(self, lm: LanguageModel, second_moment: Any = None, seed: int = 0) -> None:
         self.lm = lm
         self.history = _history_of(lm)
-        self._second_moment, self._seed = second_moment, seed
+        # An iterator would be used up by the first edit.
+        self._second_moment = list(second_moment) if _is_iterator(second_moment) else second_moment
+        self._seed = seed
 
     @property
     def model_name(self) -> str:
@@ -288,6 +295,10 @@ class EditingEngine:
         )
 
 
+def _is_iterator(given: Any) -> bool:
+    return isinstance(given, Iterator)
+
+
 @cache
 def known_tests(template: str, subject: str) -> tuple[TestPrompt, ...]:
     """What the bundled model was taught that an edit of this fact should reach, or leave alone."""
@@ -347,6 +358,8 @@ class EditPanel(edit_panel.EditPanel):
     ) -> None:
         check_language_model(lm)
         self._own_engine = EditingEngine(lm, second_moment, seed)
+        self._taken: tuple[str, str, str] | None = None
+        """Prompt, subject and answer of the trace that the form was filled from."""
         template, subject, target, known = _read_form(prompt, subject, target)
         super().__init__(
             self._own_engine,
@@ -391,25 +404,32 @@ class EditPanel(edit_panel.EditPanel):
         self._take_shown(trace)
 
     def _take_shown(self, grid: TraceGrid) -> None:
-        if grid.result is not None:
+        """Not what an edit made the explorer trace again: it would undo what is being typed."""
+        if grid.result is not None and grid.before is None:
             self._take_trace(grid.result)
 
     def _take_selected(self, grid: TraceGrid) -> None:
         if len(grid.selection) == 1:
             _, layer, kind = grid.selection[0]
-            self._suggested(layer, f"Layer {layer} is selected in the trace ({kind}).")
+            with self._writing:
+                self._suggested(layer, f"Layer {layer} is selected in the trace ({kind}).")
 
     def _take_trace(self, trace: CausalTrace) -> None:
-        lm = self._own_engine.lm
         if "mlp" not in trace.scores or trace.estimated:
             return
-        start = trace.prompt.rfind(trace.subject)
-        template = trace.prompt[:start] + "{}" + trace.prompt[start + len(trace.subject) :]
-        effects = dict(enumerate(trace.indirect_effect("mlp")[trace.subject_span[1] - 1].tolist()))
-        layer, reason = layers.peak(lm, effects, trace.total_effect)
+        at_subject = trace.indirect_effect("mlp")[trace.subject_span[1] - 1]
+        asked = (trace.prompt, trace.subject, trace.answer)
+        if np.isnan(at_subject).any() or asked == self._taken:
+            return
+        self._taken = asked
+        layer, reason = layers.peak(
+            self._own_engine.lm, dict(enumerate(at_subject.tolist())), trace.total_effect
+        )
         with self._writing, self.hold_sync():
-            self.template, self.subject = template, trace.subject
-            self.true_object = trace.answer.strip()
+            if trace.prompt.count(trace.subject) == 1:  # Else the trace does not say which it is.
+                self.template = trace.prompt.replace(trace.subject, "{}")
+                self.subject = trace.subject
+                self.true_object = trace.answer.strip()
             self._suggested(layer, reason)
 
 

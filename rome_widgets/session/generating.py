@@ -61,6 +61,7 @@ def generate(
         Cancelled: `cancelled()` turned true.
     """
     decode: Any = lm.tokenizer.decode
+    both = make()  # Once: all prompts ask the same model, or there is no answer.
     done = []
     for number, prompt in enumerate(prompts):
         ids = lm.encode(prompt, (0, len(prompt))).ids
@@ -73,7 +74,7 @@ def generate(
             if cancelled():
                 raise Cancelled("The generation was stopped.")
 
-        make().write(ids, max_new_tokens, told)
+        both.write(ids, max_new_tokens, told)
         done.append(row)
     return done
 

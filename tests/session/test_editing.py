@@ -2,7 +2,9 @@
 
 import copy
 import gc
+import threading
 import weakref
+from dataclasses import replace
 
 import ipywidgets
 import numpy as np
@@ -13,7 +15,7 @@ from watch import fingerprint
 
 import rome_widgets as rw
 from rome_widgets.editing.compare import with_all
-from rome_widgets.errors import StateError
+from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.session.editing import EditingEngine, known_tests
@@ -280,6 +282,94 @@ def test_free_prompts_are_compared_too(lm):
     engine.edit(request, lambda progress: None, lambda: False)
     (change,) = engine.compare(request, [TestPrompt("Miles Davis plays the")])
     assert change.before.token == change.after.token == " trumpet"
+
+
+def test_whole_numbers_may_come_as_floats(lm):
+    panel = rw.EditPanel(lm, *NEEDLE, settings={"steps": 5})
+    panel.apply(wait=True)
+    assert panel.edit.report.settings["steps"] == 5
+    assert len(panel.edit.report.steps) <= 5
+
+
+def test_what_is_typed_stays_when_the_trace_is_made_again(lm):
+    explorer = rw.TraceExplorer(lm, PROMPT, "The Space Needle", samples=2)
+    explorer.wait(30)
+    panel = rw.EditPanel(lm, trace=explorer, target="Paris")
+    layer = panel.layer
+    panel.apply(wait=True)
+    panel.template, panel.subject, panel.target = "The capital of {} is", "France", "Berlin"
+    assert explorer.wait(30)
+    assert explorer.before is not None
+    assert (panel.template, panel.subject, panel.layer) == ("The capital of {} is", "France", layer)
+    explorer.prompt = "Miles Davis plays the"
+    explorer.subject = "Miles Davis"
+    explorer.run(wait=True)
+    assert (panel.template, panel.subject) == ("{} plays the", "Miles Davis")
+
+
+def test_a_trace_that_was_cut_short_suggests_no_layer(lm):
+    trace = rw.trace(lm, PROMPT, "The Space Needle", samples=2)
+    scores = {kind: grid.copy() for kind, grid in trace.scores.items()}
+    scores["mlp"][:, 3:] = np.nan
+    panel = rw.EditPanel(lm, trace=replace(trace, scores=scores))
+    assert (panel.subject, panel.layer) == ("", None)
+
+
+def test_a_subject_that_stands_twice_is_left_to_the_user(lm):
+    trace = rw.trace(lm, "France is in Europe. The capital of France is", (0, 6), samples=2)
+    panel = rw.EditPanel(lm, trace=trace)
+    assert panel.template == "{}"
+    assert panel.layer is not None
+
+
+def test_panels_that_come_and_go_leave_no_listeners(lm):
+    rw.EditPanel(lm).close()
+    listeners = len(ledger_of(lm.model)._listeners)
+    for _ in range(5):
+        rw.EditPanel(lm).close()
+        gc.collect()
+    assert len(ledger_of(lm.model)._listeners) == listeners
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_before_is_the_unedited_model_in_half_precision_too(dtype):
+    lm = world.new_lm("gpt2", dtype)
+    ids = lm.encode("w3 w14 w15 w26 w5", (0, 2)).ids
+    (unedited, _) = with_all(lm).probabilities([ids])
+    with world.made_up_edit(lm, 0) as made:
+        made.strength = 300
+        before, after = with_all(lm).probabilities([ids])
+    assert torch.equal(before, unedited)
+    assert not torch.equal(after, before)
+
+
+def test_all_of_a_comparison_is_of_one_model(lm):
+    edit = rw.edit(lm, *NEEDLE)
+    widget = rw.GenerationCompare(lm, [PROMPT] * 4, max_new_tokens=2, auto_run=False)
+    widget.observe(lambda change: edit.apply() if widget.progress > 0.3 else None, "progress")
+    widget.run()
+    assert widget.wait(30)
+    assert len({row["after"] for row in widget.texts if row}) <= 1 or widget.status == "error"
+
+
+def test_the_models_own_settings_of_sampling_change_nothing(lm):
+    edit = rw.edit(lm, *NEEDLE)
+    (plain,) = edit.compare(PROMPT, generate=6)
+    own = lm.model.generation_config
+    own.suppress_tokens = lm.answer_ids(PROMPT, "Paris")
+    own.num_return_sequences = 3
+    own.do_sample = True
+    (found,) = edit.compare(PROMPT, generate=6)
+    assert found == plain
+
+
+def test_a_search_for_a_layer_can_be_cancelled(lm):
+    stop = threading.Event()
+    stop.set()
+    other = rw.LanguageModel(lm.model, lm.tokenizer)
+    other.model.config._name_or_path = "somewhere else"
+    with pytest.raises(Cancelled):
+        rw.edit(other, *NEEDLE, second_moment="identity", cancel=stop)
 
 
 class TestGenerations:
