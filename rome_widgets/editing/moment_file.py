@@ -1,7 +1,7 @@
 """A second moment while it is gathered, and in a file: to go on with, or to read.
 
-A file is written whole or not at all. One that is damaged, or says that it is of something else,
-is put aside as `.bad` and made anew.
+A file is written whole or not at all. One that is damaged is put aside as `.bad` and made anew; so
+is one in the cache that is of something else, while one of the user's own is left alone.
 """
 
 from __future__ import annotations
@@ -122,6 +122,12 @@ class Keeper:
             self._put_aside(str(error))
             return Sums(width)
         if about != self._about:
+            if self._needed:
+                raise EditFileError(
+                    f"{path} holds the statistics of another model, layer or text.",
+                    "A new file, or one begun with the same, was wanted.",
+                    "Give another path, or remove the file.",
+                )
             self._put_aside(f"{path} is of another model, layer or text.")
             return Sums(width)
         return sums

@@ -184,6 +184,7 @@ def gather(
     Raises:
         SettingsError: No text.
         ModelChanged: Somebody wrote the weights meanwhile. Edits may come and go.
+        EditFileError: The file at `path` is of another model, layer or text.
         SaveFailed: The file at `path` could not be written.
         Cancelled: `cancel` was set.
 

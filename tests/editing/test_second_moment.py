@@ -77,9 +77,10 @@ def test_a_cancelled_gathering_goes_on_where_it_stopped(tmp_path, monkeypatch):
     again = []
     gather(lm, 1, TEXTS, path=path, progress=again.append)
     assert again == []
-    gather(lm, 1, TEXTS[:5], path=path, progress=again.append)
-    assert len(again) == 5
-    assert path.with_name("moment.bad").exists()
+    whole = path.read_bytes()
+    with pytest.raises(EditFileError, match="another model, layer or text"):
+        gather(lm, 1, TEXTS[:5], path=path)
+    assert path.read_bytes() == whole
 
 
 def test_a_damaged_file_is_put_aside_and_gathered_again(tmp_path):
