@@ -243,9 +243,9 @@ class TraceExplorer(LiveWidget, TraceGrid):
         asked = settings
         if self._against is not None:
             asked = replace(settings, answer_id=self._against.trace.answer_id)
-        self._write(status="queued", progress=0.0, error=None)
         job = _trace_job(self, settings, asked, patient=patient)
-        self._worker.submit(self._slots[0], job, patient=patient)
+        self._worker.submit(self._slots[0], job, patient=patient)  # First: an observer may raise.
+        self._write(status="queued", progress=0.0, error=None)
 
     def _model_edited(self, count: int, by_me: bool) -> None:
         super()._model_edited(count, by_me)
