@@ -491,7 +491,7 @@ def _deed(order: dict[str, Any]) -> Deed:
         if first not in (None, "revert_all"):
             raise RomeWidgetsError(f"No order {first!r} before an edit.", "revert_all, or none.")
 
-        def edit(
+        def deed(
             engine: EditingEngine,
             progress: Callable[[EditProgress], None],
             cancelled: Callable[[], bool],
@@ -500,7 +500,7 @@ def _deed(order: dict[str, Any]) -> Deed:
                 engine.revert_all()
             return engine.edit(request, progress, cancelled)
 
-        return edit
+        return deed
     if order.get("op") == "applied":
         edit, applied = str(order["edit"]), bool(order["applied"])
         return lambda engine, progress, cancelled: engine.set_applied(edit, applied)
