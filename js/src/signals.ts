@@ -99,7 +99,7 @@ export function signal<T>(value: T): Signal<T> {
 
 export function computed<T>(work: () => T): ReadonlySignal<T> {
   const readers = new Set<Reader>();
-  let value: T;
+  let outcome: () => T;
   let fresh = false;
   const reader: Reader = {
     read: new Set(),
@@ -112,9 +112,16 @@ export function computed<T>(work: () => T): ReadonlySignal<T> {
   const peek = () => {
     if (!fresh) {
       fresh = true;
-      value = follow(reader, work);
+      try {
+        const value = follow(reader, work);
+        outcome = () => value;
+      } catch (error) {
+        outcome = () => {
+          throw error; // To whoever reads it, until something it was made from changes.
+        };
+      }
     }
-    return value;
+    return outcome();
   };
   return {
     get value() {
@@ -125,7 +132,7 @@ export function computed<T>(work: () => T): ReadonlySignal<T> {
   };
 }
 
-/** Runs now and whenever something that it read has changed, until what is returned is called. */
+/** Runs now, or when the batch it is made in ends, and whenever something that it read has changed, until what is returned is called. */
 export function effect(run: () => void): () => void {
   const again = () => follow(reader, run);
   const reader: Reader = { read: new Set(), stale: () => due.add(again) };

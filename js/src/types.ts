@@ -76,7 +76,7 @@ export interface RestorationInfo {
   corrupted: number | null;
   recovery: number | null;
   rows: PredictionRow[];
-  source: "exact" | "recorded" | "cell";
+  source: "exact" | "edited" | "recorded" | "cell";
   ms: number | null;
   message: string | null;
 }
@@ -87,6 +87,8 @@ export interface ErrorInfo {
   found: string;
   wanted: string;
   remedy: string;
+  /** What failed: "edit", "order", "compare", "form" … */
+  cause: string;
 }
 
 export type Status = "idle" | "queued" | "running" | "done" | "cancelled" | "error" | "static";
@@ -192,6 +194,8 @@ export interface ChangeRow {
   delta: number | null;
   verdict: string;
   good: boolean | null;
+  /** Why there are no numbers, where there are none. */
+  message: string | null;
 }
 
 export interface TestPrompt {

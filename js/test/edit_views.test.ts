@@ -80,6 +80,7 @@ const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
       delta: 0.79,
       verdict: "new",
       good: true,
+      message: null,
     },
     {
       group: "other",
@@ -90,6 +91,7 @@ const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
       delta: -0.6,
       verdict: "bled",
       good: false,
+      message: null,
     },
   ],
   trail: [
@@ -260,6 +262,80 @@ describe("edit view", () => {
       { text: "Lyon is in", group: "free", target: null, true_object: null },
     ]);
     expect(field.value).toBe("");
+  });
+
+  const failure = { type: "ValueError", message: "no luck", found: "", wanted: "", remedy: "" };
+  const failed = (cause: string, more: Partial<EditTraits> = {}) =>
+    edit({ status: "error", error: { ...failure, cause }, ...more });
+
+  test.each(["compare", "strength", "order", "form", "refresh", "show"])(
+    "an error of %s offers no edit to try again",
+    (cause) => {
+      const { words, all } = show(failed(cause));
+      expect(words(".rw-error b")).toEqual(["no luck"]);
+      expect(all("[data-action=retry]")).toHaveLength(0);
+    },
+  );
+  test("an edit that failed is tried again once, after the question that comes before it", async () => {
+    const { model, find, all } = show(failed("edit"));
+    click(find("[data-action=retry]"));
+    expect(model.sent("_orders")).toBeUndefined();
+    click(find("[data-action=on-top]"));
+    expect(orders(model).map(({ op, first }) => [op, first])).toEqual([["edit", undefined]]);
+    await model.receive({ status: "queued" });
+    expect(all("[data-action=retry]")).toHaveLength(0);
+  });
+  test("a model that holds no edit is not asked about when it is tried again", () => {
+    const { model, find } = show(failed("edit", { ledger: { n_active: 0, fingerprint_ok: true } }));
+    click(find("[data-action=retry]"));
+    expect(orders(model)).toHaveLength(1);
+  });
+  test("a search for a layer that failed is what is tried again", () => {
+    const { model, find } = show(failed("suggest"));
+    click(find("[data-action=retry]"));
+    expect(model.sent("_request")).toMatchObject({ op: "suggest" });
+    expect(model.sent("_orders")).toBeUndefined();
+  });
+
+  test("Revert first is one order, and meanwhile nothing else can be reverted", () => {
+    const { model, find, all } = show(edit());
+    click(find("[data-action=apply]"));
+    click(find("[data-action=revert-first]"));
+    expect(orders(model)).toEqual([{ id: expect.any(String), op: "edit", first: "revert_all", request }]);
+    expect(all<HTMLInputElement>("[data-edit] input").map(({ disabled }) => disabled)).toEqual([true, true]);
+  });
+
+  test("a prompt of one's own can be removed, and says why it has no numbers", () => {
+    const own = { text: "Lyon is in", group: "free", target: null, true_object: null } as const;
+    const kept = { ...own, text: "Nice is in" };
+    const nothing = { token: "", probability: null, target: null, true: null };
+    const row = {
+      ...own,
+      before: nothing,
+      after: nothing,
+      followed: "",
+      delta: null,
+      verdict: "",
+      good: null,
+    };
+    const { model, words, all, find } = show(
+      edit({
+        tests: [own, kept],
+        rows: [
+          ...edit().rows,
+          { ...row, message: "<b>too long</b>" },
+          { ...row, text: "an engine's", message: null },
+        ],
+      }),
+    );
+    expect(words("[data-group=free] td[colspan]")).toEqual(["<b>too long</b>"]);
+    const buttons = all("[data-action=remove]");
+    expect(buttons.map((each) => [each.tagName, each.getAttribute("aria-label")])).toEqual([
+      ["BUTTON", "Remove Lyon is in"],
+    ]);
+    click(find("[data-action=remove]"));
+    expect(model.sent("tests")).toEqual([kept]);
+    expect(document.activeElement).toBe(find("[data-field=test]"));
   });
 
   test("without a history there are examples, and one fills the form", () => {

@@ -116,3 +116,26 @@ test("a computed that fails is tried again when what it read changes", () => {
   a.value = 2;
   expect(seen).toEqual([0.5]);
 });
+test("a computed that failed says so to everyone who reads it, and gives nobody an old value", () => {
+  const a = signal(1);
+  const work = vi.fn(() => {
+    if (a.value === 0) throw new Error("no inverse");
+    return 1 / a.value;
+  });
+  const inverse = computed(work);
+  expect(inverse.value).toBe(1);
+  a.value = 0;
+  expect(() => inverse.value).toThrow("no inverse");
+  expect(() => inverse.value).toThrow("no inverse");
+  expect(work).toHaveBeenCalledTimes(2);
+  a.value = 2;
+  expect(inverse.value).toBe(0.5);
+});
+test("effect(run) inside a batch runs when the batch ends", () => {
+  const run = vi.fn();
+  batch(() => {
+    effect(run);
+    expect(run).not.toHaveBeenCalled();
+  });
+  expect(run).toHaveBeenCalledTimes(1);
+});

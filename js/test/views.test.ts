@@ -322,6 +322,19 @@ describe("panel", () => {
     });
     expect(find(".rw-message").textContent).toBe(message);
   });
+  test.each([
+    ["exact", []],
+    ["edited", ["⚠ By the model as edited since; the grid is from before."]],
+  ] as const)("panel says who answered where it is not the grid's own model: %s", (source, said) => {
+    const { el } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], restoration: answer({ source }) });
+    expect([...el.querySelectorAll(".rw-panel .rw-note")].map((note) => note.textContent)).toEqual(said);
+  });
+  test("explorer asks for the restoration again when that is what failed, and not for a trace", () => {
+    const error = { type: "E", message: "no", found: "", wanted: "", remedy: "", cause: "restoration" };
+    const { model, find } = show({ ...explorerTraits(), error });
+    find("[data-action=retry]").click();
+    expect(model.sent("_request")).toMatchObject({ op: "restore" });
+  });
   test("panel without a selection shows what the noise took away", () => {
     const { find } = show(gridTraits());
     expect(find(".rw-panel").textContent).toContain("Nothing restored");

@@ -54,7 +54,8 @@ class TracingEngine:
         cancelled: Callable[[], bool],
     ) -> CausalTrace:
         """All three grids of one prompt, from runs made now."""
-        tracer = self._keep(settings, self._make(settings))
+        key = (settings, self.lm.weights_version)  # Before the runs: an edit may come meanwhile.
+        tracer = self._keep(key, self._make(settings))
         if not cancelled():
             _preview(tracer, progress)
         return tracer.trace(progress=progress, cancel=Flag(cancelled))
@@ -63,7 +64,7 @@ class TracingEngine:
         """The prediction with everything restored that the selected cells restore."""
         key = (settings, self.lm.weights_version)
         tracer = self._tracers.get(key) or self._make(settings)
-        self._keep(settings, tracer)
+        self._keep(key, tracer)
         return tracer.restore({state for cell in selection for state in tracer.cell(*cell)})
 
     def _make(self, settings: TraceSettings) -> CausalTracer:
@@ -78,9 +79,8 @@ class TracingEngine:
             answer=settings.answer if settings.answer_id is None else settings.answer_id,
         )
 
-    def _keep(self, settings: TraceSettings, tracer: CausalTracer) -> CausalTracer:
+    def _keep(self, key: tuple, tracer: CausalTracer) -> CausalTracer:
         """Keep a tracer under its settings and the weights it ran on, with the few used last."""
-        key = (settings, self.lm.weights_version)
         self._tracers.pop(key, None)
         self._tracers[key] = tracer
         while len(self._tracers) > KEPT_TRACERS:

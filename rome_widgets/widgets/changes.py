@@ -111,6 +111,23 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
         "delta": None if was is None or now is None else number(now - was),
         "verdict": verdict,
         "good": good,
+        "message": None,
+    }
+
+
+def no_change(prompt: TestPrompt, message: str) -> dict[str, Any]:
+    """The row of a prompt that cannot be run: a sentence, and no number."""
+    nothing = {"token": "", "probability": None, "target": None, "true": None}
+    return {
+        "group": prompt.group,
+        "text": text(prompt.text),
+        "before": nothing,
+        "after": nothing,
+        "followed": "",
+        "delta": None,
+        "verdict": "",
+        "good": None,
+        "message": message,
     }
 
 

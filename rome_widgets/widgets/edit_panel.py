@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from rome_widgets.widgets.changes import (
     describe_change,
     describe_record,
     describe_request,
+    no_change,
     read_request,
     read_tests,
 )
@@ -125,7 +126,8 @@ class EditPanel(LiveWidget):
         self._edits_open: set[str] = set()
         self._wanted: dict[str, float] = {}
         self._records: dict[str, EditRecord] = {}
-        self._failure: BaseException | None = None
+        self._ends: dict[str, _End] = {}
+        """What will have become of orders given in Python."""
         self._counted = 0
         self._slots = {
             name: Slot(self, name) for name in ("strength", "compare", "refresh", "suggest")
@@ -171,9 +173,12 @@ class EditPanel(LiveWidget):
 
         Returns:
             The edit when waited for, else None.
+
+        Raises:
+            Cancelled: The edit waited for was cancelled.
         """
         self._refuse_to_wait(wait)
-        self._order(op="edit", request=describe_request(self.request))
+        end = self._order(op="edit", request=describe_request(self.request))
         if not wait:
             return None
         try:
@@ -181,9 +186,9 @@ class EditPanel(LiveWidget):
         except KeyboardInterrupt:
             self.cancel()
             raise
-        if self._failure is not None:
-            raise self._failure
-        return self._records.get(self.selected)
+        if end.error is not None:
+            raise end.error
+        return end.made
 
     def revert(self, edit: str) -> None:
         """Take one edit out; the others stay."""
@@ -221,7 +226,7 @@ class EditPanel(LiveWidget):
         with self._writing:
             for order in list(self._edits_open):
                 if self._worker.cancel(self._open[order]):  # It never started.
-                    self._order_ended(order, "cancelled", None, None, None)
+                    self._order_ended(order, "cancelled", Cancelled("The edit was cancelled."))
             if self._worker.cancel(self._slots["suggest"]):
                 self.suggestion = {}
 
@@ -232,7 +237,9 @@ class EditPanel(LiveWidget):
             False when `timeout` seconds passed first.
         """
         self._refuse_to_wait()
-        return self._worker.wait([*self._open.values(), *self._slots.values()], timeout)
+        with self._writing:
+            slots = [*self._open.values(), *self._slots.values()]
+        return self._worker.wait(slots, timeout)
 
     def close(self) -> None:
         """Cancel what is being computed and close the page's end; applied edits stay."""
@@ -304,28 +311,31 @@ class EditPanel(LiveWidget):
 
     # Orders.
 
-    def _order(self, **order: Any) -> None:
-        self._counted += 1
-        self._take({"id": f"python-{self._counted}", **order})
+    def _order(self, **order: Any) -> _End:
+        with self._writing:
+            self._counted += 1
+            name = f"python-{self._counted}"
+            end = self._ends[name] = _End()
+            self._take({"id": name, **order})
+        return end
 
     def _take(self, order: dict[str, Any]) -> None:
         """Put an order in the queue, once."""
         with self._writing:
             self._seen.add(order["id"])
-            self._failure = None
             self._errors.clear()
+            if order.get("op") == "edit":
+                self._edits_open.add(order["id"])
             try:
                 deed = _deed(order)
             except Exception as error:
-                self._order_ended(order["id"], "error", error, None, None)
+                self._order_ended(order["id"], "error", error)
                 return
             slot = self._open[order["id"]] = Slot(self, f"order {order['id']}")
-            if order["op"] == "edit":
-                self._edits_open.add(order["id"])
+            self._worker.submit(slot, _order_job(self, order["id"], deed))  # An observer may raise.
             self._write(error=None, progress=0.0)
             if self.status != "running":
                 self.status = "queued"
-            self._worker.submit(slot, _order_job(self, order["id"], deed))
 
     # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
 
@@ -342,25 +352,37 @@ class EditPanel(LiveWidget):
         order: str,
         status: str,
         error: BaseException | None,
-        found: _Found | None,
-        made: EditRecord | None,
+        found: _Found | None = None,
+        made: EditRecord | None = None,
     ) -> None:
+        cause = "edit" if order in self._edits_open else "order"
+        changed = status == "done" or (found is not None and found.records != self.records)
         self._open.pop(order, None)
         self._edits_open.discard(order)
+        if made is not None and found is not None:
+            made = next((each for each in found.records if each.id == made.id), made)
+        if (end := self._ends.pop(order, None)) is not None:
+            end.made, end.error = made, error
         with self.hold_sync():
-            if error is not None:
-                self._failure = error
-                self._report("run", describe_error(error))
-            if found is not None:
-                self._found(found)
-            if made is not None:
-                self.selected = made.id
-            if status == "done":
-                self.trail = []  # It was made of other weights.
-            self.progress = 1.0 if status == "done" else self.progress
-            self.status = "queued" if self._open else status
-            self._acks = [*self._acks, order][-KEPT_ACKS:]
-        self._ask_for_rows()
+            try:
+                self.progress = 1.0 if status == "done" else self.progress
+                if status == "error" and error is not None:
+                    self._report(cause, describe_error(error))
+                if found is not None:
+                    self._found(found)
+                if made is not None:
+                    self.selected = made.id
+                if status == "done":
+                    self.trail = []  # It was made of other weights.
+            finally:  # Also where an observer of the user's raises.
+                if changed:
+                    self._ask_for_rows()
+                self._acks = [*self._acks, order][-KEPT_ACKS:]
+                self.status = "queued" if self._open else status
+
+    def _show_failed(self, error: BaseException) -> None:
+        super()._show_failed(error)
+        self._refresh()
 
     def _found(self, found: _Found) -> None:
         """Show the history as the engine has it."""
@@ -399,6 +421,8 @@ class EditPanel(LiveWidget):
         record = self._records.get(edit)
         if record is None or not record.applied or not rows or rows[0]["group"] != "rewrite":
             return self.trail
+        if rows[0]["message"]:
+            return self.trail
         points: dict[Any, list[float | None]] = {at: [at, *p] for at, *p in self.trail}
         if len([each for each in self.records if each.applied]) == 1:  # Unedited is strength 0.
             points[0.0] = [0.0, rows[0]["before"]["target"], rows[0]["before"]["true"]]
@@ -434,6 +458,14 @@ class EditPanel(LiveWidget):
         return fallback.edits_table(self.engine["model"], self.edits, self.rows, self.ledger)
 
 
+@dataclass
+class _End:
+    """What became of an order, for whoever waits for it."""
+
+    made: EditRecord | None = None
+    error: BaseException | None = None
+
+
 @dataclass(frozen=True)
 class _Found:
     """The engine's history and its own account of the weights."""
@@ -455,8 +487,20 @@ def _deed(order: dict[str, Any]) -> Deed:
         RomeWidgetsError: It asks for nothing that can be done.
     """
     if order.get("op") == "edit":
-        request = read_request(order["request"])
-        return lambda engine, progress, cancelled: engine.edit(request, progress, cancelled)
+        request, first = read_request(order["request"]), order.get("first")
+        if first not in (None, "revert_all"):
+            raise RomeWidgetsError(f"No order {first!r} before an edit.", "revert_all, or none.")
+
+        def deed(
+            engine: EditingEngine,
+            progress: Callable[[EditProgress], None],
+            cancelled: Callable[[], bool],
+        ) -> EditRecord:
+            if first is not None:
+                engine.revert_all()
+            return engine.edit(request, progress, cancelled)
+
+        return deed
     if order.get("op") == "applied":
         edit, applied = str(order["edit"]), bool(order["applied"])
         return lambda engine, progress, cancelled: engine.set_applied(edit, applied)
@@ -500,8 +544,32 @@ class _Teller:
             *self.engine.tests(request),
             *(TestPrompt(**test) for test in panel.tests),
         ]
-        changes = self.engine.compare(request, prompts)
+        try:
+            changes = self.engine.compare(request, prompts)
+        except Exception:
+            return self._rows_one_by_one(request, prompts)
         return [describe_change(change, request) for change in changes]
+
+    def _rows_one_by_one(
+        self, request: EditRequest, prompts: Sequence[TestPrompt]
+    ) -> list[dict[str, Any]]:
+        """A prompt that cannot be run must not keep the others from it; it has a row that says why.
+
+        Raises:
+            Exception: None can be run.
+        """
+        rows, failed = [], None
+        for prompt in prompts:
+            try:
+                (change,) = self.engine.compare(request, [prompt])
+                rows.append(describe_change(change, request))
+            except Exception as error:
+                _log(error, "A prompt could not be compared")
+                failed = error
+                rows.append(no_change(prompt, describe_error(error)["message"]))
+        if failed is not None and all(row["message"] for row in rows):
+            raise failed
+        return rows
 
 
 def _order_job(panel: EditPanel, order: str, deed: Deed) -> Job:
@@ -510,13 +578,13 @@ def _order_job(panel: EditPanel, order: str, deed: Deed) -> Job:
 
     def job(cancelled: Callable[[], bool]) -> None:
         made, error, found, status = None, None, None, "done"
-        to.tell("_order_started", order)
         show = _Steps(to)
         try:
+            to.tell("_order_started", order)
             made = deed(to.engine, show, lambda: cancelled() or to.panel() is None)
             show.flush()
-        except Cancelled:
-            status = "cancelled"
+        except Cancelled as stopped:
+            error, status = stopped, "cancelled"
         except Exception as raised:
             error, status = raised, "error"
             _log(raised, "An order of an edit panel failed")
@@ -525,7 +593,11 @@ def _order_job(panel: EditPanel, order: str, deed: Deed) -> Job:
         except Exception as raised:
             error, status = error or raised, "error"
             _log(raised, "The history could not be read")
-        to.tell("_order_ended", order, status, error, found, made)
+        try:
+            to.tell("_order_ended", order, status, error, found, made)
+        except Exception as raised:  # An observer of the user's; the order must still end.
+            _log(raised, "Showing the end of an order failed")
+            to.tell("_show_failed", raised)
 
     return job
 
@@ -564,15 +636,22 @@ def _strength_job(panel: EditPanel) -> Job:
             wanted, panel._wanted = panel._wanted, {}
             edit = panel.selected
         del panel
-        try:
-            for name, strength in wanted.items():
+        failed: Exception | None = None
+        for name, strength in wanted.items():
+            try:
                 to.engine.set_strength(name, strength)
+            except Exception as error:
+                _log(error, "A strength could not be set")
+                failed = error
+        try:
             to.tell("_strength_set", to.look_and_announce())
             # Even when superseded: predictions follow a slider that does not rest.
             to.tell("_compared", edit, to.rows(edit))
         except Exception as error:
-            _log(error, "A strength could not be set")
-            to.tell("_strength_refused", error)
+            _log(error, "What a strength led to could not be shown")
+            failed = failed or error
+        if failed is not None:
+            to.tell("_strength_refused", failed)
 
     return job
 

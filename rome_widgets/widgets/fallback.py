@@ -277,6 +277,8 @@ def _edit_cells(edit: dict) -> list[str]:
 
 
 def _change_cells(row: dict) -> list[str]:
+    if row["message"]:
+        return [row["group"], row["text"], "", "", "", row["message"]]
     return [
         row["group"],
         row["text"],

@@ -110,9 +110,9 @@ class GenerationCompare(LiveWidget):
             self._runs += 1
             self._failure = None
             self._errors.clear()
-            self._write(status="queued", progress=0.0, error=None)
             job = _generate_job(self, self._engine, tuple(self.prompts), self._runs)
-            self._worker.submit(self._slot, job)
+            self._worker.submit(self._slot, job)  # First: an observer may raise.
+            self._write(status="queued", progress=0.0, error=None)
         if not wait:
             return None
         try:
@@ -181,13 +181,15 @@ class GenerationCompare(LiveWidget):
             self._texts = _clean(texts)
         self._failure = error
         with self.hold_sync():
-            if texts is not None:
-                self.columns = list(dict.fromkeys(name for row in self._texts for name in row))
-            self._show(prompts, marked=True)
-            if error is not None:
-                self._report("run", describe_error(error))
-            self.progress = 1.0 if status == "done" else self.progress
-            self.status = status
+            try:
+                if texts is not None:
+                    self.columns = list(dict.fromkeys(name for row in self._texts for name in row))
+                self._show(prompts, marked=True)
+                if error is not None:
+                    self._report("run", describe_error(error))
+                self.progress = 1.0 if status == "done" else self.progress
+            finally:  # Also where an observer of the user's raises.
+                self.status = status
 
     def _show(self, prompts: Sequence[str], marked: bool) -> None:
         self.cells = [
@@ -251,7 +253,7 @@ def _generate_job(
         if (there := ref()) is not None:
             with there._writing:
                 if there._runs == run:
-                    getattr(there, method)(prompts, *args)
+                    getattr(there, method)(*args)
 
     def job(cancelled: Callable[[], bool]) -> None:
         texts: list[dict[str, str]] = [{} for _ in prompts]
@@ -263,21 +265,26 @@ def _generate_job(
             if (now := time.monotonic()) - last >= PROGRESS_EVERY:
                 last = now
                 begun = sum(len(row) for row in texts) - 1
-                tell("_streamed", texts, begun / _cells(texts, columns))
+                tell("_streamed", prompts, texts, begun / _cells(texts, columns))
 
-        tell("_started")
         try:
+            tell("_started", prompts)
             done = engine.generate(
                 prompts, tokens, progressed, lambda: cancelled() or ref() is None
             )
         except Cancelled:
-            tell("_ended", "cancelled", texts, None)
+            end = ("cancelled", texts, None)
         except Exception as error:
             if not isinstance(error, RomeWidgetsError):
                 logger.exception("Generating failed")
-            tell("_ended", "error", None, error)
+            end = ("error", None, error)
         else:
-            tell("_ended", "done", done, None)
+            end = ("done", done, None)
+        try:
+            tell("_ended", prompts, *end)
+        except Exception as error:  # An observer of the user's; the run must still end.
+            logger.exception("Showing what was generated failed")
+            tell("_show_failed", error)
 
     return job
 

@@ -28,7 +28,9 @@ class LiveWidget(RomeWidget):
     progress = t.Float(0.0).tag(sync=True)
     """Share of the running job that is done."""
     error = t.Instance(dict, allow_none=True).tag(sync=True)
-    """The last error as type, message, found, wanted and remedy; None when all is well.
+    """The last error as type, message, found, wanted, remedy and cause; None when all is well.
+
+    The cause says what failed: "run", "form", "restoration", "compare", "show", and so on.
 
     A run's error stays until the next run, a follow-up's also until one succeeds, and a refused
     value's until the form changes.
@@ -73,8 +75,12 @@ class LiveWidget(RomeWidget):
         """Show an error until its cause is settled or a run starts."""
         with self._writing:
             self._errors.pop(cause, None)
-            self._errors[cause] = error
+            self._errors[cause] = error = {**error, "cause": cause}
             self.error = error
+
+    def _show_failed(self, error: BaseException) -> None:
+        """An observer of the user's raised when a run ended. It has ended all the same."""
+        self._report("show", describe_error(error))
 
     def _settle(self, cause: str) -> None:
         """The error of this cause no longer holds; an earlier one that still does shows again."""

@@ -69,15 +69,12 @@ class PredictionCompare(RomeWidget):
     descending = t.Bool(True).tag(sync=True)
 
     def __init__(self, runs: Runs = (), **kwargs: Any) -> None:
-        names, rows = _describe(runs)
-        kwargs.setdefault("sort", str(max(0, len(names) - 1)))
-        kwargs.setdefault("target", _target(runs))
-        super().__init__(runs=names, rows=rows, **kwargs)
+        super().__init__(**{**_traits(runs), **kwargs})
 
     def show(self, runs: Runs) -> None:
-        """Other runs in place of these."""
-        names, rows = _describe(runs)
-        self._write(runs=names, rows=rows, baseline=min(self.baseline, max(0, len(names) - 1)))
+        """Other runs in place of these, sorted by the last and with a target of their own."""
+        new = _traits(runs)
+        self._write(**new, baseline=min(self.baseline, max(0, len(new["runs"]) - 1)))
 
     @property
     def shown(self) -> list[dict[str, Any]]:
@@ -96,6 +93,12 @@ class PredictionCompare(RomeWidget):
     def to_html_table(self) -> str:
         """The comparison as a table, all text escaped."""
         return fallback.predictions_table(self.runs, self.shown, self.baseline)
+
+
+def _traits(runs: Runs) -> dict[str, Any]:
+    names, rows = _describe(runs)
+    last = str(max(0, len(names) - 1))
+    return {"runs": names, "rows": rows, "sort": last, "target": _target(runs)}
 
 
 def _describe(runs: Runs) -> tuple[list[str], list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
+from rome_widgets.errors import Cancelled, ModelChanged, RomeWidgetsError, StateError
 from rome_widgets.results import CausalTrace, Progress, State
 from rome_widgets.widgets.before_after import check_comparable, in_words
 from rome_widgets.widgets.live import PROGRESS_EVERY, LiveWidget, Slot, describe_error
@@ -31,7 +31,11 @@ logger = logging.getLogger(__name__)
 ROWS = 8
 """Next tokens shown per restoration."""
 QUIET = 0.3
-"""Seconds that nobody else asks the model before a trace starts that nobody asked for."""
+"""Seconds that nobody asks or changes the model before a trace starts that nobody asked for."""
+MOST_QUIET = 5.0
+"""Seconds after which it starts although the weights never rest."""
+MOST_TRIES = 5
+"""Starts of a trace that changes come into which nobody announced: perhaps its own runs'."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,14 @@ class _Made:
     """What it is compared with: the trace that was there before the model was edited."""
 
 
+@dataclass
+class _End:
+    """What became of a run, for whoever waits for it."""
+
+    trace: CausalTrace | None = None
+    error: BaseException | None = None
+
+
 class TraceExplorer(LiveWidget, TraceGrid):
     """Traces a prompt in the background and answers clicks with the model itself.
 
@@ -58,7 +70,8 @@ class TraceExplorer(LiveWidget, TraceGrid):
 
     When the model is edited, the trace on screen becomes `before` and is made again with the same
     settings, noise and answer; both are shown, and their difference, until a trace with other
-    settings is asked for. That run waits for whatever else the model is asked.
+    settings is asked for. That run waits for whatever else the model is asked. A trace that an edit
+    comes into starts again when the model is left alone.
 
     Args:
         engine: The model, as `protocol.Engine` describes it.
@@ -132,8 +145,14 @@ class TraceExplorer(LiveWidget, TraceGrid):
         """How `result` was made."""
         self._described: dict[str, Any] = {}
         """The `trace` trait of `result`, kept while a run that is under way shows itself."""
+        self._shown_on: Hashable = None
+        """The weights that the grid on screen was or is being made on."""
         self._closed = False
-        self._failure: BaseException | None = None
+        self._end = _End()
+        """Of the run under way, or of the last."""
+        self._stopped = 0
+        """The last run that was cancelled while it was under way."""
+        self._tries = 0
         selection = list(kwargs.pop("selection", ()))
         super().__init__(
             worker=worker or worker_for(engine, engine.model_name),
@@ -181,12 +200,18 @@ class TraceExplorer(LiveWidget, TraceGrid):
 
         Returns:
             The trace when waited for, else None.
+
+        Raises:
+            Cancelled: The trace waited for was cancelled, which carries what was computed so far,
+                or another one was asked for before it was done.
         """
         self._refuse_to_wait(wait)
         with self._writing:
             if self._running == self.settings and not wait:
                 return None  # Pressed twice: it is being computed.
+            self._tries = 0
             self._start(self.settings)
+            end = self._end
         if not wait:
             return None
         try:
@@ -194,16 +219,19 @@ class TraceExplorer(LiveWidget, TraceGrid):
         except KeyboardInterrupt:
             self.cancel()
             raise
-        if self._failure is not None:
-            raise self._failure
-        return self._result
+        if end.error is not None:
+            raise end.error
+        if end.trace is None:
+            raise Cancelled("Another trace was asked for before this one was done.")
+        return end.trace
 
     def _start(self, settings: TraceSettings, *, patient: bool = False) -> None:
         """Queue a run. Of the same settings on other weights, it is compared with the last one."""
+        if self._running != settings:  # Else whoever waits for it waits for this one.
+            self._end = _End()
         self._running = settings
         self._runs += 1
         self._filling = self._heard = False
-        self._failure = None
         self._errors.clear()
         last = self._last
         if last is None or last.settings != settings:
@@ -215,9 +243,9 @@ class TraceExplorer(LiveWidget, TraceGrid):
         asked = settings
         if self._against is not None:
             asked = replace(settings, answer_id=self._against.trace.answer_id)
-        self._write(status="queued", progress=0.0, error=None)
         job = _trace_job(self, settings, asked, patient=patient)
-        self._worker.submit(self._slots[0], job, patient=patient)
+        self._worker.submit(self._slots[0], job, patient=patient)  # First: an observer may raise.
+        self._write(status="queued", progress=0.0, error=None)
 
     def _model_edited(self, count: int, by_me: bool) -> None:
         super()._model_edited(count, by_me)
@@ -234,6 +262,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
         with self.hold_sync():
             self.stale = last is not None and last.weights != self._engine.weights_version
             if last is not None and self.stale and heard and self.retrace:
+                self._tries = 0
                 self._start(last.settings, patient=True)
 
     def stop_comparing(self) -> None:
@@ -250,7 +279,9 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self._heard = False  # Nor is it to start by itself again.
             if self._worker.cancel(self._slots[0]):  # It never started, so it will never report.
                 self._runs += 1
-                self._go_back("cancelled")
+                self._trace_cancelled(None)
+            else:
+                self._stopped = self._runs
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the trace and the restoration asked for are done.
@@ -304,9 +335,22 @@ class TraceExplorer(LiveWidget, TraceGrid):
 
     def _trace_steps_aside(self, job: Job) -> None:
         """Somebody asks the model for something: that goes first, then this from the start."""
+        if self._stopped == self._runs:
+            self._trace_cancelled(None)
+            return
         self._filling = False
         self._write(status="queued", progress=0.0)
         self._worker.submit(self._slots[0], job, patient=True)
+
+    def _trace_overtaken(self, settings: TraceSettings, error: ModelChanged) -> None:
+        """The model was edited meanwhile: again from the start, when it is left alone."""
+        self._tries = 0 if self._heard else self._tries + 1
+        if self._stopped == self._runs or self._closed:
+            self._trace_cancelled(None)
+        elif self._model[0] == self._engine.weights_version or self._tries == MOST_TRIES:
+            self._trace_failed(error)  # It would come to the same end.
+        else:
+            self._start(settings, patient=True)
 
     def _trace_progressed(
         self, progress: Progress, settings: TraceSettings, asked: TraceSettings
@@ -329,7 +373,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
             return
         if elsewhere:
             self.cursor = None  # It was a cell of another trace.
-        self._shown = asked
+        self._shown, self._shown_on = asked, self._model[0]
         self._put({**describe_trace(trace), "settings": vars(settings)}, None)
         self._put_before_of(self._against, self._model[1], running=True)
         if self._against is not None:
@@ -344,18 +388,28 @@ class TraceExplorer(LiveWidget, TraceGrid):
     def _trace_done(
         self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings, ms: float
     ) -> None:
+        if self._model[0] != self._engine.weights_version:  # Of which of the two, nobody knows.
+            self._trace_overtaken(settings, ModelChanged("The model was edited meanwhile."))
+            return
+        self._end.trace = trace
         self._finish("done", trace, settings, asked, ms)
 
     def _trace_cancelled(
-        self, partial: CausalTrace | None, settings: TraceSettings, asked: TraceSettings
+        self,
+        partial: CausalTrace | None,
+        settings: TraceSettings | None = None,
+        asked: TraceSettings | None = None,
     ) -> None:
-        if partial is None:
+        if self._model[0] != self._engine.weights_version:
+            partial = None
+        self._end.error = Cancelled("The trace was cancelled.", partial)
+        if partial is None or settings is None or asked is None:
             self._go_back("cancelled")
         else:
             self._finish("cancelled", partial, settings, asked, None)
 
     def _trace_failed(self, error: BaseException) -> None:
-        self._failure = error
+        self._end.error = error
         with self.hold_sync():
             self._report("run", describe_error(error))
             self._go_back("error")
@@ -373,7 +427,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
         if against is not None and not _comparable(against.trace, trace):
             against = None
         with self.hold_sync():
-            self._shown = asked
+            self._shown, self._shown_on = asked, weights
             self._last = _Made(trace, settings, asked, weights, edits, against)
             self._show(trace, ms=ms, settings=vars(settings))
             self._put_before_of(against, edits)
@@ -391,6 +445,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
         with self.hold_sync():
             self.status = status
             self._shown = None if last is None else last.asked
+            self._shown_on = None if last is None else last.weights
             if self._result is None or self.trace is not self._described:
                 self._put(self._described, self._result)
             else:
@@ -402,9 +457,13 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self._answer()
         self._follow_edits()
 
-    def _restored(self, settings: TraceSettings, restoration: dict[str, Any]) -> None:
+    def _restored(
+        self, settings: TraceSettings, restoration: dict[str, Any], weights: Hashable
+    ) -> None:
         now = [list(cell) for cell in self.selection]
         if settings == self._shown and now == restoration["selection"]:
+            if weights != self._shown_on and restoration["source"] == "exact":
+                restoration["source"] = "edited"
             self._settle("restoration")
             self.restoration = restoration
 
@@ -413,7 +472,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
     ) -> None:
         described = describe_error(error)
         with self.hold_sync():
-            self._restored(settings, unanswered(selection, described["found"]))
+            self._restored(settings, unanswered(selection, described["found"]), None)
             self._report("restoration", described)
 
 
@@ -457,7 +516,7 @@ def _trace_job(
 
         try:
             if patient:
-                _left_alone(stop)
+                _left_alone(engine, stop)
             tell("_trace_started")
             began = time.perf_counter()
             trace = engine.trace(asked, progressed, stop)
@@ -466,6 +525,8 @@ def _trace_job(
                 tell("_trace_steps_aside", job)
             else:
                 tell("_trace_cancelled", stopped.partial, settings, asked)
+        except ModelChanged as error:
+            tell("_trace_overtaken", settings, error)
         except Exception as error:
             if not isinstance(error, RomeWidgetsError):
                 logger.exception("The trace of %r failed", settings.prompt)
@@ -481,17 +542,20 @@ def _trace_job(
     return job
 
 
-def _left_alone(stop: Callable[[], bool]) -> None:
-    """Wait until nobody has asked for anything for a moment.
+def _left_alone(engine: Engine, stop: Callable[[], bool]) -> None:
+    """Wait until nobody has asked for anything, or changed the weights, for a moment.
 
     Raises:
         Cancelled: Somebody has, or the run is no longer wanted.
     """
-    until = time.monotonic() + QUIET
+    began, weights = time.monotonic(), engine.weights_version
+    until = began + QUIET
     while time.monotonic() < until:
         if stop():
             raise Cancelled("The trace makes room.")
         time.sleep(0.02)
+        if weights != (weights := engine.weights_version):
+            until = min(time.monotonic() + QUIET, began + MOST_QUIET)
 
 
 def _restore_job(
@@ -508,7 +572,7 @@ def _restore_job(
                 getattr(widget, method)(settings, *args)
 
     def job(cancelled: Callable[[], bool]) -> None:
-        began = time.perf_counter()
+        began, weights = time.perf_counter(), engine.weights_version
         try:
             restoration = engine.restore(settings, selection)
             ms = 1000 * (time.perf_counter() - began)
@@ -518,6 +582,6 @@ def _restore_job(
                 logger.exception("Restoring %r failed", selection)
             tell(cancelled, "_restore_failed", selection, error)
         else:
-            tell(cancelled, "_restored", described)
+            tell(cancelled, "_restored", described, weights)
 
     return job

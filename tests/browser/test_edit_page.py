@@ -100,7 +100,7 @@ def test_cancel_leaves_the_model_as_it_was(show):
     page.status("running")
     press(page, "cancel")
     page.status("cancelled")
-    expect(page.root).to_contain_text("nothing was changed")
+    expect(page.root).to_contain_text("no edit was made")
     assert page.widget.test_engine.records() == []
     expect(page.page.locator("[data-action=apply]")).to_be_enabled()
 
@@ -199,9 +199,48 @@ def test_an_error_is_shown_with_its_remedy_and_the_history_stays(show):
     expect(page.page.locator("[data-edit]")).to_have_count(1)
     page.widget.test_engine.broken = None
     press(page, "retry")
+    assert len(page.widget.test_engine.order) == 1, "it is asked about again"
+    press(page, "on-top")
     page.status("done")
     expect(strip).to_have_count(0)
     expect(page.page.locator("[data-edit]")).to_have_count(2)
+
+
+def test_a_revert_that_failed_is_not_tried_again_as_an_edit(show):
+    page = show(panel([NEEDLE]))
+    expect(page.page.locator("[data-edit]")).to_have_count(1)
+    page.widget.test_engine.broken = RomeWidgetsError("Somebody else wrote the weights.")
+    press(page, "revert")
+    page.status("error")
+    expect(page.page.get_by_role("alert")).to_contain_text("Somebody else wrote the weights.")
+    expect(page.page.locator("[data-action=retry]")).to_have_count(0)
+
+
+def test_a_prompt_of_ones_own_that_cannot_be_run_says_so_and_can_be_removed_by_keyboard(show):
+    page = show(panel([NEEDLE]))
+    engine = page.widget.test_engine
+    compare = engine.compare
+
+    def picky(request, prompts):
+        if any(len(prompt.text) > 100 for prompt in prompts):
+            raise RomeWidgetsError("The prompt has 200 tokens.")
+        return compare(request, prompts)
+
+    engine.compare = picky
+    field = page.page.locator("[data-field=test]")
+    for text in ("Lyon is in", "x" * 200):
+        field.fill(text)
+        field.press("Enter")
+    own = page.page.locator("[data-group=free]")
+    expect(own).to_have_count(2)
+    expect(own.nth(1)).to_contain_text("The prompt has 200 tokens.")
+    expect(own.nth(0)).to_contain_text("same")
+    expect(page.page.get_by_role("alert")).to_have_count(0)
+    page.page.get_by_role("button", name="Remove xxx").focus()
+    page.page.keyboard.press("Enter")
+    expect(own).to_have_count(1)
+    expect(field).to_be_focused()
+    assert [test["text"] for test in page.widget.tests] == ["Lyon is in"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import traitlets
 from watch import changes
 
 import rome_widgets as rw
-from rome_widgets.errors import Cancelled
+from rome_widgets.errors import Cancelled, ModelChanged
 from rome_widgets.session.tracing import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.replayed import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
@@ -161,6 +161,52 @@ def test_an_edit_is_followed_with_the_same_noise_and_the_same_answer_and_back():
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(20)
     assert explorer.restoration["answer"] == before.answer
+
+
+def test_an_edit_between_the_start_and_the_runs_is_not_shown_as_the_unedited_model(monkeypatch):
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight
+    saved, make, made = weight.detach().clone(), TracingEngine._make, []
+
+    def edited_first(self, settings):
+        if not made:
+            with torch.no_grad():
+                weight.mul_(-3)
+        made.append(settings)
+        return make(self, settings)
+
+    monkeypatch.setattr(TracingEngine, "_make", edited_first)
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    assert (explorer.status, explorer.before, len(made)) == ("done", None, 2)
+    expected = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).trace()
+    assert (explorer.result.scores["mlp"] == expected.scores["mlp"]).all()
+    explorer.close()
+    with torch.no_grad():
+        weight.copy_(saved)
+
+
+def test_runs_that_an_edit_came_into_are_not_kept_for_the_edited_model(monkeypatch):
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight
+    saved, engine, make = weight.detach().clone(), TracingEngine(lm), TracingEngine._make
+    settings = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2)
+
+    def edited_after(self, settings):
+        tracer = make(self, settings)
+        with torch.no_grad():
+            weight.mul_(-3)
+        return tracer
+
+    monkeypatch.setattr(TracingEngine, "_make", edited_after)
+    with pytest.raises(ModelChanged):
+        engine.trace(settings, lambda progress: None, lambda: False)
+    monkeypatch.setattr(TracingEngine, "_make", make)
+    fresh = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
+    expected = fresh.restore(fresh.cell(2, 3, "mlp")).probability
+    assert engine.restore(settings, [(2, 3, "mlp")]).probability == pytest.approx(expected)
+    with torch.no_grad():
+        weight.copy_(saved)
 
 
 def test_a_click_in_one_widget_is_answered_while_another_traces(lm, monkeypatch):

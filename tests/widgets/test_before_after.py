@@ -8,7 +8,7 @@ from widgets.fake_editor import NEEDLE, FakeEditor
 from widgets.fake_engine import CLEAN, CORRUPTED, PROMPT, SUBJECT, FakeEngine, fake_trace
 from widgets.test_trace_explorer import FUJI, PATIENCE, until
 
-from rome_widgets.errors import StateError
+from rome_widgets.errors import ModelChanged, StateError
 from rome_widgets.widgets import EditPanel, TraceExplorer, TraceGrid, TraceSettings
 from rome_widgets.widgets.badge import announce_edits
 from rome_widgets.widgets.before_after import in_words
@@ -216,15 +216,122 @@ def test_a_prompt_typed_meanwhile_goes_before_the_trace_nobody_asked_for(explore
     assert engine.traced[-1] == TraceSettings(FUJI, "Mount Fuji")
 
 
-def test_an_edit_during_a_trace_is_followed_when_that_has_ended(engine):
-    engine.slow = True
-    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    until(lambda: explorer.status == "running")
-    edit(explorer)
-    engine.slow = False
+class TestATraceThatAnEditComesInto:
+    """It belongs to neither model: it is made again, and is no trace before."""
+
+    @pytest.fixture
+    def explorer(self, engine):
+        made = TraceExplorer(engine, auto_run=False, prompt=PROMPT, subject=SUBJECT)
+        yield made
+        made.close()
+
+    def into(self, explorer, *edits, error=None):
+        """Edit while each of the next traces runs, then end it as it is or with an error."""
+        engine, trace, left = explorer._engine, explorer._engine.trace, list(edits)
+
+        def traced(settings, progress, cancelled):
+            if not left:
+                return trace(settings, progress, cancelled)
+            edit(explorer, left.pop(0))
+            made = trace(settings, progress, cancelled)
+            if error is not None:
+                raise error
+            return made
+
+        engine.trace = traced
+
+    def test_the_first_trace_is_made_again(self, explorer, engine):
+        self.into(explorer, 0.9, 0.8, error=ModelChanged("written meanwhile"))
+        statuses = []
+        explorer.observe(lambda change: statuses.append(change["new"]), "status")
+        trace = explorer.run(wait=True)
+        assert len(engine.traced) == 3
+        assert trace is explorer.result
+        assert trace.answer == " Paris"
+        assert (explorer.status, explorer.error, explorer.stale) == ("done", None, False)
+        assert explorer.before is None
+        assert "error" not in statuses
+
+    def test_a_trace_that_ended_all_the_same_is_not_taken_for_the_unedited_one(self, explorer):
+        self.into(explorer, 0.9)
+        explorer.run(wait=True)
+        assert explorer.before is None
+        assert explorer.result.answer == " Paris"
+
+    def test_the_trace_before_is_the_one_that_no_edit_came_into(self, explorer, engine):
+        before = explorer.run(wait=True)
+        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
+        after = explorer.run(wait=True)
+        assert explorer.before is before
+        assert after.answer == before.answer
+
+    def test_it_can_be_cancelled(self, explorer, engine, monkeypatch):
+        monkeypatch.setattr("rome_widgets.widgets.trace_explorer.QUIET", 60.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace_explorer.MOST_QUIET", 60.0)
+        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
+        explorer.run()
+        until(lambda: engine.traced and explorer.status == "queued")
+        explorer.cancel()
+        assert explorer.wait(PATIENCE)
+        assert (explorer.status, explorer.error, len(engine.traced)) == ("cancelled", None, 1)
+
+    def test_a_cancel_that_comes_just_then_is_not_lost(self, explorer, engine):
+        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
+        overtaken = explorer._trace_overtaken
+
+        def cancelled_first(*args):
+            explorer.cancel()
+            overtaken(*args)
+
+        explorer._trace_overtaken = cancelled_first
+        explorer.run()
+        assert explorer.wait(PATIENCE)
+        assert (explorer.status, len(engine.traced)) == ("cancelled", 1)
+
+    def test_rows_of_it_are_not_kept_when_it_is_cancelled(self, explorer, engine):
+        engine.slow = True
+        explorer.run()
+        until(lambda: explorer.status == "running")
+        engine.step.set()
+        until(lambda: explorer.progress > 0)
+        edit(explorer)
+        explorer.cancel()
+        assert explorer.wait(PATIENCE)
+        assert (explorer.status, explorer.result) == ("cancelled", None)
+
+    def test_changes_that_nobody_announces_end_in_an_error(self, explorer, engine):
+        trace = engine.trace
+
+        def traced(*args):
+            engine.weights_version += 1
+            return trace(*args)
+
+        engine.trace = traced
+        with pytest.raises(ModelChanged):
+            explorer.run(wait=True)
+        assert explorer.status == "error"
+        assert len(engine.traced) == 5
+
+    def test_an_engine_that_speaks_of_a_change_there_was_not_is_an_error(self, explorer, engine):
+        engine.broken = ModelChanged("no such change")
+        with pytest.raises(ModelChanged):
+            explorer.run(wait=True)
+        assert len(engine.traced) == 1
+
+
+def test_a_click_on_a_stale_grid_says_that_the_edited_model_answers(explorer):
+    explorer.retrace = False
+    explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(PATIENCE)
-    assert len(engine.traced) == 2
-    assert explorer.before is not None
+    assert explorer.restoration["source"] == "exact"
+    edited(explorer)
+    assert explorer.restoration["source"] == "exact", "it was given by the grid's own model"
+    explorer.selection = [(2, 4, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["source"] == "edited"
+    explorer.run(wait=True)
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["source"] == "exact"
 
 
 def test_two_explorers_of_one_model_both_follow(explorer, engine):

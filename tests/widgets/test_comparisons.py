@@ -6,6 +6,7 @@ import pytest
 from widgets.fake_editor import FakeEditor
 from widgets.test_edit_panel import PATIENCE, until
 
+from rome_widgets.edit_results import Comparison, ComparisonRow
 from rome_widgets.errors import RomeWidgetsError, StateError
 from rome_widgets.widgets import GenerationCompare, PredictionCompare, PredictionRun
 from rome_widgets.widgets.generation_compare import diff
@@ -40,6 +41,17 @@ class TestPredictionCompare:
         compared = PredictionCompare([CLEAN, EDITED], baseline=1)
         compared.show([{"name": "only", "tokens": ["a"], "probabilities": [1.0]}])
         assert (compared.runs, compared.baseline) == (["only"], 0)
+
+    def test_other_runs_have_a_sort_and_a_target_of_their_own(self):
+        def comparison(word):
+            row = ComparisonRow(f" {word}", 1, 0.1, 0.9, 2, 1)
+            return Comparison("x is", (row,), row)
+
+        compared = PredictionCompare(comparison("Paris"), sort="token")
+        compared.show(comparison("Rome"))
+        assert (compared.target, compared.sort) == (" Rome", "1")
+        compared.show([CLEAN])
+        assert (compared.target, compared.sort) == (None, "0")
 
     @pytest.mark.parametrize("more", [{"probabilities": [0.1]}, {"ranks": [1, 2]}])
     def test_a_run_whose_lists_differ_in_length_is_refused(self, more):
@@ -138,6 +150,19 @@ class TestGenerationCompare:
         assert (shown.status, shown.error["remedy"]) == ("error", "Fewer prompts.")
         with pytest.raises(RomeWidgetsError, match="No room"):
             shown.run(wait=True)
+
+    @pytest.mark.parametrize("trait", ["cells", "columns", "progress"])
+    def test_a_failing_observer_of_the_users_does_not_leave_it_running(self, caplog, trait):
+        shown = GenerationCompare(FakeEditor(), [NEEDLE], columns=["text"], auto_run=False)
+
+        def fail(change):
+            raise ZeroDivisionError("in the user's observer")
+
+        shown.observe(fail, trait)
+        shown.run()
+        assert shown.wait(PATIENCE)
+        assert shown.status in ("done", "error")
+        assert "in the user's observer" in shown.error["message"]
 
     def test_recorded_texts_need_no_model(self):
         shown = GenerationCompare(

@@ -66,6 +66,14 @@ def test_the_restoration_trait_has_the_fields_of_its_interface():
     assert set(unanswered([], "")) == interface("RestorationInfo")
 
 
+def test_an_error_has_the_fields_of_its_interface():
+    from widgets.fake_engine import FakeEngine
+
+    explorer = TraceExplorer(FakeEngine())
+    explorer.set_state({"seed": -1})
+    assert set(explorer.error) == interface("ErrorInfo")
+
+
 def test_settings_have_the_same_names_on_both_sides():
     from rome_widgets.widgets import TraceSettings
 
@@ -75,7 +83,7 @@ def test_settings_have_the_same_names_on_both_sides():
 def test_what_an_edit_is_has_the_same_names_on_both_sides():
     from widgets.fake_editor import NEEDLE, FakeEditor
 
-    from rome_widgets.widgets.changes import describe_change, describe_record, read_tests
+    from rome_widgets.widgets.changes import describe_change, describe_record, no_change, read_tests
     from rome_widgets.widgets.protocol import TestPrompt
 
     record = FakeEditor().edit(NEEDLE, lambda step: None, lambda: False)
@@ -83,7 +91,7 @@ def test_what_an_edit_is_has_the_same_names_on_both_sides():
     row = describe_change(change, NEEDLE)
     assert set(describe_record(record)) == interface("EditRecord")
     assert set(describe_record(record)["request"]) == interface("EditRequest")
-    assert set(row) == interface("ChangeRow")
+    assert set(row) == set(no_change(TestPrompt("x"), "no")) == interface("ChangeRow")
     assert set(row["before"]) == interface("Outcome")
     assert set(read_tests(["x"])[0]) == interface("TestPrompt")
 

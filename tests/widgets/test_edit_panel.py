@@ -1,5 +1,6 @@
 """EditPanel over a fake engine: nothing lost, nothing twice, the history as the engine has it."""
 
+import contextlib
 import gc
 import json
 import threading
@@ -228,6 +229,7 @@ def test_an_error_of_the_engine_arrives_as_data_and_leaves_the_history(edited, e
     assert edited.status == "error"
     assert edited.error["remedy"] == "Pass texts."
     assert len(edited.edits) == 2
+    assert edited.error["cause"] == "edit"
     engine.broken = None
     edited.revert("e1")
     assert edited.wait(PATIENCE)
@@ -442,5 +444,177 @@ def test_test_prompts_are_read_from_texts_and_dicts_and_nothing_else():
 
 def test_cancelled_is_no_error_of_the_tree(engine, panel):
     engine.broken = Cancelled("stopped")
+    with pytest.raises(Cancelled):
+        panel.apply(wait=True)
+    assert (panel.status, panel.error) == ("cancelled", None)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_waiting_for_an_edit_that_is_cancelled_returns_no_older_one(engine, panel, begun):
     panel.apply(wait=True)
+    engine.slow = True
+    if not begun:
+        EditPanel(engine, **FORM, worker=panel._worker).apply()
+    threading.Timer(0.2, lambda: panel.set_state({"_cancel_id": 1})).start()
+    threading.Timer(0.4, lambda: setattr(engine, "slow", False)).start()
+    with pytest.raises(Cancelled):
+        panel.apply(wait=True)
     assert panel.status == "cancelled"
+
+
+def test_waiting_for_an_edit_returns_it_whatever_else_is_ordered(engine, panel):
+    engine.slow = True
+
+    def order_more():
+        panel.set_state({"_orders": [order("a", "edit", request=describe_request(FUJI))]})
+        engine.slow = False
+
+    threading.Timer(0.2, order_more).start()
+    assert panel.apply(wait=True).request.subject == NEEDLE.subject
+    assert panel.selected == "e2"
+
+
+def test_an_error_of_another_order_is_not_that_of_the_edit_waited_for(engine, panel):
+    engine.slow = True
+
+    def order_more():
+        panel.set_state({"_orders": [order("a", "nonsense")]})
+        engine.slow = False
+
+    threading.Timer(0.2, order_more).start()
+    assert panel.apply(wait=True).request.subject == NEEDLE.subject
+
+
+def test_reverting_first_is_one_order_and_no_edit_follows_a_revert_that_failed(panel, engine):
+    panel.apply(wait=True)
+    done = len(engine.order)
+    request = describe_request(FUJI)
+    panel.set_state({"_orders": [order("a", "edit", first="revert_all", request=request)]})
+    assert panel.wait(PATIENCE)
+    assert engine.order[done:] == [("revert_all",), ("edit", FUJI.subject)]
+    assert applied(panel) == {"e1": False, "e2": True}
+
+    def fail():
+        raise RomeWidgetsError("Somebody else wrote the weights.")
+
+    engine.revert_all = fail
+    panel.set_state({"_orders": [order("b", "edit", first="revert_all", request=request)]})
+    assert panel.wait(PATIENCE)
+    assert len(engine.order) == done + 2
+    assert "Somebody else" in panel.error["message"]
+    assert panel._acks[-1] == "b"
+    panel.set_state({"_orders": [order("c", "edit", first="nonsense", request=request)]})
+    assert panel.error["cause"] == "edit"
+
+
+class TestAnErrorSaysWhatFailed:
+    @pytest.mark.parametrize(
+        ("do", "cause"),
+        [
+            (lambda panel: panel.apply(), "edit"),
+            (lambda panel: panel.set_state({"template": "x"}) or panel.apply(), "edit"),
+            (lambda panel: panel.revert("e1"), "order"),
+            (lambda panel: panel.revert_all(), "order"),
+            (lambda panel: panel.set_strength("e1", 0.5), "strength"),
+            (lambda panel: panel.suggest_layer(), "suggest"),
+            (lambda panel: panel.set_trait("tests", ["x"]), "compare"),
+            (lambda panel: panel.set_state({"layer": 99}), "form"),
+        ],
+    )
+    def test_by_its_cause(self, panel, engine, do, cause):
+        panel.apply(wait=True)
+        engine.broken = RomeWidgetsError("No luck.")
+        do(panel)
+        assert panel.wait(PATIENCE)
+        assert cause in panel._errors
+        assert panel._errors[cause]["cause"] == cause
+
+
+class TestAPromptThatCannotBeRun:
+    @pytest.fixture
+    def compare(self, engine):
+        compare = engine.compare
+
+        def picky(request, prompts):
+            if any(len(prompt.text) > 100 for prompt in prompts):
+                raise PromptError("The prompt has 200 tokens.", "At most 100.")
+            return compare(request, prompts)
+
+        engine.compare = picky
+
+    def test_has_a_row_that_says_why_and_the_others_their_numbers(self, panel, compare):
+        panel.apply(wait=True)
+        panel.tests = ["x" * 200, "Lyon is in"]
+        assert panel.wait(PATIENCE)
+        assert panel.error is None
+        *_, bad, good = panel.rows
+        assert "200 tokens" in bad["message"]
+        assert (bad["delta"], bad["group"]) == (None, "free")
+        assert good["message"] is None
+        assert good["verdict"] == "same"
+        assert "200 tokens" in panel.to_text()
+        json.dumps(panel.rows, allow_nan=False)
+
+    def test_is_gone_with_its_test(self, panel, compare):
+        panel.apply(wait=True)
+        panel.tests = ["x" * 200]
+        panel.set_state({"tests": []})
+        assert panel.wait(PATIENCE)
+        assert not any(row["message"] for row in panel.rows)
+
+    def test_when_it_is_the_edits_own_there_is_no_trail(self, panel, engine):
+        compare = engine.compare
+
+        def not_the_first(request, prompts):
+            if prompts[0].group == "rewrite":
+                raise PromptError("no luck")
+            return compare(request, prompts)
+
+        engine.compare = not_the_first
+        panel.apply(wait=True)
+        assert panel.rows[0]["message"] == "no luck"
+        assert panel.trail == []
+
+
+def test_a_strength_that_cannot_be_set_does_not_lose_the_others(edited, engine):
+    engine.gate.clear()
+    edited.set_state({"_strengths": {"e2": [1, 0.9]}})
+    until(lambda: edited._worker._desk._running)
+    edited._wanted["e99"] = 0.2
+    edited.set_state({"_strengths": {"e2": [1, 0.9], "e1": [2, 0.3]}})
+    engine.gate.set()
+    assert edited.wait(PATIENCE)
+    assert {edit["id"]: edit["strength"] for edit in edited.edits} == {"e1": 0.3, "e2": 0.9}
+    assert (edited.error["cause"], "e99" in edited.error["message"]) == ("strength", True)
+
+
+@pytest.mark.parametrize("trait", ["edits", "selected", "ledger", "progress", "status", "steps"])
+def test_a_failing_observer_of_the_users_does_not_leave_the_panel_running(
+    panel, engine, caplog, trait
+):
+    def fail(change):
+        raise ZeroDivisionError("in the user's observer")
+
+    panel.wait(PATIENCE)
+    panel.observe(fail, trait)
+    with contextlib.suppress(ZeroDivisionError):
+        panel.set_state({"_orders": [order("a", "edit", request=describe_request(NEEDLE))]})
+    assert panel.wait(PATIENCE)
+    assert panel._acks == ["a"]
+    assert panel.status in ("done", "error")
+    assert panel._open == {}
+    if trait in ("edits", "selected", "ledger"):
+        assert "in the user's observer" in panel.error["message"]
+        assert applied(panel) == {"e1": True}
+        assert panel.ledger["n_active"] == 1
+
+
+def test_waiting_looks_at_the_open_orders_while_nobody_changes_them(panel):
+    class Watched(dict):
+        def values(self):
+            assert panel._writing._is_owned()
+            return super().values()
+
+    panel._open = Watched(panel._open)
+    panel.apply()
+    assert panel.wait(PATIENCE)

@@ -10,7 +10,7 @@ import pytest
 import traitlets
 from widgets.fake_engine import CLEAN, CORRUPTED, PROMPT, SUBJECT, FakeEngine
 
-from rome_widgets.errors import RomeWidgetsError, StateError, SubjectNotFound
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError, SubjectNotFound
 from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings, Worker
 
 PATIENCE = 20
@@ -549,6 +549,42 @@ def test_waiting_inside_an_observer_of_the_page_is_refused_not_a_deadlock(explor
     explorer.set_state({"selection": [[2, 3, "mlp"]]})
     assert "Observe 'restoration'" in caught[0].remedy
     assert explorer.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_waiting_for_a_run_that_is_cancelled_raises_with_what_there_is(engine, begun):
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(PATIENCE)
+    before = explorer.result
+    engine.slow = True
+    if not begun:
+        TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji", worker=explorer._worker).run()
+    else:
+        threading.Timer(0.2, engine.step.set).start()
+    threading.Timer(0.5, explorer.cancel).start()
+    explorer.samples = 3
+    with pytest.raises(Cancelled) as caught:
+        explorer.run(wait=True)
+    engine.slow = False
+    assert explorer.status == "cancelled"
+    assert (caught.value.partial is not None) is begun
+    assert (explorer.result is before) is not begun
+
+
+def test_waiting_for_a_run_that_another_one_replaces_is_not_answered_with_that_one(engine):
+    explorer = TraceExplorer(engine)
+    engine.slow = True
+    explorer.prompt, explorer.subject = PROMPT, SUBJECT
+
+    def ask_for_another():
+        explorer.set_state({"samples": 3, "_request": {"id": 1, "op": "trace"}})
+        engine.slow = False
+
+    threading.Timer(0.3, ask_for_another).start()
+    with pytest.raises(Cancelled, match="Another trace"):
+        explorer.run(wait=True)
+    assert explorer.wait(PATIENCE)
+    assert explorer.result.samples == 3
 
 
 def test_a_failing_observer_of_the_users_does_not_leave_the_widget_running(engine, caplog):

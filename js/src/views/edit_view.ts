@@ -61,14 +61,17 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   const apply = () => {
     if (!ready() || model.busy()) return;
     asking.value = Number(bridge.get("ledger").n_active) > 0;
-    if (!asking.value) give("edit", { request: form() });
+    if (!asking.value) applyNow();
   };
   const applyNow = (first?: "revert_all") => {
     asking.value = false;
-    if (first) give(first);
-    give("edit", { request: form() });
+    give("edit", { request: form(), first });
   };
-  const trouble = errorStrip(model, () => ready() && applyNow()); // It was asked before.
+  const suggest = () => model.ask("suggest");
+  /** Only what failed is done again, and an edit only after the question that comes before it. */
+  const trouble = errorStrip(model, (cause) =>
+    !ready() || model.busy() ? undefined : ({ edit: apply, suggest } as Record<string, () => void>)[cause],
+  );
 
   view.ends(
     effect(() => {
@@ -109,7 +112,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     return model.chip(
       view,
       computing ? `step ${steps} · ${model.share()}` : "changing weights",
-      model.status(view) === "cancelled" ? chip("cancelled: nothing was changed", "rw-attention") : nothing,
+      model.status(view) === "cancelled" ? chip("cancelled: no edit was made", "rw-attention") : nothing,
     );
   }
 
@@ -166,7 +169,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         <b>${layer ?? "auto"}</b>
       </label>
       ${layer === null ? nothing : button("auto", "auto", () => bridge.set({ layer: null }), false, "rw-quiet")}
-      ${button("suggest", waiting ? "tracing…" : "from trace", () => model.ask("suggest"), waiting || !ready())}
+      ${button("suggest", waiting ? "tracing…" : "from trace", suggest, waiting || !ready())}
       ${reason && hinted === layer ? html`<span class="rw-mute">${reason}</span>` : nothing}
       <details><summary>settings</summary>
         <div class="rw-numbers">${Object.entries(defaults[method] ?? {}).map(
@@ -205,7 +208,8 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         )}
         <tbody>${edits.map((edit) => {
           const waits =
-            !view.connected() || pending.some((order) => order.edit === edit.id || order.op === "revert_all");
+            !view.connected() ||
+            pending.some(({ op, edit: of, first }) => of === edit.id || [op, first].includes("revert_all"));
           const put = (applied: boolean) => give("applied", { edit: edit.id, applied });
           const chosen = edit.id === bridge.get("selected");
           return html`<tr data-edit=${edit.id} class=${`${chosen ? "rw-chosen" : ""}${edit.applied ? "" : " rw-off"}`}>
@@ -243,11 +247,26 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   function changed(row: ChangeRow, first: boolean): TemplateResult {
     const said = ({ token, probability: p }: Outcome, other: Outcome) =>
       html`<td class=${token === other.token ? "" : "rw-differs"}><span>${word(token)}</span> ${probability(p, 3)}</td>`;
+    const others = bridge.get("tests").filter(({ group, text }) => group !== "free" || text !== row.text);
+    const own = row.group === "free" && others.length < bridge.get("tests").length;
     return html`<tr data-group=${row.group} class=${first ? "rw-first-of" : ""}>
-      <td class="rw-mute">${first ? GROUPS[row.group] : nothing}</td><th scope="row">${row.text}</th>
-      ${said(row.before, row.before)}${said(row.after, row.before)}
+      <td class="rw-mute">${first ? GROUPS[row.group] : nothing}</td><th scope="row">${row.text}${
+        own
+          ? html` <button class="rw-quiet" type="button" data-action="remove" title="Remove" aria-label="Remove ${row.text}" @click=${(
+              event: Event,
+            ) => {
+              (event.target as HTMLElement).closest("section")?.querySelector("input")?.focus(); // The button goes.
+              bridge.set({ tests: others });
+            }}>✕</button>`
+          : nothing
+      }</th>
+      ${
+        row.message
+          ? html`<td class="rw-attention" colspan="4">${row.message}</td>`
+          : html`${said(row.before, row.before)}${said(row.after, row.before)}
       <td>${change(row.delta, 3)}<small>p(${word(row.followed)})</small></td>
-      <td class=${row.good === false ? "rw-wrong" : row.good ? "rw-right" : "rw-mute"}>${row.good === null ? "" : row.good ? "✓ " : "✗ "}${row.verdict}</td>
+      <td class=${row.good === false ? "rw-wrong" : row.good ? "rw-right" : "rw-mute"}>${row.good === null ? "" : row.good ? "✓ " : "✗ "}${row.verdict}</td>`
+      }
     </tr>`;
   }
 

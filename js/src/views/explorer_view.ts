@@ -43,7 +43,9 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   const settings = (): Settings =>
     Object.fromEntries(SETTINGS.map((key) => [key, bridge.get(key)])) as unknown as Settings;
 
-  const trouble = errorStrip(model, trace);
+  const trouble = errorStrip(model, (cause) =>
+    cause === "restoration" ? () => model.ask("restore") : trace,
+  );
   const enter = () => {
     if (ready()) trace();
   };

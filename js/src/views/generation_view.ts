@@ -18,7 +18,7 @@ export function generationView(
   const view = frame(bridge, host, abort);
   const copied = signal("");
   const again = () => model.ask("generate");
-  const trouble = errorStrip(model, again);
+  const trouble = errorStrip(model, () => again);
 
   view.draw(() => {
     const { model: name } = bridge.get("engine");

@@ -53,6 +53,7 @@ export function panel(state: GridState, look: PanelLook): TemplateResult | typeo
 }
 
 const SOURCES = {
+  edited: "⚠ By the model as edited since; the grid is from before.",
   recorded: "From the recording of this trace.",
   cell: "Read from the grid; other tokens were not recorded.",
 } as const;

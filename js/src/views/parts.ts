@@ -128,12 +128,16 @@ export const progressLine = ({ bridge, busy }: Live, label: string): TemplateRes
 export const chip = (text: unknown, look = ""): TemplateResult =>
   html`<span class=${`rw-chip ${look}`}><i class=${look ? "" : "rw-pulse"}></i>${text}</span>`;
 
-/** The red strip. It goes when it is dismissed, or when Python says that all is well. */
-export function errorStrip({ bridge }: Live, again: () => void): () => Part {
+/**
+ * The red strip. It goes when it is dismissed, or when Python says that all is well.
+ * "Try again" does what `again` gives for what failed; where that is nothing there is no button.
+ */
+export function errorStrip({ bridge }: Live, again: (cause: string) => (() => void) | undefined): () => Part {
   const dismissed = signal<ErrorInfo | null>(null);
   return () => {
     const error = bridge.get("error");
     if (!error || dismissed.value === error) return nothing;
+    const retry = again(error.cause);
     return html`
       <div class="rw-error" role="alert">
         <div>
@@ -142,7 +146,7 @@ export function errorStrip({ bridge }: Live, again: () => void): () => Part {
           ${error.remedy ? html`<p>${error.remedy}</p>` : nothing}
           <small>${error.type}</small>
         </div>
-        ${button("retry", "Try again", again)}
+        ${retry ? button("retry", "Try again", retry) : nothing}
         <button
           class="rw-quiet"
           type="button"
