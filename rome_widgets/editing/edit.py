@@ -333,12 +333,11 @@ class Edit:
         from rome_widgets.model.language_model import to_numpy
 
         both = self._side_by_side(strength)
-        pairs = []
-        for prompt in _listed(prompts):
-            ids = self.lm.encode(prompt, (0, len(prompt))).ids
-            before, after = to_numpy(both.probabilities([ids])[:, 0])
-            pairs.append((before, after))
-        return pairs
+        rows = [self.lm.encode(prompt, (0, len(prompt))).ids for prompt in _listed(prompts)]
+        if not rows:
+            return []
+        before, after = to_numpy(both.probabilities(rows))
+        return list(zip(before, after, strict=True))
 
     def compare(
         self,
