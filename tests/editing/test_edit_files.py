@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import world
-from counts import DAMAGED_EDITS
+from counts import DAMAGED_EDITS, FLIPPED_BITS
 from gates import write_gate
 from test_ledger import same, weights
 
@@ -89,6 +89,18 @@ def damaged(blob, generator):
     else:
         changed[:8] = generator.getrandbits(64).to_bytes(8, "little")
     return kind, bytes(changed)
+
+
+def test_every_flipped_bit_is_seen(saved, tmp_path):
+    lm, path = world.make_lm("gpt2"), tmp_path / "edit"
+    bits = random.Random(1).sample(range(8 * len(saved)), FLIPPED_BITS)
+    for bit in bits:
+        changed = bytearray(saved)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(EditFileError):
+            load_edit(lm, path)
+    write_gate("edit_bits", {"flipped": len(bits), "accepted": 0})
 
 
 def test_every_damage_is_seen(saved, tmp_path):
