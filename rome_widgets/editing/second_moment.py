@@ -319,6 +319,7 @@ def choose(
     Raises:
         StatisticsMissing: Nothing was given and nothing is known for this model.
         EditFileError: The file is damaged, or of another layer or width.
+        SettingsError: Something else was given, or no text.
     """
     if isinstance(given, SecondMoment):
         return given
@@ -328,6 +329,11 @@ def choose(
         return SecondMoment.identity()
     if isinstance(given, (str, os.PathLike)):
         return _from_file(site, Path(given), ridge)
+    if not isinstance(given, Iterable):
+        raise SettingsError(
+            f"The second moment is {given!r}.",
+            'Texts, a file, "identity" or a SecondMoment was wanted.',
+        )
     return gather(site.lm, site.layer, given, ridge=ridge, progress=progress, cancel=cancel)
 
 

@@ -389,6 +389,12 @@ class EditPanel(edit_panel.EditPanel):
         if isinstance(trace, CausalTrace):
             self._take_trace(trace)
             return
+        if not isinstance(trace, TraceGrid):
+            raise StateError(
+                f"{type(trace).__name__} is not a trace.",
+                "A trace, a TraceGrid or a TraceExplorer was wanted.",
+                "Pass what rome_widgets.trace or rome_widgets.TraceExplorer gives.",
+            )
         panel = weakref.ref(self)  # A panel that is let go must not live on in the explorer.
 
         def traced(change: Any) -> None:

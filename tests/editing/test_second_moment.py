@@ -16,6 +16,7 @@ from test_interrupts import count_places, hit_by_place, signals_as_before  # noq
 
 from rome_widgets.cache import folder
 from rome_widgets.editing import moment_file, sealed, second_moment
+from rome_widgets.editing.edit import edit
 from rome_widgets.editing.second_moment import SecondMoment, gather
 from rome_widgets.errors import (
     Cancelled,
@@ -363,3 +364,8 @@ def test_a_file_that_was_not_finished_says_so(tmp_path):
         gather(lm, 1, TEXTS, path=path, progress=lambda step: cancel.set(), cancel=cancel)
     site = second_moment.find_site(lm, 1)
     assert second_moment.choose(site, path, wanted=True, ridge=0).about.startswith("12 of 108")
+
+
+def test_what_is_no_second_moment_is_refused():
+    with pytest.raises(SettingsError, match="The second moment is 3"):
+        edit(world.make_lm("gpt2"), world.PROMPT, world.SUBJECT, "w8", layer=1, second_moment=3)

@@ -315,6 +315,11 @@ def test_a_trace_that_was_cut_short_suggests_no_layer(lm):
     assert (panel.subject, panel.layer) == ("", None)
 
 
+def test_what_is_no_trace_is_refused(lm):
+    with pytest.raises(StateError, match="str is not a trace"):
+        rw.EditPanel(lm, trace="needle")
+
+
 def test_a_subject_that_stands_twice_is_left_to_the_user(lm):
     trace = rw.trace(lm, "France is in Europe. The capital of France is", (0, 6), samples=2)
     panel = rw.EditPanel(lm, trace=trace)
