@@ -10,7 +10,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 LAB_FLAGS := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 JS_SOURCES := $(shell find js/src js/build.mjs -type f 2>/dev/null)
-BUNDLE := rome_widgets/widgets/static/rome.js
+BUNDLE := rome_widgets/widgets/static/trace.js
 
 .PHONY: help env lab build browser lint types js python test test-full train clean
 

@@ -29,8 +29,10 @@ def test_the_wheel_holds_what_is_not_python(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in (
         "rome_widgets/py.typed",
-        "rome_widgets/widgets/static/rome.js",
-        "rome_widgets/widgets/static/rome.css",
+        "rome_widgets/widgets/static/trace.js",
+        "rome_widgets/widgets/static/trace.css",
+        "rome_widgets/widgets/static/edit.js",
+        "rome_widgets/widgets/static/edit.css",
         "rome_widgets/bundled/model/model.safetensors",
         "rome_widgets/bundled/model/tokenizer.json",
         "rome_widgets/bundled/facts.json",

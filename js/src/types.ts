@@ -114,6 +114,9 @@ export interface LiveTraits extends BaseTraits {
   _cancel_id: number;
 }
 
+export type Scale = "probability" | "effect" | "share";
+export type Palette = "kinds" | "cividis";
+
 /** Synced traits of `TraceGrid`. */
 export interface GridTraits extends BaseTraits {
   trace: TraceInfo | Empty;
@@ -124,10 +127,60 @@ export interface GridTraits extends BaseTraits {
   selection: Selection;
   cursor: Cell | null;
   restoration: RestorationInfo | Empty;
+  scale: Scale;
+  palette: Palette;
+  /** Numbers in the cells. */
+  values: boolean;
+  /** Single letters act while the grid has the focus. */
+  shortcuts: boolean;
   comparison: Comparison | Empty;
   /** The trace before in the form of `scores`. */
   before_scores: DataView | null;
 }
+
+/** The fields of `RestoringPath`, and whether it is still being looked for. */
+export interface PathInfo {
+  states: Selection;
+  probabilities: number[];
+  answer: string;
+  clean: number;
+  corrupted: number;
+  target: number;
+  reached: boolean;
+  n_restored: number;
+  running: boolean;
+}
+
+/** The fields of `Flow`; arrays are float32 `[kind, pos, layer]` in the order of `kinds`. */
+export interface FlowInfo {
+  selection: Selection;
+  states: Selection;
+  kinds: Kind[];
+  written: DataView;
+  corrupted: DataView;
+  restored: DataView;
+  moved: DataView;
+  /** `[pos]` */
+  noise: DataView;
+}
+
+export interface LensRun {
+  name: string;
+  probabilities: (number | null)[];
+  ranks: number[];
+  top: [token: string, probability: number | null][][];
+}
+
+/** The fields of `Lens`. */
+export interface LensInfo {
+  selection: Selection;
+  states: Selection;
+  answer: string;
+  answer_id: number;
+  runs: LensRun[];
+}
+
+export type Page = "grid" | "flow" | "lens";
 
 /** Synced traits of `TraceExplorer`. */
 export interface ExplorerTraits extends GridTraits {
@@ -138,6 +191,12 @@ export interface ExplorerTraits extends GridTraits {
   seed: number | null;
   window: number | null;
   answer: string | null;
+  page: Page;
+  /** The share of the fact that a path is to bring back. */
+  recovery: number;
+  path: PathInfo | Empty;
+  flow: FlowInfo | Empty;
+  lens: LensInfo | Empty;
   /** An edit of the model makes the trace again by itself. */
   retrace: boolean;
   /** The model is no longer the one of the trace on screen. */

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import entry from "../src/index.js";
+import editing from "../src/edit.js";
+import tracing from "../src/trace.js";
 import type { EditRecord, EditTraits, GenerationTraits, Order, PredictionTraits } from "../src/types.js";
 import { explorerTraits, FakeModel } from "./fake_model.js";
 
@@ -10,7 +11,8 @@ function show(traits: object) {
   const el = document.body.appendChild(document.createElement("div"));
   const life = new AbortController();
   lives.push(life);
-  entry().render({ model, el, signal: life.signal });
+  const bundle = model.get("_view") === "explorer" ? tracing : editing;
+  bundle().render({ model, el, signal: life.signal });
   const all = <T extends Element = HTMLElement>(selector: string) => [...el.querySelectorAll<T>(selector)];
   const find = <T extends Element = HTMLElement>(selector: string): T => {
     const [found] = all<T>(selector);

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import entry from "../src/index.js";
+import entry from "../src/trace.js";
 import type { RestorationInfo } from "../src/types.js";
 import { explorerTraits, FakeModel, gridTraits, info, scores } from "./fake_model.js";
 

@@ -34,23 +34,24 @@ export default () => ({ render({ el }) {
 """
 
 
-def bundle(name: str, static: Path = STATIC) -> Path | str:
-    """The built file, or a stand-in that shows the remedy, so that importing always works.
+def bundle(name: str, static: Path = STATIC) -> tuple[Path | str, Path | str]:
+    """The built script and style sheet of some widgets.
 
-    A path only where `ANYWIDGET_HMR` asks to follow the file: anywidget then keeps every widget
-    that was ever made, and outside development a closed widget should go.
+    Two bundles, because every widget on a page carries its own copy. Where a file is missing, a
+    stand-in shows the remedy, so that importing always works. Paths only where `ANYWIDGET_HMR` asks
+    to follow the files: anywidget then keeps every widget that was ever made, and outside
+    development a closed widget should go.
     """
-    path = static / name
-    if not path.is_file():
-        return _MISSING % REMEDY if name.endswith(".js") else ""
-    return path if os.environ.get("ANYWIDGET_HMR") else path.read_text("utf-8")
+    script, styles = static / f"{name}.js", static / f"{name}.css"
+    if not script.is_file() or not styles.is_file():
+        return _MISSING % REMEDY, ""
+    if os.environ.get("ANYWIDGET_HMR"):
+        return script, styles
+    return script.read_text("utf-8"), styles.read_text("utf-8")
 
 
 class RomeWidget(anywidget.AnyWidget):
     """Base of the widgets."""
-
-    _esm = bundle("rome.js")
-    _css = bundle("rome.css")
 
     _view = t.Unicode("").tag(sync=True)
     """Which view of the one bundle to show."""

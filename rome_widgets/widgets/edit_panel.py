@@ -24,6 +24,7 @@ from rome_widgets.widgets.changes import (
     read_request,
     read_tests,
 )
+from rome_widgets.widgets.base import bundle
 from rome_widgets.widgets.live import PROGRESS_EVERY, LiveWidget, Slot, describe_error
 from rome_widgets.widgets.protocol import (
     EditingEngine,
@@ -69,6 +70,7 @@ class EditPanel(LiveWidget):
         >>> panel.revert(edit.id)
     """
 
+    _esm, _css = bundle("edit")
     _view = t.Unicode("edit").tag(sync=True)
     _answers = "rows"
     engine = t.Dict().tag(sync=True)

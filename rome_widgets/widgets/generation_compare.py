@@ -14,6 +14,7 @@ import traitlets as t
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.widgets import fallback
+from rome_widgets.widgets.base import bundle
 from rome_widgets.widgets.live import PROGRESS_EVERY, LiveWidget, Slot, describe_error
 from rome_widgets.widgets.protocol import GeneratingEngine, GenerationStep
 from rome_widgets.widgets.traits import text
@@ -42,6 +43,7 @@ class GenerationCompare(LiveWidget):
         ...                   prompts=["The Space Needle is"])
     """
 
+    _esm, _css = bundle("edit")
     _view = t.Unicode("generations").tag(sync=True)
     _answers = "cells"
     engine = t.Dict().tag(sync=True)

@@ -13,7 +13,7 @@ from rome_widgets.edit_results import Comparison
 from rome_widgets.errors import StateError
 from rome_widgets.results import Restoration
 from rome_widgets.widgets import fallback
-from rome_widgets.widgets.base import RomeWidget
+from rome_widgets.widgets.base import RomeWidget, bundle
 from rome_widgets.widgets.traits import number, text
 
 METRICS = ["prob", "logprob", "rank"]
@@ -55,6 +55,7 @@ class PredictionCompare(RomeWidget):
         ...                    PredictionRun("edited", [" Paris", " Seattle"], [0.91, 0.04])])
     """
 
+    _esm, _css = bundle("edit")
     _view = t.Unicode("predictions").tag(sync=True)
     runs = t.List().tag(sync=True)
     """Names of the runs."""

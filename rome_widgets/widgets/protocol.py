@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from rome_widgets.edit_results import EditProgress
+from rome_widgets.inside import Flow, Lens, RestoringPath
 from rome_widgets.results import CausalTrace, Progress, Restoration, State
 
 
@@ -74,6 +75,28 @@ class Engine(Protocol):
 
     def restore(self, settings: TraceSettings, selection: Sequence[State]) -> Restoration:
         """What the model predicts with the union restored of what the selected cells restored."""
+        ...
+
+    def find_path(
+        self,
+        settings: TraceSettings,
+        recovery: float,
+        progress: Callable[[RestoringPath], None],
+        cancelled: Callable[[], bool],
+    ) -> RestoringPath:
+        """A small set of states that brings back this share, telling the sets on the way.
+
+        Raises:
+            Cancelled: `cancelled()` turned true.
+        """
+        ...
+
+    def flow(self, settings: TraceSettings, selection: Sequence[State]) -> Flow:
+        """How far apart the runs are, with what the selected cells restore restored."""
+        ...
+
+    def lens(self, settings: TraceSettings, selection: Sequence[State]) -> Lens:
+        """What each layer of each run would say; of an edited model also without its edits."""
         ...
 
 

@@ -105,6 +105,16 @@ class TraceExplorer(LiveWidget, TraceGrid):
     seed = t.Int(1, min=0, max=2**32 - 1).tag(sync=True)
     window = t.Int(None, allow_none=True, min=1).tag(sync=True)
     answer = t.Unicode(None, allow_none=True).tag(sync=True)
+    page = t.Enum(["grid", "flow", "lens"], "grid").tag(sync=True)
+    """What stands beside the restoration panel."""
+    recovery = t.CFloat(0.9, min=0.01, max=1).tag(sync=True)
+    """The share of the fact that a path is to bring back."""
+    path = t.Dict().tag(sync=True)
+    """The path of the trace on screen; `{}` while there is none."""
+    flow = t.Dict().tag(sync=True)
+    """The flow of `flow["selection"]`; `{}` while there is none."""
+    lens = t.Dict().tag(sync=True)
+    """The lens of `lens["selection"]`; `{}` while there is none."""
     retrace = t.Bool(True).tag(sync=True)
     """Whether an edit of the model makes the trace on screen again by itself."""
     stale = t.Bool(False).tag(sync=True)

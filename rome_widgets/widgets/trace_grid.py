@@ -11,7 +11,7 @@ import traitlets as t
 from rome_widgets.errors import StateError
 from rome_widgets.results import KINDS, CausalTrace, Kind, State, check_states, recovery
 from rome_widgets.widgets import fallback
-from rome_widgets.widgets.base import RomeWidget
+from rome_widgets.widgets.base import RomeWidget, bundle
 from rome_widgets.widgets.before_after import (
     Words,
     check_comparable,
@@ -48,6 +48,7 @@ class TraceGrid(RomeWidget):
         >>> grid.restoration["probability"]
     """
 
+    _esm, _css = bundle("trace")
     _view = t.Unicode("grid").tag(sync=True)
     trace = t.Dict().tag(sync=True)
     """The words and numbers around the grid; `{}` while there is none."""
@@ -62,6 +63,14 @@ class TraceGrid(RomeWidget):
     """The cell of the keyboard cursor, or None."""
     restoration = t.Dict().tag(sync=True)
     """The answer to `restoration["selection"]`; `{}` while there is none."""
+    scale = t.Enum(["probability", "effect", "share"], "probability").tag(sync=True)
+    """What a cell shows: the answer's probability, its rise over corrupted, or the share back."""
+    palette = t.Enum(["kinds", "cividis"], "kinds").tag(sync=True)
+    """A colour for each kind, as in the paper, or one ramp that every eye tells apart."""
+    values = t.Bool(False).tag(sync=True)
+    """Write the numbers into cells that have room for them."""
+    shortcuts = t.Bool(True).tag(sync=True)
+    """Single letters act while the grid has the focus."""
     comparison = t.Dict().tag(sync=True)
     """The words and numbers of the trace before, and of how the model differs; `{}` without one."""
     before_scores = t.Bytes().tag(sync=True)

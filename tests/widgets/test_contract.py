@@ -104,17 +104,19 @@ def test_comparisons_have_the_same_names_on_both_sides():
     assert set(predictions.rows[0]) == interface("TokenRow")
 
 
-def test_the_bundle_is_built_and_small():
+@pytest.mark.parametrize("name", ["trace", "edit"])
+def test_the_bundle_is_built_and_small(name):
     """Fails where the front end is missing: a widget that shows a remedy is not a widget."""
-    source = STATIC / "rome.js"
+    source = STATIC / f"{name}.js"
     assert source.is_file(), REMEDY
-    assert (STATIC / "rome.css").is_file(), REMEDY
+    assert (STATIC / f"{name}.css").is_file(), REMEDY
     assert source.stat().st_size <= MOST_BYTES
     assert len(gzip.compress(source.read_bytes())) <= MOST_GZIPPED
 
 
-def test_the_bundle_fetches_nothing_and_writes_no_markup():
-    source = (STATIC / "rome.js").read_text("utf-8")
+@pytest.mark.parametrize("name", ["trace", "edit"])
+def test_the_bundle_fetches_nothing_and_writes_no_markup(name):
+    source = (STATIC / f"{name}.js").read_text("utf-8")
     addresses = set(re.findall(r"https?://[^\s\"'`\\]+", source))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
     for word in ("eval(", "new Function", "document.write", "insertAdjacentHTML", "import("):
@@ -136,8 +138,7 @@ def test_every_style_is_ours_alone():
 
 def test_without_its_bundle_a_widget_imports_and_shows_the_remedy(tmp_path):
     class Bare(RomeWidget):
-        _esm = bundle("rome.js", tmp_path)
-        _css = bundle("rome.css", tmp_path)
+        _esm, _css = bundle("trace", tmp_path)
 
     widget = Bare()
     assert REMEDY in widget._esm
@@ -147,7 +148,8 @@ def test_without_its_bundle_a_widget_imports_and_shows_the_remedy(tmp_path):
 
 
 def test_the_bundle_of_the_package_is_read_from_its_files():
-    assert TraceGrid()._esm == (STATIC / "rome.js").read_text("utf-8")
+    assert TraceGrid()._esm == (STATIC / "trace.js").read_text("utf-8")
+    assert PredictionCompare()._css == (STATIC / "edit.css").read_text("utf-8")
 
 
 class TestHatchBuild:
@@ -163,7 +165,7 @@ class TestHatchBuild:
 
     @pytest.fixture
     def project(self, tmp_path):
-        for name in ("js/src/index.ts", "js/build.mjs", "js/package.json", "js/package-lock.json"):
+        for name in ("js/src/trace.ts", "js/build.mjs", "js/package.json", "js/package-lock.json"):
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("x")
@@ -175,7 +177,7 @@ class TestHatchBuild:
     def built(self, project):
         static = project / "rome_widgets" / "widgets" / "static"
         static.mkdir(parents=True)
-        for name in ("rome.js", "rome.css"):
+        for name in ("trace.js", "trace.css", "edit.js", "edit.css"):
             (static / name).write_text("x")
         return static
 
@@ -198,8 +200,8 @@ class TestHatchBuild:
         import os
 
         static = self.built(project)
-        os.utime(static / "rome.css", (1, 1))
+        os.utime(static / "edit.css", (1, 1))
         assert self.make(hook, project)._due()
-        os.utime(project / "js" / "src" / "index.ts", (0, 0))
+        os.utime(project / "js" / "src" / "trace.ts", (0, 0))
         monkeypatch.setenv("ROME_WIDGETS_FORCE_JS", "1")
         assert self.make(hook, project)._due()

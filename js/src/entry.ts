@@ -1,0 +1,23 @@
+/** What both bundles are: an anywidget module that shows the view named by the `_view` trait. */
+
+import { Bridge, type Model } from "./model.js";
+
+export interface RenderProps {
+  model: Model;
+  el: HTMLElement;
+  signal?: AbortSignal;
+}
+
+type View = (bridge: never, host: HTMLElement, abort: AbortSignal) => void;
+
+export const entry = (views: Record<string, View>) => () => ({
+  render({ model, el, signal }: RenderProps): () => void {
+    // Hosts before anywidget 0.11 give no signal, only a call of what we return.
+    const lifetime = new AbortController();
+    const end = () => lifetime.abort();
+    signal?.addEventListener("abort", end, { once: true });
+    // Which traits a model has follows from its view.
+    views[model.get("_view") as string]?.(new Bridge(model, lifetime.signal) as never, el, lifetime.signal);
+    return end;
+  },
+});
