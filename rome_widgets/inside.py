@@ -1,4 +1,4 @@
-"""What a heat map sums up: which states suffice, what moves between them, what each layer would say.
+"""What a heat map sums up: states that suffice, what moves between them, what each layer says.
 
 Frozen records over numpy arrays, without torch, like `results`.
 """

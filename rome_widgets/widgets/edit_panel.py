@@ -16,6 +16,7 @@ from rome_widgets.edit_results import EditProgress
 from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.badge import announce_edits
+from rome_widgets.widgets.base import bundle
 from rome_widgets.widgets.changes import (
     describe_change,
     describe_record,
@@ -24,7 +25,6 @@ from rome_widgets.widgets.changes import (
     read_request,
     read_tests,
 )
-from rome_widgets.widgets.base import bundle
 from rome_widgets.widgets.live import PROGRESS_EVERY, LiveWidget, Slot, describe_error
 from rome_widgets.widgets.protocol import (
     EditingEngine,
