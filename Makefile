@@ -53,13 +53,16 @@ js: env
 	$(PY) -m tools.npm run check
 	$(PY) -m tools.npm test
 
+# Several test files at a time, each with one thread. The full counts run one by one: they measure.
+JOBS ?= 2
+
 python: build browser
-	$(PY) -m pytest
+	$(if $(filter 0,$(JOBS)),,OMP_NUM_THREADS=1) $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: browser build lint types js python
 
 test-full:
-	ROME_WIDGETS_FULL=1 $(MAKE) test
+	ROME_WIDGETS_FULL=1 $(MAKE) test JOBS=0
 
 train: env
 	$(PY) -m training.train --out rome_widgets/bundled/model
