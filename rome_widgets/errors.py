@@ -141,7 +141,8 @@ class Cancelled(RomeWidgetsError):
     """Stopped on request.
 
     Attributes:
-        partial: The `CausalTrace` as far as it got, NaN where it did not; None when it got nowhere.
+        partial: The `CausalTrace` as far as it got, NaN where it did not; the last set of a search
+            for a path; None when it got nowhere.
     """
 
     def __init__(self, found: str, partial: Any = None) -> None:

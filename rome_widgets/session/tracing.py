@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
+from rome_widgets.editing.original import as_before_edits
+from rome_widgets.inside import Flow, Lens, RestoringPath
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.results import CausalTrace, Progress, Restoration, State
 from rome_widgets.session.worker import Flag, model_worker
+from rome_widgets.tracing.lens import read_clean
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
 from rome_widgets.widgets import trace_explorer
 from rome_widgets.widgets.protocol import TraceSettings
@@ -18,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 KEPT_TRACERS = 4
 """Tracers kept per widget, so that going back to a prompt answers clicks at once."""
+LENS_TOKENS = 5
+"""Likeliest tokens named per layer."""
 
 
 class TracingEngine:
@@ -62,10 +68,44 @@ class TracingEngine:
 
     def restore(self, settings: TraceSettings, selection: Iterable[State]) -> Restoration:
         """The prediction with everything restored that the selected cells restore."""
+        tracer = self._tracer(settings)
+        return tracer.restore(_states(tracer, selection))
+
+    def find_path(
+        self,
+        settings: TraceSettings,
+        recovery: float,
+        progress: Callable[[RestoringPath], None],
+        cancelled: Callable[[], bool],
+    ) -> RestoringPath:
+        """A small set of states that brings this share back."""
+        return self._tracer(settings).find_path(recovery, progress=progress, cancel=Flag(cancelled))
+
+    def flow(self, settings: TraceSettings, selection: Iterable[State]) -> Flow:
+        """How far apart the runs are, with everything restored that the selected cells restore."""
+        tracer = self._tracer(settings)
+        return tracer.flow(_states(tracer, selection))
+
+    def lens(self, settings: TraceSettings, selection: Iterable[State]) -> Lens:
+        """What each layer of each run would say; of an edited model also without its edits."""
+        tracer = self._tracer(settings)
+        lens = tracer.lens(_states(tracer, selection), LENS_TOKENS)
+        if not self.lm.edits:
+            return lens
+        unedited = read_clean(
+            "unedited",
+            self.lm,
+            tracer.token_ids,
+            tracer.answer_id,
+            LENS_TOKENS,
+            as_before_edits(self.lm),
+        )
+        return replace(lens, runs=(*lens.runs, unedited))
+
+    def _tracer(self, settings: TraceSettings) -> CausalTracer:
+        """The kept one, or a new one."""
         key = (settings, self.lm.weights_version)
-        tracer = self._tracers.get(key) or self._make(settings)
-        self._keep(key, tracer)
-        return tracer.restore({state for cell in selection for state in tracer.cell(*cell)})
+        return self._keep(key, self._tracers.get(key) or self._make(settings))
 
     def _make(self, settings: TraceSettings) -> CausalTracer:
         return CausalTracer(
@@ -86,6 +126,11 @@ class TracingEngine:
         while len(self._tracers) > KEPT_TRACERS:
             self._tracers.popitem(last=False)
         return tracer
+
+
+def _states(tracer: CausalTracer, selection: Iterable[State]) -> set[State]:
+    """What the selected cells restore, each state once."""
+    return {state for cell in selection for state in tracer.cell(*cell)}
 
 
 def _preview(tracer: CausalTracer, progress: Callable[[Progress], None]) -> None:

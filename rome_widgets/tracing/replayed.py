@@ -60,7 +60,7 @@ class ReplayedRuns(Runs):
             for layer, name in enumerate(self.lm.sites(kind))
         ]
         rows = self.ids.expand(1 + self.samples, -1)
-        visitors = self.lm.named([self._corrupting(1, after=1), *contributions])
+        visitors = self.lm.named([self._corrupting(self.noise, after=1), *contributions])
         self._capture = self.lm.run(lambda: self._checked_capture(rows, visitors))
         probabilities = probabilities_of(self._capture.logits)
         self.clean, self.corrupted = probabilities[0], probabilities[1:].mean(dim=0)
@@ -88,7 +88,7 @@ class ReplayedRuns(Runs):
         check: Check = lambda: None,
     ) -> Iterator[Predicted]:
         """See `Runs.predict`. Cells come out by the order of their first patched positions."""
-        self._check_model(len(cells))
+        self._check_model(thoroughly=len(cells) > 1)
         unchanged, groups = group_cells(cells, **self._shape, most_cells=self._most_cells)
         if unchanged:
             yield unchanged, self.corrupted.expand(len(unchanged), -1)

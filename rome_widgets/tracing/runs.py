@@ -6,7 +6,7 @@ model. `replayed` gives the same numbers and runs only what can have changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -25,6 +25,20 @@ Held = Mapping[State, Tensor]
 """`[sample, d_model]` by state: what a severed graph keeps in place."""
 Predicted = tuple[Sequence[int], Tensor]
 """Numbers of cells, and their `[cell, vocab]` mean probabilities over the samples."""
+
+
+class Together(NamedTuple):
+    """What one module puts out in the three runs, in one pass over some of the draws."""
+
+    clean: Tensor
+    """`[pos, width]`"""
+    corrupted: Tensor
+    """`[sample, pos, width]`"""
+    restored: Tensor
+    """`[sample, pos, width]`"""
+
+
+Watch = Callable[[Together], None]
 
 
 class Runs:
@@ -75,8 +89,7 @@ class Runs:
 
     def _keep_first_row(self, kind: Kind, layer: int) -> Visitor:
         def visit(seen: Seen) -> None:
-            rows = seen.output.view(-1, self.length, seen.output.shape[-1])
-            self.states[kind, layer] = rows[0].clone()
+            self.states[kind, layer] = self._by_row(seen.output)[0].clone()
 
         return visit
 
@@ -108,7 +121,7 @@ class Runs:
             ModelChanged: The model is no longer that of the runs.
             OutOfMemory: No room for even a single row.
         """
-        self._check_model(len(cells))
+        self._check_model(thoroughly=len(cells) > 1)
         first, message = 0, ""
         while first < len(cells):
             check()
@@ -137,10 +150,10 @@ class Runs:
         )
         return torch.allclose(again, self._witness.to(again), rtol=1e-5, atol=1e-9)
 
-    def _check_model(self, n_cells: int) -> None:
-        """For a single cell, a click, only what costs next to nothing to know."""
+    def _check_model(self, *, thoroughly: bool) -> None:
+        """For a click, not thoroughly: only what costs next to nothing to know."""
         same = self.lm.weights_version == self._weights_version
-        if not same or (n_cells > 1 and not self.still_hold()):
+        if not same or (thoroughly and not self.still_hold()):
             raise ModelChanged(
                 "The model has changed since its clean and corrupted runs were made.",
                 "The weights and hooks those runs were made with were wanted.",
@@ -149,21 +162,90 @@ class Runs:
 
     def corrupted_states(self, states: Sequence[State]) -> dict[State, Tensor]:
         """`[sample, d_model]` by state: its value in the corrupted run."""
-        self._check_model(1)
+        self._check_model(thoroughly=False)
         found: dict[State, Tensor] = {}
 
         def keep(state: State) -> Visitor:
             def visit(seen: Seen) -> None:
-                rows = seen.output.view(-1, self.length, seen.output.shape[-1])
-                found[state] = rows[:, state.pos].clone()
+                found[state] = self._by_row(seen.output)[:, state.pos].clone()
 
             return visit
 
         visitors = [(self.lm.sites(state.kind)[state.layer], keep(state)) for state in states]
         self.lm.next_token_probabilities(
-            self.ids.expand(self.samples, -1), [self._corrupting(1), *visitors]
+            self.ids.expand(self.samples, -1), [self._corrupting(self.noise), *visitors]
         )
         return found
+
+    def together(
+        self,
+        states: Sequence[State],
+        watching: Iterable[tuple[str, Watch]],
+        held: Held | None = None,
+    ) -> None:
+        """Show modules' outputs in the clean, the corrupted and the restored run.
+
+        The three are rows of one pass, so that rounding makes as little difference as can be.
+
+        Args:
+            states: The states to restore.
+            watching: Names of modules, and what looks at their outputs: once for some draws, then
+                for the next, in their order.
+            held: See `predict`.
+
+        Raises:
+            ModelChanged: The model is no longer that of the runs.
+        """
+        self._check_model(thoroughly=True)
+        watching = list(watching)
+        at_once = max(1, (self.tokens_per_call // self.length - 1) // 2)
+        for first in range(0, self.samples, at_once):
+            self._pass_together(states, watching, held or {}, slice(first, first + at_once))
+
+    def _pass_together(
+        self,
+        states: Sequence[State],
+        watching: Iterable[tuple[str, Watch]],
+        held: Held,
+        draws: slice,
+    ) -> None:
+        noise = self.noise[draws]
+        restored = 1 + len(noise)
+
+        def put(patch: Patch) -> Visitor:
+            def visit(seen: Seen) -> Tensor:
+                changed = seen.output.clone()
+                rows = self._by_row(changed)
+                clean = rows[0, patch.pos]
+                rows[restored:, patch.pos] = (
+                    clean if patch.clean else held[State(*patch[:3])][draws].to(clean)
+                )
+                return changed
+
+            return visit
+
+        def show(watch: Watch) -> Visitor:
+            def visit(seen: Seen) -> None:
+                rows = self._by_row(seen.output)
+                watch(Together(rows[0], rows[1:restored], rows[restored:]))
+
+            return visit
+
+        self.lm.next_token_probabilities(
+            self.ids.expand(1 + 2 * len(noise), -1),
+            [
+                self._corrupting(noise.repeat(2, 1, 1), after=1),
+                *(
+                    (self.lm.sites(patch.kind)[patch.layer], put(patch))
+                    for patch in _with_holds(states, held)
+                ),
+                *((name, show(watch)) for name, watch in watching),
+            ],
+        )
+
+    def _by_row(self, output: Tensor) -> Tensor:
+        """`[row, pos, width]`; some families put out `[row * pos, width]` in their MLP."""
+        return output.view(-1, self.length, output.shape[-1])
 
     def _pass(self, cells: Sequence[Sequence[State]], held: Held) -> Tensor:
         """`[cell, vocab]`: one whole forward pass, every cell's samples in a batch."""
@@ -172,7 +254,7 @@ class Runs:
         for cell, some in enumerate(patches):
             for patch in some:
                 by_site.setdefault((patch.kind, patch.layer), []).append((cell, patch))
-        visitors = [self._corrupting(len(cells))]
+        visitors = [self._corrupting(self.noise.repeat(len(cells), 1, 1))]
         for (kind, layer), where in by_site.items():
             placed = self._place(where, held, start=0)
             visitors.append((self.lm.sites(kind)[layer], placed.visitor(self.length)))
@@ -180,10 +262,9 @@ class Runs:
         probabilities = self.lm.next_token_probabilities(rows, visitors)
         return probabilities.unflatten(0, (len(cells), self.samples)).mean(dim=1)
 
-    def _corrupting(self, repeats: int, *, after: int = 0) -> tuple[str, Visitor]:
-        """Adds the draws to the subject's embeddings, `repeats` times, after `after` rows."""
+    def _corrupting(self, noise: Tensor, *, after: int = 0) -> tuple[str, Visitor]:
+        """Adds `[row, span, d_model]` to the subject's embeddings, from row `after` on."""
         start, stop = self.span
-        noise = self.noise.repeat(repeats, 1, 1)
 
         def visit(seen: Seen) -> Tensor:
             corrupted = seen.output.clone()

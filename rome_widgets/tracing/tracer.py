@@ -11,6 +11,7 @@ Source:
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from rome_widgets.errors import Cancelled, PromptError, StateError
 from rome_widgets.facts import HOLE, Fact, fill
+from rome_widgets.inside import Flow, Lens, RestoringPath
 from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.results import (
@@ -36,9 +38,15 @@ from rome_widgets.results import (
     top_rows,
 )
 from rome_widgets.tracing.estimate import estimate
+from rome_widgets.tracing.flow import measure_flow
 from rome_widgets.tracing.kept_runs import make_runs
+from rome_widgets.tracing.lens import read_lens
 from rome_widgets.tracing.noise import Noise, draw
-from rome_widgets.tracing.runs import within_memory
+from rome_widgets.tracing.path import PathSearch
+from rome_widgets.tracing.runs import Check, within_memory
+
+SMALL_EFFECT = 0.01
+"""A total effect up to which a tracer says that there is little to restore."""
 
 Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""
@@ -167,7 +175,7 @@ class CausalTracer:
     ) -> CausalTrace:
         """Restore every cell of each kind's grid; see `trace`."""
         kinds = self.lm.check_kinds(kinds)
-        record = _check_record(record)
+        record = _whole_number("record", record, 0, "How many top predictions to keep per cell")
         shape = (len(self.tokens), self.lm.n_layers)
         scores: dict[Kind, np.ndarray] = {kind: np.full(shape, np.nan) for kind in kinds}
         recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
@@ -240,8 +248,7 @@ class CausalTracer:
         Raises:
             StateError: A state that this prompt and model do not have.
         """
-        checked = check_states(states, len(self.tokens), self.lm.n_layers)
-        self.lm.check_kinds({"hidden", *(state.kind for state in checked)})
+        checked = self._checked(states)
         ((_, restored),) = self._runs.predict([checked], self._held)
         return Restoration(
             checked,
@@ -250,6 +257,103 @@ class CausalTracer:
             np.concatenate([self._baseline, to_numpy(restored)]),
             self.lm.token_text,
         )
+
+    def find_path(
+        self,
+        recovery: float = 0.9,
+        *,
+        kinds: Iterable[Kind] | Literal["all"] = "all",
+        among: Iterable[Sequence[Any]] | None = None,
+        max_states: int = 20,
+        progress: Callable[[RestoringPath], None] | None = None,
+        cancel: CancelFlag | None = None,
+    ) -> RestoringPath:
+        """A small set of states whose restoration brings the prediction back.
+
+        Single states, without windows. Found greedily, each step costing as much as a grid of
+        hidden states per kind; then every state that is not needed is dropped, and one state is
+        taken for two where that does. No state of the result can be left out; that there is no
+        smaller set is likely and not certain (see `path`).
+
+        Args:
+            recovery: The share of the total effect to bring back, in (0, 1].
+            kinds: Of which kinds.
+            among: States to choose from; None takes all of the model at every token but the last.
+                The last token's sum up what came before, its last hidden state being the
+                prediction.
+            max_states: Where greed ends.
+            progress: Called with each set on the way.
+            cancel: Checked between calls of the model.
+
+        Raises:
+            StateError: The corruption takes nothing away; or a share, a state or a number of
+                states that cannot be.
+            Cancelled: `cancel` was set; carries the last set.
+
+        Example:
+            >>> path = tracer.find_path(0.9)
+            >>> tracer.restore(path.states).recovery
+
+        Source:
+            Meng et al. 2022, figure 1d; no published search.
+        """
+        empty = RestoringPath(
+            (), (), self.answer, self.clean, self.corrupted, _check_share(recovery), False, 0
+        )
+        if math.isnan(empty.recovery):
+            raise StateError(
+                f"The corruption takes nothing away: {self.clean:.3g} → {self.corrupted:.3g}.",
+                "A prediction to bring back was wanted.",
+                "Use more noise, another prompt, or follow another answer.",
+            )
+        most = _whole_number("max_states", max_states, 1, "How many states the set may grow to")
+        candidates = self._candidates(self.lm.check_kinds(kinds), among)
+        return PathSearch(self._probabilities, candidates, empty, most, progress, cancel).run()
+
+    def flow(self, states: Iterable[Sequence[Any]] = ()) -> Flow:
+        """How far apart the clean, the corrupted and a restored run are, at every state.
+
+        Args:
+            states: Triples (pos, layer, kind) to restore; none leaves the corrupted run.
+
+        Raises:
+            StateError: A state that this prompt and model do not have.
+            ModelChanged: The model is no longer that of the tracer's runs.
+            OutOfMemory: No room for one pass over all three runs.
+
+        Example:
+            >>> flow = tracer.flow([(3, 5, "hidden")])
+            >>> flow.moved["hidden"][-1]                  # what reaches the last token, by layer
+        """
+        checked = self._checked(states)
+        return within_memory(
+            lambda: measure_flow(self._runs, checked, self._held), "run all three runs at once"
+        )
+
+    def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
+        """What each layer would say next, were it the last: in the clean and the corrupted run.
+
+        Args:
+            states: Triples (pos, layer, kind); where there are any, also of the run with these
+                restored.
+            k: Likeliest tokens to name per layer.
+
+        Raises:
+            StateError: A state that this prompt and model do not have, or a `k` below 1.
+            ModelChanged: The model is no longer that of the tracer's runs.
+            OutOfMemory: No room for one pass over all three runs.
+
+        Example:
+            >>> clean, corrupted = tracer.lens().runs
+            >>> clean.ranks                               # of the answer, layer by layer
+        """
+        checked = self._checked(states)
+        k = _whole_number("k", k, 1, "How many tokens to name per layer")
+        read = within_memory(
+            lambda: read_lens(self._runs, checked, self._held, self.answer_id, k),
+            "run all three runs at once",
+        )
+        return Lens(self.answer, self.answer_id, checked, read)
 
     def sever(self, kind: Kind, pos: int | None = None) -> CausalTracer:
         """The same prompt in the paper's modified graph: some outputs cannot change.
@@ -294,6 +398,35 @@ class CausalTracer:
 
     # ----------------------------------------------------------------------------- choices
 
+    def _checked(self, states: Iterable[Sequence[Any]]) -> tuple[State, ...]:
+        checked = check_states(states, len(self.tokens), self.lm.n_layers)
+        self.lm.check_kinds({"hidden", *(state.kind for state in checked)})
+        return checked
+
+    def _candidates(
+        self, kinds: Iterable[Kind], among: Iterable[Sequence[Any]] | None
+    ) -> list[State]:
+        """The states that a path may take: what can matter of those asked for."""
+        kinds, last = tuple(kinds), len(self.tokens) - 1
+        blocks = range(self.lm.n_layers)
+        if among is None:
+            pool = [State(p, b, kind) for p in range(last) for b in blocks for kind in kinds]
+        else:
+            pool = [state for state in self._checked(among) if state.kind in kinds]
+        return [
+            state
+            for state in pool
+            # Before the subject the runs agree; of the last block only the last token is read.
+            if state.pos >= self.subject_span[0] and (state.layer < blocks[-1] or state.pos == last)
+        ]
+
+    def _probabilities(self, sets: Sequence[Sequence[State]], check: Check) -> np.ndarray:
+        """`[set]`: the answer's probability with each set of states restored."""
+        found = np.empty(len(sets))
+        for numbers, probabilities in self._runs.predict(sets, self._held, check):
+            found[list(numbers)] = to_numpy(probabilities[:, self.answer_id])
+        return found
+
     def _cells_in_order(self, kinds: Iterable[Kind]) -> list[tuple[int, int, Kind]]:
         """All cells, the last subject token and the last token first: where the fact shows."""
         last = len(self.tokens) - 1
@@ -324,8 +457,13 @@ class CausalTracer:
         return ids[0], notes
 
     def _effect_notes(self) -> list[str]:
-        if self.clean - self.corrupted > 0.01:
+        if self.clean - self.corrupted > SMALL_EFFECT:
             return []
+        if self.clean <= SMALL_EFFECT:
+            return [
+                f"The model gives {self.answer!r} almost no probability ({self.clean:.3g}): there "
+                "is nothing for the corruption to take away."
+            ]
         return [
             f"The corruption takes almost nothing away ({self.clean:.3f} → {self.corrupted:.3f}): "
             "there is little to restore. Try more noise, or another prompt."
@@ -410,19 +548,26 @@ def as_text(
 def _check_window(window: int | None, n_layers: int) -> int:
     if window is None:
         return default_window(n_layers)
-    if not isinstance(window, (int, np.integer)) or isinstance(window, bool) or window < 1:
-        raise StateError(
-            f"The window is {window!r}.", "A whole number of layers, at least 1, was wanted."
-        )
-    return int(window)
+    return _whole_number("The window", window, 1, "A whole number of layers, at least 1,")
 
 
-def _check_record(record: int) -> int:
-    if not isinstance(record, (int, np.integer)) or isinstance(record, bool) or record < 0:
+def _whole_number(what: str, value: int, least: int, wanted: str) -> int:
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        raise StateError(f"{what} is {value!r}.", f"{wanted} was wanted.")
+    return int(value)
+
+
+def _check_share(recovery: float) -> float:
+    try:
+        share = float(recovery)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 < share <= 1:
         raise StateError(
-            f"record is {record!r}.", "How many top predictions to keep per cell was wanted."
+            f"The recovery to reach is {recovery!r}.", "A share above 0, at most 1, was wanted."
         )
-    return int(record)
+    return share
 
 
 def _empty_record(shape: tuple[int, int], k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,88 @@
+"""How far noise carries, and how far a restoration takes it back: distances between the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rome_widgets.inside import Flow
+from rome_widgets.model.language_model import to_numpy
+from rome_widgets.results import Kind, State
+from rome_widgets.tracing.runs import Held, Runs, Together
+
+
+def measure_flow(runs: Runs, states: Sequence[State], held: Held) -> Flow:
+    """The distances between clean, corrupted and restored run, at every state; see `Flow`.
+
+    Nothing as large as an activation is kept: distances are taken while the runs pass by.
+
+    Args:
+        runs: Of the prompt.
+        states: What to restore.
+        held: States kept at corrupted values meanwhile.
+    """
+    lm = runs.lm
+    embedding = _Distances()
+    sites: dict[Kind, list[_Distances]] = {
+        kind: [_Distances() for _ in range(lm.n_layers)] for kind in lm.kinds
+    }
+    watching = [
+        (name, distances)
+        for kind, some in sites.items()
+        for name, distances in zip(lm.sites(kind), some, strict=True)
+    ]
+    runs.together(states, [(lm.geometry.embedding, embedding), *watching], held)
+    # [run, pos, layer], the clean hidden states' lengths being the unit of everything.
+    grids: dict[Kind, np.ndarray] = {
+        kind: np.stack([each.table() for each in some], axis=-1) for kind, some in sites.items()
+    }
+    unit = grids["hidden"][0]
+    shares: dict[Kind, np.ndarray] = {
+        kind: grid / unit * (1.0 if kind == "hidden" else lm.geometry.branch_scale)
+        for kind, grid in grids.items()
+    }
+    length, noise, _, _ = embedding.table()
+    return Flow(
+        states=tuple(states),
+        kinds=lm.kinds,
+        written={kind: share[0] for kind, share in shares.items()},
+        corrupted={kind: share[1] for kind, share in shares.items()},
+        restored={kind: share[2] for kind, share in shares.items()},
+        moved={kind: share[3] for kind, share in shares.items()},
+        noise=noise / length,
+    )
+
+
+class _Distances:
+    """Adds up, over the draws, how far apart one module's outputs are in the three runs."""
+
+    def __init__(self) -> None:
+        self._squares: list[Tensor] = []
+        self._samples = 0
+        self._clean = torch.empty(0)
+
+    def __call__(self, together: Together) -> None:
+        """See `runs.Watch`."""
+        clean, corrupted, restored = map(_wide, together)
+        pairs = (corrupted, clean), (restored, clean), (restored, corrupted)
+        self._clean = clean.square().sum(-1)
+        self._squares.append(
+            torch.stack([(one - other).square().sum(dim=(0, -1)) for one, other in pairs])
+        )
+        self._samples += len(corrupted)
+
+    def table(self) -> np.ndarray:
+        """`[4, pos]`: the clean value's length, then three distances.
+
+        From clean to corrupted, from clean to restored, from corrupted to restored.
+        """
+        squares = np.sum([to_numpy(part) for part in self._squares], axis=0) / self._samples
+        return np.sqrt(np.concatenate([to_numpy(self._clean)[None], squares]))
+
+
+def _wide(state: Tensor) -> Tensor:
+    """In float32 or wider: squares of half-precision numbers overflow, and round to nothing."""
+    return state.to(torch.promote_types(state.dtype, torch.float32))

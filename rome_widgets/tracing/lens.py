@@ -1,0 +1,125 @@
+"""What the model would say if each of its layers were the last: the logit lens.
+
+A state is read by the model's own tail: a pass over one token, whose last block puts that state
+out. So whatever a family does after its blocks is done, and the last layer's reading is the
+model's prediction.
+
+Source:
+    nostalgebraist 2020, "interpreting GPT: the logit lens".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rome_widgets.inside import LensRun
+from rome_widgets.model.geometry import run
+from rome_widgets.model.hooks import Seen, Visitor, run_hooked
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.results import State
+from rome_widgets.tracing.runs import Held, Runs, Together, Watch
+
+PROBABILITIES = 32_000_000
+"""Computed at once."""
+
+
+def read_lens(
+    runs: Runs, states: Sequence[State], held: Held, answer_id: int, k: int
+) -> tuple[LensRun, ...]:
+    """The clean, the corrupted and, with states to restore, the restored run, layer by layer.
+
+    Args:
+        runs: Of the prompt.
+        states: What to restore.
+        held: States kept at corrupted values meanwhile.
+        answer_id: The token to follow.
+        k: Likeliest tokens to show per layer.
+    """
+    lm = runs.lm
+    names = ("clean", "corrupted", "restored") if states else ("clean", "corrupted")
+    seen: dict[str, list[list[Tensor]]] = {name: [[] for _ in lm.sites("hidden")] for name in names}
+
+    def keep(layer: int) -> Watch:
+        def watch(together: Together) -> None:
+            for name in names:
+                last = getattr(together, name)[..., -1, :].to(lm.device, copy=True)
+                seen[name][layer].append(last.view(-1, last.shape[-1]))
+
+        return watch
+
+    watching = [(name, keep(layer)) for layer, name in enumerate(lm.sites("hidden"))]
+    runs.together(states, watching, held)
+    return tuple(
+        _read(name, lm, torch.stack([torch.cat(some) for some in seen[name]]), answer_id, k)
+        for name in names
+    )
+
+
+def read_clean(
+    name: str,
+    lm: LanguageModel,
+    ids: Sequence[int],
+    answer_id: int,
+    k: int,
+    visitors: Iterable[tuple[nn.Module, Visitor]],
+) -> LensRun:
+    """A clean run with something else about the model changed, such as its edits undone.
+
+    Args:
+        name: What to call the run.
+        lm: The model.
+        ids: Token ids of the prompt.
+        answer_id: The token to follow.
+        k: Likeliest tokens to show per layer.
+        visitors: Modules and what to make of their outputs; see `hooks.run_hooked`.
+    """
+    last: list[Tensor] = []
+
+    def keep(seen: Seen) -> None:
+        last.append(seen.output[:, -1].to(lm.device, copy=True))
+
+    watched = [*visitors, *lm.named((block, keep) for block in lm.sites("hidden"))]
+    row = torch.tensor([list(ids)], device=lm.device)
+    lm.run(lambda: run_hooked(lambda: run(lm.model, row), watched))
+    return _read(name, lm, torch.stack(last), answer_id, k)
+
+
+def _read(name: str, lm: LanguageModel, states: Tensor, answer_id: int, k: int) -> LensRun:
+    """A run from its `[layer, sample, d_model]` states at the last token."""
+    said = _mean_predictions(lm, states)
+    answer = said[:, answer_id]
+    top = said.topk(min(k, said.shape[1]), dim=1)
+    rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return LensRun(
+        name,
+        probabilities=tuple(answer.tolist()),
+        ranks=tuple((1 + (said > answer[:, None]).sum(dim=1)).tolist()),
+        top=tuple(tuple(zip(map(lm.token_text, ids), ps, strict=True)) for ids, ps in rows),
+    )
+
+
+def _mean_predictions(lm: LanguageModel, states: Tensor) -> Tensor:
+    """`[layer, vocab]` probabilities, mean over samples, of `[layer, sample, d_model]` states."""
+    n_layers, samples, _ = states.shape
+    rows = states.flatten(0, 1)
+    layers = torch.arange(n_layers, device=rows.device).repeat_interleave(samples)
+    first = _next_token(lm, rows[:1])
+    total = first.new_zeros(n_layers, first.shape[1])
+    at_once = max(1, min(lm.tokens_per_call, PROBABILITIES // first.shape[1]))
+    for some, of_layer in zip(rows.split(at_once), layers.split(at_once), strict=True):
+        said = _next_token(lm, some)
+        total.index_add_(0, of_layer.to(said.device), said)
+    return total / samples
+
+
+def _next_token(lm: LanguageModel, states: Tensor) -> Tensor:
+    """`[row, vocab]`: what follows `[row, d_model]` states after the last block."""
+
+    def put(seen: Seen) -> Tensor:
+        return states.view(seen.output.shape).to(seen.output)
+
+    any_token = torch.zeros(len(states), 1, dtype=torch.long)
+    return lm.next_token_probabilities(any_token, [(lm.geometry.blocks[-1], put)])

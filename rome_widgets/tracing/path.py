@@ -1,0 +1,161 @@
+"""A small set of states that brings the prediction back: the light-blue path of figure 1, found.
+
+Greed first: again and again the one state, of all that are left, that brings most back, until
+enough is. Then every state is dropped that the others do without, and one state is taken for two
+where that is enough, too. Which sets of states suffice is a question about all sets, and this
+asks few of them: no state of the result can be left out, yet a smaller set may have been missed.
+`benchmarks/results/path.json` says how often, against every set of up to three states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from rome_widgets.errors import Cancelled
+from rome_widgets.inside import RestoringPath
+from rome_widgets.results import CancelFlag, State
+from rome_widgets.tracing.runs import Check
+
+Measure = Callable[[Sequence[Sequence[State]], Check], np.ndarray]
+"""The answer's probability with each of some sets restored; calls the check now and then."""
+
+EXCHANGED_PAIRS = 12
+"""Pairs of states for which a single one is sought, those first that the rest misses least. Each
+costs as much as a step of greed."""
+
+
+class PathSearch:
+    """The search for one path.
+
+    Args:
+        measure: See `Measure`.
+        candidates: States to choose from.
+        empty: The path without a state: what is sought, and in which runs.
+        max_states: Where greed ends.
+        progress: Called with each set on the way.
+        cancel: Checked between calls of the model.
+
+    Attributes:
+        path: The last set.
+    """
+
+    def __init__(
+        self,
+        measure: Measure,
+        candidates: Sequence[State],
+        empty: RestoringPath,
+        max_states: int,
+        progress: Callable[[RestoringPath], None] | None = None,
+        cancel: CancelFlag | None = None,
+    ) -> None:
+        self.path = empty
+        self._ask = measure
+        self._candidates = candidates
+        self._max_states = max_states
+        self._progress = progress
+        self._cancel = cancel
+        self._enough = empty.corrupted + empty.target * (empty.clean - empty.corrupted)
+        self._n_restored = 0
+
+    def run(self) -> RestoringPath:
+        """The path.
+
+        Raises:
+            Cancelled: Carries the last set.
+        """
+        self._grow()
+        self._prune()
+        while self.path.reached and self._exchange():
+            self._prune()
+        return replace(self.path, n_restored=self._n_restored)
+
+    def _grow(self) -> None:
+        for states, probabilities in self._one_by_one(self._candidates):
+            best = probabilities[-1]
+            if best <= self._probability:
+                return
+            self._take(states, probabilities, reached=best >= self._enough)
+            if self.path.reached or len(states) == self._max_states:
+                return
+
+    def _prune(self) -> None:
+        """Drop states, cheapest first, while the others bring enough back."""
+        states = list(self.path.states)
+        enough = min(self._enough, self._probability)
+        while states:
+            without = [[s for s in states if s != dropped] for dropped in states]
+            best, probability = self._best(without)
+            if probability < enough:
+                break
+            states = without[best]
+        if len(states) < len(self.path.states):
+            self._take_in_order(states)
+
+    def _exchange(self) -> bool:
+        """Take one state for two, where that brings enough back; whether it did."""
+        states = self.path.states
+        others = [state for state in self._candidates if state not in states]
+        kept = [
+            [state for state in states if state not in pair] for pair in combinations(states, 2)
+        ]
+        if not others or not kept:
+            return False
+        left = self._measure(kept)
+        for pair in np.argsort(-left, kind="stable")[:EXCHANGED_PAIRS]:
+            sets = [[*kept[pair], other] for other in others]
+            best, probability = self._best(sets)
+            if probability >= self._enough:
+                self._take_in_order(sets[best])
+                return True
+        return False
+
+    def _one_by_one(
+        self, candidates: Sequence[State]
+    ) -> Iterator[tuple[tuple[State, ...], tuple[float, ...]]]:
+        """Sets that grow by the state that brings most back, with what each step comes to."""
+        states: tuple[State, ...] = ()
+        probabilities: tuple[float, ...] = ()
+        while left := [state for state in candidates if state not in states]:
+            best, probability = self._best([[*states, state] for state in left])
+            states, probabilities = (*states, left[best]), (*probabilities, probability)
+            yield states, probabilities
+
+    def _take_in_order(self, states: Sequence[State]) -> None:
+        *_, (ordered, probabilities) = self._one_by_one(sorted(states))
+        self._take(ordered, probabilities, reached=self.path.reached)
+
+    def _take(
+        self, states: tuple[State, ...], probabilities: tuple[float, ...], *, reached: bool
+    ) -> None:
+        self.path = replace(
+            self.path,
+            states=states,
+            probabilities=probabilities,
+            reached=reached,
+            n_restored=self._n_restored,
+        )
+        if self._progress is not None:
+            self._progress(self.path)
+
+    @property
+    def _probability(self) -> float:
+        """Of the answer, with the last set restored."""
+        return self.path.probabilities[-1] if self.path.states else self.path.corrupted
+
+    def _best(self, sets: Sequence[Sequence[State]]) -> tuple[int, float]:
+        found = self._measure(sets)
+        best = int(found.argmax())
+        return best, float(found[best])
+
+    def _measure(self, sets: Sequence[Sequence[State]]) -> np.ndarray:
+        found = self._ask(sets, self._check)
+        self._n_restored += len(sets)
+        return found
+
+    def _check(self) -> None:
+        if self._cancel is not None and self._cancel.is_set():
+            raise Cancelled(f"Cancelled after {self._n_restored} sets of states.", self.path)
