@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.tokens import subject_at
 from rome_widgets.results import CausalTrace, Progress, Restoration, State
 from rome_widgets.session.worker import Flag, model_worker
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
@@ -66,6 +67,10 @@ class TracingEngine:
         tracer = self._tracers.get(key) or self._make(settings)
         self._keep(key, tracer)
         return tracer.restore({state for cell in selection for state in tracer.cell(*cell)})
+
+    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+        """The words at these positions, and which characters of the prompt they are."""
+        return subject_at(self.lm.tokenizer, prompt, start, stop)
 
     def _make(self, settings: TraceSettings) -> CausalTracer:
         return CausalTracer(
