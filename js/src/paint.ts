@@ -14,16 +14,16 @@ export function pixels(
   estimate?: Float32Array,
 ): Uint8ClampedArray<ArrayBuffer> {
   const out = new Uint8ClampedArray(scores.length * 4);
+  // A pixel is one number of 32 bits: its alpha is the highest byte.
+  const to = new Uint32Array(out.buffer);
+  const from = new Uint32Array(table.buffer);
   for (let i = 0; i < scores.length; i++) {
     const score = scores[i] as number;
     const exact = !Number.isNaN(score);
     const value = exact ? score : (estimate?.[i] ?? Number.NaN);
     if (Number.isNaN(value)) continue;
-    const at = entry(value, low, high) * 4;
-    out[i * 4] = table[at] as number;
-    out[i * 4 + 1] = table[at + 1] as number;
-    out[i * 4 + 2] = table[at + 2] as number;
-    out[i * 4 + 3] = exact ? 255 : ESTIMATE;
+    const colour = from[entry(value, low, high)] as number;
+    to[i] = exact ? colour : (colour & 0xffffff) | (ESTIMATE << 24);
   }
   return out;
 }

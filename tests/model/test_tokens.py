@@ -77,7 +77,7 @@ def test_a_span_of_characters_names_another_occurrence():
 
 @TOKENIZERS
 def test_words_at_positions_have_those_positions(name):
-    """To corrupt the words at some positions is to corrupt those, and what shares their characters."""
+    """They corrupt the same positions again, and what shares a character with them."""
     text = "w3 w14 w3 w5" if name == "words" else "I saw The Space Needle there"
     tokenizer = tiny.TOKENIZERS[name]()
     offsets = encode_with_offsets(tokenizer, text)[1]

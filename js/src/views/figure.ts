@@ -13,7 +13,7 @@ import { subjectDrag } from "./brackets.js";
 import { gestures } from "./gestures.js";
 import { help } from "./help.js";
 import { keys } from "./keys.js";
-import { SCROLL_STEP } from "./labels.js";
+import { SCROLL_STEP, tokenColumn } from "./labels.js";
 import { selectionMarks } from "./overlay.js";
 import { change } from "./parts.js";
 import { strongest } from "./strongest.js";
@@ -146,13 +146,13 @@ function plot(
   side: Side,
   labelled: boolean,
 ): TemplateResult {
-  const { cell, labels, tickStep } = state.fit.value;
+  const { cell, tickStep } = state.fit.value;
   const width = cell.w * info.n_layers;
   const height = cell.h * info.tokens.length;
   const layers = Array.from({ length: Math.ceil(info.n_layers / tickStep) }, (_, i) => i * tickStep);
   return html`
     <div class="rw-row">
-      ${labelled ? html`<div class="rw-tokens" aria-hidden="true" style="width:${labels}px;height:${height}px"></div>` : nothing}
+      ${labelled ? tokenColumn(state, on, info) : nothing}
       <div class="rw-plot" style="width:${width}px">
         <div class="rw-plot-title">${KIND_NAMES[kind]}</div>
         <div class=${`rw-box${side === "after" && state.estimated.value ? " rw-estimated" : ""}`} style="width:${width}px;height:${height}px">

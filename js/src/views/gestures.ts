@@ -37,6 +37,14 @@ export function gestures(state: GridState, picker: Picker) {
     };
   };
 
+  /** The cell that a label of a token speaks for. */
+  const labelled = (event: MouseEvent): Cell | null => {
+    const label = (event.target as Element).closest<HTMLElement>("[data-pos]");
+    const cursor = state.cursor.value;
+    const kind = state.kinds.value.find((each) => each === cursor?.[2]) ?? state.kinds.value[0];
+    return label && kind ? [Number(label.dataset.pos), cursor?.[1] ?? 0, kind] : null;
+  };
+
   function down(event: PointerEvent): void {
     const info = state.trace.value;
     if (!info || event.button !== 0) return;
@@ -104,18 +112,15 @@ export function gestures(state: GridState, picker: Picker) {
       if (!adds(event) && !event.shiftKey && !event.altKey) picker.clear();
     },
     /** A label stands for the row of the plot that the cursor is in. */
-    row: (pos: number) => (event: MouseEvent) => {
+    row: (event: MouseEvent) => {
       const info = state.trace.value;
-      const cursor = state.cursor.value;
-      const kind = state.kinds.value.find((each) => each === cursor?.[2]) ?? state.kinds.value[0];
-      if (!info || !kind) return;
-      const layer = cursor?.[1] ?? 0;
-      picker.take(rectangle([pos, 0, kind], [pos, info.n_layers - 1, kind]), adds(event), [pos, layer, kind]);
+      const cell = labelled(event);
+      if (!info || !cell) return;
+      const [pos, , kind] = cell;
+      picker.take(rectangle([pos, 0, kind], [pos, info.n_layers - 1, kind]), adds(event), cell);
     },
-    point: (pos: number | null) => () => {
-      const [kind] = state.kinds.value;
-      state.hover.value =
-        pos === null || !kind ? null : [pos, state.cursor.value?.[1] ?? 0, state.cursor.value?.[2] ?? kind];
+    point: (event: MouseEvent) => {
+      state.hover.value = labelled(event);
     },
     /** The strip of layer numbers: each place on it stands for the column above. */
     column: (kind: Kind) => (event: MouseEvent) => {

@@ -1,6 +1,6 @@
 /** The column of tokens, with brackets around the corrupted ones. Of many tokens only those in sight exist. */
 
-import { html, nothing, render, type TemplateResult } from "lit-html";
+import { html, nothing, type TemplateResult } from "lit-html";
 import { tokenLabel } from "../format.js";
 import { TALL } from "../geometry.js";
 import type { GridState } from "../state.js";
@@ -11,24 +11,50 @@ import type { FigureHandlers } from "./figure.js";
 const MARGIN = 300;
 export const SCROLL_STEP = MARGIN / 2;
 
-/** Draws every column of tokens below `root`. */
-export function drawLabels(root: HTMLElement, state: GridState, on: FigureHandlers): void {
+export function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInfo): TemplateResult {
+  const { cell, labels } = state.fit.value;
+  const draft = state.draft.value;
+  return html`<div
+    class="rw-tokens"
+    aria-hidden="true"
+    title="Click a token: its row, in the plot of the cursor (Ctrl adds)"
+    style="width:${labels}px;height:${cell.h * info.tokens.length}px;font-size:${Math.min(13.5, cell.h - 2)}px;line-height:${cell.h}px"
+    @click=${on.row}
+    @pointerover=${on.point}
+    @pointerleave=${on.leave}
+  ><div class="rw-rows"></div>${bracket(draft?.of === info ? draft.span : info.subject_span, cell.h, on)}</div>`;
+}
+
+/** What each column holds, so that a drawing of something else leaves it alone. */
+const filled = new WeakMap<Element, readonly unknown[]>();
+
+/** Fills the columns below `root`; without templates, which would take longer than all the rest of the picture. */
+export function drawLabels(root: HTMLElement, state: GridState): void {
   const info = state.trace.value;
   // Read first: the columns may come later.
   state.scrolled.value;
   const height = state.fit.value.cell.h;
-  const draft = state.draft.value;
-  const span = info && draft?.of === info ? draft.span : info?.subject_span;
-  if (!info || !span) return;
-  for (const column of root.querySelectorAll<HTMLElement>(".rw-tokens")) {
+  if (!info) return;
+  for (const column of root.querySelectorAll<HTMLElement>(".rw-rows")) {
     const [first, last] = inSight(column, info.tokens.length, height);
-    render(
-      html`${first > 0 ? html`<div style="height:${first * height}px"></div>` : nothing}
-        ${info.tokens.slice(first, last).map((token, i) => label(token, first + i, height, info, on))}
-        ${bracket(span, height, on)}`,
-      column,
+    const now = [info, first, last];
+    column.style.paddingTop = `${first * height}px`;
+    if (filled.get(column)?.every((each, i) => each === now[i])) continue;
+    filled.set(column, now);
+    column.replaceChildren(
+      ...info.tokens.slice(first, last).map((token, i) => label(token, first + i, info)),
     );
   }
+}
+
+function label(token: string, pos: number, info: TraceInfo): HTMLElement {
+  const made = document.createElement("div");
+  made.className = "rw-token";
+  made.dataset.pos = String(pos);
+  made.appendChild(document.createElement("bdi")).textContent = tokenLabel(token);
+  if (pos >= info.subject_span[0] && pos < info.subject_span[1])
+    made.appendChild(document.createElement("i")).textContent = "*";
+  return made;
 }
 
 function inSight(column: HTMLElement, rows: number, height: number): [number, number] {
@@ -39,25 +65,6 @@ function inSight(column: HTMLElement, rows: number, height: number): [number, nu
     Math.max(0, Math.floor((top - MARGIN) / height)),
     Math.max(0, Math.min(rows, Math.ceil((top + box.clientHeight + MARGIN) / height))),
   ];
-}
-
-function label(
-  token: string,
-  pos: number,
-  height: number,
-  info: TraceInfo,
-  on: FigureHandlers,
-): TemplateResult {
-  const corrupted = pos >= info.subject_span[0] && pos < info.subject_span[1];
-  return html`<div
-    class=${corrupted ? "rw-token rw-corrupted" : "rw-token"}
-    data-pos=${pos}
-    style="height:${height}px;font-size:${Math.min(13.5, height - 2)}px"
-    title=${`position ${pos}${corrupted ? ", corrupted with noise" : ""}. Click: the whole row, in the plot of the cursor (Ctrl adds)`}
-    @click=${on.row(pos)}
-    @pointerenter=${on.point(pos)}
-    @pointerleave=${on.point(null)}
-  ><bdi>${tokenLabel(token)}</bdi>${corrupted ? html`<i>*</i>` : nothing}</div>`;
 }
 
 function bracket([start, stop]: readonly [number, number], height: number, on: FigureHandlers) {

@@ -87,7 +87,7 @@ export function mount<T extends GridTraits>(
       if (drawn.value) draw(drawn.value.root);
     });
   made.ends(
-    each((root) => drawLabels(root, state, figure)),
+    each((root) => drawLabels(root, state)),
     each((root) => drawPointing(root, state)),
     each((root) => drawRow(root, state, view.id)),
     each((root) => drawDetail(root, state)),
