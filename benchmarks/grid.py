@@ -30,6 +30,8 @@ SMALL, LARGE = (100, 80), (200, 126)
 BUILD_MS, RECOLOUR_MS, MOVE_MS = 5, 2, 4
 MOST_NODES = 150
 WARM_UP = 5
+FRAMES = 40
+"""Milliseconds in which a move has been drawn."""
 
 
 def make_grid(n_tokens: int, n_layers: int) -> TraceGrid:
@@ -86,7 +88,7 @@ def moves(page: Page, devtools: CDPSession, count: int, left: float, top: float)
     for i in range(count + WARM_UP):
         before = busy(devtools)
         page.mouse.move(left + (i * 37) % 300, top + (i * 53) % 400)
-        page.evaluate("new Promise(requestAnimationFrame)")
+        page.wait_for_timeout(FRAMES)
         times.append(busy(devtools) - before)
     return times[WARM_UP:]
 

@@ -4,6 +4,9 @@ import { covers, rectangle, same, toggle, union } from "./selection.js";
 import type { GridState } from "./state.js";
 import type { Cell, Selection } from "./types.js";
 
+/** Whether a click or a drag adds to what is there. */
+export const adds = (event: MouseEvent | KeyboardEvent): boolean => event.ctrlKey || event.metaKey;
+
 export type Picker = ReturnType<typeof picker>;
 
 /** `selected` is called with the time of a selection (performance.now) when it was made. */
@@ -18,16 +21,22 @@ export function picker(state: GridState, selected: (at: number) => void) {
     selected(at);
   };
 
+  const only = (cell: Cell) => put([cell], cell, cell);
+  const toggled = (cell: Cell) => put(toggle(state.selection.value, cell), cell, cell);
+  /** The rectangle from where the last selection began, instead of the last such rectangle. */
+  const extend = (to: Cell, from = state.cursor.value ?? to): void => {
+    const now = state.selection.value;
+    const anchor = span && state.detailOf(span.anchor) ? span.anchor : from;
+    const around = span && same(span.made, now) ? span.around : now;
+    put(union(around, rectangle(anchor, to)), anchor, to, around);
+  };
+
   return {
-    only: (cell: Cell) => put([cell], cell, cell),
-    toggle: (cell: Cell) => put(toggle(state.selection.value, cell), cell, cell),
-    /** The rectangle from where the last selection began, instead of the last such rectangle. */
-    extend(to: Cell, from = state.cursor.value ?? to): void {
-      const now = state.selection.value;
-      const anchor = span && state.detailOf(span.anchor) ? span.anchor : from;
-      const around = span && same(span.made, now) ? span.around : now;
-      put(union(around, rectangle(anchor, to)), anchor, to, around);
-    },
+    only,
+    toggle: toggled,
+    extend,
+    /** A click: alone it replaces, with Ctrl or ⌘ it toggles, with Shift it spans. */
+    pick: (cell: Cell, event: MouseEvent) => (event.shiftKey ? extend : adds(event) ? toggled : only)(cell),
     take(cells: Selection, adds: boolean, cursor: Cell): void {
       put(adds ? union(state.selection.value, cells) : union(cells, []), cells[0] ?? cursor, cursor);
     },

@@ -52,7 +52,7 @@ export interface Gesture {
 
 export type GridState = ReturnType<typeof gridState>;
 
-const decode = (data: DataView | null): Float32Array => {
+export const decode = (data: DataView | null): Float32Array => {
   if (!data || data.byteLength === 0) return new Float32Array();
   // A copy: the view may start anywhere in a larger buffer, and float32 wants multiples of four.
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength - (data.byteLength % 4));
@@ -235,8 +235,6 @@ export function gridState(
 
   const at = (from: ReadonlySignal<Grids | null>, [pos, layer, kind]: Cell): number =>
     from.value?.get(kind)?.[pos * (trace.value?.n_layers ?? 0) + layer] ?? Number.NaN;
-  const scoreOf = (cell: Cell): number => at(scores, cell);
-  const estimateOf = (cell: Cell): number => at(estimate, cell);
 
   const detailOf = (cell: Cell): Detail | null => {
     const info = trace.value;
@@ -245,8 +243,8 @@ export function gridState(
     const layers = windowLayers(cell[2], cell[1], info.windows[cell[2]] ?? 1, info.n_layers);
     return {
       cell,
-      score: scoreOf(cell),
-      estimate: estimateOf(cell),
+      score: at(scores, cell),
+      estimate: at(estimate, cell),
       before: at(before, cell),
       change: at(change, cell),
       layers,
@@ -347,8 +345,7 @@ export function gridState(
   };
 
   /** The place of a cell among its kind, 1 is the strongest. */
-  const rank = ([pos, layer, kind]: Cell): number => {
-    const score = scoreOf([pos, layer, kind]);
+  const rank = ({ cell: [, , kind], score }: Detail): number => {
     let above = 1;
     for (const other of scores.value?.get(kind) ?? []) if (other > score) above++;
     return above;
@@ -380,8 +377,6 @@ export function gridState(
     cursor,
     detail,
     detailOf,
-    scoreOf,
-    estimateOf,
     restoration,
     current,
     answer,

@@ -98,10 +98,9 @@ function numbers(state: GridState, info: TraceInfo, detail: Detail): unknown {
     return Number.isNaN(detail.estimate)
       ? html`<span class="rw-mute">not computed</span>`
       : html`<span>${answer} <i>${estimated(detail.estimate)}</i></span>`;
-  const { score, cell } = detail;
   const told = (scale: Scale) => {
     const of = reading(scale, info);
-    const value = of && read(score, of);
+    const value = of && read(detail.score, of);
     if (value === null) return nothing;
     const text = scaleText(scale, value);
     const number = scale === state.scale.value ? html`<b>${text}</b>` : text;
@@ -110,7 +109,7 @@ function numbers(state: GridState, info: TraceInfo, detail: Detail): unknown {
     const way = direction(value);
     return html`<span class=${`rw-change rw-${way}`}>${number} <i aria-hidden="true">${ARROWS[way]}</i> over corrupted</span>`;
   };
-  return html`${SCALES.map(told)}<span class="rw-mute">rank ${state.rank(cell)}</span>`;
+  return html`${SCALES.map(told)}<span class="rw-mute">rank ${state.rank(detail)}</span>`;
 }
 
 /** A difference on the scale shown. */

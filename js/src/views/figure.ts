@@ -96,7 +96,7 @@ function pictures(state: GridState, on: FigureHandlers, info: TraceInfo): Templa
       class="rw-cells"
       tabindex="0"
       role="grid"
-      aria-label="Causal trace: tokens by layers. Press ? for the keys"
+      aria-label="Causal trace: tokens by layers"
       aria-rowcount=${info.tokens.length + 1}
       aria-colcount=${kinds.length * info.n_layers + 1}
       aria-multiselectable="true"
@@ -174,7 +174,7 @@ function plot(
             ${selectionMarks(state, info, kind)}${peak(state, side, kind)}<g class="rw-live" data-kind=${kind} data-side=${side}></g>
           </svg>
         </div>
-        <div class="rw-layers" aria-hidden="true" title="Click a layer: the whole column (Ctrl adds)" @click=${on.column(kind)}>
+        <div class="rw-layers" aria-hidden="true" title="Select a column" @click=${on.column(kind)}>
           ${layers.map((layer) => html`<span style="left:${(layer + 0.5) * cell.w}px">${layer}</span>`)}
           <span class="rw-at" data-kind=${kind} hidden></span>
         </div>
@@ -250,12 +250,6 @@ function colourBar(state: GridState, info: TraceInfo, side: Side, height: number
   `;
 }
 
-const MEANINGS: Record<Scale, string> = {
-  probability: "Probability of the answer with the state restored",
-  effect: "Indirect effect: how far restoring the state raises the probability over the corrupted run",
-  share: "Share of what the noise took away that comes back: 0 % corrupted, 100 % clean",
-};
-
 /** The name of the scale, which is also its switch where there are others. */
 function scaleSwitch(state: GridState, info: TraceInfo, changed: boolean): TemplateResult {
   const scale = state.scale.value;
@@ -266,7 +260,7 @@ function scaleSwitch(state: GridState, info: TraceInfo, changed: boolean): Templ
   return html`<select
     class="rw-scale"
     aria-label="Scale"
-    title=${MEANINGS[scale]}
+    title="Probability; its rise over corrupted, the indirect effect; or the share that comes back"
     data-is=${scale}
     @change=${(event: Event) => state.bridge.set({ scale: (event.target as HTMLSelectElement).value as Scale })}
   >

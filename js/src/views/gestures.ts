@@ -1,7 +1,7 @@
 /** The pointer on a plot, its layers and its labels: click, rectangle, lasso, row, column. */
 
 import { cellAt, lassoed, type Point } from "../geometry.js";
-import type { Picker } from "../picking.js";
+import { adds, type Picker } from "../picking.js";
 import { rectangle, sameCell } from "../selection.js";
 import type { GridState, Side } from "../state.js";
 import type { Cell, Kind, TraceInfo } from "../types.js";
@@ -13,7 +13,6 @@ interface Press {
   moved: boolean;
 }
 
-const adds = (event: MouseEvent): boolean => event.ctrlKey || event.metaKey;
 const within = (value: number, size: number): number => Math.max(0, Math.min(size - 1e-3, value));
 
 export function gestures(state: GridState, picker: Picker) {
@@ -94,10 +93,8 @@ export function gestures(state: GridState, picker: Picker) {
         ({ pos, layer }): Cell => [pos, layer, kind],
       );
       if (cells.length > 0) picker.take(cells, adds(event), to);
-    } else if (event.shiftKey) picker.extend(to);
-    else if (moved) picker.take(rectangle(from, to), adds(event), to);
-    else if (adds(event)) picker.toggle(to);
-    else picker.only(to);
+    } else if (moved && !event.shiftKey) picker.take(rectangle(from, to), adds(event), to);
+    else picker.pick(to, event);
   }
 
   return {

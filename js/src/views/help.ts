@@ -4,18 +4,13 @@ import { html, type TemplateResult } from "lit-html";
 import type { GridState } from "../state.js";
 import { KEYS, MODEL_KEYS } from "./keys.js";
 
-const MOUSE: typeof KEYS = [
-  ["Click", "select one state"],
-  ["Ctrl or ⌘ + click", "add it, or take it away"],
-  ["Shift + click", "select as far as there"],
-  ["Drag", "select a rectangle"],
-  ["Alt + drag", "draw around states"],
-  ["Click a token, a layer", "select its row, its column"],
-  ["Double-click", "clear"],
-];
-
-const list = (keys: typeof KEYS): TemplateResult =>
-  html`<dl>${keys.map(([key, does]) => html`<dt>${key}</dt><dd>${does}</dd>`)}</dl>`;
+const MOUSE = `
+Click|select
+Ctrl, ⌘ + click|select or not
+Shift + click, drag|select a rectangle
+Alt + drag|draw around states
+Token, layer|select its row, its column
+Double-click|clear`;
 
 export const help = (state: GridState, live: boolean): TemplateResult => html`
   <dialog
@@ -27,8 +22,11 @@ export const help = (state: GridState, live: boolean): TemplateResult => html`
       (event.target as Element).closest(".rw-figure")?.querySelector<HTMLElement>("[role=grid]")?.focus();
     }}
   >
-    <form method="dialog"><button class="rw-quiet" aria-label="Close" title="Close (Esc)">✕</button></form>
-    ${list(live ? [...KEYS, ...MODEL_KEYS] : KEYS)}${list(MOUSE)}
+    <form method="dialog"><button class="rw-quiet" aria-label="Close">✕</button></form>
+    <dl>${`${KEYS}${live ? MODEL_KEYS : ""}${MOUSE}`.split("\n").map((line) => {
+      const [key, does] = line.split("|");
+      return html`<dt>${key}</dt><dd>${does}</dd>`;
+    })}</dl>
   </dialog>
 `;
 

@@ -17,7 +17,7 @@ export function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInf
   return html`<div
     class="rw-tokens"
     aria-hidden="true"
-    title="Click a token: its row, in the plot of the cursor (Ctrl adds)"
+    title="Select a row, in the plot of the cursor"
     style="width:${labels}px;height:${cell.h * info.tokens.length}px;font-size:${Math.min(13.5, cell.h - 2)}px;line-height:${cell.h}px"
     @click=${on.row}
     @pointerover=${on.point}
@@ -70,7 +70,7 @@ function inSight(column: HTMLElement, rows: number, height: number): [number, nu
 function bracket([start, stop]: readonly [number, number], height: number, on: FigureHandlers) {
   const grip = (end: 0 | 1) => html`<b
     class=${end ? "rw-grip rw-end" : "rw-grip"}
-    title=${end ? "Drag to where the subject ends, or press e there" : "Drag to where the subject begins, or press b there"}
+    title="Drag: where the subject ${end ? "ends (e)" : "begins (b)"}"
     @pointerdown=${on.grip(end)}
     @pointermove=${on.drag}
     @pointerup=${on.drop}

@@ -32,15 +32,15 @@ export function drawPointing(root: HTMLElement, state: GridState): void {
     );
   }
   for (const number of root.querySelectorAll<HTMLElement>(".rw-layers .rw-at")) {
-    const here = detail !== null && detail.cell[2] === number.dataset.kind;
-    number.hidden = !here;
-    if (!here) continue;
+    number.hidden = detail?.cell[2] !== number.dataset.kind;
+    if (!detail) continue;
     number.textContent = String(detail.cell[1]);
-    number.style.left = `${(detail.cell[1] + 0.5) * state.fit.value.cell.w}px`;
+    number.style.transform = `translateX(calc(${(detail.cell[1] + 0.5) * state.fit.value.cell.w}px - 50%))`;
   }
-  for (const token of root.querySelectorAll<HTMLElement>(".rw-token.rw-at")) token.classList.remove("rw-at");
-  for (const token of root.querySelectorAll<HTMLElement>(`.rw-token[data-pos="${detail?.cell[0]}"]`))
-    token.classList.add("rw-at");
+  for (const token of root.querySelectorAll<HTMLElement>(
+    `.rw-token:is(.rw-at, [data-pos="${detail?.cell[0]}"])`,
+  ))
+    token.classList.toggle("rw-at", token.dataset.pos === String(detail?.cell[0]));
   for (const pointer of root.querySelectorAll<HTMLElement>(".rw-pointer")) {
     const side = pointer.dataset.side as Side;
     const { low, high } = state.rangeOf(side);
@@ -97,17 +97,27 @@ export function selectionMarks(
 
 /** For screen readers: the row of the cursor, as far as they may go next. */
 export function drawRow(root: HTMLElement, state: GridState, id: string): void {
-  const grid = root.querySelector<HTMLElement>("[role=grid]");
+  const grid = root.querySelector<HTMLElement>(".rw-cells");
   const info = state.trace.value;
   const cursor = state.cursor.value;
   if (!grid || !info) return;
   const here = cursor && state.kinds.value.includes(cursor[2]) && state.detailOf(cursor) ? cursor : null;
   if (here) grid.setAttribute("aria-activedescendant", `${id}-active`);
   else grid.removeAttribute("aria-activedescendant");
-  render(here ? row(state, info, here, id) : nothing, grid.firstElementChild as HTMLElement);
+  render(here ? activeRow(state, info, here, id) : nothing, grid.firstElementChild as HTMLElement);
 }
 
-function row(state: GridState, info: TraceInfo, [pos, layer, kind]: Cell, id: string): TemplateResult {
+/** Each cell is `said` in words. */
+export function activeRow(
+  state: GridState,
+  info: TraceInfo,
+  [pos, layer, kind]: Cell,
+  id: string,
+  said = (cell: Cell) => {
+    const detail = state.detailOf(cell);
+    return cellText(cell[1], detail?.score ?? Number.NaN, info.corrupted, detail?.estimate, detail?.before);
+  },
+): TemplateResult {
   const [start, stop] = info.subject_span;
   const before = state.kinds.value.indexOf(kind) * info.n_layers + 2;
   const first = Math.max(0, layer - BESIDE);
@@ -122,15 +132,14 @@ function row(state: GridState, info: TraceInfo, [pos, layer, kind]: Cell, id: st
     </div>
     <div role="row" aria-rowindex=${pos + 2}>
       <span role="rowheader" aria-colindex="1">${KIND_NAMES[kind]}: ${rowText(info.tokens[pos] ?? "", pos >= start && pos < stop)}</span>
-      ${layers.map((each) => {
-        const detail = state.detailOf([pos, each, kind]);
-        return html`<span
+      ${layers.map(
+        (each) => html`<span
           role="gridcell"
           id=${each === layer ? `${id}-active` : nothing}
           aria-colindex=${before + each}
           aria-selected=${state.isSelected([pos, each, kind])}
-        >${cellText(each, detail?.score ?? Number.NaN, info.corrupted, detail?.estimate, detail?.before)}</span>`;
-      })}
+        >${said([pos, each, kind])}</span>`,
+      )}
     </div>
   `;
 }
