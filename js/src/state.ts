@@ -344,13 +344,6 @@ export function gridState(
       }));
   };
 
-  /** The place of a cell among its kind, 1 is the strongest. */
-  const rank = ({ cell: [, , kind], score }: Detail): number => {
-    let above = 1;
-    for (const other of scores.value?.get(kind) ?? []) if (other > score) above++;
-    return above;
-  };
-
   const select = (next: Selection, at: Cell | null): void => {
     bridge.set({ selection: next, cursor: at });
   };
@@ -394,7 +387,6 @@ export function gridState(
     ramp,
     selected,
     strongest,
-    rank,
     select,
     isSelected: ([pos, layer, kind]: Cell) =>
       selected.value.get(kind)?.has(pos * (trace.value?.n_layers ?? 0) + layer) === true,

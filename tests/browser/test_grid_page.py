@@ -182,8 +182,11 @@ def test_keys_that_are_not_the_grids_reach_the_host_and_letters_can_be_switched_
     page.figure.focus()
     for key in ("ArrowDown", "m", "Control+s", "Shift+Enter", "[", "Home"):
         page.page.keyboard.press(key)
+    page.page.get_by_role("button", name="View as table").focus()
+    page.page.keyboard.press("ArrowDown")
+    page.page.keyboard.press("x")
     heard = page.page.evaluate("heard.filter(key => !['Control', 'Shift'].includes(key))")
-    assert heard == ["m", "s", "Enter", "["]
+    assert heard == ["m", "s", "Enter", "[", "x"]
     page.until(lambda: page.widget.cursor == (3, 0, "hidden"))
     assert page.widget.kind == "all"
 
@@ -280,6 +283,10 @@ def test_of_many_tokens_only_the_labels_in_sight_exist(show):
     expect(page.page.locator(".rw-token[data-pos='0']").first).to_be_hidden()
     label = page.page.locator(".rw-token[data-pos='140']").first.bounding_box()
     assert label["x"] >= box.bounding_box()["x"] - 1  # It stays while the layers scroll.
+    page.figure.focus()
+    page.page.keyboard.press("Control+End")
+    expect(page.page.locator(".rw-cursor")).to_be_in_viewport()
+    expect(page.page.locator(".rw-token[data-pos='199']").first).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

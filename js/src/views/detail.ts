@@ -109,7 +109,7 @@ function numbers(state: GridState, info: TraceInfo, detail: Detail): unknown {
     const way = direction(value);
     return html`<span class=${`rw-change rw-${way}`}>${number} <i aria-hidden="true">${ARROWS[way]}</i> over corrupted</span>`;
   };
-  return html`${SCALES.map(told)}<span class="rw-mute">rank ${state.rank(detail)}</span>`;
+  return SCALES.map(told);
 }
 
 /** A difference on the scale shown. */

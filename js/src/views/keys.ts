@@ -120,5 +120,7 @@ export function keys(state: GridState, picker: Picker, actions: FigureActions) {
     if (!info || !command(event, info)) return;
     event.stopPropagation();
     event.preventDefault();
+    const figure = (event.currentTarget as Element).closest(".rw-figure");
+    figure?.querySelector(".rw-cursor")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   };
 }
