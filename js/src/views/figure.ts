@@ -239,7 +239,7 @@ function colourBar(state: GridState, info: TraceInfo, side: Side, height: number
       <div class="rw-plot-title">${scaleSwitch(state, info, changed)}</div>
       <div class="rw-ramps" style="height:${bar}px" aria-hidden="true">
         ${ramps.map((ramp) => html`<span style="background:${gradient(ramp)}"></span>`)}
-        <b class="rw-pointer" data-side=${side} hidden></b>
+        <b class="rw-pointer" data-side=${side} data-height=${bar} hidden></b>
         ${numbers.map((value) => html`<i style="top:${place(value)}px">${number(value)}</i>`)}
         ${named.map(
           ({ value, name, y }) =>

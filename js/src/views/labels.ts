@@ -22,7 +22,7 @@ export function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInf
     @click=${on.row}
     @pointerover=${on.point}
     @pointerleave=${on.leave}
-  ><div class="rw-rows"></div>${bracket(draft?.of === info ? draft.span : info.subject_span, cell.h, on)}</div>`;
+  ><div class="rw-here" style="height:${cell.h}px" hidden></div><div class="rw-rows"></div>${bracket(draft?.of === info ? draft.span : info.subject_span, cell.h, on)}</div>`;
 }
 
 /** What each column holds, so that a drawing of something else leaves it alone. */

@@ -37,17 +37,19 @@ export function drawPointing(root: HTMLElement, state: GridState): void {
     number.textContent = String(detail.cell[1]);
     number.style.transform = `translateX(calc(${(detail.cell[1] + 0.5) * state.fit.value.cell.w}px - 50%))`;
   }
-  for (const token of root.querySelectorAll<HTMLElement>(
-    `.rw-token:is(.rw-at, [data-pos="${detail?.cell[0]}"])`,
-  ))
-    token.classList.toggle("rw-at", token.dataset.pos === String(detail?.cell[0]));
+  for (const mark of root.querySelectorAll<HTMLElement>(".rw-here")) {
+    mark.hidden = !detail;
+    // Moved by the compositor: another colour of the label would be painted.
+    mark.style.transform = `translateY(${(detail?.cell[0] ?? 0) * state.fit.value.cell.h}px)`;
+  }
   for (const pointer of root.querySelectorAll<HTMLElement>(".rw-pointer")) {
     const side = pointer.dataset.side as Side;
     const { low, high } = state.rangeOf(side);
     const held = side === "change" ? detail?.change : side === "before" ? detail?.before : detail?.score;
     const share = (read(held ?? Number.NaN, state.readings.value[side]) - low) / (high - low);
     pointer.hidden = Number.isNaN(share);
-    pointer.style.top = `${100 * (1 - Math.max(0, Math.min(1, share)))}%`;
+    const down = 1 - Math.max(0, Math.min(1, share));
+    pointer.style.transform = `translateY(${down * Number(pointer.dataset.height)}px)`;
   }
 }
 
