@@ -1,6 +1,9 @@
 /** What a screen reader is told about the grid. Pure. */
 
-import { estimated, percent, probability, signed, tokenLabel } from "./format.js";
+import { estimated, percent, probability, tokenLabel } from "./format.js";
+
+/** A difference in words: not every reader says a sign. */
+const upOrDown = (value: number): string => `${value < 0 ? "down" : "up"} ${probability(Math.abs(value), 3)}`;
 
 /** One grid cell in words, for its row beside the picture. */
 export function cellText(
@@ -8,12 +11,12 @@ export function cellText(
   score: number,
   corrupted: number | null,
   estimate = Number.NaN,
-  difference = Number.NaN,
+  before = Number.NaN,
 ): string {
   if (Number.isNaN(score))
     return `layer ${layer}, ${Number.isNaN(estimate) ? "not computed" : estimated(estimate)}`;
-  const change = corrupted === null ? "" : `, ${signed(score - corrupted, 3)}`;
-  const edited = Number.isNaN(difference) ? "" : `, ${signed(difference, 3)} since before`;
+  const change = corrupted === null ? "" : `, ${upOrDown(score - corrupted)}`;
+  const edited = Number.isNaN(before) ? "" : `, ${upOrDown(score - before)} since before`;
   return `layer ${layer}, p ${probability(score, 3)}${change}${edited}`;
 }
 

@@ -1,11 +1,11 @@
-/** Probability → colour: the ColorBrewer ramps of the paper's figure, linear between nine anchors. Pure. */
+/** Probability → colour: the ColorBrewer ramps of the paper's figure, linear between their anchors. */
 
 import type { Kind } from "./types.js";
 
 export type Theme = "light" | "dark";
 
 /** A scale that the style sheet holds as `--rw-…`; "change" has its middle at nothing. */
-export type Ramp = Kind | "change";
+export type Ramp = Kind | "change" | "cividis";
 
 const channels = (hex: string): number[] => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
 
@@ -29,6 +29,20 @@ export const anchors = (element: Element, ramp: Ramp): readonly string[] =>
   getComputedStyle(element)
     .getPropertyValue(`--rw-${ramp}`)
     .match(/#\w{6}/g) ?? [];
+
+const tables = new Map<string, Uint8ClampedArray>();
+
+/** The table of a ramp in a theme. Kept: to ask the style sheet costs a layout of the whole page. */
+export function table(element: Element, ramp: Ramp, theme: Theme): Uint8ClampedArray {
+  const name = ramp + theme;
+  const kept = tables.get(name);
+  if (kept) return kept;
+  const colours = anchors(element, ramp);
+  const made = lut(colours);
+  // A host may add the style sheet after the first drawing.
+  if (colours.length > 0) tables.set(name, made);
+  return made;
+}
 
 /** The ramp as CSS, bottom to top. */
 export const gradient = (ramp: Ramp): string => `linear-gradient(to top, var(--rw-${ramp}))`;

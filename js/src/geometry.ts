@@ -21,11 +21,6 @@ export function cellAt(
   return { pos: Math.floor((y / height) * rows), layer: Math.floor((x / width) * columns) };
 }
 
-/** Where a cell lies, in pixels of its plot. */
-export function cellRect(pos: number, layer: number, cell: { w: number; h: number }) {
-  return { x: layer * cell.w, y: pos * cell.h, w: cell.w, h: cell.h };
-}
-
 export interface Layout {
   /** Size of a cell, CSS pixels, whole numbers. */
   cell: { w: number; h: number };
@@ -48,6 +43,10 @@ const BAR = 88;
 const GAP = 16;
 const COMFORTABLE = 11;
 const SMALLEST = 4;
+/** A cell of this width has room for its number. */
+export const LEGIBLE = 28;
+/** With more tokens than this the picture scrolls by itself, and only the labels in sight exist. */
+export const TALL = 120;
 /** From this width on three grids of each kind are shown at once. */
 export const ROOMY = 820;
 
@@ -57,6 +56,7 @@ export const ROOMY = 820;
  *
  * The panel stays at the side while cells stay comfortable; then it goes below; then the plots
  * are stacked. Cells are never narrower than 4 px: a very deep model scrolls inside its figure.
+ * With `values` cells are as wide as the numbers in them need, where that is possible.
  */
 export function layout(
   width: number,
@@ -65,16 +65,18 @@ export function layout(
   kinds: number,
   labelLength: number,
   grids = 1,
+  values = false,
 ): Layout {
   const labels = Math.min(132, Math.max(44, Math.ceil(labelLength * 8.6) + 26));
   const across = kinds === 1 ? grids : kinds;
   const bars = kinds === 1 && grids > 1 ? 2 * BAR + 40 : BAR;
-  const largest = across === 1 ? 40 : 26;
+  const largest = across === 1 || values ? 40 : 26;
+  const comfortable = values ? LEGIBLE : COMFORTABLE;
   const fitted = (room: number, plots: number) =>
     Math.floor((room - PADDING - labels - bars - GAP * plots) / (plots * Math.max(1, columns)));
   const sided = fitted(width - PANEL_WIDTH, across);
   const below = fitted(width, across);
-  const panel = width >= 760 && (sided >= COMFORTABLE || sided >= below) ? "side" : "below";
+  const panel = width >= 760 && (sided >= comfortable || sided >= below) ? "side" : "below";
   let w = panel === "side" ? sided : below;
   let direction: Layout["direction"] = "row";
   if (w < SMALLEST) {
@@ -105,7 +107,9 @@ export function ticks(low: number, high: number, count = 5): number[] {
   return out;
 }
 
-/** Moves a cursor; past the last layer of one kind comes the first of the next. */
+const LEAP = 10;
+
+/** Moves a cursor; past the last layer of one kind comes the first of the next. `Ctrl+Home` is a key, too. */
 export function move(
   cursor: Cell,
   key: string,
@@ -130,11 +134,45 @@ export function move(
       if (layer < columns - 1) return [pos, layer + 1, kind];
       return after ? [pos, 0, after] : cursor;
     }
+    case "PageUp":
+      return [pos, Math.max(0, layer - LEAP), kind];
+    case "PageDown":
+      return [pos, Math.min(columns - 1, layer + LEAP), kind];
     case "Home":
       return [pos, 0, kind];
     case "End":
       return [pos, columns - 1, kind];
+    case "Ctrl+Home":
+      return [0, 0, kind];
+    case "Ctrl+End":
+      return [rows - 1, columns - 1, kind];
     default:
       return null;
   }
+}
+
+export type Point = readonly [x: number, y: number];
+
+/** Whether a point lies in a polygon, closed from its last corner to its first (even–odd rule). */
+export function inside(polygon: readonly Point[], x: number, y: number): boolean {
+  let within = false;
+  let [x1, y1] = polygon.at(-1) ?? [0, 0];
+  for (const [x2, y2] of polygon) {
+    if (y1 > y !== y2 > y && x < ((x2 - x1) * (y - y1)) / (y2 - y1) + x1) within = !within;
+    [x1, y1] = [x2, y2];
+  }
+  return within;
+}
+
+/** The cells whose centres a polygon goes around; its corners count in cells: `[layer, pos]`. */
+export function lassoed(
+  polygon: readonly Point[],
+  rows: number,
+  columns: number,
+): { pos: number; layer: number }[] {
+  const out = [];
+  for (let pos = 0; pos < rows; pos++)
+    for (let layer = 0; layer < columns; layer++)
+      if (inside(polygon, layer + 0.5, pos + 0.5)) out.push({ pos, layer });
+  return out;
 }

@@ -14,13 +14,16 @@ export function pixels(
   estimate?: Float32Array,
 ): Uint8ClampedArray<ArrayBuffer> {
   const out = new Uint8ClampedArray(scores.length * 4);
+  // A pixel is one number of 32 bits: its alpha is the highest byte.
+  const to = new Uint32Array(out.buffer);
+  const from = new Uint32Array(table.buffer);
   for (let i = 0; i < scores.length; i++) {
-    const exact = !Number.isNaN(scores[i] as number);
-    const value = (exact ? scores[i] : (estimate?.[i] ?? Number.NaN)) as number;
+    const score = scores[i] as number;
+    const exact = !Number.isNaN(score);
+    const value = exact ? score : (estimate?.[i] ?? Number.NaN);
     if (Number.isNaN(value)) continue;
-    const at = entry(value, low, high) * 4;
-    for (let c = 0; c < 3; c++) out[i * 4 + c] = table[at + c] as number;
-    out[i * 4 + 3] = exact ? 255 : ESTIMATE;
+    const colour = from[entry(value, low, high)] as number;
+    to[i] = exact ? colour : (colour & 0xffffff) | (ESTIMATE << 24);
   }
   return out;
 }
@@ -41,4 +44,31 @@ export function paint(
   const context = canvas.getContext("2d");
   if (!context || rows * columns === 0) return;
   context.putImageData(new ImageData(pixels(scores, table, low, high, estimate), columns, rows), 0, 0);
+}
+
+/** Writes the number of each cell that was computed on a canvas of the plot's own size. */
+export function write(
+  canvas: HTMLCanvasElement,
+  scores: Float32Array,
+  columns: number,
+  { w, h }: { w: number; h: number },
+  look: { colours: Uint8ClampedArray; low: number; high: number; text(value: number): string },
+): void {
+  const sharp = globalThis.devicePixelRatio || 1;
+  const [width, height] = [columns * w, (scores.length / columns) * h];
+  [canvas.width, canvas.height] = [width * sharp, height * sharp];
+  const context = canvas.getContext("2d");
+  if (!context) return;
+  context.scale(sharp, sharp);
+  context.font = `${Math.min(10.5, h - 2)}px ${getComputedStyle(canvas).fontFamily}`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  scores.forEach((value, i) => {
+    if (Number.isNaN(value)) return;
+    const at = entry(value, look.low, look.high) * 4;
+    const [r, g, b] = look.colours.subarray(at, at + 3) as unknown as [number, number, number];
+    context.fillStyle = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
+    const layer = i % columns;
+    context.fillText(look.text(value), (layer + 0.5) * w, ((i - layer) / columns + 0.5) * h);
+  });
 }

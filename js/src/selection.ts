@@ -8,29 +8,36 @@ export const sameCell = (a: Cell | null, b: Cell | null): boolean => String(a) =
 export const has = (selection: Selection, cell: Cell): boolean =>
   selection.some((each) => sameCell(each, cell));
 
+const IN_ORDER = [...KINDS].sort();
+/** Numbers that sort as Python sorts (position, layer, kind). */
+const key = ([pos, layer, kind]: Cell): number => (pos * 2 ** 20 + layer) * 3 + IN_ORDER.indexOf(kind);
+
 /** The selection without repeats, sorted by position, layer and kind, as Python keeps it. */
 export const unique = (selection: Selection): Selection =>
-  [...new Map(selection.map((cell) => [String(cell), cell])).values()].sort(
-    (a, b) => a[0] - b[0] || a[1] - b[1] || (a[2] < b[2] ? -1 : 1),
-  );
+  [...new Map(selection.map((cell) => [key(cell), cell]))].sort(([a], [b]) => a - b).map(([, cell]) => cell);
 
-export const replace = (cell: Cell): Selection => [cell];
+export const union = (a: Selection, b: Selection): Selection => unique([...a, ...b]);
 
 export const toggle = (selection: Selection, cell: Cell): Selection =>
   unique(has(selection, cell) ? selection.filter((each) => !sameCell(each, cell)) : [...selection, cell]);
 
-/** Adds the rectangle between two cells of one kind. */
-export function extend(selection: Selection, anchor: Cell, cell: Cell): Selection {
-  if (anchor[2] !== cell[2]) return toggle(selection, cell);
-  const out: Cell[] = [...selection];
-  for (let pos = Math.min(anchor[0], cell[0]); pos <= Math.max(anchor[0], cell[0]); pos++)
-    for (let layer = Math.min(anchor[1], cell[1]); layer <= Math.max(anchor[1], cell[1]); layer++)
-      out.push([pos, layer, cell[2]]);
-  return unique(out);
+/** All cells between two corners of one plot; of two plots only the second corner. */
+export function rectangle(from: Cell, to: Cell): Selection {
+  if (from[2] !== to[2]) return [to];
+  const out: Cell[] = [];
+  for (let pos = Math.min(from[0], to[0]); pos <= Math.max(from[0], to[0]); pos++)
+    for (let layer = Math.min(from[1], to[1]); layer <= Math.max(from[1], to[1]); layer++)
+      out.push([pos, layer, to[2]]);
+  return out;
 }
 
 /** Equal as sets: order and repeats do not matter. */
-export const same = (a: Selection, b: Selection): boolean => String(unique(a)) === String(unique(b));
+export const same = (a: Selection, b: Selection): boolean =>
+  a === b || String(unique(a)) === String(unique(b));
+
+/** Holds every one of `cells`. */
+export const covers = (selection: Selection, cells: Selection): boolean =>
+  union(selection, cells).length === unique(selection).length;
 
 export interface Group {
   pos: number;

@@ -1,12 +1,22 @@
 /** What is on screen, derived: traits and local signals in, computed values out. No DOM. */
 
-import type { Theme } from "./colormap.js";
-import { less, tokenLabel } from "./format.js";
-import { type Layout, layout, ROOMY, windowLayers } from "./geometry.js";
+import type { Ramp, Theme } from "./colormap.js";
+import { tokenLabel } from "./format.js";
+import { type Layout, layout, type Point, ROOMY, windowLayers } from "./geometry.js";
 import type { Bridge } from "./model.js";
-import { has, same } from "./selection.js";
+import { type Reading, read, reading, unread } from "./scale.js";
+import { same } from "./selection.js";
 import { computed, type ReadonlySignal, signal } from "./signals.js";
-import type { Cell, Comparison, GridTraits, Kind, RestorationInfo, Selection, TraceInfo } from "./types.js";
+import type {
+  Cell,
+  Comparison,
+  GridTraits,
+  Kind,
+  RestorationInfo,
+  Scale,
+  Selection,
+  TraceInfo,
+} from "./types.js";
 
 /** One of the grids of a comparison; alone, a trace is its own "after". */
 export type Side = "before" | "after" | "change";
@@ -24,21 +34,52 @@ export interface Detail {
   /** What stands in for a score that is NaN; NaN itself where there is no estimate. */
   estimate: number;
   before: number;
+  /** After minus before, on the scale shown. */
   change: number;
   layers: [number, number];
 }
 
+/** What the pointer is drawing on a plot. */
+export interface Gesture {
+  kind: Kind;
+  side: Side;
+  from: Cell;
+  /** The cell under the pointer, or the nearest to it. */
+  to: Cell;
+  /** Freehand, counted in cells; null while it is a rectangle. */
+  lasso: readonly Point[] | null;
+}
+
 export type GridState = ReturnType<typeof gridState>;
 
-const decode = (data: DataView | null): Float32Array => {
+export const decode = (data: DataView | null): Float32Array => {
   if (!data || data.byteLength === 0) return new Float32Array();
   // A copy: the view may start anywhere in a larger buffer, and float32 wants multiples of four.
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength - (data.byteLength % 4));
   return new Float32Array(bytes.slice().buffer);
 };
 
-const flat = (grids: Grids | null): number[] => [...(grids?.values() ?? [])].flatMap((grid) => [...grid]);
-const numbers = (grids: Grids | null): number[] => flat(grids).filter((each) => !Number.isNaN(each));
+interface Extent {
+  known: number;
+  total: number;
+  low: number;
+  high: number;
+}
+
+/** How many numbers there are, how many are known, and between what they lie. */
+function extent(grids: Grids | null): Extent {
+  const out = { known: 0, total: 0, low: Number.POSITIVE_INFINITY, high: Number.NEGATIVE_INFINITY };
+  for (const grid of grids?.values() ?? []) {
+    out.total += grid.length;
+    for (const value of grid) {
+      if (Number.isNaN(value)) continue;
+      out.known++;
+      if (value < out.low) out.low = value;
+      if (value > out.high) out.high = value;
+    }
+  }
+  return out;
+}
 
 /** The difference that is painted as strong where none is larger. */
 const LEAST_CHANGE = 0.01;
@@ -51,6 +92,15 @@ export function gridState(
   const hover = signal<Cell | null>(null);
   /** The keyboard moves the cursor, so it is drawn. */
   const focused = signal(false);
+  const gesture = signal<Gesture | null>(null);
+  /** Where the pointer has put the subject's brackets, until there is another trace. */
+  const draft = signal<{ of: TraceInfo; span: readonly [start: number, stop: number] } | null>(null);
+  /** How far the picture was scrolled, in steps: other labels may be in sight. */
+  const scrolled = signal(0);
+  /** The strongest states as a table stand where the picture was. */
+  const listed = signal(false);
+  /** The keys are being explained. */
+  const helping = signal(false);
 
   const trace: ReadonlySignal<TraceInfo | null> = computed(() => {
     const info = bridge.get("trace") as TraceInfo;
@@ -73,12 +123,28 @@ export function gridState(
     return typeof given?.before === "string" ? given : null;
   });
   const before = computed(() => (comparison.value ? byKind(bridge.get("before_scores")) : null));
-  /** Probability after minus before; NaN where either is. */
+
+  /** The scale asked for; probabilities where a run on screen does not say enough for it. */
+  const scale = computed((): Scale => {
+    const wanted = bridge.get("scale") ?? "probability";
+    const runs = [trace.value, comparison.value].filter((run) => run !== null);
+    return runs.every((run) => reading(wanted, run)) ? wanted : "probability";
+  });
+  const straight: Reading = { from: 0, unit: 1 };
+  const readings = computed((): Record<Side, Reading> => {
+    const of = (run: TraceInfo | Comparison | null) => (run && reading(scale.value, run)) || straight;
+    return { before: of(comparison.value), after: of(trace.value), change: straight };
+  });
+  /** After minus before on the scale shown; NaN where either is. */
   const change = computed(() => {
     const [was, now] = [before.value, scores.value];
+    const { before: old, after } = readings.value;
     if (!was || !now) return null;
     return new Map(
-      [...now].map(([kind, grid]) => [kind, grid.map((p, i) => p - (was.get(kind)?.[i] ?? NaN))]),
+      [...now].map(([kind, grid]) => {
+        const other = was.get(kind);
+        return [kind, grid.map((p, i) => read(p, after) - read(other?.[i] ?? Number.NaN, old))];
+      }),
     );
   });
   const grids: Record<Side, ReadonlySignal<Grids | null>> = { before, after: scores, change };
@@ -94,13 +160,13 @@ export function gridState(
     look.value === "together" ? ["before", "after", "change"] : [look.value],
   );
 
-  /** Every score of every kind, and those of them that are known. */
-  const all = computed(() => flat(scores.value));
-  const known = computed(() => numbers(scores.value));
+  const shown = computed(() => extent(scores.value));
   /** Some cell on screen is an estimate. */
-  const estimated = computed(() => {
-    return flat(estimate.value).some((guess, i) => !Number.isNaN(guess) && Number.isNaN(all.value[i]));
-  });
+  const estimated = computed(() =>
+    [...(estimate.value ?? [])].some(([kind, grid]) =>
+      grid.some((guess, i) => !Number.isNaN(guess) && Number.isNaN(scores.value?.get(kind)?.[i] ?? NaN)),
+    ),
+  );
 
   const kinds = computed((): readonly Kind[] => {
     const choice = bridge.get("kind");
@@ -111,23 +177,44 @@ export function gridState(
 
   /** Ends of the shared colour scale: the corrupted run, and the best of all runs. Estimates are clipped. */
   const range = computed(() => {
-    const runs = [trace.value, comparison.value];
-    const shown = [...known.value, ...numbers(before.value)];
-    const ends = runs.flatMap((run) => run?.corrupted ?? []);
-    const low = (ends.length > 0 ? ends : shown).reduce((a, b) => Math.min(a, b), 1);
-    const high = [...shown, ...runs.map((run) => run?.clean ?? 0)].reduce((a, b) => Math.max(a, b), 0);
+    const runs = [
+      { run: trace.value, of: readings.value.after, found: shown.value },
+      { run: comparison.value, of: readings.value.before, found: extent(before.value) },
+    ];
+    const lows = runs.flatMap(({ run, of }) =>
+      typeof run?.corrupted === "number" ? read(run.corrupted, of) : [],
+    );
+    const low = Math.min(1, ...(lows.length > 0 ? lows : runs.map(({ found }) => found.low)));
+    const high = Math.max(
+      0,
+      ...runs.flatMap(({ run, of, found }) => [
+        read(found.high, of),
+        typeof run?.clean === "number" ? read(run.clean, of) : 0,
+      ]),
+    );
     return { low, high: high > low ? high : low + 1e-6 };
   });
   /** Symmetric around nothing, and never so narrow that rounding looks like an effect. */
   const changeRange = computed(() => {
-    const [was, now] = [comparison.value, trace.value];
-    const runs = [less(now?.clean ?? null, was?.clean ?? null) ?? 0, LEAST_CHANGE];
-    const high = [...numbers(change.value), ...runs].reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+    const found = extent(change.value);
+    const [was, now] = [comparison.value?.clean ?? null, trace.value?.clean ?? null];
+    const { before: old, after } = readings.value;
+    const runs = was === null || now === null ? 0 : read(now, after) - read(was, old);
+    const high = Math.max(LEAST_CHANGE, Math.abs(runs), -found.low, found.high);
     return { low: -high, high };
   });
+  /** On the scale shown. */
   const rangeOf = (side: Side) => (side === "change" ? changeRange : range).value;
+  /** The same in what the grid of this side holds: what is painted. */
+  const painted = (side: Side) => {
+    const { low, high } = rangeOf(side);
+    const of = readings.value[side];
+    return { low: unread(low, of), high: unread(high, of) };
+  };
+  const ramp = (side: Side, kind: Kind): Ramp =>
+    side === "change" ? side : bridge.get("palette") === "cividis" ? "cividis" : kind;
 
-  const done = computed(() => ({ cells: known.value.length, total: all.value.length }));
+  const done = computed(() => ({ cells: shown.value.known, total: shown.value.total }));
 
   const fit: ReadonlySignal<Layout> = computed(() => {
     const info = trace.value;
@@ -142,13 +229,12 @@ export function gridState(
       kinds.value.length || 3,
       longest,
       sides.value.length,
+      bridge.get("values"),
     );
   });
 
   const at = (from: ReadonlySignal<Grids | null>, [pos, layer, kind]: Cell): number =>
     from.value?.get(kind)?.[pos * (trace.value?.n_layers ?? 0) + layer] ?? Number.NaN;
-  const scoreOf = (cell: Cell): number => at(scores, cell);
-  const estimateOf = (cell: Cell): number => at(estimate, cell);
 
   const detailOf = (cell: Cell): Detail | null => {
     const info = trace.value;
@@ -157,8 +243,8 @@ export function gridState(
     const layers = windowLayers(cell[2], cell[1], info.windows[cell[2]] ?? 1, info.n_layers);
     return {
       cell,
-      score: scoreOf(cell),
-      estimate: estimateOf(cell),
+      score: at(scores, cell),
+      estimate: at(estimate, cell),
       before: at(before, cell),
       change: at(change, cell),
       layers,
@@ -166,6 +252,14 @@ export function gridState(
   };
 
   const selection = computed((): Selection => bridge.get("selection") ?? []);
+  /** The selected cells of each kind on screen, as `pos * n_layers + layer`. */
+  const selected = computed(() => {
+    const found = new Map<Kind, Set<number>>(kinds.value.map((kind) => [kind, new Set()]));
+    const [rows, columns] = [trace.value?.tokens.length ?? 0, trace.value?.n_layers ?? 0];
+    for (const [pos, layer, kind] of selection.value)
+      if (pos < rows && layer < columns) found.get(kind)?.add(pos * columns + layer);
+    return found;
+  });
   const cursor = computed(() => bridge.get("cursor"));
 
   /** The cell spoken about: under the pointer, else under the keyboard cursor. */
@@ -231,6 +325,25 @@ export function gridState(
     return { cell: [(found - layer) / info.n_layers, layer, kind], score: grid[found] as number };
   };
 
+  /** The strongest states of the kinds on screen, the strongest first; of differences the largest. */
+  const strongest = (count: number): { cell: Cell; value: number }[] => {
+    const side = sides.value.length > 1 ? "after" : (sides.value[0] ?? "after");
+    const columns = trace.value?.n_layers ?? 1;
+    const weigh = side === "change" ? Math.abs : (value: number) => value;
+    return kinds.value
+      .flatMap((kind) => {
+        const grid = grids[side].value?.get(kind) ?? new Float32Array();
+        return Array.from(grid, (value, i) => ({ value, i, kind }));
+      })
+      .filter(({ value }) => !Number.isNaN(value))
+      .sort((a, b) => weigh(b.value) - weigh(a.value))
+      .slice(0, count)
+      .map(({ value, i, kind }) => ({
+        cell: [Math.floor(i / columns), i % columns, kind],
+        value: read(value, readings.value[side]),
+      }));
+  };
+
   const select = (next: Selection, at: Cell | null): void => {
     bridge.set({ selection: next, cursor: at });
   };
@@ -241,6 +354,11 @@ export function gridState(
     width,
     theme,
     focused,
+    gesture,
+    draft,
+    scrolled,
+    listed,
+    helping,
     trace,
     scores,
     estimate,
@@ -252,8 +370,6 @@ export function gridState(
     cursor,
     detail,
     detailOf,
-    scoreOf,
-    estimateOf,
     restoration,
     current,
     answer,
@@ -264,8 +380,15 @@ export function gridState(
     roomy,
     look,
     sides,
+    scale,
+    readings,
     rangeOf,
+    painted,
+    ramp,
+    selected,
+    strongest,
     select,
-    isSelected: (cell: Cell) => has(selection.value, cell),
+    isSelected: ([pos, layer, kind]: Cell) =>
+      selected.value.get(kind)?.has(pos * (trace.value?.n_layers ?? 0) + layer) === true,
   };
 }

@@ -205,7 +205,10 @@ export interface ExplorerTraits extends GridTraits {
   progress: number;
   error: ErrorInfo | null;
   engine: { model: string; n_layers: number; examples: [string, string][] } | Empty;
-  _request: { id: number; op: "trace" | "restore" | "stop_comparing" } | Empty;
+  /** `start` and `stop` are positions of the trace on screen, for "subject". */
+  _request:
+    | { id: number; op: "trace" | "restore" | "stop_comparing" | "subject"; start?: number; stop?: number }
+    | Empty;
   _cancel_id: number;
 }
 

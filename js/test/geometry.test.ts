@@ -1,5 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { cellAt, cellRect, layout, move, tickStep, ticks, windowLayers } from "../src/geometry.js";
+import {
+  cellAt,
+  inside,
+  lassoed,
+  layout,
+  move,
+  type Point,
+  tickStep,
+  ticks,
+  windowLayers,
+} from "../src/geometry.js";
 import { KINDS } from "../src/types.js";
 
 describe("windowLayers", () => {
@@ -33,8 +43,10 @@ describe("cellAt", () => {
     const cell = { w: 13, h: 17 };
     for (let pos = 0; pos < 5; pos++)
       for (let layer = 0; layer < 8; layer++) {
-        const { x, y, w, h } = cellRect(pos, layer, cell);
-        expect(cellAt(x + w / 2, y + h / 2, 8 * 13, 5 * 17, 5, 8)).toEqual({ pos, layer });
+        expect(cellAt((layer + 0.5) * cell.w, (pos + 0.5) * cell.h, 8 * 13, 5 * 17, 5, 8)).toEqual({
+          pos,
+          layer,
+        });
       }
   });
   test("cellAt follows a plot that the browser has scaled", () => {
@@ -58,6 +70,10 @@ describe("layout", () => {
         expect(figure).toBeLessThanOrEqual(fit.panel === "side" ? width - 340 : width);
         expect(fit.cell.w).toBeGreaterThanOrEqual(4);
       }
+  });
+  test("layout with values makes cells as wide as their numbers need, and the panel goes below for them", () => {
+    expect(layout(932, 8, 8, 3, 6).cell.w).toBeLessThan(28);
+    expect(layout(932, 8, 8, 3, 6, 1, true)).toMatchObject({ panel: "below", cell: { w: 28 } });
   });
   test("layout below 760 px puts the panel below", () => {
     expect(layout(700, 12, 8, 3, 6).panel).toBe("below");
@@ -97,5 +113,53 @@ describe("move", () => {
     expect(move([1, 2, "mlp"], "Home", 5, 4, KINDS)).toEqual([1, 0, "mlp"]);
     expect(move([1, 2, "mlp"], "End", 5, 4, KINDS)).toEqual([1, 3, "mlp"]);
     expect(move([1, 2, "mlp"], "x", 5, 4, KINDS)).toBeNull();
+  });
+  test("move leaps ten layers with Page up and down, within its kind", () => {
+    expect(move([1, 12, "mlp"], "PageUp", 5, 20, KINDS)).toEqual([1, 2, "mlp"]);
+    expect(move([1, 12, "mlp"], "PageDown", 5, 20, KINDS)).toEqual([1, 19, "mlp"]);
+  });
+  test("move with Ctrl goes to the first token and layer, and to the last", () => {
+    expect(move([1, 2, "mlp"], "Ctrl+Home", 5, 4, KINDS)).toEqual([0, 0, "mlp"]);
+    expect(move([1, 2, "mlp"], "Ctrl+End", 5, 4, KINDS)).toEqual([4, 3, "mlp"]);
+    expect(move([1, 2, "mlp"], "Ctrl+ArrowUp", 5, 4, KINDS)).toBeNull();
+  });
+});
+
+describe("lasso", () => {
+  const notched: Point[] = [
+    [0, 0],
+    [30, 0],
+    [30, 50],
+    [15, 10],
+    [0, 50],
+  ];
+  test("inside(polygon, x, y) follows a notch that a hull would fill", () => {
+    expect(inside(notched, 4, 20)).toBe(true);
+    expect(inside(notched, 15, 30)).toBe(false);
+    expect(inside(notched, 26, 20)).toBe(true);
+    expect(inside(notched, 40, 20)).toBe(false);
+  });
+  test("inside a line, or nothing at all, is nothing", () => {
+    expect(inside([], 1, 1)).toBe(false);
+    expect(
+      inside(
+        [
+          [0, 0],
+          [9, 9],
+        ],
+        4,
+        4,
+      ),
+    ).toBe(false);
+  });
+  test("lassoed(polygon) takes the cells whose centres are inside", () => {
+    const cells = notched.map(([x, y]): Point => [x / 10, y / 20]);
+    expect(lassoed(cells, 5, 4)).toEqual([
+      { pos: 0, layer: 0 },
+      { pos: 0, layer: 1 },
+      { pos: 0, layer: 2 },
+      { pos: 1, layer: 0 },
+      { pos: 1, layer: 2 },
+    ]);
   });
 });

@@ -1,13 +1,10 @@
 import { expect, test } from "vitest";
-import { extend, groups, has, replace, same, toggle, unique } from "../src/selection.js";
+import { covers, groups, has, rectangle, same, toggle, union, unique } from "../src/selection.js";
 import type { Cell } from "../src/types.js";
 
 const a: Cell = [2, 3, "mlp"];
 const b: Cell = [2, 4, "hidden"];
 
-test("replace(cell) selects that cell alone", () => {
-  expect(replace(a)).toEqual([a]);
-});
 test("toggle(selection, cell) adds a cell that is missing and removes one that is there", () => {
   expect(toggle([a], b)).toEqual([a, b]);
   expect(toggle([a, b], [2, 3, "mlp"])).toEqual([b]);
@@ -32,16 +29,25 @@ test("has(selection, cell) compares by value", () => {
   expect(has([a], [2, 3, "mlp"])).toBe(true);
   expect(has([a], [3, 2, "mlp"])).toBe(false);
 });
-test("extend(selection, anchor, cell) adds the rectangle between two cells of one kind", () => {
-  expect(extend([], [1, 5, "mlp"], [2, 4, "mlp"])).toEqual([
+test("rectangle(from, to) is every cell between two corners of one plot, whichever way it is drawn", () => {
+  const cells = [
     [1, 4, "mlp"],
     [1, 5, "mlp"],
     [2, 4, "mlp"],
     [2, 5, "mlp"],
-  ]);
+  ];
+  expect(rectangle([1, 5, "mlp"], [2, 4, "mlp"])).toEqual(cells);
+  expect(rectangle([2, 4, "mlp"], [1, 5, "mlp"])).toEqual(cells);
 });
-test("extend across kinds toggles, because a rectangle between two plots means nothing", () => {
-  expect(extend([a], a, b)).toEqual([a, b]);
+test("rectangle across kinds is the second corner, because a rectangle between two plots means nothing", () => {
+  expect(rectangle(a, b)).toEqual([b]);
+});
+test("union(a, b) holds each cell once, sorted", () => {
+  expect(union([b], [a, b])).toEqual([a, b]);
+});
+test("covers(selection, cells) asks for every one of them", () => {
+  expect(covers([b, a], [a])).toBe(true);
+  expect(covers([a], [a, b])).toBe(false);
 });
 test("groups(states) gathers layers into runs, by position and kind", () => {
   expect(

@@ -46,6 +46,30 @@ function click(find: (selector: string) => HTMLElement, kind: string, pos: numbe
   canvas.dispatchEvent(new PointerEvent("pointerup", at));
 }
 
+/** The pointer on a plot of 10 × 10 px cells, at `[pos, layer]`; fractions lie between centres. */
+function pointer(
+  find: (selector: string) => HTMLElement,
+  type: string,
+  kind: string,
+  [pos, layer]: [number, number],
+  more = {},
+) {
+  const canvas = find(`canvas[data-kind=${kind}]`);
+  canvas.getBoundingClientRect = () => ({ left: 100, top: 200, width: 40, height: 50 }) as DOMRect;
+  const at = { clientX: 100 + layer * 10 + 5, clientY: 200 + pos * 10 + 5, button: 0, bubbles: true };
+  canvas.dispatchEvent(new PointerEvent(type, { ...at, ...more }));
+}
+type At = [pos: number, layer: number];
+type Find = (selector: string) => HTMLElement;
+const press = Object.assign(
+  (find: Find, kind: string, from: At, to: At, more = {}) => {
+    pointer(find, "pointerdown", kind, from, more);
+    pointer(find, "pointermove", kind, to, more);
+  },
+  { on: (find: Find, kind: string, to: At) => pointer(find, "pointermove", kind, to) },
+);
+const release = (find: Find, kind: string, at: At, more = {}) => pointer(find, "pointerup", kind, at, more);
+
 const view = (values: Float32Array): DataView => new DataView(values.buffer);
 
 const answer = (more: Partial<RestorationInfo> = {}): RestorationInfo => ({
@@ -180,13 +204,81 @@ describe("figure", () => {
       [1, 2, "attn"],
     ]);
   });
-  test("a press that is released on another cell selects nothing", () => {
+  test("a drag selects the rectangle between its ends with one request, on release, wherever that is", () => {
+    const { model, el, find } = show(gridTraits());
+    const sent = model.saved.length;
+    press(find, "mlp", [1, 2], [3, 1]);
+    expect(el.querySelectorAll(".rw-band")).toHaveLength(1);
+    expect(model.saved.length).toBe(sent);
+    release(find, "mlp", [90, 1]);
+    expect(el.querySelector(".rw-band")).toBeNull();
+    expect(model.saved.length).toBe(sent + 1);
+    expect(model.sent("selection")).toEqual(
+      [1, 2, 3, 4].flatMap((pos) => [
+        [pos, 1, "mlp"],
+        [pos, 2, "mlp"],
+      ]),
+    );
+    press(find, "mlp", [0, 0], [0, 1]);
+    release(find, "mlp", [0, 1], { ctrlKey: true });
+    expect(model.sent("selection")).toHaveLength(10);
+  });
+  test("a drag with Alt selects the cells whose centres it goes around", () => {
+    const { model, el, find } = show(gridTraits());
+    press(find, "hidden", [-0.4, -0.4], [-0.4, 1.4], { altKey: true });
+    press.on(find, "hidden", [2.4, 1.4]);
+    press.on(find, "hidden", [2.4, 0.6]);
+    press.on(find, "hidden", [0.4, 0.6]);
+    press.on(find, "hidden", [0.4, -0.4]);
+    expect(el.querySelector(".rw-band")?.tagName).toBe("path");
+    release(find, "hidden", [0.4, -0.4], { altKey: true });
+    expect(model.sent("selection")).toEqual([
+      [0, 0, "hidden"],
+      [0, 1, "hidden"],
+      [1, 1, "hidden"],
+      [2, 1, "hidden"],
+    ]);
+  });
+  test("Esc during a drag, and a pointer that is taken away, select nothing", () => {
     const { model, find } = show(gridTraits());
-    const canvas = find("canvas[data-kind=mlp]");
-    canvas.getBoundingClientRect = () => ({ left: 0, top: 0, width: 40, height: 50 }) as DOMRect;
-    canvas.dispatchEvent(new PointerEvent("pointerdown", { clientX: 5, clientY: 5, button: 0 }));
-    canvas.dispatchEvent(new PointerEvent("pointerup", { clientX: 25, clientY: 5, button: 0 }));
+    press(find, "mlp", [1, 2], [3, 1]);
+    key(find("[role=grid]"), "Escape");
+    release(find, "mlp", [3, 1]);
+    press(find, "mlp", [1, 2], [3, 1]);
+    find("canvas[data-kind=mlp]").dispatchEvent(new PointerEvent("pointercancel"));
+    release(find, "mlp", [3, 1]);
     expect(model.sent("selection")).toBeUndefined();
+  });
+  test("Shift spans anew from where the selection began, beside what Ctrl had added", () => {
+    const { model, find } = show(gridTraits());
+    click(find, "mlp", 4, 3);
+    click(find, "mlp", 1, 1, { ctrlKey: true });
+    click(find, "mlp", 1, 3, { shiftKey: true });
+    click(find, "mlp", 1, 0, { shiftKey: true });
+    expect(model.sent("selection")).toEqual([
+      [1, 0, "mlp"],
+      [1, 1, "mlp"],
+      [4, 3, "mlp"],
+    ]);
+  });
+  test("a double click clears, unless it toggles", () => {
+    const { model, find } = show(gridTraits());
+    click(find, "mlp", 2, 1);
+    const canvas = find("canvas[data-kind=mlp]");
+    canvas.dispatchEvent(new MouseEvent("dblclick", { ctrlKey: true }));
+    expect(model.sent("selection")).toHaveLength(1);
+    canvas.dispatchEvent(new MouseEvent("dblclick"));
+    expect(model.sent("selection")).toEqual([]);
+  });
+  test("a token stands for its row in the plot of the cursor, a place below a plot for its column", () => {
+    const { model, find } = show({ ...gridTraits(), cursor: [0, 1, "attn"] });
+    find("[data-pos='2']").click();
+    expect(model.sent("selection")).toEqual([0, 1, 2, 3].map((layer) => [2, layer, "attn"]));
+    const strip = find(".rw-layers");
+    strip.getBoundingClientRect = () => ({ left: 100, width: 40 }) as DOMRect;
+    strip.dispatchEvent(new MouseEvent("click", { clientX: 135, ctrlKey: true }));
+    expect(model.sent("selection")).toHaveLength(9);
+    expect(model.sent("selection")).toContainEqual([4, 3, "hidden"]);
   });
   test("pointing at a cell reads it out and sends nothing", () => {
     const { model, find } = show(gridTraits());
@@ -202,7 +294,7 @@ describe("figure", () => {
   });
   test("keys move, toggle, restore and clear, and stay on our root", () => {
     const { model, find } = show({ ...gridTraits(), cursor: [1, 1, "mlp"] });
-    const grid = find(".rw-figure");
+    const grid = find("[role=grid]");
     const outside = vi.fn();
     document.body.addEventListener("keydown", outside);
     key(grid, "ArrowDown");
@@ -230,7 +322,7 @@ describe("figure", () => {
     const { el, find } = show({ ...gridTraits(), cursor: [2, 1, "mlp"], selection: [[2, 1, "mlp"]] });
     const grid = find("[role=grid]");
     const active = el.querySelector(`#${grid.getAttribute("aria-activedescendant")}`);
-    expect(active?.textContent).toBe("layer 1, p 0.341, +0.241");
+    expect(active?.textContent).toBe("layer 1, p 0.341, up 0.241");
     expect(active?.getAttribute("aria-selected")).toBe("true");
     expect(find("[role=rowheader]").textContent).toBe("MLP: Needle, corrupted");
     expect(el.querySelectorAll("[role=gridcell]")).toHaveLength(4);
@@ -247,7 +339,7 @@ describe("panel", () => {
     expect(el.querySelectorAll(".rw-box.rw-estimated")).toHaveLength(3);
     expect(el.querySelector(".rw-best")).toBeNull();
     await model.receive({ cursor: [2, 1, "mlp"] });
-    const said = () => [find(".rw-detail"), find(`[aria-colindex="3"]`)].map((each) => each.textContent);
+    const said = () => [find(".rw-detail"), find("[aria-selected][id]")].map((each) => each.textContent);
     for (const text of said()) expect(text).toContain("estimate ≈ 0.34");
     expect(find(".rw-detail").textContent).not.toMatch(/recovery|over corrupted|0\.34\d/);
     const row = empty.slice();
@@ -528,8 +620,8 @@ describe("comparison", () => {
     expect(said).toContain("before 0.3410");
     expect(said).toContain("after 0.2500");
     expect(said).toContain("\u22120.0910");
-    expect(find(`[aria-colindex="3"]`).textContent).toBe(
-      "layer 1, p 0.250, +0.150, \u22120.091 since before",
+    expect(find("[role=gridcell][id]").textContent).toBe(
+      "layer 1, p 0.250, up 0.150, down 0.091 since before",
     );
   });
   test("the largest difference is found among all rows, whatever its sign", () => {

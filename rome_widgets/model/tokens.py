@@ -242,6 +242,36 @@ def span_of_chars(offsets: list[Span], chars: Span) -> Span:
     return inside[0], inside[-1] + 1
 
 
+def subject_at(tokenizer: Any, text: str, start: int, stop: int) -> tuple[str, Span]:
+    """The words at the positions `[start, stop)`: the opposite of finding a subject.
+
+    White space at their ends belongs to the neighbours, as for `find_subject`.
+
+    Returns:
+        The words, and the half-open span of characters that they are.
+
+    Raises:
+        PromptError: No such positions, or no visible text at them.
+    """
+    _, offsets = encode_with_offsets(tokenizer, text)
+    if not 0 <= start < stop <= len(offsets):
+        raise PromptError(
+            f"The positions {start} to {stop} are not in the prompt.",
+            f"0 ≤ start < stop ≤ {len(offsets)} was wanted.",
+        )
+    covered = [(a, b) for a, b in offsets[start:stop] if a < b]
+    first = min((a for a, _ in covered), default=0)
+    words = text[first : max((b for _, b in covered), default=0)]
+    subject = words.strip()
+    if not subject:
+        raise PromptError(
+            f"No visible text stands at the positions {start} to {stop}.",
+            "A subject needs at least one visible character.",
+        )
+    first += len(words) - len(words.lstrip())
+    return subject, (first, first + len(subject))
+
+
 def _notes(tokenizer: Any, text: str, ids: list[int], span: Span) -> list[str]:
     notes = []
     if span[1] == len(ids):

@@ -11,6 +11,7 @@ from typing import Any
 from rome_widgets.editing.original import as_before_edits
 from rome_widgets.inside import Flow, Lens, RestoringPath
 from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.tokens import subject_at
 from rome_widgets.results import CausalTrace, Progress, Restoration, State
 from rome_widgets.session.worker import Flag, model_worker
 from rome_widgets.tracing.lens import read_clean
@@ -106,6 +107,10 @@ class TracingEngine:
         """The kept one, or a new one."""
         key = (settings, self.lm.weights_version)
         return self._keep(key, self._tracers.get(key) or self._make(settings))
+
+    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+        """The words at these positions, and which characters of the prompt they are."""
+        return subject_at(self.lm.tokenizer, prompt, start, stop)
 
     def _make(self, settings: TraceSettings) -> CausalTracer:
         return CausalTracer(

@@ -77,6 +77,17 @@ class Engine(Protocol):
         """What the model predicts with the union restored of what the selected cells restored."""
         ...
 
+    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+        """The words at the positions `[start, stop)` of a prompt.
+
+        Returns:
+            The text, and which characters of the prompt it is, half-open.
+
+        Raises:
+            RomeWidgetsError: No such positions, or no visible text at them.
+        """
+        ...
+
     def find_path(
         self,
         settings: TraceSettings,

@@ -324,6 +324,22 @@ class TraceExplorer(LiveWidget, TraceGrid):
             self._answer()
         elif op == "stop_comparing":
             self.stop_comparing()
+        elif op == "subject":
+            self._move_subject(change["new"].get("start"), change["new"].get("stop"))
+
+    def _move_subject(self, start: Any, stop: Any) -> None:
+        """Trace the prompt on screen with the subject at these of its positions."""
+        if self._shown is None:
+            return
+        prompt = self._shown.prompt
+        try:
+            subject, place = self._engine.subject_at(prompt, int(start), int(stop))
+        except (RomeWidgetsError, TypeError, ValueError) as error:
+            self._report("form", describe_error(error))
+            return
+        self._place = (prompt, subject, place)
+        self._write(prompt=prompt, subject=subject)
+        self.run()
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""

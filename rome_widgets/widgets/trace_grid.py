@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import traitlets as t
@@ -26,6 +26,9 @@ from rome_widgets.widgets.traits import (
     text,
     unanswered,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COMBINE = "Recorded single-state effects; a live model is needed to combine them."
 NOT_COMPUTED = "This state was not computed."
@@ -119,6 +122,75 @@ class TraceGrid(RomeWidget):
         if self._result is None:
             return []
         return _union(self._result, self._cells)
+
+    def select(
+        self,
+        subject: int | str = "last",
+        layers: int | slice | Iterable[int] | None = None,
+        kind: str | None = None,
+    ) -> None:
+        """Select cells of one token.
+
+        Args:
+            subject: "last" or "first" token of the subject, or a position.
+            layers: Which layers; a slice counts as in a list, None takes all.
+            kind: Which kind; None takes every kind shown.
+
+        Raises:
+            StateError: Nothing is traced, or there is no such token, layer or kind.
+
+        Example:
+            >>> grid.select(layers=slice(14, 20), kind="mlp")
+        """
+        trace = self._traced("select states of it")
+        start, stop = trace.subject_span
+        ends = {"first": start, "last": stop - 1}
+        if isinstance(subject, str) and subject not in ends:
+            raise StateError(
+                f"{subject!r} is no token to select.",
+                '"last" or "first" (of the subject), or a position, was wanted.',
+            )
+        pos = ends[subject] if isinstance(subject, str) else subject
+        if kind is None:
+            kind = self.kind
+        kinds = trace.kinds if kind == "all" else (kind,)
+        cells = [(pos, layer, each) for each in kinds for layer in _layers(layers, trace.n_layers)]
+        states = check_states(cells, len(trace.tokens), trace.n_layers)
+        _check_traced(trace.kinds, states)
+        self.selection = states
+
+    def value_at(self, pos: int, layer: int, kind: str) -> float:
+        """What the grid shows of a cell, on its `scale`; NaN where it was not computed.
+
+        Raises:
+            StateError: Nothing is traced, or there is no such cell.
+        """
+        trace = self._traced("read it")
+        (state,) = check_states([(pos, layer, kind)], len(trace.tokens), trace.n_layers)
+        _check_traced(trace.kinds, [state])
+        score = float(trace.scores[state.kind][state.pos, state.layer])
+        if self.scale == "effect":
+            return score - trace.corrupted
+        if self.scale == "share":
+            return recovery(score, trace.clean, trace.corrupted)
+        return score
+
+    def to_frame(self) -> pd.DataFrame:
+        """The trace on screen as `CausalTrace.to_frame` gives it.
+
+        Raises:
+            StateError: Nothing is traced.
+        """
+        return self._traced("make a table of it").to_frame()
+
+    def _traced(self, purpose: str) -> CausalTrace:
+        if self._result is None:
+            raise StateError(
+                "Nothing is traced yet.",
+                f"A finished trace was wanted, to {purpose}.",
+                "Give a trace, or wait for the one that is running.",
+            )
+        return self._result
 
     @property
     def _cells(self) -> list[State]:
@@ -241,11 +313,19 @@ class TraceGrid(RomeWidget):
         return fallback.comparison_table(self._before, self._result, words)
 
 
+def _layers(layers: int | slice | Iterable[int] | None, n_layers: int) -> Iterable[int]:
+    if layers is None:
+        return range(n_layers)
+    if isinstance(layers, slice):
+        return range(n_layers)[layers]
+    return layers if isinstance(layers, Iterable) else [layers]
+
+
 def _union(trace: CausalTrace, cells: Iterable[State]) -> list[State]:
     return sorted({state for cell in cells for state in trace.cell(*cell)})
 
 
-def _check_traced(kinds: list[Kind], states: list[State]) -> None:
+def _check_traced(kinds: Sequence[Kind], states: Iterable[State]) -> None:
     for state in states:
         if state.kind not in kinds:
             raise StateError(

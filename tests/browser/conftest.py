@@ -35,8 +35,8 @@ class Shown:
         self.page = page
         self.root = page.locator(".rw").first
         self.panel = page.locator(".rw-panel").first
-        self.figure = page.locator(".rw-figure").first
-        self.detail = page.locator(".rw-detail").first
+        self.figure = page.locator("[role=grid]").first
+        self.detail = page.locator(".rw-said").first
         self.trouble: list[str] = []
 
     def status(self, status: str) -> None:

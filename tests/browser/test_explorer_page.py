@@ -81,7 +81,8 @@ def test_ctrl_click_adds_and_removes_and_a_plain_click_replaces(show):
     page.click("attn", 2, 6)
     expect(page.panel).to_have_attribute("data-selection", '[[2,6,"attn"]]')
     page.click("attn", 3, 7, modifiers=("Shift",))
-    expect(page.page.locator(".rw-selected")).to_have_count(4)
+    page.until(lambda: len(page.widget.selection) == 4)
+    expect(page.page.locator(".rw-selected")).to_have_count(1)  # One outline around them.
 
 
 def test_a_selection_made_in_python_is_painted_and_answered(show):
@@ -365,3 +366,42 @@ def test_two_views_of_one_widget_show_the_same_and_end_cleanly(show):
     assert page.page.evaluate("rome.listeners() === window.before")
     page.page.evaluate("rome.life.abort()")
     assert page.page.evaluate("rome.listeners()") == 0
+
+
+def test_the_subjects_brackets_are_dragged_and_set_with_keys(show):
+    page = show(live())
+    page.status("done")
+    grip = page.page.locator(".rw-grip").first
+    box = grip.bounding_box()
+    row = page.page.locator(".rw-token").first.bounding_box()["height"]
+    page.page.mouse.move(box["x"] + 4, box["y"] + 6)
+    page.page.mouse.down()
+    page.page.mouse.move(box["x"] - 20, box["y"] + 6 + row, steps=3)
+    assert page.page.locator(".rw-span").bounding_box()["height"] == pytest.approx(2 * row)
+    assert len(page.widget.test_engine.traced) == 1
+    page.page.mouse.up()
+    expect(page.page.locator("mark")).to_have_text("Space Needle")
+    stars = page.page.locator(".rw-token i")
+    expect(stars).to_have_count(2)
+    page.until(lambda: page.widget.result.subject_span == (1, 3))
+    page.figure.focus()
+    for key in ("Control+Home", "b"):
+        page.page.keyboard.press(key)
+    expect(stars).to_have_count(3)
+    for key in ("Control+Home", "ArrowDown", "e"):
+        page.page.keyboard.press(key)
+    page.until(lambda: page.widget.result.subject_span == (0, 2))
+    assert page.widget.subject == "The Space"
+
+
+def test_brackets_type_the_window_and_wait_for_a_trace(show):
+    page = show(live())
+    page.status("done")
+    page.figure.focus()
+    page.page.keyboard.press("]")
+    page.until(lambda: page.widget.window == 4)
+    page.page.keyboard.press("[")
+    page.page.keyboard.press("[")
+    page.until(lambda: page.widget.window == 2)
+    expect(page.root).to_contain_text("changed since this trace")
+    assert len(page.widget.test_engine.traced) == 1

@@ -15,6 +15,7 @@ from rome_widgets.model.tokens import (
     encode_with_offsets,
     find_subject,
     printable,
+    subject_at,
     token_text,
 )
 
@@ -72,6 +73,33 @@ def test_a_span_of_characters_names_another_occurrence():
     encoded = encode("words", "w3 w3 w5", (0, 2))
     assert encoded.subject_span == (0, 1)
     assert encoded.notes == ()
+
+
+@TOKENIZERS
+def test_words_at_positions_have_those_positions(name):
+    """They corrupt the same positions again, and what shares a character with them."""
+    text = "w3 w14 w3 w5" if name == "words" else "I saw The Space Needle there"
+    tokenizer = tiny.TOKENIZERS[name]()
+    offsets = encode_with_offsets(tokenizer, text)[1]
+    seen = [i for i, (a, b) in enumerate(offsets) if text[a:b].strip()]
+    for start, last in itertools.combinations_with_replacement(seen, 2):
+        subject, (first, end) = subject_at(tokenizer, text, start, last + 1)
+        assert subject == text[first:end] == subject.strip()
+        found, stop = encode(name, text, (first, end)).subject_span
+        assert {offsets[i] for i in range(found, stop)} == set(offsets[start : last + 1])
+        assert found <= start <= last < stop
+    assert len(seen) > 2
+
+
+@pytest.mark.parametrize("span", [(-1, 1), (2, 2), (3, 2), (0, 99)])
+def test_positions_outside_the_prompt_have_no_words(span):
+    with pytest.raises(PromptError, match="are not in the prompt"):
+        subject_at(tiny.TOKENIZERS["words"](), "w3 w14 w5", *span)
+
+
+def test_a_bos_alone_is_no_subject():
+    with pytest.raises(PromptError, match="No visible text"):
+        subject_at(tiny.TOKENIZERS["metaspace with byte fallback"](), "Seattle is", 0, 1)
 
 
 @TOKENIZERS

@@ -55,6 +55,15 @@ def test_the_widget_shows_what_the_tracer_computes(lm):
     assert explorer.selected_states == sorted(states)
 
 
+def test_brackets_moved_on_the_page_trace_those_positions(lm):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    explorer.set_state({"_request": {"id": 1, "op": "subject", "start": 0, "stop": 2}})
+    assert explorer.wait(20)
+    assert explorer.result.subject_span == (0, 2)
+    assert explorer.subject == " ".join(tiny.PROMPT.split()[:2])
+
+
 def traced(lm):
     """What a run tells, and its trace."""
     told = []

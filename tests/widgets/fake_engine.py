@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rome_widgets.errors import Cancelled, SubjectNotFound
+from rome_widgets.errors import Cancelled, PromptError, SubjectNotFound
 from rome_widgets.inside import Flow, Lens, LensRun, RestoringPath
 from rome_widgets.results import (
     KINDS,
@@ -266,6 +266,14 @@ class FakeEngine:
 
     def _like(self, whole: CausalTrace, scores: dict, settings: TraceSettings) -> CausalTrace:
         return replace(whole, scores={kind: grid.copy() for kind, grid in scores.items()})
+
+    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+        words = prompt.split(" ")
+        if not 0 <= start < stop <= len(words):
+            raise PromptError(f"The positions {start} to {stop} are not in the prompt.")
+        first = len(" ".join(words[:start])) + (start > 0)
+        subject = " ".join(words[start:stop])
+        return subject, (first, first + len(subject))
 
     def restore(self, settings: TraceSettings, selection: Sequence[State]) -> FakeRestoration:
         self.threads.add(threading.current_thread().name)

@@ -618,3 +618,37 @@ def test_a_trace_grid_of_something_else_is_refused(engine):
 def test_places_from_the_end_need_a_trace(engine):
     with pytest.raises(traitlets.TraitError, match="counted from the end"):
         TraceExplorer(engine, selection=[(-1, -1, "mlp")])
+
+
+def test_brackets_moved_on_the_page_become_the_subject_of_a_new_trace():
+    engine = FakeEngine()
+    explorer = TraceExplorer(engine, prompt="to be or not to be", subject="to be")
+    assert explorer.wait(20)
+    explorer.set_state({"_request": {"id": 1, "op": "subject", "start": 0, "stop": 2}})
+    assert explorer.wait(20)
+    assert explorer.subject == "to be"
+    assert engine.traced[-1].place == (0, 5)  # Not the last occurrence, which it was before.
+    explorer.set_state({"_request": {"id": 2, "op": "subject", "start": 3, "stop": 5}})
+    assert explorer.wait(20)
+    assert explorer.subject == "not to"
+
+
+def test_moved_brackets_belong_to_the_prompt_of_the_grid_whatever_the_form_says_now():
+    engine = FakeEngine()
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(20)
+    explorer.prompt = "Something else"
+    explorer.set_state({"_request": {"id": 1, "op": "subject", "start": 1, "stop": 3}})
+    assert explorer.wait(20)
+    assert (explorer.prompt, explorer.subject) == (PROMPT, "Space Needle")
+
+
+@pytest.mark.parametrize("span", [{}, {"start": 3, "stop": 99}, {"start": "a", "stop": "b"}])
+def test_brackets_that_hold_nothing_are_refused_and_the_trace_stays(span):
+    engine = FakeEngine()
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(20)
+    explorer.set_state({"_request": {"id": 1, "op": "subject", **span}})
+    assert explorer.error["cause"] == "form"
+    assert explorer.subject == SUBJECT
+    assert len(engine.traced) == 1

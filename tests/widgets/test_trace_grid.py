@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 import traitlets
 from widgets.fake_engine import CORRUPTED, fake_trace
 
+from rome_widgets.errors import StateError
 from rome_widgets.results import KINDS, State
 from rome_widgets.widgets import TraceGrid
 
@@ -186,6 +188,74 @@ def test_what_the_page_sends_is_taken_and_answered(trace):
     assert grid.selection == [State(2, 3, "mlp")]
     assert grid.restoration["probability"] == trace.scores["mlp"][2, 3]
     assert grid._pong == "abc"
+
+
+def test_select_takes_the_last_subject_token_unless_told_otherwise(trace):
+    grid = TraceGrid(trace)
+    grid.select(layers=slice(3, 5), kind="mlp")
+    assert grid.selection == [(2, 3, "mlp"), (2, 4, "mlp")]
+    grid.select("first", layers=-1, kind="attn")
+    assert grid.selection == [(0, 7, "attn")]
+    grid.select(-1, layers=np.arange(2), kind="hidden")
+    assert grid.selection == [(7, 0, "hidden"), (7, 1, "hidden")]
+
+
+def test_select_without_layers_or_kind_takes_all_that_is_shown(trace):
+    grid = TraceGrid(trace, kind="mlp")
+    grid.select()
+    assert grid.selection == [(2, layer, "mlp") for layer in range(trace.n_layers)]
+    grid.kind = "all"
+    grid.select(layers=0)
+    assert {kind for _, _, kind in grid.selection} == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"subject": "middle"}, "'middle' is no token to select"),
+        ({"subject": 99}, "There is no position 99. Positions run from 0 to 7."),
+        ({"layers": [3, 99]}, "There is no layer 99. Layers run from 0 to 7."),
+        ({"layers": 2.5}, "is not a state"),
+        ({"kind": "neuron"}, "There is no kind 'neuron'."),
+    ],
+)
+def test_what_cannot_be_selected_is_refused_with_its_reason(trace, given, says):
+    grid = TraceGrid(trace, selection=[(2, 3, "mlp")])
+    with pytest.raises(StateError, match=re.escape(says)):
+        grid.select(**given)
+    assert grid.selection == [(2, 3, "mlp")]
+
+
+def test_value_at_follows_the_scale(trace):
+    grid, score = TraceGrid(trace), trace.scores["mlp"][2, 3]
+    assert grid.value_at(2, 3, "mlp") == score
+    grid.scale = "effect"
+    assert grid.value_at(2, 3, "mlp") == trace.indirect_effect("mlp")[2, 3]
+    grid.scale = "share"
+    assert grid.value_at(-6, 3, "mlp") == pytest.approx(
+        (score - trace.corrupted) / trace.total_effect
+    )
+    with pytest.raises(StateError, match="There is no layer 8"):
+        grid.value_at(2, 8, "mlp")
+
+
+def test_to_frame_is_that_of_the_trace(trace):
+    assert TraceGrid(trace).to_frame().equals(trace.to_frame())
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [TraceGrid.select, TraceGrid.to_frame, lambda grid: grid.value_at(0, 0, "mlp")],
+)
+def test_an_empty_grid_has_nothing_to_select_or_read(ask):
+    with pytest.raises(StateError, match="Nothing is traced yet"):
+        ask(TraceGrid())
+
+
+@pytest.mark.parametrize("given", [3, "needle.trace", {"scores": {}}])
+def test_what_is_no_trace_is_refused_in_words(given):
+    with pytest.raises(StateError, match=f"{type(given).__name__} is not a trace"):
+        TraceGrid(given)
 
 
 BLOCKED = "torch", "transformers", "pandas", "altair"

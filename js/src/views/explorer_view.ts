@@ -4,7 +4,7 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import { duration, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import { signal } from "../signals.js";
-import type { ExplorerTraits, Settings, Status } from "../types.js";
+import type { ExplorerTraits, Settings, Status, TraceInfo } from "../types.js";
 import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
 import { live } from "./live.js";
@@ -80,7 +80,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ${
             info
               ? html`<div class=${`rw-main${(changed || bridge.get("stale")) && !model.busy() ? " rw-stale" : ""}`}>
-                  <div class="rw-picture">${figure(state, view.figure, view.id)}</div>
+                  <div class="rw-picture">${figure(state, view.figure)}</div>
                   <aside>${panel(state, view.look())}${notes(state)}</aside>
                 </div>`
               : skeleton(emptyHint(status))
@@ -89,8 +89,19 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         `,
       };
     },
-    () => model.ask("restore"),
+    {
+      again: () => model.ask("restore"),
+      subject: (start, stop) => model.ask("subject", { start, stop }),
+      window: resize,
+    },
   );
+
+  /** From the window of the trace, where the form leaves it to the model's depth. */
+  function resize(more: number): void {
+    const { windows } = bridge.get("trace") as TraceInfo;
+    const now = bridge.get("window") ?? Math.max(1, ...Object.values(windows ?? {}));
+    bridge.set({ window: Math.max(1, Math.min(bridge.get("engine").n_layers ?? now, now + more)) });
+  }
 
   function top(view: View, status: Status, changed: boolean): TemplateResult {
     const engine = bridge.get("engine");

@@ -1,144 +1,89 @@
 /** The picture: one plot per kind on one scale, token labels, layer numbers, the colour bar. */
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
-import { cellText, rowText } from "../aria.js";
-import { anchors, gradient, lut } from "../colormap.js";
-import { axisCaption, KIND_NAMES, less, probability, signed, tokenLabel } from "../format.js";
-import { cellAt, move, ticks, windowLayers } from "../geometry.js";
-import { paint } from "../paint.js";
-import { extend, has, replace, sameCell, toggle } from "../selection.js";
+import { gradient, table } from "../colormap.js";
+import { axisCaption, KIND_NAMES, less, probability, tokenLabel } from "../format.js";
+import { LEGIBLE, TALL, ticks } from "../geometry.js";
+import { paint, write } from "../paint.js";
+import { picker } from "../picking.js";
+import { read, reading, SCALES, scaleName, scaleText, shortText } from "../scale.js";
 import type { GridState, Side } from "../state.js";
-import type { Cell, Comparison, Kind, TraceInfo } from "../types.js";
+import type { Cell, Comparison, Kind, Scale, TraceInfo } from "../types.js";
+import { subjectDrag } from "./brackets.js";
+import { gestures } from "./gestures.js";
+import { help } from "./help.js";
+import { keys } from "./keys.js";
+import { SCROLL_STEP, tokenColumn } from "./labels.js";
+import { selectionMarks } from "./overlay.js";
 import { change } from "./parts.js";
+import { strongest } from "./strongest.js";
 
 export const SIDE_NAMES: Record<Side, string> = { before: "Before", after: "After", change: "Difference" };
-
-const OWNED = new Set([
-  "ArrowUp",
-  "ArrowDown",
-  "ArrowLeft",
-  "ArrowRight",
-  "Home",
-  "End",
-  " ",
-  "Enter",
-  "Escape",
-]);
 
 export interface FigureActions {
   /** A selection was made at this moment (performance.now). */
   selected(at: number): void;
   /** Ask again for the selection that is already there. */
   again(): void;
+  /** Make these positions, `[start, stop)`, the subject. Only with a model. */
+  subject?: (start: number, stop: number) => void;
+  /** Restore so many layers more, or fewer, with each cell. Only with a model. */
+  window?: (more: number) => void;
 }
 
 /** Handlers of one figure. They live as long as its view. */
 export function figureHandlers(state: GridState, actions: FigureActions) {
-  let pressed: Cell | null = null;
-  let anchor: Cell | null = null;
-
-  const under = (event: PointerEvent): Cell | null => {
-    const canvas = event.currentTarget as HTMLCanvasElement;
-    const info = state.trace.value;
-    if (!info) return null;
-    const box = canvas.getBoundingClientRect();
-    const found = cellAt(
-      event.clientX - box.left,
-      event.clientY - box.top,
-      box.width,
-      box.height,
-      info.tokens.length,
-      info.n_layers,
-    );
-    return found && [found.pos, found.layer, canvas.dataset.kind as Kind];
-  };
-
-  const pick = (cell: Cell, event: { ctrlKey: boolean; metaKey: boolean; shiftKey: boolean }): void => {
-    const at = performance.now();
-    const selected = state.selection.value;
-    const next =
-      event.ctrlKey || event.metaKey
-        ? toggle(selected, cell)
-        : event.shiftKey && anchor
-          ? extend(selected, anchor, cell)
-          : replace(cell);
-    anchor = cell;
-    state.select(next, cell);
-    actions.selected(at);
-  };
-
+  const picks = picker(state, actions.selected);
+  const pointer = gestures(state, picks);
+  /** The focus comes from the mouse. */
+  let held = false;
   return {
-    down: (event: PointerEvent) => {
-      state.focused.value = false;
-      pressed = event.button === 0 ? under(event) : null;
-    },
-    up: (event: PointerEvent) => {
-      const cell = under(event);
-      if (cell && pressed && sameCell(cell, pressed)) pick(cell, event);
-      pressed = null;
-    },
-    over: (event: PointerEvent) => {
-      const cell = under(event);
-      if (!sameCell(cell, state.hover.value)) state.hover.value = cell;
-    },
-    leave: () => {
-      state.hover.value = null;
-    },
-    row: (pos: number | null) => () => {
-      const kind = state.cursor.value?.[2] ?? state.kinds.value[0];
-      const layer = state.cursor.value?.[1] ?? 0;
-      state.hover.value = pos === null || !kind ? null : [pos, layer, kind];
-    },
-    best: (cell: Cell) => () => pick(cell, { ctrlKey: false, metaKey: false, shiftKey: false }),
+    ...pointer,
+    ...subjectDrag(state, actions.subject),
+    picks,
+    best: (cell: Cell) => () => picks.only(cell),
+    key: keys(state, picks, actions),
     focus: (on: boolean) => () => {
       const [first] = state.kinds.value;
       const info = state.trace.value;
-      if (!on) state.focused.value = false;
+      state.focused.value = on && !held;
       if (on && !state.cursor.value && first && info)
         state.bridge.set({ cursor: [Math.max(0, info.subject_span[1] - 1), 0, first] }, { send: false });
     },
-    key: (event: KeyboardEvent) => {
-      const info = state.trace.value;
-      if (!info || !OWNED.has(event.key) || event.altKey) return;
-      if ((event.ctrlKey || event.metaKey || event.shiftKey) && !event.key.startsWith("Arrow")) return;
-      // JupyterLab listens for the same keys above us; these are ours.
-      event.stopPropagation();
+    /** The mouse gives the focus to the grid, and begins no selection of text. */
+    hold: (event: MouseEvent) => {
       event.preventDefault();
-      state.focused.value = true;
-      const kinds = state.kinds.value;
-      const cursor = state.cursor.value;
-      const here: Cell = cursor && kinds.includes(cursor[2]) ? cursor : [0, 0, kinds[0] ?? "hidden"];
-      const moved = move(here, event.key, info.tokens.length, info.n_layers, kinds);
-      if (moved) {
-        state.hover.value = null;
-        if (event.shiftKey) {
-          anchor ??= here;
-          state.select(extend(state.selection.value, anchor, moved), moved);
-          actions.selected(performance.now());
-        } else state.bridge.set({ cursor: moved });
-        return;
-      }
-      anchor = here;
-      if (event.key === " ") {
-        state.select(toggle(state.selection.value, here), here);
-        actions.selected(performance.now());
-      } else if (event.key === "Enter") {
-        if (has(state.selection.value, here)) actions.again();
-        else state.select(replace(here), here);
-        actions.selected(performance.now());
-      } else if (event.key === "Escape") {
-        if (state.selection.value.length === 0) (event.currentTarget as HTMLElement).blur();
-        else state.select([], here);
-      }
+      held = true;
+      gridOf(event.currentTarget as Element)?.focus({ preventScroll: true });
+      held = false;
+    },
+    scroll: (event: Event) => {
+      state.scrolled.value = Math.round((event.target as Element).scrollTop / SCROLL_STEP);
     },
   };
 }
 
 export type FigureHandlers = ReturnType<typeof figureHandlers>;
 
-export function figure(state: GridState, on: FigureHandlers, id: string): TemplateResult {
+const gridOf = (part: Element): HTMLElement | null | undefined =>
+  part.closest(".rw-figure")?.querySelector<HTMLElement>("[role=grid]");
+
+/** What moves, `drawPointing`, `drawLabels` and `drawRow` put into the places that are empty here. */
+export function figure(state: GridState, on: FigureHandlers): TemplateResult {
   const info = state.trace.value;
   if (!info) return html``;
+  return html`
+    <div
+      class=${`rw-figure${info.tokens.length > TALL ? " rw-tall" : ""}`}
+      @scroll=${on.scroll}
+    >
+      ${state.listed.value ? strongest(state, on.picks, info) : pictures(state, on, info)}
+      ${state.helping.value ? help(state, on.grips) : nothing}
+    </div>
+  `;
+}
+
+function pictures(state: GridState, on: FigureHandlers, info: TraceInfo): TemplateResult {
   const { cell, direction, gap } = state.fit.value;
   const kinds = state.kinds.value;
   const sides = state.sides.value;
@@ -148,18 +93,20 @@ export function figure(state: GridState, on: FigureHandlers, id: string): Templa
   const groups = [sides.filter((side) => side !== "change"), sides.filter((side) => side === "change")];
   return html`
     <div
-      class=${`rw-figure${stacked ? " rw-stacked" : sides.length > 1 ? " rw-beside" : ""}`}
-      data-direction=${direction}
+      class="rw-cells"
       tabindex="0"
       role="grid"
       aria-label="Causal trace: tokens by layers"
       aria-rowcount=${info.tokens.length + 1}
-      aria-colcount=${info.n_layers + 1}
+      aria-colcount=${kinds.length * info.n_layers + 1}
       aria-multiselectable="true"
-      aria-activedescendant=${state.cursor.value ? `${id}-active` : nothing}
       @keydown=${on.key}
       @focus=${on.focus(true)}
       @blur=${on.focus(false)}
+    ><div role="rowgroup"></div></div>
+    <div
+      class=${`rw-pictures${stacked ? " rw-stacked" : sides.length > 1 ? " rw-beside" : ""}`}
+      data-direction=${direction}
     >
       ${groups.map((group) =>
         group.length === 0
@@ -168,7 +115,7 @@ export function figure(state: GridState, on: FigureHandlers, id: string): Templa
               <div class="rw-sides" style="gap:${gap}px">${group.map(
                 (side) => html`<div class="rw-side" data-side=${side}>
                   ${compared ? heading(side, info, compared) : nothing}
-                  <div class="rw-plots" style="gap:${gap}px">
+                  <div class="rw-plots" style="gap:${gap}px" @mousedown=${on.hold}>
                     ${kinds.map((kind, at) => plot(state, on, info, kind, side, direction === "column" || (at === 0 && (stacked || side === sides[0]))))}
                   </div>
                 </div>`,
@@ -176,7 +123,6 @@ export function figure(state: GridState, on: FigureHandlers, id: string): Templa
               ${colourBar(state, info, group.at(-1) as Side, cell.h * info.tokens.length * (stacked ? group.length : 1))}
             </div>`,
       )}
-      ${activeRow(state, info, id)}
     </div>
   `;
 }
@@ -192,29 +138,6 @@ function heading(side: Side, info: TraceInfo, compared: Comparison): TemplateRes
   </p>`;
 }
 
-function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInfo): TemplateResult {
-  const { cell, labels } = state.fit.value;
-  const [start, stop] = info.subject_span;
-  const at = state.detail.value?.cell[0];
-  return html`
-    <div class="rw-tokens" aria-hidden="true" style="width:${labels}px">
-      ${info.tokens.map((token, pos) => {
-        const corrupted = pos >= start && pos < stop;
-        const edge = corrupted
-          ? `${pos === start ? " rw-first" : ""}${pos === stop - 1 ? " rw-last" : ""}`
-          : "";
-        return html`<div
-          class=${`rw-token${corrupted ? " rw-corrupted" : ""}${edge}${at === pos ? " rw-at" : ""}`}
-          style="height:${cell.h}px;font-size:${Math.min(13.5, cell.h - 2)}px"
-          title=${`position ${pos}${corrupted ? ", corrupted with noise" : ""}`}
-          @pointerenter=${on.row(pos)}
-          @pointerleave=${on.row(null)}
-        ><bdi>${tokenLabel(token)}</bdi>${corrupted ? html`<i>*</i>` : nothing}</div>`;
-      })}
-    </div>
-  `;
-}
-
 function plot(
   state: GridState,
   on: FigureHandlers,
@@ -227,10 +150,6 @@ function plot(
   const width = cell.w * info.n_layers;
   const height = cell.h * info.tokens.length;
   const layers = Array.from({ length: Math.ceil(info.n_layers / tickStep) }, (_, i) => i * tickStep);
-  const best = state.bestOf(side, kind);
-  const detail = state.detail.value;
-  const at = detail?.cell[2] === kind ? detail.cell[1] : -1;
-  const gapless = cell.w < 7 || cell.h < 7;
   return html`
     <div class="rw-row">
       ${labelled ? tokenColumn(state, on, info) : nothing}
@@ -245,137 +164,108 @@ function plot(
             aria-hidden="true"
             @pointerdown=${on.down}
             @pointerup=${on.up}
-            @pointermove=${on.over}
+            @pointermove=${on.move}
             @pointerleave=${on.leave}
+            @pointercancel=${on.cancel}
+            @dblclick=${on.twice}
           ></canvas>
+          ${legible(state) ? html`<canvas class="rw-values" aria-hidden="true"></canvas>` : nothing}
           <svg class="rw-marks" width=${width} height=${height} aria-hidden="true">
-            ${marks(state, info, kind, best?.cell, gapless)}
+            ${selectionMarks(state, info, kind)}${peak(state, side, kind)}<g class="rw-live" data-kind=${kind} data-side=${side}></g>
           </svg>
         </div>
-        <div class="rw-layers" aria-hidden="true">
-          ${layers.map(
-            (layer) =>
-              html`<span class=${layer === at ? "rw-at" : ""} style="left:${(layer + 0.5) * cell.w}px">${layer}</span>`,
-          )}
+        <div class="rw-layers" aria-hidden="true" title="Select a column" @click=${on.column(kind)}>
+          ${layers.map((layer) => html`<span style="left:${(layer + 0.5) * cell.w}px">${layer}</span>`)}
+          <span class="rw-at" data-kind=${kind} hidden></span>
         </div>
         <div class="rw-caption">${axisCaption(kind, info.windows[kind])}</div>
-        ${
-          best
-            ? html`<button
-                class="rw-best"
-                type="button"
-                tabindex="-1"
-                title=${`The ${side === "change" ? "largest difference" : "subject’s strongest state"}: “${tokenLabel(info.tokens[best.cell[0]] ?? "")}”, layer ${best.cell[1]}. Click to restore it.`}
-                @click=${on.best(best.cell)}
-              ><i></i>layer ${best.cell[1]} · ${side === "change" ? signed(best.score, 2) : probability(best.score, 2)}</button>`
-            : nothing
-        }
+        ${best(state, on, info, kind, side)}
       </div>
     </div>
   `;
 }
 
-/** Selected cells with the layers they really restore, the cursor, and what is under the pointer. */
-function marks(
-  state: GridState,
-  info: TraceInfo,
-  kind: Kind,
-  best: Cell | undefined,
-  thin: boolean,
-): TemplateResult[] {
-  const { cell } = state.fit.value;
-  const window = info.windows[kind] ?? 1;
-  const out: TemplateResult[] = [];
-  const outline = ([pos, layer]: Cell, inset: number, name: string) => svg`<rect class=${name}
-    x=${layer * cell.w + inset} y=${pos * cell.h + inset}
-    width=${Math.max(1, cell.w - 2 * inset)} height=${Math.max(1, cell.h - 2 * inset)} />`;
-  const reach = ([pos, layer]: Cell, name: string) => {
-    const [start, stop] = windowLayers(kind, layer, window, info.n_layers);
-    if (stop - start < 2) return nothing;
-    const y = (pos + 1) * cell.h - 1.5;
-    const x1 = start * cell.w + 1;
-    const x2 = stop * cell.w - 1;
-    const path = `M${x1} ${y - 3}V${y}H${x2}V${y - 3}`;
-    return svg`<path class="rw-under" d=${path} /><path class=${name} d=${path} />`;
-  };
-  for (const each of state.selection.value) {
-    if (each[2] !== kind || !state.detailOf(each)) continue;
-    const inset = thin ? 0 : 1;
-    out.push(
-      svg`${outline(each, inset, "rw-halo")}${outline(each, inset, "rw-selected")}${reach(each, "rw-reach")}`,
-    );
-  }
-  if (best && !state.isSelected(best)) {
-    const [pos, layer] = best;
-    out.push(
-      svg`<circle class="rw-peak" cx=${(layer + 0.5) * cell.w} cy=${(pos + 0.5) * cell.h} r=${thin ? 1.5 : 2.2} />`,
-    );
-  }
-  const cursor = state.cursor.value;
-  if (state.focused.value && cursor?.[2] === kind) out.push(outline(cursor, thin ? -2 : -1.5, "rw-cursor"));
-  const hover = state.hover.value;
-  if (hover?.[2] === kind)
-    out.push(svg`${outline(hover, 0.5, "rw-hover")}${reach(hover, "rw-reach rw-soft")}`);
-  return out;
+const legible = (state: GridState): boolean =>
+  state.bridge.get("values") && state.fit.value.cell.w >= LEGIBLE;
+
+/** A dot on the strongest state, or the largest difference. */
+function peak(state: GridState, side: Side, kind: Kind): TemplateResult | typeof nothing {
+  const found = state.bestOf(side, kind);
+  if (!found || state.isSelected(found.cell) || legible(state)) return nothing;
+  const { w, h } = state.fit.value.cell;
+  const [pos, layer] = found.cell;
+  return svg`<circle class="rw-peak" cx=${(layer + 0.5) * w} cy=${(pos + 0.5) * h} r=${Math.min(w, h) < 7 ? 1.5 : 2.2} />`;
+}
+
+function best(state: GridState, on: FigureHandlers, info: TraceInfo, kind: Kind, side: Side) {
+  const found = state.bestOf(side, kind);
+  if (!found) return nothing;
+  const [pos, layer] = found.cell;
+  const changed = side === "change";
+  const value = scaleText(state.scale.value, read(found.score, state.readings.value[side]), 2, changed);
+  return html`<button
+    class="rw-best"
+    type="button"
+    tabindex="-1"
+    title=${`The ${changed ? "largest difference" : "subject’s strongest state"}: “${tokenLabel(info.tokens[pos] ?? "")}”, layer ${layer}. Click to restore it.`}
+    @click=${on.best(found.cell)}
+  ><i></i>layer ${layer} · ${value}</button>`;
 }
 
 function colourBar(state: GridState, info: TraceInfo, side: Side, height: number): TemplateResult {
   const { low, high } = state.rangeOf(side);
   const changed = side === "change";
+  const scale = state.scale.value;
   const bar = Math.min(height, 264);
   const place = (value: number) => bar - ((value - low) / (high - low)) * bar;
   // Compared, each grid has runs of its own: its heading names them.
   const named = (state.comparison.value ? [] : (["clean", "corrupted"] as const)).flatMap((name) => {
-    const value = info[name];
-    return value === null ? [] : [{ value, name, y: place(value) }];
+    const given = info[name];
+    if (given === null) return [];
+    const value = read(given, state.readings.value[side]);
+    return [{ value, name, y: place(value) }];
   });
   const numbers = ticks(low, high, bar < 120 ? 3 : 5).filter((value) =>
     named.every(({ y }) => Math.abs(place(value) - y) > 25),
   );
-  const detail = state.detail.value;
-  const score = (changed ? detail?.change : side === "before" ? detail?.before : detail?.score) ?? Number.NaN;
+  const digits = Math.max(0, -Math.floor(Math.log10(high)) + 1);
+  const number = (value: number) =>
+    scale === "probability" && !changed
+      ? Number(value.toPrecision(6))
+      : scaleText(scale, value, digits, changed);
+  const ramps = [...new Set(state.kinds.value.map((kind) => state.ramp(side, kind)))];
   return html`
-    <div class="rw-bar" style="width:${state.fit.value.bar}px" aria-hidden="true">
-      <div class="rw-plot-title">${changed ? "Δ " : ""}p(<bdi>${tokenLabel(info.answer || "answer", changed ? 7 : 9)}</bdi>)</div>
-      <div class="rw-ramps" style="height:${bar}px">
-        ${(changed ? (["change"] as const) : state.kinds.value).map((ramp) => html`<span style="background:${gradient(ramp)}"></span>`)}
-        ${
-          Number.isNaN(score)
-            ? nothing
-            : html`<b class="rw-pointer" style="top:${place(Math.max(low, Math.min(high, score)))}px"></b>`
-        }
-        ${numbers.map((value) => html`<i style="top:${place(value)}px">${changed ? signed(value, Math.max(0, -Math.floor(Math.log10(high)) + 1)) : Number(value.toPrecision(6))}</i>`)}
+    <div class="rw-bar" style="width:${state.fit.value.bar}px">
+      <div class="rw-plot-title">${scaleSwitch(state, info, changed)}</div>
+      <div class="rw-ramps" style="height:${bar}px" aria-hidden="true">
+        ${ramps.map((ramp) => html`<span style="background:${gradient(ramp)}"></span>`)}
+        <b class="rw-pointer" data-side=${side} data-height=${bar} hidden></b>
+        ${numbers.map((value) => html`<i style="top:${place(value)}px">${number(value)}</i>`)}
         ${named.map(
           ({ value, name, y }) =>
-            html`<i class=${`rw-named rw-end-${name}`} style="top:${y}px">${probability(value, 3)}<em>${name}</em></i>`,
+            html`<i class=${`rw-named rw-end-${name}`} style="top:${y}px">${scaleText(scale, value, 3)}<em>${name}</em></i>`,
         )}
       </div>
     </div>
   `;
 }
 
-/** Off screen: the column numbers and the row of the cursor, for screen readers. */
-function activeRow(state: GridState, info: TraceInfo, id: string): TemplateResult | typeof nothing {
-  const cursor = state.cursor.value;
-  if (!cursor || !state.detailOf(cursor)) return nothing;
-  const [pos, layer, kind] = cursor;
-  const [start, stop] = info.subject_span;
-  return html`
-    <div class="rw-unseen" role="rowgroup">
-      <div role="row" aria-rowindex=${pos + 2}>
-        <span role="rowheader">${KIND_NAMES[kind]}: ${rowText(info.tokens[pos] ?? "", pos >= start && pos < stop)}</span>
-        ${Array.from(
-          { length: info.n_layers },
-          (_, each) => html`<span
-            role="gridcell"
-            id=${each === layer ? `${id}-active` : nothing}
-            aria-colindex=${each + 2}
-            aria-selected=${state.isSelected([pos, each, kind])}
-          >${cellText(each, state.scoreOf([pos, each, kind]), info.corrupted, state.estimateOf([pos, each, kind]), state.detailOf([pos, each, kind])?.change)}</span>`,
-        )}
-      </div>
-    </div>
-  `;
+/** The name of the scale, which is also its switch where there are others. */
+function scaleSwitch(state: GridState, info: TraceInfo, changed: boolean): TemplateResult {
+  const scale = state.scale.value;
+  const runs = [info, state.comparison.value].filter((run) => run !== null);
+  const scales = SCALES.filter((each) => runs.every((run) => reading(each, run)));
+  const name = (each: Scale) => `${changed ? "Δ " : ""}${scaleName(each, info.answer, changed ? 7 : 9)}`;
+  if (scales.length < 2) return html`<bdi>${name(scale)}</bdi>`;
+  return html`<select
+    class="rw-scale"
+    aria-label="Scale"
+    title="Probability; its rise over corrupted, the indirect effect; or the share that comes back"
+    data-is=${scale}
+    @change=${(event: Event) => state.bridge.set({ scale: (event.target as HTMLSelectElement).value as Scale })}
+  >
+    ${scales.map((each) => html`<option value=${each}>${name(each)}</option>`)}
+  </select>`;
 }
 
 /** What each canvas shows, so that pointing at it repaints nothing. */
@@ -385,25 +275,23 @@ const painted = new WeakMap<HTMLCanvasElement, readonly unknown[]>();
 export function paintFigure(root: ParentNode, state: GridState): void {
   const info = state.trace.value;
   if (!info) return;
+  const theme = state.theme.value;
   for (const canvas of root.querySelectorAll<HTMLCanvasElement>("canvas[data-kind]")) {
-    const kind = canvas.dataset.kind as Kind;
-    const side = canvas.dataset.side as Side;
-    const { low, high } = state.rangeOf(side);
+    const { kind, side } = canvas.dataset as { kind: Kind; side: Side };
+    const { low, high } = state.painted(side);
     const grid = state.grids[side].value?.get(kind);
     const guess = side === "after" ? state.estimate.value?.get(kind) : undefined;
-    const now = [grid, guess, low, high, state.theme.value];
+    const colours = table(canvas, state.ramp(side, kind), theme);
+    const values = canvas.parentElement?.querySelector<HTMLCanvasElement>(".rw-values");
+    const now = [grid, guess, low, high, colours, values, state.scale.value, state.fit.value.cell.w];
     const before = painted.get(canvas);
     if (!grid || before?.every((each, i) => each === now[i])) continue;
-    paint(
-      canvas,
-      grid,
-      info.tokens.length,
-      info.n_layers,
-      lut(anchors(canvas, side === "change" ? side : kind)),
-      low,
-      high,
-      guess,
-    );
+    paint(canvas, grid, info.tokens.length, info.n_layers, colours, low, high, guess);
+    if (values) {
+      const of = state.readings.value[side];
+      const text = (value: number) => shortText(state.scale.value, read(value, of), side === "change");
+      write(values, grid, info.n_layers, state.fit.value.cell, { colours, low, high, text });
+    }
     painted.set(canvas, now);
   }
 }

@@ -10,7 +10,7 @@ export interface Live {
   bridge: Bridge<LiveTraits>;
   /** A number larger than all before, also than those of a page that was open earlier. */
   next(): number;
-  ask(op: string): void;
+  ask(op: string, more?: object): void;
   cancel(): void;
   busy(): boolean;
   /** What to show; a model that does not answer is not busy. */
@@ -31,7 +31,7 @@ export function live<T extends LiveTraits>(traits: Bridge<T>): Live {
   return {
     bridge,
     next,
-    ask: (op) => bridge.set({ _request: { id: next(), op } }),
+    ask: (op, more) => bridge.set({ _request: { ...more, id: next(), op } }),
     cancel: () => bridge.set({ _cancel_id: next() }),
     busy,
     status,

@@ -1,13 +1,20 @@
 /** The view of a grid: its frame, what is derived from its traits, its picture and its keyboard. */
 
 import type { Bridge } from "../model.js";
+import { adds } from "../picking.js";
 import { effect, signal } from "../signals.js";
 import { type GridState, gridState } from "../state.js";
 import type { GridTraits } from "../types.js";
-import { type FigureHandlers, figureHandlers, paintFigure } from "./figure.js";
+import { drawDetail, speak } from "./detail.js";
+import { type FigureActions, type FigureHandlers, figureHandlers, paintFigure } from "./figure.js";
 import { type Drawing, type Frame, frame } from "./frame.js";
+import { openHelp } from "./help.js";
+import { drawLabels } from "./labels.js";
+import { drawPointing, drawRow } from "./overlay.js";
 import type { PanelLook } from "./panel.js";
 
+/** The keys that move, press and leave. */
+const OURS = /^(Arrow|Page|Home|End|Enter|Escape| )/;
 /** How long an answer may take before the page says that it is on its way. */
 const PATIENCE = 150;
 
@@ -22,15 +29,26 @@ export function mount<T extends GridTraits>(
   host: HTMLElement,
   abort: AbortSignal,
   template: (view: View) => Drawing,
-  again: () => void = () => {},
+  actions: Partial<FigureActions> = {},
 ): View {
   const bridge = traits as unknown as Bridge<GridTraits>;
   const made = frame(bridge, host, abort);
   const state = gridState(bridge, made.width, made.theme);
 
+  // JupyterLab would take these from our buttons, too.
+  host.addEventListener(
+    "keydown",
+    (event) => {
+      if (OURS.test(event.key) && !event.shiftKey && !adds(event)) event.stopPropagation();
+    },
+    { signal: abort },
+  );
+
   const waiting = signal(false);
   const latency = signal<number | null>(null);
   const selectedAt = signal<number | null>(null);
+  /** Another object after every drawing. */
+  const drawn = signal<{ root: HTMLElement } | null>(null);
   let patience: ReturnType<typeof setTimeout> | undefined;
 
   const figure = figureHandlers(state, {
@@ -38,7 +56,8 @@ export function mount<T extends GridTraits>(
       latency.value = null;
       selectedAt.value = at;
     },
-    again,
+    again: () => {},
+    ...actions,
   });
 
   const view: View = {
@@ -68,7 +87,23 @@ export function mount<T extends GridTraits>(
       const { root, attributes } = template(view);
       return { root, attributes: { ...attributes, "data-panel": state.fit.value.panel } };
     },
-    (root) => paintFigure(root, state),
+    (root) => {
+      paintFigure(root, state);
+      openHelp(root);
+      drawn.value = { root };
+    },
+  );
+  // By themselves: what follows the pointer must not draw everything again.
+  const each = (draw: (root: HTMLElement) => void) =>
+    effect(() => {
+      if (drawn.value) draw(drawn.value.root);
+    });
+  made.ends(
+    each((root) => drawLabels(root, state)),
+    each((root) => drawPointing(root, state)),
+    each((root) => drawRow(root, state, view.id)),
+    each((root) => drawDetail(root, state)),
+    speak(() => drawn.peek()?.root, state),
   );
   made.ends(
     effect(() => {

@@ -79,7 +79,6 @@ function baseline(info: TraceInfo): TemplateResult {
         }
       </p>
       ${rows.length > 0 ? table(rows, info, "corrupted") : nothing}
-      <p class="rw-note">Click restores one cell, Ctrl or ⌘ adds, Shift spans. Arrows move, Space toggles, Enter restores, Esc clears.</p>
     </section>
   `;
 }

@@ -1,0 +1,37 @@
+/** The keys of the grid, explained in a dialog. */
+
+import { html, type TemplateResult } from "lit-html";
+import type { GridState } from "../state.js";
+import { KEYS, MODEL_KEYS } from "./keys.js";
+
+const MOUSE = `
+Click|select
+Ctrl, ⌘ + click|select or not
+Shift + click, drag|select a rectangle
+Alt + drag|draw around states
+Token, layer|select its row, its column
+Double-click|clear`;
+
+export const help = (state: GridState, live: boolean): TemplateResult => html`
+  <dialog
+    class="rw-help"
+    aria-label="Keys and pointer"
+    @keydown=${(event: Event) => event.stopPropagation()}
+    @close=${(event: Event) => {
+      state.helping.value = false;
+      (event.target as Element).closest(".rw-figure")?.querySelector<HTMLElement>("[role=grid]")?.focus();
+    }}
+  >
+    <form method="dialog"><button class="rw-quiet" aria-label="Close">✕</button></form>
+    <dl>${`${KEYS}${live ? MODEL_KEYS : ""}${MOUSE}`.split("\n").map((line) => {
+      const [key, does] = line.split("|");
+      return html`<dt>${key}</dt><dd>${does}</dd>`;
+    })}</dl>
+  </dialog>
+`;
+
+/** A dialog has to be asked to open. */
+export function openHelp(root: ParentNode): void {
+  const dialog = root.querySelector<HTMLDialogElement>(".rw-help");
+  if (dialog && !dialog.open) dialog.showModal();
+}

@@ -1,0 +1,82 @@
+/** The column of tokens, with brackets around the corrupted ones. Of many tokens only those in sight exist. */
+
+import { html, nothing, type TemplateResult } from "lit-html";
+import { tokenLabel } from "../format.js";
+import { TALL } from "../geometry.js";
+import type { GridState } from "../state.js";
+import type { TraceInfo } from "../types.js";
+import type { FigureHandlers } from "./figure.js";
+
+/** Pixels above and below what is in sight that are ready, too. */
+const MARGIN = 300;
+export const SCROLL_STEP = MARGIN / 2;
+
+export function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInfo): TemplateResult {
+  const { cell, labels } = state.fit.value;
+  const draft = state.draft.value;
+  return html`<div
+    class="rw-tokens"
+    aria-hidden="true"
+    title="Select a row, in the plot of the cursor"
+    style="width:${labels}px;height:${cell.h * info.tokens.length}px;font-size:${Math.min(13.5, cell.h - 2)}px;line-height:${cell.h}px"
+    @click=${on.row}
+    @pointerover=${on.point}
+    @pointerleave=${on.leave}
+  ><div class="rw-here" style="height:${cell.h}px" hidden></div><div class="rw-rows"></div>${bracket(draft?.of === info ? draft.span : info.subject_span, cell.h, on)}</div>`;
+}
+
+/** What each column holds, so that a drawing of something else leaves it alone. */
+const filled = new WeakMap<Element, readonly unknown[]>();
+
+/** Fills the columns below `root`; without templates, which would take longer than all the rest of the picture. */
+export function drawLabels(root: HTMLElement, state: GridState): void {
+  const info = state.trace.value;
+  // Read first: the columns may come later.
+  state.scrolled.value;
+  const height = state.fit.value.cell.h;
+  if (!info) return;
+  for (const column of root.querySelectorAll<HTMLElement>(".rw-rows")) {
+    const [first, last] = inSight(column, info.tokens.length, height);
+    const now = [info, first, last];
+    column.style.paddingTop = `${first * height}px`;
+    if (filled.get(column)?.every((each, i) => each === now[i])) continue;
+    filled.set(column, now);
+    column.replaceChildren(
+      ...info.tokens.slice(first, last).map((token, i) => label(token, first + i, info)),
+    );
+  }
+}
+
+function label(token: string, pos: number, info: TraceInfo): HTMLElement {
+  const made = document.createElement("div");
+  made.className = "rw-token";
+  made.dataset.pos = String(pos);
+  made.appendChild(document.createElement("bdi")).textContent = tokenLabel(token);
+  if (pos >= info.subject_span[0] && pos < info.subject_span[1])
+    made.appendChild(document.createElement("i")).textContent = "*";
+  return made;
+}
+
+function inSight(column: HTMLElement, rows: number, height: number): [number, number] {
+  const box = column.closest(".rw-figure");
+  if (rows <= TALL || !box) return [0, rows];
+  const top = box.getBoundingClientRect().top - column.getBoundingClientRect().top;
+  return [
+    Math.max(0, Math.floor((top - MARGIN) / height)),
+    Math.max(0, Math.min(rows, Math.ceil((top + box.clientHeight + MARGIN) / height))),
+  ];
+}
+
+function bracket([start, stop]: readonly [number, number], height: number, on: FigureHandlers) {
+  const grip = (end: 0 | 1) => html`<b
+    class=${end ? "rw-grip rw-end" : "rw-grip"}
+    title="Drag: where the subject ${end ? "ends (e)" : "begins (b)"}"
+    @pointerdown=${on.grip(end)}
+    @pointermove=${on.drag}
+    @pointerup=${on.drop}
+    @pointercancel=${on.stay}
+  ></b>`;
+  return html`<div class="rw-span" style="top:${start * height}px;height:${(stop - start) * height}px">
+    ${on.grips ? [grip(0), grip(1)] : nothing}
+  </div>`;
+}
