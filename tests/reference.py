@@ -10,13 +10,14 @@ import math
 import torch
 
 
-def run(model, names, ids, span, noise, restore=()):
+def run(model, names, ids, span, noise, restore=(), seen=None):
     """One forward pass of samples + 1 rows: row 0 clean, the others corrupted and restored.
 
     names: {"embedding": module name, "hidden" | "mlp" | "attn": module name with {} for the layer,
         or a function of the layer}; a module may put batch and pos in one axis
     ids: token ids of the prompt; span: half-open span of corrupted positions
     noise: [samples, span, d_model]; restore: (pos, layer, kind) triples
+    seen: {(kind, layer): None}, filled with what is there: [samples + 1, pos, width]
     returns [samples + 1, vocab] probabilities of the next token
     """
     handles = []
@@ -36,11 +37,19 @@ def run(model, names, ids, span, noise, restore=()):
 
         return hook
 
+    def look(place):
+        def hook(module, args, output):
+            state = output[0] if isinstance(output, (tuple, list)) else output
+            seen[place] = state.view(len(noise) + 1, len(ids), -1).double()
+
+        return hook
+
     embedding = model.get_submodule(names["embedding"])
     handles.append(embedding.register_forward_hook(corrupt))
     for pos, layer, kind in restore:
-        name = names[kind](layer) if callable(names[kind]) else names[kind].format(layer)
-        handles.append(model.get_submodule(name).register_forward_hook(put_back(pos)))
+        handles.append(part(model, names, kind, layer).register_forward_hook(put_back(pos)))
+    for kind, layer in seen or ():
+        handles.append(part(model, names, kind, layer).register_forward_hook(look((kind, layer))))
     try:
         rows = torch.tensor([list(ids)]).repeat(len(noise) + 1, 1)
         with torch.no_grad():
@@ -49,6 +58,12 @@ def run(model, names, ids, span, noise, restore=()):
         for handle in handles:
             handle.remove()
     return torch.softmax(logits.double(), dim=-1)
+
+
+def part(model, names, kind, layer):
+    """The module whose output are the states of this kind and layer."""
+    name = names[kind](layer) if callable(names[kind]) else names[kind].format(layer)
+    return model.get_submodule(name)
 
 
 def restored(model, names, ids, span, noise, restore=()):
@@ -106,6 +121,93 @@ def grid(model, names, ids, span, noise, answer, kind, size, n_layers):
             row.append(float(restored(model, names, ids, span, noise, states)[answer]))
         table.append(row)
     return table
+
+
+def greedy_path(model, names, ids, span, noise, answer, candidates, share):
+    """The states that greed takes one after another until so much of the effect is back."""
+    clean = float(run(model, names, ids, span, noise)[0, answer])
+    corrupted = float(restored(model, names, ids, span, noise)[answer])
+    taken, probability = [], corrupted
+    while probability < corrupted + share * (clean - corrupted):
+        tried = {
+            state: float(restored(model, names, ids, span, noise, [*taken, state])[answer])
+            for state in candidates
+            if state not in taken
+        }
+        best = max(tried, key=tried.get)
+        if tried[best] <= probability:
+            break
+        taken, probability = [*taken, best], tried[best]
+    return taken, probability
+
+
+def flow(model, names, ids, span, noise, restore, n_layers, scale=1.0):
+    """{kind: {"written" | "corrupted" | "restored" | "moved": [pos][layer]}, "noise": [pos]}.
+
+    Root mean squares over the draws, in lengths of the clean hidden state at the same place; what
+    attention and MLP put out counts `scale` times.
+    """
+    kinds = [kind for kind in ("hidden", "mlp", "attn") if kind in names]
+    places = [("embedding", 0), *((kind, layer) for kind in kinds for layer in range(n_layers))]
+    corrupted, back = dict.fromkeys(places), dict.fromkeys(places)
+    run(model, names, ids, span, noise, (), corrupted)
+    run(model, names, ids, span, noise, restore, back)
+
+    def length(difference):
+        return math.sqrt(sum(float((row**2).sum()) for row in difference) / len(difference))
+
+    def four(place, pos):
+        clean = corrupted[place][:1, pos]
+        noisy, mended = corrupted[place][1:, pos], back[place][1:, pos]
+        return {
+            "written": length(clean),
+            "corrupted": length(noisy - clean),
+            "restored": length(mended - clean),
+            "moved": length(mended - noisy),
+        }
+
+    table = {kind: {} for kind in kinds}
+    for kind in kinds:
+        share = 1.0 if kind == "hidden" else scale
+        for what in ("written", "corrupted", "restored", "moved"):
+            table[kind][what] = [
+                [
+                    share * four((kind, at), pos)[what] / four(("hidden", at), pos)["written"]
+                    for at in range(n_layers)
+                ]
+                for pos in range(len(ids))
+            ]
+    embedded = [four(("embedding", 0), pos) for pos in range(len(ids))]
+    return table | {"noise": [each["corrupted"] / each["written"] for each in embedded]}
+
+
+def lens(model, names, ids, span, noise, restore, n_layers):
+    """{"clean" | "corrupted" | "restored": [layer, vocab]}: a whole pass for each layer.
+
+    In that pass the last block puts out, at the last token, what this layer did.
+    """
+    said = {"clean": [], "corrupted": [], "restored": []}
+    for runs, states in ((("clean", "corrupted"), ()), (("restored",), restore)):
+        seen = {("hidden", layer): None for layer in range(n_layers)}
+        run(model, names, ids, span, noise, states, seen)
+        for layer in range(n_layers):
+            last = seen["hidden", layer][:, -1]
+
+            def put(module, args, output, last=last):
+                several = isinstance(output, (tuple, list))
+                state = (output[0] if several else output).clone()
+                state[:, -1] = last.to(state)
+                return type(output)([state, *output[1:]]) if several else state
+
+            handle = part(model, names, "hidden", n_layers - 1).register_forward_hook(put)
+            try:
+                rows = run(model, names, ids, span, noise)
+            finally:
+                handle.remove()
+            if "clean" in runs:
+                said["clean"].append(rows[0])
+            said[runs[-1]].append(rows[1:].mean(dim=0))
+    return {name: torch.stack(layers) for name, layers in said.items()}
 
 
 def draws(seed, samples, n_tokens, d_model, std):
