@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from rome_widgets.errors import Cancelled, SubjectNotFound
+from rome_widgets.inside import Flow, Lens, LensRun, RestoringPath
 from rome_widgets.results import (
     KINDS,
     CausalTrace,
+    Kind,
     Prediction,
     Progress,
     Restoration,
@@ -24,6 +26,7 @@ PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
 WORDS = (" Seattle", " London", " Paris", " Dublin", " Santiago", " Chicago", " the")
 CLEAN, CORRUPTED = 0.9352, 0.0357
 SITES = {"hidden": (4, 1.3), "mlp": (3, 1.6), "attn": (6, 1.1)}
+WRITTEN: dict[Kind, float] = {"hidden": 1.0, "mlp": 0.4, "attn": 0.25}
 
 
 def fake_trace(
@@ -93,6 +96,52 @@ def predictions(restored: float) -> list[Prediction]:
     return sorted(rows, key=lambda row: -row.restored)
 
 
+def fake_flow(trace: CausalTrace, states: Sequence[State]) -> Flow:
+    """Noise on the subject spreads to later tokens, and ebbs downstream of restored states."""
+    shape = n_pos, n_layers = len(trace.tokens), trace.n_layers
+    (start, stop), layers = trace.subject_span, np.arange(n_layers)
+    reached = np.zeros(shape)
+    reached[start:stop] = 1.1 - 0.4 * layers / n_layers
+    reached[stop:] = 0.7 / (1 + np.exp(4 - layers * 8 / n_layers))
+    back = np.zeros(shape)
+    for pos, layer, _ in states:
+        back[pos, layer:] = np.maximum(back[pos, layer:], 0.8)
+        later = 0.7 * np.clip((layers - layer) / n_layers, 0, 1)
+        back[pos + 1 :] = np.maximum(back[pos + 1 :], later)
+    corrupted: dict[Kind, np.ndarray] = {kind: WRITTEN[kind] * reached for kind in KINDS}
+    shares: dict[Kind, np.ndarray] = {kind: back.copy() for kind in KINDS}
+    for pos, layer, kind in states:
+        shares[kind][pos, layer] = 1
+    noise = np.zeros(n_pos)
+    noise[start:stop] = 1.7
+    return Flow(
+        states=tuple(states),
+        kinds=KINDS,
+        written={kind: np.full(shape, WRITTEN[kind]) for kind in KINDS},
+        corrupted=corrupted,
+        restored={kind: corrupted[kind] * (1 - shares[kind]) for kind in KINDS},
+        moved={kind: corrupted[kind] * shares[kind] for kind in KINDS},
+        noise=noise,
+    )
+
+
+def fake_lens_run(name: str, answer: float, n_layers: int) -> LensRun:
+    """From " the" in the first layers to what the run predicts after the last."""
+    last = np.array([row.restored for row in sorted(predictions(answer), key=lambda row: row.id)])
+    first = np.array([0.001, 0.002, 0.003, 0.002, 0.001, 0.002, 0.3])
+    shares = 1 / (1 + np.exp(5 - 8 * np.arange(n_layers) / n_layers))
+    shares[-1] = 1
+    table = first + shares[:, None] * (last - first)
+    return LensRun(
+        name,
+        probabilities=tuple(table[:, 0].tolist()),
+        ranks=tuple((1 + (table > table[:, :1]).sum(axis=1)).tolist()),
+        top=tuple(
+            tuple((WORDS[i], float(row[i])) for i in np.argsort(-row)[:5].tolist()) for row in table
+        ),
+    )
+
+
 def split(prompt: str) -> list[str]:
     words = prompt.split(" ")
     return [words[0], *(f" {word}" for word in words[1:])]
@@ -143,6 +192,9 @@ class FakeEngine:
         self.weights_version = 0
         self.traced: list[TraceSettings] = []
         self.restored: list[tuple[State, ...]] = []
+        self.paths: list[float] = []
+        self.flows: list[tuple[State, ...]] = []
+        self.lenses: list[tuple[State, ...]] = []
         self.threads: set[str] = set()
 
     def edit(self, taken: float) -> None:
@@ -222,6 +274,78 @@ class FakeEngine:
         if self.broken:
             raise self.broken
         return FakeRestoration(settings, tuple(selection), self.n_layers)
+
+    def find_path(
+        self,
+        settings: TraceSettings,
+        recovery: float,
+        progress: Callable[[RestoringPath], None],
+        cancelled: Callable[[], bool],
+    ) -> RestoringPath:
+        """The states that bring most back, one after another, each six tenths of its own rise."""
+        self.threads.add(threading.current_thread().name)
+        self.paths.append(recovery)
+        if self.broken:
+            raise self.broken
+        scores = fake_trace(settings.prompt, settings.subject, n_layers=self.n_layers).scores
+        tried = [
+            (float(grid[pos, layer]), State(pos, layer, kind))
+            for kind, grid in scores.items()
+            for pos in range(len(grid) - 1)
+            for layer in range(self.n_layers)
+        ]
+        path = RestoringPath((), (), WORDS[0], CLEAN, CORRUPTED, recovery, False, 0)
+        for score, state in sorted(tried, reverse=True):
+            if path.reached:
+                break
+            self._pause(cancelled)
+            if cancelled():
+                raise Cancelled("The search was stopped.")
+            so_far = path.probabilities[-1] if path.states else CORRUPTED
+            path = replace(
+                path,
+                states=(*path.states, state),
+                probabilities=(
+                    *path.probabilities,
+                    min(CLEAN, so_far + 0.6 * (score - CORRUPTED)),
+                ),
+                n_restored=path.n_restored + len(tried),
+            )
+            path = replace(path, reached=path.recovery >= recovery)
+            progress(path)
+        return path
+
+    def flow(self, settings: TraceSettings, selection: Sequence[State]) -> Flow:
+        self.flows.append(tuple(selection))
+        trace, states = self._inside(settings, selection)
+        return fake_flow(trace, states)
+
+    def lens(self, settings: TraceSettings, selection: Sequence[State]) -> Lens:
+        self.lenses.append(tuple(selection))
+        _, states = self._inside(settings, selection)
+        restored = FakeRestoration(settings, tuple(selection), self.n_layers).probability
+        clean = CLEAN - self.taken * (CLEAN - CORRUPTED)
+        ends = {"clean": clean, "corrupted": CORRUPTED}
+        ends |= {"restored": restored} if states else {}
+        ends |= {"unedited": CLEAN} if self.taken else {}
+        runs = tuple(fake_lens_run(name, end, self.n_layers) for name, end in ends.items())
+        return Lens(WORDS[0], 0, states, runs)
+
+    def _inside(
+        self, settings: TraceSettings, selection: Sequence[State]
+    ) -> tuple[CausalTrace, tuple[State, ...]]:
+        """The trace of these settings and the states that the selected cells restore."""
+        self.threads.add(threading.current_thread().name)
+        assert self.restore_gate.wait(20)
+        if self.broken:
+            raise self.broken
+        trace = fake_trace(
+            settings.prompt,
+            settings.subject,
+            n_layers=self.n_layers,
+            window=settings.window or 3,
+        )
+        return trace, tuple(sorted({s for cell in selection for s in trace.cell(*cell)}))
 
 
 class FakeRestoration(Restoration):
