@@ -30,7 +30,7 @@ export interface Detail {
 
 export type GridState = ReturnType<typeof gridState>;
 
-const decode = (data: DataView | null): Float32Array => {
+export const decode = (data: DataView | null): Float32Array => {
   if (!data || data.byteLength === 0) return new Float32Array();
   // A copy: the view may start anywhere in a larger buffer, and float32 wants multiples of four.
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength - (data.byteLength % 4));

@@ -205,7 +205,7 @@ export interface ExplorerTraits extends GridTraits {
   progress: number;
   error: ErrorInfo | null;
   engine: { model: string; n_layers: number; examples: [string, string][] } | Empty;
-  _request: { id: number; op: "trace" | "restore" | "stop_comparing" } | Empty;
+  _request: { id: number; op: "trace" | "restore" | "stop_comparing" | "path" | "stop_path" } | Empty;
   _cancel_id: number;
 }
 

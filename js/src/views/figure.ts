@@ -10,6 +10,7 @@ import { extend, has, replace, sameCell, toggle } from "../selection.js";
 import type { GridState, Side } from "../state.js";
 import type { Cell, Comparison, Kind, TraceInfo } from "../types.js";
 import { change } from "./parts.js";
+import { pathMarks } from "./path_view.js";
 
 export const SIDE_NAMES: Record<Side, string> = { before: "Before", after: "After", change: "Difference" };
 
@@ -89,6 +90,7 @@ export function figureHandlers(state: GridState, actions: FigureActions) {
       const layer = state.cursor.value?.[1] ?? 0;
       state.hover.value = pos === null || !kind ? null : [pos, layer, kind];
     },
+    pick,
     best: (cell: Cell) => () => pick(cell, { ctrlKey: false, metaKey: false, shiftKey: false }),
     focus: (on: boolean) => () => {
       const [first] = state.kinds.value;
@@ -192,7 +194,7 @@ function heading(side: Side, info: TraceInfo, compared: Comparison): TemplateRes
   </p>`;
 }
 
-function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInfo): TemplateResult {
+export function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInfo): TemplateResult {
   const { cell, labels } = state.fit.value;
   const [start, stop] = info.subject_span;
   const at = state.detail.value?.cell[0];
@@ -311,6 +313,7 @@ function marks(
       svg`<circle class="rw-peak" cx=${(layer + 0.5) * cell.w} cy=${(pos + 0.5) * cell.h} r=${thin ? 1.5 : 2.2} />`,
     );
   }
+  out.push(...pathMarks(state, kind));
   const cursor = state.cursor.value;
   if (state.focused.value && cursor?.[2] === kind) out.push(outline(cursor, thin ? -2 : -1.5, "rw-cursor"));
   const hover = state.hover.value;
@@ -354,8 +357,20 @@ function colourBar(state: GridState, info: TraceInfo, side: Side, height: number
   `;
 }
 
-/** Off screen: the column numbers and the row of the cursor, for screen readers. */
-function activeRow(state: GridState, info: TraceInfo, id: string): TemplateResult | typeof nothing {
+/** Off screen: the row of the cursor, each cell `said` in words, for screen readers. */
+export function activeRow(
+  state: GridState,
+  info: TraceInfo,
+  id: string,
+  said = (cell: Cell) =>
+    cellText(
+      cell[1],
+      state.scoreOf(cell),
+      info.corrupted,
+      state.estimateOf(cell),
+      state.detailOf(cell)?.change,
+    ),
+): TemplateResult | typeof nothing {
   const cursor = state.cursor.value;
   if (!cursor || !state.detailOf(cursor)) return nothing;
   const [pos, layer, kind] = cursor;
@@ -371,7 +386,7 @@ function activeRow(state: GridState, info: TraceInfo, id: string): TemplateResul
             id=${each === layer ? `${id}-active` : nothing}
             aria-colindex=${each + 2}
             aria-selected=${state.isSelected([pos, each, kind])}
-          >${cellText(each, state.scoreOf([pos, each, kind]), info.corrupted, state.estimateOf([pos, each, kind]), state.detailOf([pos, each, kind])?.change)}</span>`,
+          >${said([pos, each, kind])}</span>`,
         )}
       </div>
     </div>

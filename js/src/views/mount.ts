@@ -23,6 +23,7 @@ export function mount<T extends GridTraits>(
   abort: AbortSignal,
   template: (view: View) => Drawing,
   again: () => void = () => {},
+  drawn: (root: ParentNode, view: View) => void = () => {},
 ): View {
   const bridge = traits as unknown as Bridge<GridTraits>;
   const made = frame(bridge, host, abort);
@@ -68,7 +69,10 @@ export function mount<T extends GridTraits>(
       const { root, attributes } = template(view);
       return { root, attributes: { ...attributes, "data-panel": state.fit.value.panel } };
     },
-    (root) => paintFigure(root, state),
+    (root) => {
+      paintFigure(root, state);
+      drawn(root, view);
+    },
   );
   made.ends(
     effect(() => {
