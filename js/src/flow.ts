@@ -35,7 +35,7 @@ export function flowLayout(room: number, rows: number, layers: number, row: numb
     row,
     radius: Math.min(7, row * 0.27, pitch * 0.18),
     side: Math.min(8, row * 0.32, pitch * 0.22),
-    width: pitch * (layers + 1),
+    width: pitch * (layers + 0.75),
     height: row * rows,
   };
 }

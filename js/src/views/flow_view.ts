@@ -268,6 +268,9 @@ const painted = new WeakMap<HTMLCanvasElement, readonly unknown[]>();
 /** More pixels than this are not drawn finer on a fine screen. */
 const MOST_PIXELS = 6e6;
 
+/** Fainter strokes cannot be seen. */
+const FAINT = 0.03;
+
 function paintFlow(
   canvas: HTMLCanvasElement,
   flow: Flow | null,
@@ -288,7 +291,7 @@ function paintFlow(
 
   const style = getComputedStyle(canvas);
   const colour = (name: string) => style.getPropertyValue(`--rw-${name}`);
-  const [back, line, mute] = [colour("bg"), colour("line"), colour("mute")];
+  const [back, mute] = [colour("bg"), colour("mute")];
   const spread = colour("spread");
   const moved = run === "restored" ? colour("fill") : spread;
   const ramps = Object.fromEntries(
@@ -296,50 +299,65 @@ function paintFlow(
   );
   const shade = (kind: Kind, share: number) =>
     ramps[kind]?.[Math.round(Math.max(0, Math.min(1, share)) * 8)] ?? "";
-  const stroke = (ink: string, width: number, alpha: number) => {
+  const stroke = (ink: string, width: number, alpha = 1) => {
+    if (alpha < FAINT) return;
     pen.globalAlpha = alpha;
     pen.lineWidth = width;
     pen.strokeStyle = ink;
     pen.stroke();
+    pen.globalAlpha = 1;
   };
-  /** A line as strong as what goes along it. */
-  const link = (from: Point, to: Point, ink: string, strength: number) => {
-    pen.beginPath();
+  const fill = (ink: string, alpha = 1) => {
+    if (alpha < FAINT) return;
+    pen.globalAlpha = alpha;
+    pen.fillStyle = ink;
+    pen.fill();
+    pen.globalAlpha = 1;
+  };
+  const line = (from: Point, to: Point) => {
     pen.moveTo(...from);
     pen.lineTo(...to);
-    stroke(line, 0.8 + 2.6 * strength, 1);
-    stroke(ink, 0.8 + 2.6 * strength, strength);
-    pen.globalAlpha = 1;
   };
-  const circle = (cell: Cell, fill: string, alpha: number, missing = 0) => {
+  const circle = (cell: Cell, ink: string, alpha: number, missing = 0) => {
     pen.beginPath();
     pen.arc(...place(fit, cell), radius, 0, 7);
-    pen.fillStyle = back;
-    pen.fill();
-    pen.globalAlpha = alpha;
-    pen.fillStyle = fill;
-    pen.fill();
-    stroke(mute, 1, 1);
+    fill(back);
+    fill(ink, alpha);
+    stroke(mute, 1);
     stroke(spread, 1.8, missing);
-    pen.globalAlpha = 1;
   };
   const layers = Array.from({ length: flow.layers }, (_, layer) => layer);
   for (let pos = 0; pos < flow.rows; pos++) {
-    for (const layer of layers) {
-      const before: Cell = [pos, layer - 1, "hidden"];
+    const links = layers.flatMap((layer) => {
       const to = place(fit, [pos, layer, "hidden"]);
-      link(place(fit, before), to, run === "clean" ? mute : moved, flow.strength(run, before));
-      for (const kind of PARTS.filter((each) => kinds.includes(each))) {
-        const part: Cell = [pos, layer, kind];
-        const [x, y] = place(fit, part);
-        const strength = flow.strength(run, part);
-        const corner = [x - side / 2, y - side / 2, side, side] as const;
-        link([x, y], to, shade(kind, 0.8), strength);
-        pen.fillStyle = shade(kind, 0.1 + 0.8 * strength);
-        pen.fillRect(...corner);
-        pen.lineWidth = 1;
-        pen.strokeStyle = shade(kind, 0.5);
-        pen.strokeRect(...corner);
+      const parts: Cell[] = [
+        [pos, layer - 1, "hidden"],
+        ...PARTS.filter((kind) => kinds.includes(kind)).map((kind): Cell => [pos, layer, kind]),
+      ];
+      return parts.map((cell) => ({ cell, to, from: place(fit, cell), strength: flow.strength(run, cell) }));
+    });
+    pen.beginPath();
+    for (const { from, to } of links) line(from, to);
+    stroke(colour("line"), 1);
+    // Each as strong as what goes along it.
+    for (const { cell, from, to, strength } of links) {
+      const kind = cell[2];
+      pen.beginPath();
+      line(from, to);
+      const way = run === "clean" ? mute : moved;
+      stroke(kind === "hidden" ? way : shade(kind, 0.8), 0.8 + 2.6 * strength, strength);
+      if (kind === "hidden") continue;
+      for (const [ink, inset] of [
+        [shade(kind, 0.5), 0],
+        [shade(kind, 0.1 + 0.8 * strength), 1],
+      ] as const) {
+        pen.fillStyle = ink;
+        pen.fillRect(
+          from[0] - side / 2 + inset,
+          from[1] - side / 2 + inset,
+          side - 2 * inset,
+          side - 2 * inset,
+        );
       }
     }
     // Over all lines.

@@ -71,6 +71,8 @@ function found(path: PathInfo, state: GridState, running: boolean | undefined): 
   const tokens = state.trace.value?.tokens ?? [];
   const share = (p: number | undefined) => ((p ?? corrupted) - corrupted) / (clean - corrupted);
   const total = share(path.probabilities.at(-1));
+  /** The path's states are single, and a cell of their kind restores more. */
+  const widened = !running && states.some(([, , kind]) => (state.trace.value?.windows[kind] ?? 1) > 1);
   const short = !path.reached && !running;
   return html`
     <p role="status">${
@@ -93,5 +95,6 @@ function found(path: PathInfo, state: GridState, running: boolean | undefined): 
       )}
     </ol>
     ${states.length > 0 && !running ? button("select_path", "Select these", () => state.select(states, null)) : nothing}
+    ${widened ? html`<span class="rw-mute">as cells, with their windows</span>` : nothing}
   `;
 }
