@@ -207,7 +207,12 @@ export interface ExplorerTraits extends GridTraits {
   engine: { model: string; n_layers: number; examples: [string, string][] } | Empty;
   /** `start` and `stop` are positions of the trace on screen, for "subject". */
   _request:
-    | { id: number; op: "trace" | "restore" | "stop_comparing" | "subject"; start?: number; stop?: number }
+    | {
+        id: number;
+        op: "trace" | "restore" | "stop_comparing" | "subject" | "path" | "stop_path";
+        start?: number;
+        stop?: number;
+      }
     | Empty;
   _cancel_id: number;
 }

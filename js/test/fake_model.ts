@@ -1,7 +1,7 @@
 /** A widget model without a host: get, set, save_changes, on, off; counts what listens. */
 
 import type { Model } from "../src/model.js";
-import type { ExplorerTraits, GridTraits, TraceInfo } from "../src/types.js";
+import type { ExplorerTraits, FlowInfo, GridTraits, LensInfo, PathInfo, TraceInfo } from "../src/types.js";
 
 export class FakeModel implements Model {
   readonly state: Record<string, unknown>;
@@ -156,4 +156,64 @@ export const explorerTraits = (): ExplorerTraits => ({
   engine: { model: "fake world", n_layers: 4, examples: [["Mount Fuji is in", "Mount Fuji"]] },
   _request: {},
   _cancel_id: 0,
+});
+
+/** A flow of `info`, half of everything back: its numbers name their place, kind by fifths, then hundredths, thousandths. */
+export function flowInfo(far = 1): FlowInfo {
+  const { kinds, tokens, n_layers } = info;
+  const pack = (from: number, scale: number) => {
+    const numbers = kinds.flatMap((_, kind) =>
+      tokens.flatMap((_, pos) =>
+        Array.from(
+          { length: n_layers },
+          (_, layer) => scale * (from + kind * 0.2 + pos * 0.01 + layer * 0.001),
+        ),
+      ),
+    );
+    return new DataView(new Float32Array(numbers).buffer);
+  };
+  return {
+    selection: [[2, 1, "hidden"]],
+    states: [[2, 1, "hidden"]],
+    kinds,
+    written: pack(0.2, 1),
+    corrupted: pack(0.1, far),
+    restored: pack(0.1, 0.5 * far),
+    moved: pack(0.1, 0.5 * far),
+    noise: new DataView(new Float32Array([1.7, 1.7, 1.7, 0, 0]).buffer),
+  };
+}
+
+export function lensInfo(...names: string[]): LensInfo {
+  return {
+    selection: [[2, 1, "hidden"]],
+    states: [[2, 1, "hidden"]],
+    answer: " Seattle",
+    answer_id: 7,
+    runs: names.map((name, i) => ({
+      name,
+      probabilities: [0.001, 0.1, 0.4, 0.9 - i / 10],
+      ranks: [5000, 12, 2, 1],
+      top: [" the", " a", " Paris", " Seattle"].map((token) => [
+        [token, 0.5],
+        [" in", 0.1],
+      ]),
+    })),
+  };
+}
+
+export const pathInfo = (more: Partial<PathInfo> = {}): PathInfo => ({
+  states: [
+    [2, 2, "mlp"],
+    [2, 1, "hidden"],
+  ],
+  probabilities: [0.5, 0.86],
+  answer: " Seattle",
+  clean: 0.9,
+  corrupted: 0.1,
+  target: 0.9,
+  reached: true,
+  n_restored: 120,
+  running: false,
+  ...more,
 });

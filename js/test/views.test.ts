@@ -1,7 +1,17 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { place } from "../src/flow.js";
 import entry from "../src/trace.js";
-import type { RestorationInfo } from "../src/types.js";
-import { explorerTraits, FakeModel, gridTraits, info, scores } from "./fake_model.js";
+import type { Cell, RestorationInfo } from "../src/types.js";
+import {
+  explorerTraits,
+  FakeModel,
+  flowInfo,
+  gridTraits,
+  info,
+  lensInfo,
+  pathInfo,
+  scores,
+} from "./fake_model.js";
 
 const lives: AbortController[] = [];
 
@@ -642,5 +652,222 @@ describe("comparison", () => {
     const { find, el } = show({ ...compared(), before_scores: new DataView(new ArrayBuffer(8)) });
     expect(el.querySelector("[data-side=change] .rw-best")).toBeNull();
     expect(find("[data-side=after] .rw-best").textContent).toContain("0.25");
+  });
+});
+
+describe("pages", () => {
+  const inside = (more: object = {}) =>
+    show({ ...explorerTraits(), page: "flow", flow: flowInfo(), selection: [[2, 1, "hidden"]], ...more });
+  /** The mouse on a node: the canvas of 4 layers and 5 tokens stands at (100, 200). */
+  const on = (find: (selector: string) => HTMLElement, cell: Cell, type: string, more = {}) => {
+    const canvas = find("canvas[data-flow]");
+    const [width, height] = ["width", "height"].map((name) =>
+      Number.parseFloat(canvas.style.getPropertyValue(name)),
+    ) as [number, number];
+    canvas.getBoundingClientRect = () => ({ left: 100, top: 200, width, height }) as DOMRect;
+    const pitch = width / 4.75;
+    const at = place({ pitch, row: height / 5, radius: 0, side: 0, width, height }, cell);
+    canvas.dispatchEvent(
+      new PointerEvent(type, { clientX: 100 + at[0], clientY: 200 + at[1], bubbles: true, ...more }),
+    );
+  };
+
+  test("the page switch is sent to Python and turns the page", () => {
+    const { find, model } = show(explorerTraits());
+    expect(find("canvas[data-kind]")).toBeTruthy();
+    find<HTMLButtonElement>("[data-choice=flow]").click();
+    expect(model.sent("page")).toBe("flow");
+    expect(find("canvas[data-flow]")).toBeTruthy();
+    find<HTMLButtonElement>("[data-choice=lens]").click();
+    expect(find(".rw-picture").textContent).toContain("Running the model");
+  });
+  test("a click on a node selects its cell, with Ctrl it toggles, with Shift it spans", () => {
+    const { find, model } = inside();
+    on(find, [2, 2, "mlp"], "click", { ctrlKey: true });
+    expect(model.sent("selection")).toEqual([
+      [2, 1, "hidden"],
+      [2, 2, "mlp"],
+    ]);
+    on(find, [0, 3, "attn"], "click");
+    expect(model.sent("selection")).toEqual([[0, 3, "attn"]]);
+    on(find, [1, 2, "attn"], "click", { shiftKey: true });
+    expect(model.sent("selection")).toEqual([
+      [0, 2, "attn"],
+      [0, 3, "attn"],
+      [1, 2, "attn"],
+      [1, 3, "attn"],
+    ]);
+  });
+  test("every layer that a window restores is ringed", () => {
+    const { el } = inside({ selection: [[2, 1, "mlp"]] });
+    expect(el.querySelectorAll(".rw-nodes rect:is(.rw-selected, .rw-reach)")).toHaveLength(3);
+    expect(el.querySelectorAll(".rw-nodes .rw-selected")).toHaveLength(1);
+  });
+  test("the line below says in each run what a node does", () => {
+    const { find, el } = inside();
+    on(find, [2, 1, "mlp"], "pointermove");
+    expect(find(".rw-detail").textContent).toContain(
+      "“Needle”, MLP layer 1: moved 0.16 of the state’s length; 50\u202f% back",
+    );
+    el.querySelector<HTMLButtonElement>("[data-choice=corrupted]")?.click();
+    expect(find(".rw-detail").textContent).toContain("noise moved it 0.32 of the state’s length");
+    el.querySelector<HTMLButtonElement>("[data-choice=clean]")?.click();
+    expect(find(".rw-detail").textContent).toContain("writes 0.42 of the state’s length");
+  });
+  test("attention reads what comes before: a fan from every earlier state, none for the MLP", () => {
+    const { find, el } = inside();
+    on(find, [3, 2, "attn"], "pointermove");
+    expect(el.querySelectorAll(".rw-fan")).toHaveLength(4);
+    on(find, [3, 2, "mlp"], "pointermove");
+    expect(el.querySelectorAll(".rw-fan")).toHaveLength(0);
+  });
+  test("keys move the cursor over the nodes and a screen reader hears the row", () => {
+    const { find, model } = inside({ cursor: [2, 1, "hidden"] });
+    const grid = find("[role=grid]");
+    key(grid, "ArrowRight");
+    expect(model.sent("cursor")).toEqual([2, 2, "hidden"]);
+    const active = find(`#${grid.getAttribute("aria-activedescendant")}`);
+    expect(active.textContent).toBe("layer 2, moved 0.06 of the state’s length; 50\u202f% back");
+    key(grid, "Enter");
+    expect(model.sent("selection")).toEqual([[2, 2, "hidden"]]);
+  });
+  test("of another selection only what does not depend on it is shown", async () => {
+    const { find, model } = inside();
+    await model.receive({ selection: [[0, 0, "hidden"]] });
+    on(find, [2, 1, "mlp"], "pointermove");
+    expect(find(".rw-detail").textContent).toContain("noise moved it");
+    expect(find(".rw-picture").textContent).toContain("Running the model");
+    await model.receive({ page: "lens", lens: lensInfo("clean", "corrupted", "restored") });
+    expect(find(".rw-lens").textContent).not.toContain("restored");
+    expect(find(".rw-lens").textContent).toContain("corrupted");
+  });
+  test("without a kernel what was saved is shown, and of what it is", async () => {
+    vi.useFakeTimers();
+    const { find } = inside({ selection: [[0, 0, "hidden"]] });
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(find(".rw-picture").textContent).toContain("As saved: restored hidden 1 at “Needle”.");
+    on(find, [2, 1, "mlp"], "pointermove");
+    expect(find(".rw-detail").textContent).toContain("50\u202f% back");
+    const bare = inside({ flow: {} });
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(bare.find(".rw-picture").textContent).toContain("needs a live model");
+  });
+  test("a flow that does not fit its tokens draws nothing and says so", () => {
+    const { find } = inside({ flow: { ...flowInfo(), noise: new DataView(new ArrayBuffer(8)) } });
+    on(find, [2, 1, "mlp"], "pointermove");
+    expect(find(".rw-detail").textContent).toContain("not measured");
+  });
+
+  test("lens shows a row for each run, and marks the answer in words and weight", () => {
+    const lens = lensInfo("clean", "corrupted", "restored", "unedited");
+    const { el } = inside({ page: "lens", lens });
+    const rows = [...el.querySelectorAll(".rw-lens tbody tr")];
+    expect(rows.map((row) => row.firstElementChild?.textContent)).toEqual(lens.runs.map(({ name }) => name));
+    expect(rows[0]?.querySelectorAll("td")[3]?.textContent).toBe("Seattle✓");
+    expect(rows[0]?.querySelectorAll("td")[2]?.textContent).toBe("Paris");
+    expect(rows[0]?.querySelectorAll("td")[2]?.title).toBe("Paris 0.50 · in 0.10");
+  });
+  test("lens draws p and rank per layer, one line per run, the best rank on top", () => {
+    const { el } = inside({ page: "lens", lens: lensInfo("clean", "corrupted") });
+    const [p, rank] = [...el.querySelectorAll(".rw-curves")];
+    expect(p?.querySelectorAll("polyline")).toHaveLength(2);
+    const heights = rank
+      ?.querySelector("polyline")
+      ?.getAttribute("points")
+      ?.split(" ")
+      .map((point) => Number(point.split(",")[1]));
+    expect(heights).toEqual([...(heights ?? [])].sort((a, b) => b - a));
+    expect(heights?.at(-1)).toBe(5);
+    expect(heights?.[0]).toBe(87);
+    const shapes = [...(p?.querySelectorAll(".rw-point") ?? [])].map((mark) => mark.getAttribute("d"));
+    expect(new Set(shapes).size).toBe(2);
+  });
+  test("lens reads a cell out to the pointer and to the keys, which stay ours", () => {
+    const { el, find } = inside({ page: "lens", lens: lensInfo("clean", "corrupted") });
+    el.querySelectorAll("td")[2]?.dispatchEvent(new PointerEvent("pointerenter"));
+    expect(find(".rw-detail").textContent).toContain("clean, after layer 2: Paris 0.50 · in 0.10");
+    const table = find(".rw-lens");
+    expect(key(table, "ArrowDown").defaultPrevented).toBe(true);
+    key(table, "ArrowRight");
+    key(table, "ArrowRight");
+    expect(find(".rw-detail").textContent).toContain("corrupted, after layer 3");
+    expect(find(".rw-detail").textContent).toContain("p(Seattle) 0.8000, rank 1");
+    expect(find(`#${table.getAttribute("aria-activedescendant")}`).textContent).toContain("Seattle");
+    expect(key(table, "s").defaultPrevented).toBe(false);
+  });
+  test("tokens of a lens stay text", () => {
+    const lens = lensInfo("clean");
+    const run = lens.runs[0] as (typeof lens.runs)[0];
+    const hostile = {
+      ...lens,
+      runs: [{ ...run, top: run.top.map(() => [["<img src=x>", 0.5] as [string, number]]) }],
+    };
+    const { el } = inside({ page: "lens", lens: hostile });
+    expect(el.querySelector("img")).toBeNull();
+    expect(el.querySelector(".rw-lens td bdi")?.textContent).toBe("<img src=x>");
+  });
+});
+
+describe("path", () => {
+  test("the button asks for a path of the share that the field says", () => {
+    const { find, model } = show(explorerTraits());
+    const share = find<HTMLInputElement>("[data-setting=recovery]");
+    expect(share.value).toBe("90");
+    share.value = "55";
+    share.dispatchEvent(new Event("change"));
+    expect(model.sent("recovery")).toBe(0.55);
+    share.value = "0";
+    share.dispatchEvent(new Event("change"));
+    expect(share.value).toBe("55");
+    find<HTMLButtonElement>("[data-action=path]").click();
+    expect(model.sent("_request")).toMatchObject({ op: "path" });
+  });
+  test("while it is looked for the set so far is shown, and the search can be stopped", async () => {
+    const { find, model, el } = show({
+      ...explorerTraits(),
+      path: pathInfo({ running: true, reached: false, probabilities: [0.5], states: [[2, 2, "mlp"]] }),
+    });
+    expect(find(".rw-path").textContent).toContain("looking: 1 state brings 50\u202f% back");
+    expect(el.querySelector("[data-action=select_path]")).toBeNull();
+    find<HTMLButtonElement>("[data-action=stop_path]").click();
+    expect(model.sent("_request")).toMatchObject({ op: "stop_path" });
+    await model.receive({ path: pathInfo({ reached: false, probabilities: [0.3, 0.5] }) });
+    expect(find(".rw-path").textContent).toContain("2 states bring 50\u202f% back, not 90\u202f%");
+  });
+  test("its steps are listed with p and share, and become the selection", () => {
+    const { find, model, el } = show({ ...explorerTraits(), path: pathInfo() });
+    const steps = [...el.querySelectorAll(".rw-steps li")].map((step) =>
+      step.textContent?.replace(/\s+/g, " "),
+    );
+    expect(steps[0]).toContain("MLP 2 at “Needle” p(Seattle) 0.5050 %");
+    expect(steps[1]).toContain("hidden 1 at “Needle” → 0.8695 %");
+    find<HTMLButtonElement>("[data-action=select_path]").click();
+    expect(model.sent("selection")).toEqual(pathInfo().states);
+    expect(find(".rw-path").textContent).toContain("with their windows");
+  });
+  test("the grid shows a path's cells in the order of layers, numbered by step", () => {
+    const { el } = show({
+      ...explorerTraits(),
+      path: pathInfo({
+        states: [
+          [2, 2, "mlp"],
+          [1, 0, "mlp"],
+        ],
+      }),
+    });
+    const line = el.querySelectorAll(".rw-marks")[1]?.querySelector(".rw-way")?.getAttribute("d");
+    expect(line).toMatch(/^M[\d.]+ [\d.]+C/);
+    expect([...el.querySelectorAll("text.rw-step")].map((each) => each.textContent)).toEqual(["2", "1"]);
+  });
+  test("on the flow a path goes on to the last token where the flow is of its states", async () => {
+    const traits = { ...explorerTraits(), page: "flow", flow: flowInfo() };
+    const { el, model } = show({ ...traits, path: pathInfo({ states: [[2, 1, "hidden"]] }) });
+    expect(el.querySelectorAll(".rw-way")).toHaveLength(1);
+    await model.receive({ path: pathInfo({ states: [[2, 0, "hidden"]] }) });
+    expect(el.querySelectorAll(".rw-way")).toHaveLength(0);
+  });
+  test("a recorded grid has no path and looks for none", () => {
+    const { el } = show(gridTraits());
+    expect(el.querySelector(".rw-path, .rw-step")).toBeNull();
   });
 });

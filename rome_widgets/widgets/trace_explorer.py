@@ -14,9 +14,9 @@ import traitlets as t
 from rome_widgets.errors import Cancelled, ModelChanged, RomeWidgetsError, StateError
 from rome_widgets.results import CausalTrace, Progress, State
 from rome_widgets.widgets.before_after import check_comparable, in_words
-from rome_widgets.widgets.live import PROGRESS_EVERY, LiveWidget, Slot, describe_error
+from rome_widgets.widgets.inside import InsideGrid
+from rome_widgets.widgets.live import PROGRESS_EVERY, Slot, describe_error
 from rome_widgets.widgets.protocol import Engine, TraceSettings
-from rome_widgets.widgets.trace_grid import TraceGrid
 from rome_widgets.widgets.traits import (
     describe_restoration,
     describe_trace,
@@ -61,7 +61,7 @@ class _End:
     error: BaseException | None = None
 
 
-class TraceExplorer(LiveWidget, TraceGrid):
+class TraceExplorer(InsideGrid):
     """Traces a prompt in the background and answers clicks with the model itself.
 
     The page's Trace button, Enter in the prompt, or `run()` start a trace; setting `prompt` or a
@@ -105,16 +105,6 @@ class TraceExplorer(LiveWidget, TraceGrid):
     seed = t.Int(1, min=0, max=2**32 - 1).tag(sync=True)
     window = t.Int(None, allow_none=True, min=1).tag(sync=True)
     answer = t.Unicode(None, allow_none=True).tag(sync=True)
-    page = t.Enum(["grid", "flow", "lens"], "grid").tag(sync=True)
-    """What stands beside the restoration panel."""
-    recovery = t.CFloat(0.9, min=0.01, max=1).tag(sync=True)
-    """The share of the fact that a path is to bring back."""
-    path = t.Dict().tag(sync=True)
-    """The path of the trace on screen; `{}` while there is none."""
-    flow = t.Dict().tag(sync=True)
-    """The flow of `flow["selection"]`; `{}` while there is none."""
-    lens = t.Dict().tag(sync=True)
-    """The lens of `lens["selection"]`; `{}` while there is none."""
     retrace = t.Bool(True).tag(sync=True)
     """Whether an edit of the model makes the trace on screen again by itself."""
     stale = t.Bool(False).tag(sync=True)
@@ -137,7 +127,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
         **kwargs: Any,
     ) -> None:
         self._engine = engine
-        self._slots = (Slot(self, "trace"), Slot(self, "restore"))
+        self._slots = tuple(Slot(self, name) for name in ("trace", "restore", "path", "page"))
         self._runs = 0
         self._running: TraceSettings | None = None
         self._place = (prompt, subject, place)
@@ -253,6 +243,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
         asked = settings
         if self._against is not None:
             asked = replace(settings, answer_id=self._against.trace.answer_id)
+        self.stop_path()  # It is of the trace that goes, and would keep this one waiting.
         job = _trace_job(self, settings, asked, patient=patient)
         self._worker.submit(self._slots[0], job, patient=patient)  # First: an observer may raise.
         self._write(status="queued", progress=0.0, error=None)
@@ -294,7 +285,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
                 self._stopped = self._runs
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the trace and the restoration asked for are done.
+        """Wait until the trace and all that was asked of it are done.
 
         Returns:
             False when `timeout` seconds passed first.
@@ -348,6 +339,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
         if not self.selection:
             self._worker.cancel(self._slots[1])
             self.restoration = {}
+            self._look_inside()
             return
         job = _restore_job(weakref.ref(self), self._engine, self._shown, tuple(self.selection))
         self._worker.submit(self._slots[1], job, quick=True)
@@ -492,6 +484,7 @@ class TraceExplorer(LiveWidget, TraceGrid):
                 restoration["source"] = "edited"
             self._settle("restoration")
             self.restoration = restoration
+            self._look_inside()
 
     def _restore_failed(
         self, settings: TraceSettings, selection: tuple[State, ...], error: BaseException

@@ -36,7 +36,7 @@ class Shown:
         self.root = page.locator(".rw").first
         self.panel = page.locator(".rw-panel").first
         self.figure = page.locator("[role=grid]").first
-        self.detail = page.locator(".rw-said").first
+        self.detail = page.locator(".rw-said, .rw-detail[role=status]").first
         self.trouble: list[str] = []
 
     def status(self, status: str) -> None:

@@ -165,7 +165,7 @@ def test_predictions_follow_the_strength_and_the_last_one_stays(show):
     assert said < 0.25
     assert page.widget.test_engine.strengths[-1] == ("e1", said)
     expect(page.page.locator("[aria-label=Strength] h4")).to_contain_text(f"× {said:.2f}")
-    assert page.page.locator(".rw-curves circle.rw-curve-0").count() > 2
+    assert page.page.locator(".rw-curves .rw-point.rw-curve-0").count() > 2
 
 
 def test_a_slow_model_is_asked_only_for_the_latest_strength(show):

@@ -1,6 +1,7 @@
 /** Dragging the ends of the subject along the column of tokens. */
 
 import type { GridState } from "../state.js";
+import { rowHeight } from "./labels.js";
 
 export function subjectDrag(state: GridState, subject?: (start: number, stop: number) => void) {
   let held: 0 | 1 | null = null;
@@ -25,7 +26,7 @@ export function subjectDrag(state: GridState, subject?: (start: number, stop: nu
       const [start, stop] = info.subject_span;
       const y = event.clientY - column.getBoundingClientRect().top;
       // The border between two rows that is nearest.
-      const at = Math.round(y / state.fit.value.cell.h);
+      const at = Math.round(y / rowHeight(column));
       state.draft.value = {
         of: info,
         span: held

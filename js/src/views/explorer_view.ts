@@ -4,15 +4,18 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import { duration, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import { signal } from "../signals.js";
-import type { ExplorerTraits, Settings, Status, TraceInfo } from "../types.js";
+import type { ExplorerTraits, Page, Settings, Status, TraceInfo } from "../types.js";
 import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
+import { flowPage } from "./flow_view.js";
+import { lensPage } from "./lens_view.js";
 import { live } from "./live.js";
 import { mount, type View } from "./mount.js";
 import { panel } from "./panel.js";
 import {
   button,
   chip,
+  choice,
   entered,
   errorStrip,
   example,
@@ -27,14 +30,23 @@ import {
   space,
   textField,
 } from "./parts.js";
+import { pathPanel } from "./path_view.js";
 
 const SETTINGS = ["prompt", "subject", "noise", "samples", "seed", "window", "answer"] as const;
+
+const PAGES: readonly (readonly [Page, string])[] = [
+  ["grid", "Grid"],
+  ["flow", "Flow"],
+  ["lens", "Lens"],
+];
 
 type NumberTrait = "noise" | "samples" | "seed" | "window";
 
 export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, abort: AbortSignal): void {
   const marked = signal("");
   const model = live(bridge);
+  const flow = flowPage(bridge);
+  const lens = lensPage(bridge);
   const trace = () => {
     marked.value = "";
     model.ask("trace");
@@ -44,7 +56,11 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     Object.fromEntries(SETTINGS.map((key) => [key, bridge.get(key)])) as unknown as Settings;
 
   const trouble = errorStrip(model, (cause) =>
-    cause === "restoration" ? () => model.ask("restore") : trace,
+    cause === "path"
+      ? () => model.ask(cause)
+      : ["restoration", "flow", "lens"].includes(cause)
+        ? () => model.ask("restore")
+        : trace,
   );
   const enter = () => {
     if (ready()) trace();
@@ -70,6 +86,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       const status = model.status(view);
       const info = state.trace.value;
       const changed = stale(view);
+      const page = { grid: null, flow, lens }[bridge.get("page")];
       return {
         attributes: model.attributes(view, "explorer"),
         root: html`
@@ -80,12 +97,12 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ${
             info
               ? html`<div class=${`rw-main${(changed || bridge.get("stale")) && !model.busy() ? " rw-stale" : ""}`}>
-                  <div class="rw-picture">${figure(state, view.figure)}</div>
-                  <aside>${panel(state, view.look())}${notes(state)}</aside>
+                  <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure)}</div>
+                  <aside>${panel(state, view.look())}${pathPanel(bridge, model, state, view.connected())}${notes(state)}</aside>
                 </div>`
               : skeleton(emptyHint(status))
           }
-          ${detailLine(state)}
+          ${page && info ? page.detail(view) : detailLine(state)}
         `,
       };
     },
@@ -94,6 +111,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       subject: (start, stop) => model.ask("subject", { start, stop }),
       window: resize,
     },
+    flow.paint,
   );
 
   /** From the window of the trace, where the form leaves it to the model's depth. */
@@ -206,9 +224,17 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     const info = view.state.trace.value;
     const compared = view.state.comparison.value;
     return html`<div class="rw-controls rw-second">
-      ${kindSwitch(view.state)}
+      ${
+        info
+          ? choice("Page", PAGES, bridge.get("page"), (page) => {
+              view.state.hover.value = null;
+              bridge.set({ page });
+            })
+          : nothing
+      }
+      ${bridge.get("page") === "lens" ? nothing : kindSwitch(view.state)}
       <span class="rw-space"></span>
-      ${lookSwitch(view.state)}
+      ${bridge.get("page") === "grid" ? lookSwitch(view.state) : nothing}
       ${
         compared
           ? html`<button class="rw-quiet" type="button" data-action="stop_comparing" title="Stop comparing" aria-label="Stop comparing" @click=${() => model.ask("stop_comparing")}>✕</button>`

@@ -16,6 +16,7 @@ import { keys } from "./keys.js";
 import { SCROLL_STEP, tokenColumn } from "./labels.js";
 import { selectionMarks } from "./overlay.js";
 import { change } from "./parts.js";
+import { pathMarks } from "./path_view.js";
 import { strongest } from "./strongest.js";
 
 export const SIDE_NAMES: Record<Side, string> = { before: "Before", after: "After", change: "Difference" };
@@ -171,7 +172,7 @@ function plot(
           ></canvas>
           ${legible(state) ? html`<canvas class="rw-values" aria-hidden="true"></canvas>` : nothing}
           <svg class="rw-marks" width=${width} height=${height} aria-hidden="true">
-            ${selectionMarks(state, info, kind)}${peak(state, side, kind)}<g class="rw-live" data-kind=${kind} data-side=${side}></g>
+            ${selectionMarks(state, info, kind)}${pathMarks(state, kind)}${peak(state, side, kind)}<g class="rw-live" data-kind=${kind} data-side=${side}></g>
           </svg>
         </div>
         <div class="rw-layers" aria-hidden="true" title="Select a column" @click=${on.column(kind)}>

@@ -11,19 +11,29 @@ import type { FigureHandlers } from "./figure.js";
 const MARGIN = 300;
 export const SCROLL_STEP = MARGIN / 2;
 
-export function tokenColumn(state: GridState, on: FigureHandlers, info: TraceInfo): TemplateResult {
-  const { cell, labels } = state.fit.value;
+export function tokenColumn(
+  state: GridState,
+  on: FigureHandlers,
+  info: TraceInfo,
+  height = state.fit.value.cell.h,
+): TemplateResult {
+  const { labels } = state.fit.value;
   const draft = state.draft.value;
   return html`<div
     class="rw-tokens"
     aria-hidden="true"
     title="Select a row, in the plot of the cursor"
-    style="width:${labels}px;height:${cell.h * info.tokens.length}px;font-size:${Math.min(13.5, cell.h - 2)}px;line-height:${cell.h}px"
+    data-height=${height}
+    style="width:${labels}px;height:${height * info.tokens.length}px;font-size:${Math.min(13.5, height - 2)}px;line-height:${height}px"
     @click=${on.row}
     @pointerover=${on.point}
     @pointerleave=${on.leave}
-  ><div class="rw-here" style="height:${cell.h}px" hidden></div><div class="rw-rows"></div>${bracket(draft?.of === info ? draft.span : info.subject_span, cell.h, on)}</div>`;
+  ><div class="rw-here" style="height:${height}px" hidden></div><div class="rw-rows"></div>${bracket(draft?.of === info ? draft.span : info.subject_span, height, on)}</div>`;
 }
+
+/** Pixels of a row of the column that `part` belongs to. */
+export const rowHeight = (part: Element): number =>
+  Number(part.closest<HTMLElement>(".rw-tokens")?.dataset.height);
 
 /** What each column holds, so that a drawing of something else leaves it alone. */
 const filled = new WeakMap<Element, readonly unknown[]>();
@@ -33,9 +43,9 @@ export function drawLabels(root: HTMLElement, state: GridState): void {
   const info = state.trace.value;
   // Read first: the columns may come later.
   state.scrolled.value;
-  const height = state.fit.value.cell.h;
   if (!info) return;
   for (const column of root.querySelectorAll<HTMLElement>(".rw-rows")) {
+    const height = rowHeight(column);
     const [first, last] = inSight(column, info.tokens.length, height);
     const now = [info, first, last];
     column.style.paddingTop = `${first * height}px`;

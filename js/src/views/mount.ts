@@ -30,6 +30,7 @@ export function mount<T extends GridTraits>(
   abort: AbortSignal,
   template: (view: View) => Drawing,
   actions: Partial<FigureActions> = {},
+  painted: (root: ParentNode, view: View) => void = () => {},
 ): View {
   const bridge = traits as unknown as Bridge<GridTraits>;
   const made = frame(bridge, host, abort);
@@ -89,6 +90,7 @@ export function mount<T extends GridTraits>(
     },
     (root) => {
       paintFigure(root, state);
+      painted(root, view);
       openHelp(root);
       drawn.value = { root };
     },

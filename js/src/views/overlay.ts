@@ -8,6 +8,7 @@ import { border, brackets } from "../outline.js";
 import { read } from "../scale.js";
 import type { Gesture, GridState, Side } from "../state.js";
 import type { Cell, Kind, TraceInfo } from "../types.js";
+import { rowHeight } from "./labels.js";
 
 /** Gridcells on both sides of the active one that a screen reader finds. */
 const BESIDE = 10;
@@ -40,7 +41,7 @@ export function drawPointing(root: HTMLElement, state: GridState): void {
   for (const mark of root.querySelectorAll<HTMLElement>(".rw-here")) {
     mark.hidden = !detail;
     // Moved by the compositor: another colour of the label would be painted.
-    mark.style.transform = `translateY(${(detail?.cell[0] ?? 0) * state.fit.value.cell.h}px)`;
+    mark.style.transform = `translateY(${(detail?.cell[0] ?? 0) * rowHeight(mark)}px)`;
   }
   for (const pointer of root.querySelectorAll<HTMLElement>(".rw-pointer")) {
     const side = pointer.dataset.side as Side;

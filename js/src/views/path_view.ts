@@ -1,0 +1,100 @@
+/** The path that brings the prediction back: its line through a plot, and its steps in the panel. */
+
+import { html, nothing, svg, type TemplateResult } from "lit-html";
+import { road } from "../flow.js";
+import { describe, percent, probability, stateCount, tokenLabel } from "../format.js";
+import type { Bridge } from "../model.js";
+import type { GridState } from "../state.js";
+import type { Cell, ExplorerTraits, Kind, PathInfo } from "../types.js";
+import type { Live } from "./live.js";
+import { button, type Part } from "./parts.js";
+
+/** The path of an explorer; null also for a grid, which looks for none. */
+export function pathOf(bridge: Bridge<never>): PathInfo | null {
+  const path = (bridge as unknown as Bridge<ExplorerTraits>).get("path");
+  return Array.isArray(path?.states) ? (path as PathInfo) : null;
+}
+
+/** The path's cells of one kind, in the order of layers, each with its step. */
+export function pathMarks(state: GridState, kind: Kind): TemplateResult[] {
+  const { cell } = state.fit.value;
+  const steps = (pathOf(state.bridge as unknown as Bridge<never>)?.states ?? [])
+    .map((each, i) => ({ each, step: i + 1 }))
+    .filter(({ each }) => each[2] === kind && state.detailOf(each))
+    .sort((a, b) => a.each[1] - b.each[1] || a.each[0] - b.each[0]);
+  const middle = ([pos, layer]: Cell) => [(layer + 0.5) * cell.w, (pos + 0.5) * cell.h] as const;
+  return [
+    svg`<path class="rw-way" d=${road(steps.map(({ each }) => middle(each)))} />`,
+    ...steps.map(({ each, step }) => {
+      const [x, y] = middle(each);
+      const named = Math.min(cell.w, cell.h) >= 12;
+      return svg`<circle class="rw-step" cx=${x} cy=${y} r=${named ? 6 : 2.5} />${
+        named ? svg`<text class="rw-step" x=${x} y=${y}>${step}</text>` : nothing
+      }`;
+    }),
+  ];
+}
+
+/** Below the restoration: look for a path, follow the search, read its steps. */
+export function pathPanel(
+  bridge: Bridge<ExplorerTraits>,
+  model: Live,
+  state: GridState,
+  connected: boolean,
+): TemplateResult {
+  const path = pathOf(bridge as unknown as Bridge<never>);
+  const running = path?.running && connected;
+  return html`<section class="rw-path" aria-label="Path">
+    <div class="rw-row-top">
+      <label class="rw-field" title="The share of the fact that a set of states is to bring back">path back to
+        <input type="number" data-setting="recovery" min="1" max="100" step="1" style="width:3.5ch"
+          data-is=${Math.round(bridge.get("recovery") * 100)}
+          @change=${(event: Event) => {
+            const input = event.target as HTMLInputElement;
+            const share = input.valueAsNumber / 100;
+            if (share >= 0.01 && share <= 1) bridge.set({ recovery: share });
+            else input.value = `${Math.round(bridge.get("recovery") * 100)}`;
+          }} /> %</label>
+      <span class="rw-space"></span>
+      ${
+        running
+          ? button("stop_path", "Stop", () => model.ask("stop_path"))
+          : button("path", path ? "Find again" : "Find path", () => model.ask("path"), !state.trace.value)
+      }
+    </div>
+    ${path ? found(path, state, running) : nothing}
+  </section>`;
+}
+
+function found(path: PathInfo, state: GridState, running: boolean | undefined): Part {
+  const { states, clean, corrupted, target } = path;
+  const tokens = state.trace.value?.tokens ?? [];
+  const share = (p: number | undefined) => ((p ?? corrupted) - corrupted) / (clean - corrupted);
+  const total = share(path.probabilities.at(-1));
+  /** The path's states are single, and a cell of their kind restores more. */
+  const widened = !running && states.some(([, , kind]) => (state.trace.value?.windows[kind] ?? 1) > 1);
+  const short = !path.reached && !running;
+  return html`
+    <p role="status">${
+      running ? html`<i class="rw-pulse"></i> looking: ` : nothing
+    }<b>${stateCount(states.length)}</b> bring${states.length === 1 ? "s" : ""} <b>${percent(total)}</b> back${
+      short ? html`<span class="rw-attention">, not ${percent(target)}</span>` : nothing
+    } <span class="rw-mute">· ${path.n_restored} sets tried</span></p>
+    ${running ? html`<div class="rw-track"><span style="width:${Math.max(0, Math.min(1, total / target)) * 100}%"></span></div>` : nothing}
+    <ol class="rw-steps">
+      ${states.map(
+        (cell, i) => html`<li
+          @pointerenter=${() => {
+            state.hover.value = cell;
+          }}
+          @pointerleave=${() => {
+            state.hover.value = null;
+          }}
+        ><span>${describe([cell], tokens)}</span>
+          <span>${i ? "→ " : html`p(<bdi>${tokenLabel(path.answer, 10)}</bdi>) `}${probability(path.probabilities[i], 2)}</span><b>${percent(share(path.probabilities[i]))}</b></li>`,
+      )}
+    </ol>
+    ${states.length > 0 && !running ? button("select_path", "Select these", () => state.select(states, null)) : nothing}
+    ${widened ? html`<span class="rw-mute">as cells, with their windows</span>` : nothing}
+  `;
+}
