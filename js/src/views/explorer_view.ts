@@ -107,7 +107,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       };
     },
     () => model.ask("restore"),
-    flow.paint,
+    flow.drawn,
   );
 
   function top(view: View, status: Status, changed: boolean): TemplateResult {
