@@ -172,7 +172,7 @@ class InsideGrid(LiveWidget, TraceGrid):
 
     @t.observe("page")
     def _look_inside(self, change: dict | None = None) -> None:
-        """Ask for what the page shows when the selection has its answer; the latest counts."""
+        """Ask for what the page shows, once the selection is answered; only the latest counts."""
         model, selection = self._asked_of(), tuple(self._cells)
         asked = [list(cell) for cell in selection]
         answer = self.restoration

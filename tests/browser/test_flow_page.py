@@ -160,6 +160,10 @@ def test_a_deep_model_and_a_long_prompt_do_not_hang(show, layers, words):
     expect(page.panel).to_have_attribute("data-selection", selected((6, 4, "hidden")))
     wide = page.page.evaluate("document.querySelector('.rw').scrollWidth")
     assert wide <= 932
+    page.page.get_by_role("grid", name="Flow").focus()
+    page.page.keyboard.press("End")
+    cursor = page.page.locator(".rw-nodes .rw-cursor").bounding_box()
+    assert 0 < cursor["x"] < 900
 
 
 def test_the_lens_shows_each_run_and_reads_the_five_likeliest(page):

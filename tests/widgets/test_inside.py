@@ -83,6 +83,17 @@ class TestPages:
         assert engine.restored == [tuple(NEEDLE)]
         assert engine.flows == [(), tuple(NEEDLE)]
 
+    def test_a_page_is_answered_while_its_trace_still_runs(self, explorer, engine):
+        engine.slow = True
+        explorer.noise = 5
+        explorer.run()
+        until(lambda: explorer.status == "running")
+        engine.step.set()
+        until(lambda: explorer.trace["settings"]["noise"] == 5)
+        explorer.page = "flow"
+        until(lambda: explorer.flow)
+        assert explorer.status == "running"
+
     def test_an_answer_of_another_selection_is_never_shown(self, explorer, engine):
         explorer.page = "flow"
         assert explorer.wait(PATIENCE)
@@ -254,10 +265,12 @@ class TestPath:
         engine.slow = True
         explorer.find_path()
         until(lambda: engine.paths)
+        explorer.run()
+        until(lambda: explorer.path == {})
+        until(lambda: explorer.status == "running")
         engine.slow = False
-        explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
-        explorer.run(wait=True)
-        assert explorer.path == {}
+        assert explorer.wait(PATIENCE)
+        assert explorer.status == "done"
 
     def test_a_path_of_a_model_that_was_edited_meanwhile_is_refused(self, explorer, engine):
         explorer.retrace = False

@@ -111,7 +111,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       subject: (start, stop) => model.ask("subject", { start, stop }),
       window: resize,
     },
-    flow.paint,
+    flow.drawn,
   );
 
   /** From the window of the trace, where the form leaves it to the model's depth. */

@@ -65,6 +65,8 @@ export function pending(view: View, bridge: Bridge<ExplorerTraits>, shown: FlowI
 }
 
 export function flowPage(bridge: Bridge<ExplorerTraits>) {
+  /** Where the cursor was brought into sight last. */
+  let seen: Cell | null = null;
   const chosen = signal<Run | null>(null);
   const info = computed(() => {
     const given = bridge.get("flow");
@@ -240,17 +242,15 @@ export function flowPage(bridge: Bridge<ExplorerTraits>) {
   return {
     picture,
     detail,
-    paint: (root: ParentNode, view: View): void => {
+    /** After each drawing: the nodes are painted, and the cursor of the keyboard stays in sight. */
+    drawn: (root: ParentNode, view: View): void => {
+      const { focused, cursor, kinds, theme } = view.state;
       const canvas = root.querySelector<HTMLCanvasElement>("canvas[data-flow]");
-      if (canvas)
-        paintFlow(
-          canvas,
-          flow.value,
-          shown(view),
-          arrange(view.state),
-          view.state.kinds.value,
-          view.theme.value,
-        );
+      if (!canvas) return;
+      paintFlow(canvas, flow.value, shown(view), arrange(view.state), kinds.value, theme.value);
+      if (!focused.value || sameCell(seen, cursor.value)) return;
+      seen = cursor.value;
+      root.querySelector(".rw-nodes .rw-cursor")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     },
   };
 }
