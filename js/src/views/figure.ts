@@ -67,6 +67,7 @@ export function figureHandlers(state: GridState, actions: FigureActions) {
 export type FigureHandlers = ReturnType<typeof figureHandlers>;
 
 const gridOf = (part: Element): HTMLElement | null | undefined =>
+  part.closest<HTMLElement>("[role=grid]") ??
   part.closest(".rw-figure")?.querySelector<HTMLElement>("[role=grid]");
 
 /** What moves, `drawPointing`, `drawLabels` and `drawRow` put into the places that are empty here. */

@@ -134,7 +134,7 @@ export function flowPage(bridge: Bridge<ExplorerTraits>) {
               (layer) => html`<span style="left:${(layer + 1.5) * at.pitch}px">${layer}</span>`,
             )}
           </div>
-          <div class="rw-nodes" style="height:${at.height}px">
+          <div class="rw-nodes" style="height:${at.height}px" @mousedown=${on.hold}>
             <svg class="rw-marks" width=${at.width} height=${at.height} aria-hidden="true">${beneath(view, at)}</svg>
             <canvas
               data-flow
