@@ -21,6 +21,7 @@
     │   └── FingerprintMismatch         an edit that was computed on another model
     ├── TraceFileError (ValueError)     a trace file that is torn, altered, or of another version
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
+    ├── MissingExtra (ImportError)      a package of one of our extras is not installed
     ├── SaveFailed (OSError)            nothing was written; the old file is intact
     └── Cancelled                       stopped on request; carries what was computed so far
 
@@ -135,6 +136,10 @@ class EditFileError(RomeWidgetsError, ValueError):
 
 class SaveFailed(RomeWidgetsError, OSError):
     """The file could not be written; a file that was there before is unchanged."""
+
+
+class MissingExtra(RomeWidgetsError, ImportError):
+    """A package that one of our extras brings is not installed; the message names the extra."""
 
 
 class Cancelled(RomeWidgetsError):

@@ -254,6 +254,18 @@ class CausalTrace:
 
         return trace_chart(self)
 
+    def recovery_chart(self) -> alt.LayerChart:
+        """The share that restoring each layer brings back, as an Altair chart of lines.
+
+        For each kind, at the subject's last token and at the last token.
+
+        Raises:
+            StateError: The corruption took nothing away, so there are no shares.
+        """
+        from rome_widgets.figures import recovery_chart
+
+        return recovery_chart(self)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the trace to one file, whole or not at all.
 

@@ -51,3 +51,7 @@ DAMAGED_MOMENTS = _count(60, 1000)
 """Damaged files of second moments."""
 MOMENT_INTERRUPTS = _count(60, 600)
 """Interrupts put at calls within the gathering of a second moment."""
+PATH_FACTS = _count(1, 30)
+"""Facts on which the found path is compared with every set of up to three states."""
+PATH_CANDIDATES = _count(10, 18)
+"""States that those sets are made of."""

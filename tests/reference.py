@@ -134,7 +134,8 @@ def greedy_path(model, names, ids, span, noise, answer, candidates, share):
             for state in candidates
             if state not in taken
         }
-        best = max(tried, key=tried.get)
+        # The first of those that only rounding tells apart.
+        best = next(state for state in tried if tried[state] >= max(tried.values()) - 1e-6)
         if tried[best] <= probability:
             break
         taken, probability = [*taken, best], tried[best]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import traitlets as t
@@ -28,6 +28,7 @@ from rome_widgets.widgets.traits import (
 )
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
 COMBINE = "Recorded single-state effects; a live model is needed to combine them."
@@ -273,6 +274,28 @@ class TraceGrid(RomeWidget):
             self._before = before
             self.before_scores = b"" if before is None else pack_scores(before.scores, before.kinds)
             self.comparison = {} if before is None else describe_before(before, after, words)
+
+    def linked_chart(self, figure: Literal["trace", "recovery"] = "recovery") -> alt.JupyterChart:
+        """An Altair chart of the trace on screen, linked with the grid; it needs no network.
+
+        The chart marks the selected cells and the cursor's layer; a click on it selects in the
+        grid. Closing either ends that, and so does another prompt in the grid.
+
+        Args:
+            figure: "trace", the heat maps; "recovery", the share recovered by layer.
+
+        Raises:
+            MissingExtra: vl-convert-python is not installed.
+            StateError: No such chart, nothing traced yet, or for "recovery" nothing taken away.
+
+        Example:
+            >>> grid = rw.TraceGrid(trace)
+            >>> chart = grid.linked_chart("recovery")
+            >>> chart.params.cursor_layer         # two-way, as Altair's own
+        """
+        from rome_widgets.widgets.linked_chart import linked_chart
+
+        return linked_chart(self, figure)
 
     def to_text(self) -> str:
         """The prompt, its answer, and the best state of each kind among the subject's tokens."""

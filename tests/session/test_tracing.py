@@ -5,11 +5,13 @@ import subprocess
 import sys
 import threading
 import weakref
+from dataclasses import replace
 
 import pytest
 import tiny
 import torch
 import traitlets
+import world
 from watch import changes
 
 import rome_widgets as rw
@@ -357,3 +359,80 @@ def test_widgets_that_are_gone_leave_no_thread_behind(lm):
     gc.collect()
     assert gone() is None
     assert threading.active_count() <= threads  # Those of other tests' models may have ended.
+
+
+# ---------------------------------------------------------------------- path, flow, lens
+
+
+SETTINGS = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2, window=3)
+CELLS = [(2, 3, "mlp"), (1, 0, "hidden")]
+
+
+def never():
+    return False
+
+
+def test_the_engine_answers_as_a_tracer_does_with_what_the_cells_restore(lm):
+    engine = TracingEngine(lm)
+    tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2, window=3)
+    states = {state for cell in CELLS for state in tracer.cell(*cell)}
+    assert len(states) > len(CELLS), "a cell of the MLP is a window"
+    flow, expected = engine.flow(SETTINGS, CELLS), tracer.flow(states)
+    assert flow.states == expected.states
+    for kind in lm.kinds:
+        assert (flow.moved[kind] == expected.moved[kind]).all()
+    assert engine.lens(SETTINGS, CELLS) == tracer.lens(states)
+    assert engine.flow(SETTINGS, []).states == engine.lens(SETTINGS, []).states == ()
+
+
+def test_one_kept_tracer_answers_all(lm, monkeypatch):
+    engine, make, made = TracingEngine(lm), TracingEngine._make, []
+    monkeypatch.setattr(
+        TracingEngine, "_make", lambda self, settings: made.append(1) or make(self, settings)
+    )
+    engine.flow(SETTINGS, CELLS)
+    engine.lens(SETTINGS, CELLS)
+    engine.restore(SETTINGS, CELLS)
+    engine.find_path(SETTINGS, 0.01, lambda path: None, never)
+    assert len(made) == 1
+
+
+def test_a_path_is_told_on_the_way_and_can_be_stopped(bundled_lm):
+    engine, told = TracingEngine(bundled_lm), []
+    settings = TraceSettings("The Space Needle is in the city of", "The Space Needle", samples=2)
+    path = engine.find_path(settings, 0.9, told.append, never)
+    assert path.reached
+    assert told[-1].states == path.states
+    assert path.states == engine._tracer(settings).find_path(0.9).states
+    stopped = []
+    with pytest.raises(Cancelled):
+        engine.find_path(settings, 0.9, stopped.append, lambda: bool(stopped))
+    assert len(stopped) == 1
+
+
+def test_the_lens_of_an_edited_model_shows_the_unedited_one_too():
+    lm = world.new_lm("gpt2")
+    settings = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2)
+    engine = TracingEngine(lm)
+    before = engine.lens(settings, [])
+    assert [run.name for run in before.runs] == ["clean", "corrupted"]
+    edit = world.made_up_edit(lm, 1, layer=1)
+    edit.apply()
+    followed = replace(settings, answer_id=before.answer_id)
+    after = engine.lens(followed, CELLS[1:])
+    edit.revert()
+    assert [run.name for run in after.runs] == ["clean", "corrupted", "restored", "unedited"]
+    clean, _, _, unedited = after.runs
+    assert unedited.probabilities == pytest.approx(before.runs[0].probabilities, rel=1e-9)
+    assert unedited.ranks == before.runs[0].ranks
+    assert clean.probabilities[0] == pytest.approx(unedited.probabilities[0], rel=1e-9)
+    assert clean.probabilities[1] != pytest.approx(unedited.probabilities[1], rel=1e-3)
+
+
+def test_a_faint_answer_is_not_blamed_on_the_noise(lm):
+    """Under a comparison the answer is forced, and an edit may have taken it away."""
+    probabilities = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).restore([])
+    faint = int(probabilities.distributions[0].argmin())
+    notes = " ".join(CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, answer=faint, samples=2).notes)
+    assert f"gives 'w{faint}' almost no probability" in notes
+    assert "more noise" not in notes

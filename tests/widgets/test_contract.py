@@ -22,8 +22,8 @@ from rome_widgets.widgets.traits import describe_trace, unanswered
 ROOT = Path(__file__).parents[2]
 TYPES = ROOT / "js" / "src" / "types.ts"
 MOST = {"edit": (64_000, 22_000), "trace": (76_000, 29_000)}
-"""Bytes of each bundle, as it is and gzipped. That of the trace is to become 64,000 and 22,000: flow,
-lens and path brought it to where it is."""
+"""Bytes of each bundle, as it is and gzipped. That of the trace is to become 64,000 and 22,000:
+flow, lens and path brought it to where it is."""
 
 
 def interface(name):
