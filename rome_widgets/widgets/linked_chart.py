@@ -74,7 +74,7 @@ class _Link:
         """Show the grid's selection and cursor in the chart."""
         grid, chart = self._both()
         if grid is not None and chart is not None:
-            selection: list[Any] = grid.selection
+            selection: Any = grid.selection
             cells = [State(*cell) for cell in selection]
             at = grid.cursor or (cells[-1] if cells else None)
             params: Any = chart.params
