@@ -91,11 +91,10 @@ export function figureHandlers(state: GridState, actions: FigureActions) {
     },
     best: (cell: Cell) => () => pick(cell, { ctrlKey: false, metaKey: false, shiftKey: false }),
     focus: (on: boolean) => () => {
-      const [first] = state.kinds.value;
       const info = state.trace.value;
       if (!on) state.focused.value = false;
-      if (on && !state.cursor.value && first && info)
-        state.bridge.set({ cursor: [Math.max(0, info.subject_span[1] - 1), 0, first] }, { send: false });
+      if (on && !state.cursor.value && info)
+        state.bridge.set({ cursor: start(state, info) }, { send: false });
     },
     key: (event: KeyboardEvent) => {
       const info = state.trace.value;
@@ -133,6 +132,13 @@ export function figureHandlers(state: GridState, actions: FigureActions) {
     },
   };
 }
+
+/** Where the cursor is before it was moved: at the subject's last token. */
+const start = (state: GridState, info: TraceInfo): Cell => [
+  Math.max(0, info.subject_span[1] - 1),
+  0,
+  state.kinds.value[0] ?? "hidden",
+];
 
 export type FigureHandlers = ReturnType<typeof figureHandlers>;
 
@@ -265,6 +271,7 @@ function plot(
                 class="rw-best"
                 type="button"
                 tabindex="-1"
+                aria-hidden="true"
                 title=${`The ${side === "change" ? "largest difference" : "subject’s strongest state"}: “${tokenLabel(info.tokens[best.cell[0]] ?? "")}”, layer ${best.cell[1]}. Click to restore it.`}
                 @click=${on.best(best.cell)}
               ><i></i>layer ${best.cell[1]} · ${side === "change" ? signed(best.score, 2) : probability(best.score, 2)}</button>`
@@ -354,16 +361,15 @@ function colourBar(state: GridState, info: TraceInfo, side: Side, height: number
   `;
 }
 
-/** Off screen: the column numbers and the row of the cursor, for screen readers. */
-function activeRow(state: GridState, info: TraceInfo, id: string): TemplateResult | typeof nothing {
+/** Off screen: the row of the cursor, for screen readers. */
+function activeRow(state: GridState, info: TraceInfo, id: string): TemplateResult {
   const cursor = state.cursor.value;
-  if (!cursor || !state.detailOf(cursor)) return nothing;
-  const [pos, layer, kind] = cursor;
-  const [start, stop] = info.subject_span;
+  const [pos, layer, kind] = cursor && state.detailOf(cursor) ? cursor : start(state, info);
+  const [first, stop] = info.subject_span;
   return html`
     <div class="rw-unseen" role="rowgroup">
       <div role="row" aria-rowindex=${pos + 2}>
-        <span role="rowheader">${KIND_NAMES[kind]}: ${rowText(info.tokens[pos] ?? "", pos >= start && pos < stop)}</span>
+        <span role="rowheader">${KIND_NAMES[kind]}: ${rowText(info.tokens[pos] ?? "", pos >= first && pos < stop)}</span>
         ${Array.from(
           { length: info.n_layers },
           (_, each) => html`<span
