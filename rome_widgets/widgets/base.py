@@ -17,6 +17,8 @@ from typing import Any
 import anywidget
 import traitlets as t
 
+from rome_widgets.widgets.traits import encodable
+
 STATIC = Path(__file__).parent / "static"
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,10 @@ class RomeWidget(anywidget.AnyWidget):
     @t.observe("_ping")
     def _answer_ping(self, change: dict) -> None:
         self._pong = change["new"]
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """What the page is sent. UTF-8 has no half of a surrogate pair, so that is written out."""
+        return encodable(super().get_state(key, drop_defaults))
 
     def set_state(self, sync_data: dict) -> None:
         """Take what the page sent, not in the middle of what the worker is writing."""

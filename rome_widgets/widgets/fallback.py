@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
@@ -13,12 +14,17 @@ import numpy as np
 
 from rome_widgets.results import CausalTrace, Kind
 from rome_widgets.widgets.before_after import change, largest_change
+from rome_widgets.widgets.traits import text
 
 MOST_CELLS = 1500
 """Above this the strongest states are listed instead of drawn."""
 STRONGEST = 20
 
 TITLES: dict[Kind, str] = {"hidden": "Hidden state", "mlp": "MLP", "attn": "Attention"}
+
+_UNSEEN = re.compile(
+    "[\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]"
+)
 
 _CELL = "padding:0;border:0;min-width:14px;width:20px;height:16px"
 _HEAD = "padding:2px 8px 2px 0;border:0;text-align:right;font-weight:normal;white-space:nowrap"
@@ -27,11 +33,11 @@ _HEAD = "padding:2px 8px 2px 0;border:0;text-align:right;font-weight:normal;whit
 def trace_table(trace: CausalTrace) -> str:
     """The whole trace as escaped HTML."""
     head = (
-        f"<p><b>{escape(trace.prompt)}</b> → {escape(trace.answer.strip())}<br>"
-        f"p({escape(trace.answer.strip())}): "
+        f"<p><b>{shown(trace.prompt)}</b> → {shown(trace.answer.strip())}<br>"
+        f"p({shown(trace.answer.strip())}): "
         f"clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
-        f" · {escape(str(trace.noise.get('text', '')))}, {trace.samples} samples"
-        f" · {escape(trace.model)}{' · <b>estimate</b>' if trace.estimated else ''}</p>"
+        f" · {shown(str(trace.noise.get('text', '')))}, {trace.samples} samples"
+        f" · {shown(trace.model)}{' · <b>estimate</b>' if trace.estimated else ''}</p>"
     )
     cells = len(trace.kinds) * len(trace.tokens) * trace.n_layers
     body = (
@@ -42,20 +48,20 @@ def trace_table(trace: CausalTrace) -> str:
 
 def comparison_table(before: CausalTrace, after: CausalTrace, words: tuple[str, str]) -> str:
     """Two traces of one prompt and their difference as escaped HTML."""
-    shown = "".join(
-        f"<p><b>{side}{escape(f': {said}' if said else '')}</b></p>{trace_table(trace)}"
+    both = "".join(
+        f"<p><b>{side}{shown(f': {said}' if said else '')}</b></p>{trace_table(trace)}"
         for side, said, trace in zip(("Before", "After"), words, (before, after), strict=True)
     )
     changes: dict[Kind, np.ndarray] = {k: change(before, after, k) for k in after.kinds}
     if sum(grid.size for grid in changes.values()) > MOST_CELLS:
-        return shown + _list_changes(before, after, changes)
+        return both + _list_changes(before, after, changes)
     most = largest_change(before, after)
     scale = abs(most[3]) if most else 0.0
     grids = "".join(
         _draw(after, kind, grid, ("change", -scale, scale), _change_titles(before, after, kind))
         for kind, grid in changes.items()
     )
-    return f"{shown}<p><b>Difference: after − before</b>, at most ±{scale:.4f}</p>{grids}"
+    return f"{both}<p><b>Difference: after − before</b>, at most ±{scale:.4f}</p>{grids}"
 
 
 def strongest(trace: CausalTrace, kind: Kind) -> tuple[int, int, float] | None:
@@ -101,7 +107,7 @@ def _draw(
             for layer, score in enumerate(grid[pos].tolist())
         )
         rows.append(
-            f'<tr><th style="{_HEAD}"><bdi>{escape(label(token))}</bdi>{star}</th>{cells}</tr>'
+            f'<tr><th style="{_HEAD}"><bdi>{shown(label(token))}</bdi>{star}</th>{cells}</tr>'
         )
     layers = "".join(
         f'<td style="{_CELL};text-align:center;font-size:10px">'
@@ -170,7 +176,7 @@ def _list(trace: CausalTrace) -> str:
         if not np.isnan(score)
     ]
     rows = "".join(
-        f"<tr><td>{TITLES[kind]}</td><td><bdi>{escape(label(trace.tokens[pos]))}</bdi></td>"
+        f"<tr><td>{TITLES[kind]}</td><td><bdi>{shown(label(trace.tokens[pos]))}</bdi></td>"
         f"<td>{layer}</td><td>{score:.4f}</td><td>{score - trace.corrupted:+.4f}</td></tr>"
         for score, kind, pos, layer in sorted(found, reverse=True)[:STRONGEST]
     )
@@ -183,13 +189,24 @@ def _list(trace: CausalTrace) -> str:
 
 def label(token: str) -> str:
     """A token as a row label: leading space dropped, controls drawn, never longer than 40."""
-    word = token[1:] if token.startswith(" ") and len(token) > 1 else token
-    shown = "".join(
-        "⏎" if c == "\n" else chr(0x2400 + ord(c)) if ord(c) < 0x20 else "␡" if c == "\x7f" else c
-        for c in word
-    )
-    shown = shown if len(shown) <= 40 else f"{shown[:39]}…"
-    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+    word = visible(token[1:] if token.startswith(" ") and len(token) > 1 else token)
+    return word if len(word) <= 40 else f"{word[:39]}…"
+
+
+def shown(words: str) -> str:
+    """Words as HTML that shows them as they are."""
+    return escape(visible(words))
+
+
+def visible(words: str) -> str:
+    """Words with what would not be seen, or would move others, written out, as the page does."""
+    return text(_UNSEEN.sub(lambda found: _picture(found[0]), words))
+
+
+def _picture(character: str) -> str:
+    known = {"\n": "⏎", "\t": "⇥", "\x7f": "␡"}
+    code = ord(character)
+    return known.get(character) or (chr(0x2400 + code) if code < 0x20 else f"⟨{code:04X}⟩")
 
 
 @cache
@@ -253,7 +270,7 @@ def edits_table(
     if not edits:
         return "<p>No edits yet.</p>"
     active = ledger.get("n_active", 0)
-    head = f"<p><b>{escape(model)}</b> · {'EDITED · ' if active else ''}"
+    head = f"<p><b>{shown(model)}</b> · {'EDITED · ' if active else ''}"
     head += f"{_count(active, 'active edit')} · {weights_match(ledger)}</p>"
     columns = ["", "edit", "layer", "‖Δ‖/‖W‖", "scores"]
     history = _table("Edits", columns, map(_edit_cells, edits))
@@ -339,9 +356,9 @@ def generations_text(name: str, columns: Sequence[str], rows: Sequence[dict]) ->
 
 def generations_table(columns: Sequence[str], rows: Sequence[dict]) -> str:
     """Prompts by columns; words that differ are bold and underlined."""
-    head = "".join(f'<th style="{_LEFT}">{escape(each)}</th>' for each in ["prompt", *columns])
+    head = "".join(f'<th style="{_LEFT}">{shown(each)}</th>' for each in ["prompt", *columns])
     body = "".join(
-        f'<tr><td style="{_LEFT}">{escape(row["prompt"])}</td>'
+        f'<tr><td style="{_LEFT}">{shown(row["prompt"])}</td>'
         + "".join(f'<td style="{_LEFT}">{_spans(spans)}</td>' for spans in row["spans"])
         + "</tr>"
         for row in rows
@@ -351,18 +368,18 @@ def generations_table(columns: Sequence[str], rows: Sequence[dict]) -> str:
 
 def _spans(spans: Sequence[Sequence]) -> str:
     return "".join(
-        f'<b style="text-decoration:underline">{escape(piece)}</b>' if differs else escape(piece)
+        f'<b style="text-decoration:underline">{shown(piece)}</b>' if differs else shown(piece)
         for differs, piece in spans
     )
 
 
 def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th style="{_LEFT}">{escape(column)}</th>' for column in columns)
+    head = "".join(f'<th style="{_LEFT}">{shown(column)}</th>' for column in columns)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{_LEFT}">{escape(cell)}</td>' for cell in cells) + "</tr>"
+        "<tr>" + "".join(f'<td style="{_LEFT}">{shown(cell)}</td>' for cell in cells) + "</tr>"
         for cells in rows
     )
-    return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{body}</table>"
+    return f"<table><caption>{shown(caption)}</caption><tr>{head}</tr>{body}</table>"
 
 
 def _p(probability: float | None) -> str:

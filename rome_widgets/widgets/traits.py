@@ -21,6 +21,17 @@ def text(value: str) -> str:
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def encodable(value: Any) -> Any:
+    """A trait's value with `text` applied to every string in it."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, dict):
+        return {encodable(key): encodable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [encodable(each) for each in value]
+    return value
+
+
 def describe_trace(trace: CausalTrace) -> dict[str, Any]:
     """The `trace` trait: everything about a trace except its numbers."""
     return {

@@ -14,7 +14,7 @@ import { gestures } from "./gestures.js";
 import { help } from "./help.js";
 import { keys } from "./keys.js";
 import { SCROLL_STEP, tokenColumn } from "./labels.js";
-import { selectionMarks } from "./overlay.js";
+import { firstCell, selectionMarks } from "./overlay.js";
 import { change } from "./parts.js";
 import { pathMarks } from "./path_view.js";
 import { strongest } from "./strongest.js";
@@ -45,11 +45,10 @@ export function figureHandlers(state: GridState, actions: FigureActions) {
     best: (cell: Cell) => () => picks.only(cell),
     key: keys(state, picks, actions),
     focus: (on: boolean) => () => {
-      const [first] = state.kinds.value;
       const info = state.trace.value;
       state.focused.value = on && !held;
-      if (on && !state.cursor.value && first && info)
-        state.bridge.set({ cursor: [Math.max(0, info.subject_span[1] - 1), 0, first] }, { send: false });
+      if (on && !state.cursor.value && info)
+        state.bridge.set({ cursor: firstCell(state, info) }, { send: false });
     },
     /** The mouse gives the focus to the grid, and begins no selection of text. */
     hold: (event: MouseEvent) => {
@@ -209,6 +208,7 @@ function best(state: GridState, on: FigureHandlers, info: TraceInfo, kind: Kind,
     class="rw-best"
     type="button"
     tabindex="-1"
+    aria-hidden="true"
     title=${`The ${changed ? "largest difference" : "subject’s strongest state"}: “${tokenLabel(info.tokens[pos] ?? "")}”, layer ${layer}. Click to restore it.`}
     @click=${on.best(found.cell)}
   ><i></i>layer ${layer} · ${value}</button>`;

@@ -24,7 +24,7 @@ import type { GridState } from "../state.js";
 import type { Cell, ExplorerTraits, FlowInfo, Kind, LensInfo, Selection, TraceInfo } from "../types.js";
 import { tokenColumn } from "./labels.js";
 import type { View } from "./mount.js";
-import { activeRow } from "./overlay.js";
+import { activeRow, firstCell } from "./overlay.js";
 import { choice, type Part } from "./parts.js";
 import { pathOf } from "./path_view.js";
 
@@ -154,17 +154,13 @@ export function flowPage(bridge: Bridge<ExplorerTraits>) {
             <svg class="rw-marks" width=${at.width} height=${at.height} aria-hidden="true">${marks(view, at)}</svg>
           </div>
         </div>
-        <div class="rw-unseen" role="rowgroup">${
-          cursor
-            ? activeRow(
-                state,
-                trace,
-                cursor,
-                view.id,
-                (cell) => `layer ${cell[1]}, ${words(flow.value, shown(view), cell)}`,
-              )
-            : nothing
-        }</div>
+        <div class="rw-unseen" role="rowgroup">${activeRow(
+          state,
+          trace,
+          cursor ?? firstCell(state, trace),
+          view.id,
+          (cell) => `layer ${cell[1]}, ${words(flow.value, shown(view), cell)}`,
+        )}</div>
       </div>
       <p class="rw-caption">${LEGENDS[run.value]} ${scaleOf(flow.value, run.value)} Fan: what attention can read there, not its weights.</p>
       ${pending(view, bridge, info.value)}

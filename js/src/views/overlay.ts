@@ -98,6 +98,13 @@ export function selectionMarks(
   return svg`${reach("rw-under")}<path class="rw-halo" d=${outline} />${reach("rw-reach")}<path class="rw-selected" d=${outline} />`;
 }
 
+/** Where the cursor is before it was moved: at the subject's last token. */
+export const firstCell = (state: GridState, info: TraceInfo): Cell => [
+  Math.max(0, info.subject_span[1] - 1),
+  0,
+  state.kinds.value[0] ?? "hidden",
+];
+
 /** For screen readers: the row of the cursor, as far as they may go next. */
 export function drawRow(root: HTMLElement, state: GridState, id: string): void {
   const grid = root.querySelector<HTMLElement>(".rw-cells");
@@ -107,7 +114,7 @@ export function drawRow(root: HTMLElement, state: GridState, id: string): void {
   const here = cursor && state.kinds.value.includes(cursor[2]) && state.detailOf(cursor) ? cursor : null;
   if (here) grid.setAttribute("aria-activedescendant", `${id}-active`);
   else grid.removeAttribute("aria-activedescendant");
-  render(here ? activeRow(state, info, here, id) : nothing, grid.firstElementChild as HTMLElement);
+  render(activeRow(state, info, here ?? firstCell(state, info), id), grid.firstElementChild as HTMLElement);
 }
 
 /** Each cell is `said` in words. */

@@ -69,9 +69,11 @@ export const example = (text: string, use: () => void): TemplateResult =>
     "rw-button rw-example",
   );
 
-/** The head of a table: names of columns, or cells that say more than a name. */
+/** The head of a table: names of columns, "" where there is none, or cells that say more than a name. */
 export const heads = (...columns: unknown[]): TemplateResult =>
-  html`<thead><tr>${columns.map((name) => (typeof name === "string" ? html`<th scope="col">${name}</th>` : name))}</tr></thead>`;
+  html`<thead><tr>${columns.map((name) =>
+    name === "" ? html`<td></td>` : typeof name === "string" ? html`<th scope="col">${name}</th>` : name,
+  )}</tr></thead>`;
 
 /** A row of buttons of which one is pressed. */
 export const choice = <T extends string>(

@@ -1,0 +1,354 @@
+"""Every state that a widget can be seen in, one line each; made with the models of `tests/widgets`.
+
+`test_gallery.py` shows each, in light and in dark, wide and narrow. A new state is a line in
+`STATES`: its name, what makes the widget, a text or `[attribute]` by which the page shows that it
+is there, and what a person does to get there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import expect
+from widgets.fake_editor import FUJI, NEEDLE, FakeEditor
+from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace, rough
+
+from rome_widgets.errors import RomeWidgetsError, StatisticsMissing
+from rome_widgets.widgets import (
+    EditPanel,
+    GenerationCompare,
+    PredictionCompare,
+    TraceExplorer,
+    TraceGrid,
+)
+from rome_widgets.widgets.badge import announce_edits
+
+NOTE = "The subject occurs twice; its last occurrence is used."
+MOE = RomeWidgetsError(
+    "There are no statistics for layer 3.",
+    "A second moment of the keys of layer 3 was wanted.",
+    "Pass second_moment= texts, a saved file, or 'identity'.",
+)
+LOST = StatisticsMissing("There are no statistics for layer 3.", MOE.wanted, MOE.remedy)
+
+
+def nothing(page: Any) -> None:
+    """The widget is made in the state."""
+
+
+@dataclass(frozen=True)
+class State:
+    """One state: how to get there, and what says so."""
+
+    name: str
+    make: Callable[[], Any]
+    says: str
+    """A text of the page; in brackets a selector of what must be there."""
+    arrange: Callable[[Any], None] = nothing
+
+    def reached(self, page: Any) -> None:
+        """Wait until the page says so."""
+        self.arrange(page)
+        if self.says.startswith("["):
+            expect(page.page.locator(self.says).first).to_be_attached()
+        else:
+            expect(page.root).to_contain_text(self.says)
+
+
+# Makers.
+
+
+def recorded(kept: Callable[[str], bool] = lambda kind: True, **more: Any) -> Callable:
+    """A grid without a model."""
+    selection = more.pop("selection", ())
+    before = more.pop("before", None)
+
+    def make() -> TraceGrid:
+        trace = fake_trace(**more)
+        return TraceGrid(trace, selection=selection, before=before)
+
+    return make
+
+
+def explorer(prompt: str = PROMPT, subject: str = SUBJECT, **settings: Any) -> Callable:
+    """An explorer whose `test_engine` is its model; `retrace=` is the widget's."""
+    traits = {name: settings.pop(name) for name in ("retrace", "selection") if name in settings}
+
+    def make() -> TraceExplorer:
+        engine = FakeEngine(**settings)
+        widget = TraceExplorer(engine, prompt=prompt, subject=subject, **traits)
+        widget.test_engine = engine
+        if not engine.slow:
+            assert widget.wait(20)
+        return widget
+
+    return make
+
+
+def panel(*edits: Any, form: Any = NEEDLE, **settings: Any) -> Callable:
+    """A panel on a model that holds `edits`; None is an empty form."""
+
+    def make() -> EditPanel:
+        engine = FakeEditor(**{**settings, "slow": False})
+        for request in edits:
+            engine.edit(request, lambda step: None, lambda: False)
+        engine.slow = settings.get("slow", False)
+        names = ("template", "subject", "target", "true_object")
+        widget = EditPanel(
+            engine, **({name: getattr(form, name) for name in names} if form else {})
+        )
+        widget.test_engine = engine
+        assert widget.wait(20)
+        return widget
+
+    return make
+
+
+def unanswered(make: Callable) -> Callable:
+    """A widget whose Python does not answer any more."""
+
+    def silent() -> Any:
+        widget = make()
+        widget.unobserve_all("_ping")
+        return widget
+
+    return silent
+
+
+def predictions(**traits: Any) -> Callable:
+    words = [" Seattle", " Paris", " London", " the", " Tacoma"]
+    runs = [
+        {"name": "clean", "tokens": words, "probabilities": [0.94, 0.01, 0.005, 0.004, 0.003]},
+        {"name": "edited", "tokens": words, "probabilities": [0.04, 0.91, 0.006, 0.004, 0.001]},
+    ]
+    return lambda: PredictionCompare(runs, **{"target": " Paris", **traits})
+
+
+def generations(*prompts: str, **settings: Any) -> Callable:
+    def make() -> GenerationCompare:
+        engine = FakeEditor(**settings)
+        widget = GenerationCompare(engine, prompts or [PROMPT, "In the city there is"])
+        widget.test_engine = engine
+        return widget
+
+    return make
+
+
+def partly() -> TraceGrid:
+    scores = {kind: grid.copy() for kind, grid in fake_trace().scores.items()}
+    scores["mlp"][3:] = np.nan
+    return TraceGrid(fake_trace(scores=scores))
+
+
+def estimated() -> TraceGrid:
+    scores = {kind: rough(grid) for kind, grid in fake_trace().scores.items()}
+    return TraceGrid(replace(fake_trace(scores=scores), estimated=True))
+
+
+def compared_grid() -> TraceGrid:
+    scores = {kind: grid / 2 for kind, grid in fake_trace().scores.items()}
+    return TraceGrid(fake_trace(scores=scores, clean=0.5), before=fake_trace())
+
+
+def queued() -> TraceExplorer:
+    """Its model is busy with something else."""
+    widget = explorer()()
+    widget._worker.submit("other", lambda cancelled: widget.test_engine.step.wait(20))
+    widget.run()
+    return widget
+
+
+# What a person does.
+
+
+def click(*cells: tuple, ctrl: bool = True) -> Callable:
+    def act(page: Any) -> None:
+        page.status("done") if page.widget._view == "explorer" else None
+        for number, cell in enumerate(cells):
+            page.click(*cell, modifiers=("Control",) if ctrl and number else ())
+
+    return act
+
+
+def point(page: Any) -> None:
+    page.status("done")
+    page.point("mlp", 2, 3)
+
+
+def keyboard(page: Any) -> None:
+    page.status("done")
+    page.figure.focus()
+    for key in ("ArrowRight", "ArrowRight", "Space", "ArrowRight"):
+        page.page.keyboard.press(key)
+
+
+def step(page: Any) -> None:
+    page.status("running")
+    page.widget.test_engine.step.set()
+
+
+def cancel(page: Any) -> None:
+    step(page)
+    expect(page.root).to_contain_text("8/192")
+    page.page.locator("[data-action=cancel]").click()
+
+
+def hold(page: Any) -> None:
+    """Click while the model does not answer."""
+    page.status("done")
+    page.widget.test_engine.restore_gate.clear()
+    page.click("mlp", 2, 3)
+    page.click("hidden", 2, 4, modifiers=("Control",))
+
+
+def type_prompt(page: Any) -> None:
+    page.status("done")
+    page.page.get_by_label("Prompt", exact=True).fill("Mount Fuji is in the country of")
+
+
+def wrong_subject(page: Any) -> None:
+    page.status("done")
+    page.page.get_by_label("Subject", exact=True).fill("nobody")
+    page.page.keyboard.press("Enter")
+
+
+def break_restore(page: Any) -> None:
+    page.status("done")
+    page.widget.test_engine.broken = RomeWidgetsError("The model is gone.", remedy="Load it again.")
+    page.click("mlp", 2, 3)
+
+
+def edit_model(page: Any) -> None:
+    page.status("done")
+    page.widget.test_engine.edit(0.9)
+    announce_edits(page.widget._worker, 1)
+
+
+def edit_slowly(page: Any) -> None:
+    page.status("done")
+    page.widget.test_engine.slow = True
+    edit_model(page)
+    page.status("running")
+    page.widget.test_engine.step.set()
+
+
+def press(*actions: str) -> Callable:
+    def act(page: Any) -> None:
+        for action in actions:
+            page.page.locator(f"[data-action={action}]").first.click()
+
+    return act
+
+
+def apply_slowly(page: Any) -> None:
+    press("apply")(page)
+    page.status("running")
+    page.widget.test_engine.step.set()
+    page.until(lambda: page.widget.steps != [])
+
+
+def stop_edit(page: Any) -> None:
+    press("apply")(page)
+    page.status("running")
+    press("cancel")(page)
+
+
+def fail_edit(page: Any) -> None:
+    page.widget.test_engine.broken = LOST
+    press("apply")(page)
+
+
+def mismatch(page: Any) -> None:
+    page.widget.test_engine.fingerprint_ok = False
+    press("revert")(page)
+
+
+def open_settings(page: Any) -> None:
+    page.page.locator("summary").click()
+
+
+def own_prompt(page: Any) -> None:
+    field = page.page.locator("[data-field=test]")
+    field.fill("From the Space Needle one sees")
+    field.press("Enter")
+
+
+def stop_writing(page: Any) -> None:
+    page.status("running")
+    press("cancel")(page)
+
+
+def fail_writing(page: Any) -> None:
+    page.status("done")
+    page.widget.test_engine.broken = MOE
+    press("generate")(page)
+
+
+LONG = " ".join([PROMPT, *["and"] * 22])
+SILENT = "Python is not answering"
+
+STATES = [
+    State("grid empty", TraceGrid, "This trace is empty"),
+    State("grid recorded", recorded(), "recorded"),
+    State("grid note", recorded(notes=(NOTE,)), NOTE),
+    State("grid selected", recorded(selection=[(2, 3, "mlp")]), "Restored: 3 states"),
+    State(
+        "grid several",
+        recorded(),
+        "a live model is needed",
+        click(("mlp", 2, 3), ("hidden", 2, 4)),
+    ),
+    State("grid partly computed", partly, "recorded"),
+    State("grid estimate", estimated, "estimate"),
+    State("grid compared", compared_grid, "Difference"),
+    State("grid deep", recorded(prompt=LONG, n_layers=48, window=10), "48 layers"),
+    State("explorer empty", explorer("", ""), "Write a prompt"),
+    State("explorer queued", queued, "waiting for the model"),
+    State("explorer first running", explorer(slow=True), "8/192 states", step),
+    State("explorer preview", explorer(slow=True, preview=True), "0/192 states"),
+    State("explorer filling in", explorer(slow=True, preview=True), "8/192 states", step),
+    State("explorer done", explorer(), "Nothing restored"),
+    State("explorer pointed", explorer(), "MLP layer 3", point),
+    State("explorer keyboard", explorer(), "Restored: 1 state", keyboard),
+    State("explorer selected", explorer(), "Restored: 3 states", click(("mlp", 2, 3))),
+    State(
+        "explorer multi", explorer(), "Restored: 4 states", click(("mlp", 2, 3), ("hidden", 2, 4))
+    ),
+    State("explorer answering", explorer(), "updating…", hold),
+    State("explorer changed form", explorer(), "changed since this trace", type_prompt),
+    State("explorer cancelled", explorer(slow=True), "cancelled", cancel),
+    State("explorer error", explorer(), "is not in the prompt", wrong_subject),
+    State("explorer restoration error", explorer(), "The model is gone.", break_restore),
+    State("explorer edited since", explorer(retrace=False), "was edited since", edit_model),
+    State("explorer compared", explorer(), "[data-side=change]", edit_model),
+    State("explorer comparing", explorer(), "8/192 states", edit_slowly),
+    State("explorer disconnected", unanswered(explorer()), SILENT),
+    State("explorer deep", explorer(LONG, n_layers=48), "48 layers", click(("mlp", 2, 24))),
+    State("edit empty", panel(form=None), "Name a subject"),
+    State("edit form", panel(), "[data-action=apply]:enabled"),
+    State("edit settings", panel(), "learning rate", open_settings),
+    State("edit running", panel(slow=True), "[data-steps]", apply_slowly),
+    State("edit done", panel(), "weights match ✓", press("apply")),
+    State("edit history", panel(NEEDLE, FUJI, NEEDLE), "One paraphrase does not follow."),
+    State("edit reverted", panel(NEEDLE), "Reapply", press("revert")),
+    State("edit asking", panel(NEEDLE), "holds an edit already", press("apply")),
+    State("edit layer from trace", panel(), "peaks at layer 5", press("suggest")),
+    State("edit own prompt", panel(NEEDLE), "From the Space Needle", own_prompt),
+    State("edit mismatch", panel(NEEDLE), "do not match ✗", mismatch),
+    State("edit cancelled", panel(slow=True), "no edit was made", stop_edit),
+    State("edit error", panel(), "Pass second_moment", fail_edit),
+    State("edit disconnected", unanswered(panel(NEEDLE)), SILENT),
+    State("predictions empty", PredictionCompare, "Predictions"),
+    State("predictions", predictions(), "0.910"),
+    State("predictions log", predictions(metric="logprob"), "−0.094"),
+    State("predictions rank", predictions(metric="rank"), "2 → 1"),
+    State("generations empty", GenerationCompare, "Generations"),
+    State("generations running", generations(step_seconds=0.4), "writing"),
+    State("generations done", generations(), "same"),
+    State("generations cancelled", generations(step_seconds=0.4), "cancelled", stop_writing),
+    State("generations error", generations(), "Pass second_moment", fail_writing),
+    State("generations disconnected", unanswered(generations()), SILENT),
+]

@@ -1,0 +1,84 @@
+"""Every widget in every state: it says so, fits, can be read by eye and by ear. And its picture.
+
+`ROME_WIDGETS_GALLERY=folder` keeps the pictures, with an `index.html`.
+"""
+
+import html
+import os
+from pathlib import Path
+
+import pytest
+from browser.states import STATES
+
+ROOT = Path(__file__).parent.parent.parent
+AXE = (ROOT / "js" / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
+LOOKS = (("light", 932, True), ("dark", 932, False), ("narrow", 560, True))
+"""Name of the picture, width of the page in pixels, and whether the host is light."""
+
+RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
+CHECK = """async tags => {
+  // What is best for a whole page is the notebook's business.
+  const pages = ["landmark-one-main", "page-has-heading-one", "region"];
+  const rules = Object.fromEntries(pages.map((id) => [id, { enabled: false }]));
+  const options = { runOnly: tags, rules, resultTypes: ["violations"] };
+  const { violations } = await axe.run(".rw", options);
+  return violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
+}"""
+
+OVERFLOW = """() => [...document.querySelectorAll("html, .rw, .rw *")].filter((el) => {
+  if (el.scrollWidth <= el.clientWidth + 1 || el.closest(".rw-unseen, svg")) return false;
+  const style = getComputedStyle(el);
+  if (style.display.startsWith("inline") && !el.matches("input, button")) return false;
+  const cut =
+    ["hidden", "clip"].includes(style.overflowX) || el.matches("html, .rw, input, button");
+  return cut && !el.title && !el.closest("[title]");
+}).map((el) => [
+  `${el.localName}.${el.className} ${el.scrollWidth} > ${el.clientWidth}`,
+  (el.value ?? el.textContent).slice(0, 60),
+].join(": "))"""
+"""What sticks out of the page, or is cut off without a title that says the rest."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the pictures go; the index is written at the end."""
+    kept = os.environ.get("ROME_WIDGETS_GALLERY")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("gallery")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    there = [state for state in STATES if (folder / picture(state, "light")).exists()]
+    (folder / "index.html").write_text(index(there), encoding="utf-8")
+
+
+def picture(state, look):
+    return f"{state.name.replace(' ', '-')}-{look}.png"
+
+
+def index(states):
+    rows = "".join(
+        f"<h2>{html.escape(state.name)}</h2>"
+        + "".join(f'<img src="{picture(state, look)}">' for look in ("light", "dark", "narrow"))
+        for state in states
+    )
+    return f"<!doctype html><meta charset=utf-8><title>rome_widgets: every state</title>{rows}"
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+def test_every_state_says_what_it_is_and_fits_and_can_be_read(show, folder, state):
+    page = show(state.make)
+    state.reached(page)
+    page.page.evaluate(AXE)
+    wrong = []
+    for look, width, light in LOOKS:
+        page.page.set_viewport_size({"width": width, "height": 900})
+        page.page.evaluate(
+            "light => { document.body.dataset.jpThemeLight = light }", f"{light}".lower()
+        )
+        page.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))"
+        )
+        page.page.screenshot(path=folder / picture(state, look), full_page=True)
+        found = [*page.page.evaluate(OVERFLOW), *page.page.evaluate(CHECK, RULES)]
+        wrong += [f"{look}: {each}" for each in found]
+    assert not wrong, "\n".join(wrong)
