@@ -51,3 +51,7 @@ DAMAGED_MOMENTS = _count(60, 1000)
 """Damaged files of second moments."""
 MOMENT_INTERRUPTS = _count(60, 600)
 """Interrupts put at calls within the gathering of a second moment."""
+FAST_CLICKS = _count(200, 1000)
+"""Clicks at a hundred a second in JupyterLab."""
+CELL_RUNS = _count(15, 200)
+"""Times that a cell which makes a widget is run again in JupyterLab."""

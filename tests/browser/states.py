@@ -97,7 +97,9 @@ def panel(*edits: Any, form: Any = NEEDLE, **settings: Any) -> Callable:
             engine.edit(request, lambda step: None, lambda: False)
         engine.slow = settings.get("slow", False)
         names = ("template", "subject", "target", "true_object")
-        widget = EditPanel(engine, **({name: getattr(form, name) for name in names} if form else {}))
+        widget = EditPanel(
+            engine, **({name: getattr(form, name) for name in names} if form else {})
+        )
         widget.test_engine = engine
         assert widget.wait(20)
         return widget

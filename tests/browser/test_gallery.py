@@ -65,8 +65,12 @@ def test_every_state_says_what_it_is_and_fits_and_can_be_read(show, folder, stat
     wrong = []
     for look, width, light in LOOKS:
         page.page.set_viewport_size({"width": width, "height": 900})
-        page.page.evaluate("light => { document.body.dataset.jpThemeLight = light }", f"{light}".lower())
-        page.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))")
+        page.page.evaluate(
+            "light => { document.body.dataset.jpThemeLight = light }", f"{light}".lower()
+        )
+        page.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))"
+        )
         page.page.screenshot(path=folder / picture(state, look), full_page=True)
         found = [*page.page.evaluate(OVERFLOW), *page.page.evaluate(CHECK, RULES)]
         wrong += [f"{look}: {each}" for each in found]
