@@ -93,6 +93,14 @@ class Lab:
             cell,
         )
 
+    def shows_anew(self, runs):
+        """Wait until a cell made one more widget than `runs`."""
+        for _ in range(100):
+            if self.ask("len(made)") == runs + 1:
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError("The cell was not run.")
+
     def shows(self, selection, cell=1, at=0):
         wanted = json.dumps(selection, separators=(",", ":"))
         panel = self.explorers(cell).nth(at).locator(f"[data-selection='{wanted}']")
@@ -286,6 +294,47 @@ def test_a_second_view_shows_the_same_and_answers_too(lab):
     lab.click(3, 3, "hidden")
 
 
+def test_without_a_mouse_from_the_prompt_to_a_restored_prediction(lab):
+    """Keys of ours do nothing else in JupyterLab, and its own still work."""
+    keys, root = lab.page.keyboard, lab.explorer()
+    notebook = f"(({{ content }}) => [content.activeCellIndex, content.widgets.length])({NOTEBOOK})"
+    lab.page.evaluate(f"{NOTEBOOK}.content.activeCellIndex = 1")
+    before = lab.page.evaluate(notebook)
+
+    def tab_to(selector):
+        for _ in range(20):
+            keys.press("Tab")
+            if root.locator(f"{selector}:focus").count():
+                return
+        raise AssertionError(f"Tab does not lead to {selector}.")
+
+    root.get_by_label("Prompt", exact=True).focus()
+    keys.press("Control+A")
+    keys.type("The Eiffel Tower is in the city of")
+    tab_to("[aria-label=Subject]")
+    keys.press("Control+A")
+    keys.type("The Eiffel Tower")
+    keys.press("Enter")
+    lab.explorer().get_by_text("Eiffel").first.wait_for()
+    lab.run("assert explorer.wait(60)")
+    assert lab.ask("explorer.result.subject") == "The Eiffel Tower"
+    lab.explorer()
+    tab_to("[role=grid]")
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowDown", "Enter"):
+        keys.press(key)
+    root.locator("[data-probability]").wait_for(state="attached")
+    [[_, layer, kind]] = lab.ask("explorer.selection")
+    assert (layer, kind) == (2, "hidden")
+    keys.press("Escape")
+    keys.press("ArrowUp")
+    assert lab.page.evaluate(notebook) == before
+    keys.press("Control+s")
+    lab.page.wait_for_function(f"() => !{NOTEBOOK}.context.model.dirty")
+    runs = lab.ask("len(made)")
+    keys.press("Shift+Enter")
+    lab.shows_anew(runs)
+
+
 THREAD = """
 heard = []
 explorer.observe(lambda change: heard.append(threading.current_thread().name), "selection")
@@ -302,8 +351,9 @@ def test_the_answers_are_the_same_on_either_thread(lab):
         return shown, set(lab.ask("heard"))
 
     on_subshell, threads = answers()
-    assert not any("Main" in name for name in threads)
+    assert any(name.startswith("subshell") for name in threads), threads
     set_setting(lab.scratch, KERNELS, {"commsOverSubshells": "disabled"})
+    lab.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     lab.page.reload()
     lab.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     lab.page.evaluate(SESSION_READY)
