@@ -17,7 +17,9 @@ SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
-NOTEBOOK = """[...window.jupyterapp.shell.widgets("main")].find(({ content }) => content?.activeCellIndex !== undefined)"""
+NOTEBOOK = """[...window.jupyterapp.shell.widgets("main")].find(
+  ({ content }) => content?.activeCellIndex !== undefined)"""
+"""The notebook's panel, whatever else is open."""
 
 SESSION_READY = f"""async () => {{
   const notebook = {NOTEBOOK};

@@ -22,7 +22,8 @@ HARM = """root => {
 """Elements and attributes that no view makes."""
 
 READ = """root => {
-  const own = (el) => [...el.childNodes].map((node) => node.nodeType === 3 ? node.data : "").join("");
+  const text = (node) => node.nodeType === Node.TEXT_NODE ? node.data : "";
+  const own = (el) => [...el.childNodes].map(text).join("");
   return [root, ...root.querySelectorAll("*")].map((el) => `${el.value ?? ""}` || own(el));
 }"""
 """The text of every element by itself, and the value of every field."""
