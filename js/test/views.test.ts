@@ -471,6 +471,7 @@ describe("explorer", () => {
     vi.useFakeTimers();
     const { model, root } = show(explorerTraits());
     model.receive({ _pong: model.sent("_ping") });
+    await vi.advanceTimersByTimeAsync(100);
     model.emit("comm_live_update");
     await vi.advanceTimersByTimeAsync(5000);
     expect(root.textContent).toContain("Python is not answering");

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from ipywidgets import Layout
 import traitlets
+from ipywidgets import Layout
 from widgets.fake_engine import CORRUPTED, fake_trace
 
 from rome_widgets.results import KINDS, State
