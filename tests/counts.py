@@ -55,3 +55,7 @@ PATH_FACTS = _count(1, 30)
 """Facts on which the found path is compared with every set of up to three states."""
 PATH_CANDIDATES = _count(10, 18)
 """States that those sets are made of."""
+FAST_CLICKS = _count(200, 1000)
+"""Clicks at a hundred a second in JupyterLab."""
+CELL_RUNS = _count(15, 200)
+"""Times that a cell which makes a widget is run again in JupyterLab."""

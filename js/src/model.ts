@@ -36,11 +36,15 @@ export class Bridge<T extends object> {
   #follow(key: keyof T & string): Signal<unknown> {
     const made = makeSignal(this.#model.get(key));
     this.#signals.set(key, made);
-    if (this.#abort.aborted) return made;
-    const listener = () => this.#note(key);
-    this.#model.on(`change:${key}`, listener);
-    this.#abort.addEventListener("abort", () => this.#model.off(`change:${key}`, listener), { once: true });
+    this.hear(`change:${key}`, () => this.#note(key));
     return made;
+  }
+
+  /** Calls `told` on an event of the model, until the view ends. */
+  hear(event: string, told: () => void): void {
+    if (this.#abort.aborted) return;
+    this.#model.on(event, told);
+    this.#abort.addEventListener("abort", () => this.#model.off(event, told), { once: true });
   }
 
   /** Sets traits here, at once, and sends them to Python unless told to wait. */

@@ -22,7 +22,7 @@ export class FakeModel implements Model {
   set(key: string, value: unknown): void {
     if (this.state[key] === value) return;
     this.state[key] = this.#dirty[key] = value;
-    this.#emit(key);
+    this.emit(`change:${key}`);
   }
 
   save_changes(): void {
@@ -44,7 +44,7 @@ export class FakeModel implements Model {
   /** As Python does: several traits in one message. */
   receive(values: object): Promise<void> {
     Object.assign(this.state, values);
-    for (const key of Object.keys(values)) this.#emit(key);
+    for (const key of Object.keys(values)) this.emit(`change:${key}`);
     return settled();
   }
 
@@ -57,8 +57,8 @@ export class FakeModel implements Model {
     return this.saved.filter((each) => key in each).at(-1)?.[key];
   }
 
-  #emit(key: string): void {
-    for (const callback of [...(this.#listeners.get(`change:${key}`) ?? [])]) callback();
+  emit(event: string): void {
+    for (const callback of [...(this.#listeners.get(event) ?? [])]) callback();
   }
 }
 

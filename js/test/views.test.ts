@@ -569,6 +569,18 @@ describe("explorer", () => {
     expect(silent.root.textContent).toContain("Python is not answering");
     expect(alive.root.textContent).not.toContain("Python is not answering");
   });
+  test("explorer asks again for Python when its comm went, and believes the answer", async () => {
+    vi.useFakeTimers();
+    const { model, root } = show(explorerTraits());
+    model.receive({ _pong: model.sent("_ping") });
+    await vi.advanceTimersByTimeAsync(100);
+    model.emit("comm_live_update");
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(root.textContent).toContain("Python is not answering");
+    model.receive({ _pong: model.sent("_ping") });
+    await vi.advanceTimersByTimeAsync(100);
+    expect(root.textContent).not.toContain("Python is not answering");
+  });
   test("explorer measures the time from the click to the painted answer", async () => {
     const { model, find } = show(explorerTraits());
     click(find, "mlp", 2, 1);

@@ -68,7 +68,14 @@ class RomeWidget(anywidget.AnyWidget):
     def __init__(self, **kwargs: Any) -> None:
         self._writing = threading.RLock()
         _refuse_unknown(type(self).__name__, kwargs, self.trait_names())
+        self._shares_layout = "layout" in kwargs
         super().__init__(**kwargs)
+
+    def close(self) -> None:
+        """Close the page's end, and that of the layout if nobody else can have it."""
+        super().close()
+        if not getattr(self, "_shares_layout", True):  # ipywidgets closes half-built widgets, too.
+            self.layout.close()
 
     @t.observe("_ping")
     def _answer_ping(self, change: dict) -> None:

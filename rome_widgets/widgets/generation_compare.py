@@ -184,7 +184,7 @@ class GenerationCompare(LiveWidget):
         self._failure = error
         with self.hold_sync():
             try:
-                if texts is not None:
+                if status == "done":  # Else some columns may not have been begun.
                     self.columns = list(dict.fromkeys(name for row in self._texts for name in row))
                 self._show(prompts, marked=True)
                 if error is not None:

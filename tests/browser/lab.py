@@ -17,25 +17,26 @@ SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
-SESSION_READY = """async () => {
-  const notebook = window.jupyterapp.shell.currentWidget;
+NOTEBOOK = """[...window.jupyterapp.shell.widgets("main")].find(
+  ({ content }) => content?.activeCellIndex !== undefined)"""
+"""The notebook's panel, whatever else is open."""
+
+SESSION_READY = f"""async () => {{
+  const notebook = {NOTEBOOK};
   await notebook.context.ready;
   await notebook.sessionContext.ready;
   await notebook.sessionContext.session.kernel.info;
-}"""
+}}"""
 
 
 @contextmanager
 def lab_server(folder: Path, scratch: Path):
     """JupyterLab serving `folder`; yields its address."""
-    settings = scratch / "settings"
     for name, content in SETTINGS.items():
-        path = settings / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content), encoding="utf-8")
+        set_setting(scratch, name, content)
     environment = os.environ | {
         "JUPYTER_CONFIG_DIR": str(scratch / "config"),
-        "JUPYTERLAB_SETTINGS_DIR": str(settings),
+        "JUPYTERLAB_SETTINGS_DIR": str(scratch / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(scratch / "workspaces"),
     }
     port = _free_port()
@@ -60,6 +61,13 @@ def lab_server(folder: Path, scratch: Path):
         server.wait(30)
 
 
+def set_setting(scratch: Path, name: str, content: dict) -> None:
+    """Settings of one plugin; a page that is open takes them when it is loaded again."""
+    path = scratch / "settings" / f"{name}.jupyterlab-settings"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def open_and_run_all(page, address: str, notebook: str) -> None:
     """Open a notebook and run all its cells, once the session stands.
 
@@ -72,14 +80,32 @@ def open_and_run_all(page, address: str, notebook: str) -> None:
 
 
 def run_in_kernel(page, code):
-    """Run Python in the notebook's kernel, as another cell would."""
-    page.evaluate(
-        """async code => {
-          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-          await kernel.requestExecute({ code }).done;
-        }""",
+    """Run Python in the notebook's kernel, as another cell would; its errors are raised here."""
+    error = page.evaluate(
+        f"""async code => {{
+          const {{ kernel }} = {NOTEBOOK}.sessionContext.session;
+          const {{ content }} = await kernel.requestExecute({{ code }}).done;
+          return content.status === "ok" ? null : `${{content.ename}}: ${{content.evalue}}`;
+        }}""",
         code,
     )
+    assert error is None, error
+
+
+def click_cell(page, explorer, pos, layer, kind, shape):
+    """Press the mouse at the centre of a cell; returns when the page shows its answer."""
+    canvas = explorer.locator(f'canvas[data-kind="{kind}"]')
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    n_pos, n_layers = shape
+    page.mouse.click(
+        box["x"] + box["width"] * (layer + 0.5) / n_layers,
+        box["y"] + box["height"] * (pos + 0.5) / n_pos,
+    )
+    wanted = json.dumps([[pos, layer, kind]], separators=(",", ":"))
+    answered = explorer.locator(f"[data-selection='{wanted}'][data-latency-ms]")
+    answered.wait_for(state="attached", timeout=10_000)
+    return answered
 
 
 def _free_port() -> int:

@@ -22,7 +22,7 @@ HARM = """root => {
 """Elements and attributes that no view makes."""
 
 READ = """root => {
-  const text = (node) => (node.nodeType === 3 ? node.data : "");
+  const text = (node) => node.nodeType === Node.TEXT_NODE ? node.data : "";
   const own = (el) => [...el.childNodes].map(text).join("");
   return [root, ...root.querySelectorAll("*")].map((el) => `${el.value ?? ""}` || own(el));
 }"""

@@ -15,7 +15,7 @@ import pytest
 import reference
 import tiny
 import torch
-from browser.lab import lab_server, open_and_run_all, run_in_kernel
+from browser.lab import click_cell, lab_server, open_and_run_all, run_in_kernel
 from counts import CLICKS, TRACES
 from gates import write_gate
 
@@ -62,22 +62,6 @@ def expected(bundled_lm):
             return float(reference.restored(*arguments, states)[tracer.answer_id])
 
     return tracer, probability
-
-
-def click_cell(page, explorer, pos, layer, kind, shape):
-    """Press the mouse at the centre of a cell; returns when the page shows its answer."""
-    canvas = explorer.locator(f'canvas[data-kind="{kind}"]')
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    n_pos, n_layers = shape
-    page.mouse.click(
-        box["x"] + box["width"] * (layer + 0.5) / n_layers,
-        box["y"] + box["height"] * (pos + 0.5) / n_pos,
-    )
-    wanted = json.dumps([[pos, layer, kind]], separators=(",", ":"))
-    answered = explorer.locator(f"[data-selection='{wanted}'][data-latency-ms]")
-    answered.wait_for(state="attached", timeout=10_000)
-    return answered
 
 
 @pytest.mark.parametrize(

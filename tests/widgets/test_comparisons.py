@@ -127,6 +127,7 @@ class TestGenerationCompare:
         assert shown.wait(PATIENCE)
         assert shown.status == "cancelled"
         assert shown.texts[0]["before"].startswith(" Seattle,")
+        assert shown.columns == ["before", "after"], "also where nothing was written in one"
 
     def test_the_page_asks_again_and_the_latest_run_counts(self):
         engine = FakeEditor(slow=True)

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import traitlets
+from ipywidgets import Layout
 from widgets.fake_engine import CORRUPTED, fake_trace
 
 from rome_widgets.errors import StateError
@@ -277,3 +278,13 @@ for name in {BLOCKED!r}: assert sys.modules[name] is None
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_closed_widget_closes_its_layout_but_not_one_that_was_given():
+    grid, shared = TraceGrid(), Layout()
+    own, other = grid.layout, TraceGrid(layout=shared)
+    grid.close()
+    other.close()
+    assert own.comm is None
+    assert shared.comm is not None
+    shared.close()

@@ -96,17 +96,24 @@ function hold(input: HTMLInputElement): void {
 
 /** Sends a nonce that Python repeats; silence for some seconds means nobody is there. */
 function listenForPython(bridge: Bridge<BaseTraits>, told: (alive: boolean) => void): () => void {
-  const nonce = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-  const before = bridge.signal("_pong").peek();
-  const silence = setTimeout(() => told(false), SILENCE);
+  const pong = bridge.signal("_pong");
+  let before = pong.peek();
+  let silence: ReturnType<typeof setTimeout> | undefined;
+  const ask = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => told(false), SILENCE);
+    bridge.set({ _ping: `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}` });
+  };
   const stop = effect(() => {
     // Two views of one model send two nonces; any answer will do.
-    if (bridge.get("_pong") !== before) {
-      clearTimeout(silence);
-      told(true);
-    }
+    if (pong.value === before) return;
+    before = pong.value;
+    clearTimeout(silence);
+    told(true);
   });
-  bridge.set({ _ping: nonce });
+  // JupyterLab's word for a kernel that went, or came back.
+  bridge.hear("comm_live_update", ask);
+  ask();
   return () => {
     clearTimeout(silence);
     stop();
