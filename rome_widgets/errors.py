@@ -58,7 +58,17 @@ class ContextTooLong(PromptError):
 
 
 class SubjectNotFound(RomeWidgetsError, ValueError):
-    """The subject does not occur in the prompt."""
+    """The subject does not occur in the prompt.
+
+    Attributes:
+        suggestion: What may have been meant, as it stands in the prompt; None when nothing is near.
+    """
+
+    def __init__(
+        self, found: str, wanted: str = "", remedy: str = "", suggestion: str | None = None
+    ) -> None:
+        super().__init__(found, wanted, remedy)
+        self.suggestion = suggestion
 
 
 class StateError(RomeWidgetsError, ValueError):
