@@ -151,7 +151,8 @@ class Cancelled(RomeWidgetsError):
     """Stopped on request.
 
     Attributes:
-        partial: The `CausalTrace` as far as it got, NaN where it did not; None when it got nowhere.
+        partial: What there is so far: a `CausalTrace`, NaN where it did not get to, or the texts of
+            a generation; None when it got nowhere.
     """
 
     def __init__(self, found: str, partial: Any = None) -> None:
