@@ -76,6 +76,7 @@ class History:
             {
                 "id": run.id,
                 "settings": vars(run.settings),
+                "words": text(_in_words(run)),
                 "answer": text(run.trace.answer),
                 "clean": number(run.trace.clean),
                 "corrupted": number(run.trace.corrupted),
@@ -84,3 +85,21 @@ class History:
             }
             for run in self._runs.values()
         ]
+
+
+def _in_words(run: Run) -> str:
+    """The settings besides prompt and subject, and what else sets a run apart."""
+    asked = run.settings
+    said = [
+        f"window {'auto' if asked.window is None else asked.window}",
+        f"noise {asked.noise:g} × σ",
+        f"{asked.samples} samples",
+        f"seed {asked.seed}",
+    ]
+    if asked.answer is not None:
+        said.append(f"answer {asked.answer}")
+    if run.edits:
+        said.append(f"{run.edits} edit{'' if run.edits == 1 else 's'}")
+    if not run.trace.complete:
+        said.append("cancelled")
+    return " · ".join(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import traitlets as t
@@ -14,6 +15,8 @@ from rome_widgets.widgets.worker import Worker
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress messages, at least."""
+MOST_TRACEBACK = 4000
+"""Characters of a traceback that are shown: its end."""
 STATUSES = ["idle", "queued", "running", "done", "cancelled", "error", "static"]
 
 
@@ -28,7 +31,7 @@ class LiveWidget(RomeWidget):
     progress = t.Float(0.0).tag(sync=True)
     """Share of the running job that is done."""
     error = t.Instance(dict, allow_none=True).tag(sync=True)
-    """The last error as type, message, found, wanted, remedy, cause and fix; None when all is well.
+    """The last error as type, message, found, wanted, remedy, cause, fix, traceback; None when all is well.
 
     The cause says what failed: "run", "form", "restoration", "compare", "show", and so on. A fix,
     where there is one, is the label of a button and the traits that it sets before trying again.
@@ -121,4 +124,5 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         "wanted": text(getattr(error, "wanted", "")),
         "remedy": text(getattr(error, "remedy", "")),
         "fix": None,
+        "traceback": text("".join(traceback.format_exception(error))[-MOST_TRACEBACK:]),
     }

@@ -11,6 +11,7 @@ from rome_widgets.widgets.fallback import strongest
 from rome_widgets.widgets.traits import number, text
 
 NAMES = ("A", "B")
+WORDS: dict[Kind, str] = {"hidden": "hidden state", "mlp": "MLP", "attn": "attention"}
 ALIKE = {
     "token_ids": "other tokens",
     "answer_id": "another answer",
@@ -90,7 +91,7 @@ def _rows(a: CausalTrace, b: CausalTrace) -> list[list[Any]]:
     for kind in a.kinds:
         if kind in b.kinds:
             (best_a, where_a), (best_b, where_b) = _best(a, kind), _best(b, kind)
-            rows.append([f"best {kind}", best_a, best_b, where_a, where_b])
+            rows.append([f"best {WORDS[kind]}", best_a, best_b, where_a, where_b])
     return rows
 
 

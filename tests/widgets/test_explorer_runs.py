@@ -62,6 +62,7 @@ class TestHistory:
             " Seattle",
         )
         assert (first["edits"], first["complete"]) == (0, True)
+        assert first["words"] == "window auto · noise 3 × σ · 10 samples · seed 1"
         json.dumps(explorer.history, allow_nan=False)
 
     def test_a_run_comes_back_with_its_numbers_and_its_form_and_nothing_is_traced(
@@ -98,6 +99,7 @@ class TestHistory:
     def test_a_run_of_the_model_as_it_was_says_so(self, explorer, engine):
         edited(explorer, 0.9)
         assert [run["edits"] for run in explorer.history] == [0, 1]
+        assert explorer.history[1]["words"].endswith("seed 1 · 1 edit")
         explorer.recall(1)
         explorer.selection = [(2, 3, "mlp")]
         assert explorer.wait(PATIENCE)
@@ -165,6 +167,7 @@ class TestResume:
     ):
         partial = stopped.result
         assert (stopped.history[0]["complete"], stopped.status) == (False, "cancelled")
+        assert stopped.history[0]["words"].endswith("seed 1 · cancelled")
         whole = stopped.resume(wait=True)
         assert engine.resumed == [None, partial]
         assert stopped.status == "done"
@@ -257,7 +260,7 @@ class TestAAndB:
         assert explorer.kept["reason"] == "Not cell by cell: A has other tokens."
         rows = {row[0]: row[1:] for row in explorer.kept["rows"]}
         assert rows["clean"] == [CLEAN, CLEAN, "", ""]
-        best, _, where, elsewhere = rows["best mlp"]
+        best, _, where, elsewhere = rows["best MLP"]
         assert best == pytest.approx(fake_trace().scores["mlp"][:3].max())
         assert (where, elsewhere) == ("“Needle”, layer 3", "“Fuji”, layer 3")
         json.dumps(explorer.kept, allow_nan=False)

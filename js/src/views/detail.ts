@@ -43,8 +43,8 @@ export function detailLine(state: GridState): TemplateResult {
       </span>
       ${
         compared
-          ? html`<span>${answer} before <b>${probability(detail.before)}</b></span>
-              <span>after <b>${probability(detail.score)}</b></span>
+          ? html`<span>${answer} ${state.comparison.value?.names[0]} <b>${probability(detail.before)}</b></span>
+              <span>${state.comparison.value?.names[1]} <b>${probability(detail.score)}</b></span>
               <span>difference ${change(detail.change, 4)}</span>`
           : computed
             ? html`<span>${answer} <b>${probability(detail.score)}</b></span>

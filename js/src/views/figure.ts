@@ -9,9 +9,7 @@ import { paint } from "../paint.js";
 import { extend, has, replace, sameCell, toggle } from "../selection.js";
 import type { GridState, Side } from "../state.js";
 import type { Cell, Comparison, Kind, TraceInfo } from "../types.js";
-import { change } from "./parts.js";
-
-export const SIDE_NAMES: Record<Side, string> = { before: "Before", after: "After", change: "Difference" };
+import { change, sideName } from "./parts.js";
 
 const OWNED = new Set([
   "ArrowUp",
@@ -187,7 +185,7 @@ function heading(side: Side, info: TraceInfo, compared: Comparison): TemplateRes
   const told = (name: "clean" | "corrupted") =>
     side === "change" ? change(less(info[name], compared[name]), 4) : html`<b>${probability(runs[name])}</b>`;
   return html`<p class="rw-which">
-    <b>${SIDE_NAMES[side]}</b><span>${side === "change" ? (compared.same ? "every number is what it was" : "after − before") : compared[side]}</span>
+    <b>${sideName(compared, side)}</b><span>${side === "change" ? (compared.same ? "every number is what it was" : `${compared.names[1]} − ${compared.names[0]}`) : compared[side]}</span>
     <span class="rw-mute">clean ${told("clean")}</span><span class="rw-mute">corrupted ${told("corrupted")}</span>
   </p>`;
 }
