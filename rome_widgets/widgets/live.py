@@ -31,7 +31,7 @@ class LiveWidget(RomeWidget):
     progress = t.Float(0.0).tag(sync=True)
     """Share of the running job that is done."""
     error = t.Instance(dict, allow_none=True).tag(sync=True)
-    """The last error as type, message, found, wanted, remedy, cause, fix, traceback; None when all is well.
+    """The last error as type, message, found, wanted, remedy, cause, fix and traceback; or None.
 
     The cause says what failed: "run", "form", "restoration", "compare", "show", and so on. A fix,
     where there is one, is the label of a button and the traits that it sets before trying again.
