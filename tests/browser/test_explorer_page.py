@@ -504,7 +504,7 @@ def test_details_of_an_error_open_on_demand(show):
     page.page.get_by_role("button", name="Trace again").click()
     trace = page.page.locator(".rw-error pre")
     expect(trace).to_be_hidden()
-    page.page.get_by_text("ZeroDivisionError").click()
+    page.page.get_by_text("ZeroDivisionError", exact=True).click()
     expect(trace).to_contain_text("Traceback")
 
 
@@ -556,7 +556,9 @@ def test_full_screen_and_back(show):
     page.page.wait_for_function("document.fullscreenElement?.classList.contains('rw')")
     full.click()
     page.page.wait_for_function("!document.fullscreenElement")
-    page.page.evaluate("Element.prototype.requestFullscreen = () => Promise.reject(new Error())")
+    page.page.evaluate(
+        "() => { Element.prototype.requestFullscreen = () => Promise.reject(new Error()) }"
+    )
     full.click()
     expect(page.root).to_have_css("position", "fixed")
     full.click()
