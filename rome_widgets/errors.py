@@ -59,7 +59,17 @@ class ContextTooLong(PromptError):
 
 
 class SubjectNotFound(RomeWidgetsError, ValueError):
-    """The subject does not occur in the prompt."""
+    """The subject does not occur in the prompt.
+
+    Attributes:
+        suggestion: What may have been meant, as it stands in the prompt; None when nothing is near.
+    """
+
+    def __init__(
+        self, found: str, wanted: str = "", remedy: str = "", suggestion: str | None = None
+    ) -> None:
+        super().__init__(found, wanted, remedy)
+        self.suggestion = suggestion
 
 
 class StateError(RomeWidgetsError, ValueError):
@@ -147,7 +157,7 @@ class Cancelled(RomeWidgetsError):
 
     Attributes:
         partial: The `CausalTrace` as far as it got, NaN where it did not; the last set of a search
-            for a path; None when it got nowhere.
+            for a path; the texts of a generation so far; None when it got nowhere.
     """
 
     def __init__(self, found: str, partial: Any = None) -> None:

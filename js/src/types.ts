@@ -48,8 +48,10 @@ export interface TraceInfo {
   settings: Settings | null;
 }
 
-/** The trace before an edit, beside the one on screen: how the model was and is, in words. */
+/** Another trace beside the one on screen: before an edit, or A; what differs, in words. */
 export interface Comparison {
+  /** "before" and "after", or "A" and "B". */
+  names: [string, string];
   before: string;
   after: string;
   clean: number | null;
@@ -89,6 +91,9 @@ export interface ErrorInfo {
   remedy: string;
   /** What failed: "edit", "order", "compare", "form" … */
   cause: string;
+  /** What a button changes before it tries again. */
+  fix: { label: string; values: Record<string, unknown> } | null;
+  traceback: string;
 }
 
 export type Status = "idle" | "queued" | "running" | "done" | "cancelled" | "error" | "static";
@@ -182,6 +187,35 @@ export interface LensInfo {
 
 export type Page = "grid" | "flow" | "lens";
 
+/** A run that can be brought back. */
+export interface HistoryRun {
+  id: number;
+  settings: Settings;
+  /** The settings besides prompt and subject, and what else sets it apart. */
+  words: string;
+  answer: string;
+  clean: number | null;
+  corrupted: number | null;
+  /** How many the model held. */
+  edits: number;
+  /** False where it was cancelled. */
+  complete: boolean;
+}
+
+type KeptRow = [name: string, a: number | null, b: number | null, whereA: string, whereB: string];
+
+/** What was kept as A. */
+export interface KeptInfo {
+  prompt: string;
+  answer: string;
+  comparing: boolean;
+  /** Why the grids are not compared, where they are not. */
+  reason: string;
+  /** Numbers that can be compared all the same. */
+  rows: KeptRow[];
+  restoration: RestorationInfo | Empty;
+}
+
 /** Synced traits of `TraceExplorer`. */
 export interface ExplorerTraits extends GridTraits {
   prompt: string;
@@ -191,6 +225,15 @@ export interface ExplorerTraits extends GridTraits {
   seed: number | null;
   window: number | null;
   answer: string | null;
+  place: [number, number] | null;
+  history: HistoryRun[];
+  /** Its `id`; 0 while none of the history is on screen. */
+  run_shown: number;
+  kept: KeptInfo | Empty;
+  /** Python that shows the same again. */
+  code: string;
+  /** The answer to a "download" request. */
+  _file: { id: number; name: string; type: string; data: DataView } | Empty;
   page: Page;
   /** The share of the fact that a path is to bring back. */
   recovery: number;
@@ -207,12 +250,7 @@ export interface ExplorerTraits extends GridTraits {
   engine: { model: string; n_layers: number; examples: [string, string][] } | Empty;
   /** `start` and `stop` are positions of the trace on screen, for "subject". */
   _request:
-    | {
-        id: number;
-        op: "trace" | "restore" | "stop_comparing" | "subject" | "path" | "stop_path";
-        start?: number;
-        stop?: number;
-      }
+    | { id: number; op: string; run?: number; form?: "svg" | "png"; start?: number; stop?: number }
     | Empty;
   _cancel_id: number;
 }

@@ -266,7 +266,15 @@ describe("edit view", () => {
     expect(field.value).toBe("");
   });
 
-  const failure = { type: "ValueError", message: "no luck", found: "", wanted: "", remedy: "" };
+  const failure = {
+    type: "ValueError",
+    message: "no luck",
+    found: "",
+    wanted: "",
+    remedy: "",
+    fix: null,
+    traceback: "",
+  };
   const failed = (cause: string, more: Partial<EditTraits> = {}) =>
     edit({ status: "error", error: { ...failure, cause }, ...more });
 

@@ -11,6 +11,7 @@ import {
   lensInfo,
   pathInfo,
   scores,
+  settled,
 } from "./fake_model.js";
 
 const lives: AbortController[] = [];
@@ -511,10 +512,11 @@ describe("explorer", () => {
       found: "Not there.",
       wanted: "Letters.",
       remedy: "Look.",
+      traceback: "in line 3",
     };
     await model.receive({ status: "error", error });
     expect(find(".rw-error").textContent?.replace(/\s+/g, " ")).toContain(
-      "Not there. Letters. Look. SubjectNotFound",
+      "Not there. Letters. Look. SubjectNotFoundin line 3",
     );
     expect(el.querySelectorAll("canvas")).toHaveLength(3);
     find<HTMLButtonElement>("[data-action=retry]").click();
@@ -566,8 +568,8 @@ describe("explorer", () => {
     expect(alive.model.sent("_ping")).toBeTruthy();
     alive.model.receive({ _pong: alive.model.sent("_ping") });
     await vi.advanceTimersByTimeAsync(5000);
-    expect(silent.root.textContent).toContain("Python is not answering");
-    expect(alive.root.textContent).not.toContain("Python is not answering");
+    expect(silent.root.textContent).toContain("Kernel not connected");
+    expect(alive.root.textContent).not.toContain("Kernel not connected");
   });
   test("explorer asks again for Python when its comm went, and believes the answer", async () => {
     vi.useFakeTimers();
@@ -576,10 +578,10 @@ describe("explorer", () => {
     await vi.advanceTimersByTimeAsync(100);
     model.emit("comm_live_update");
     await vi.advanceTimersByTimeAsync(5000);
-    expect(root.textContent).toContain("Python is not answering");
+    expect(root.textContent).toContain("Kernel not connected");
     model.receive({ _pong: model.sent("_ping") });
     await vi.advanceTimersByTimeAsync(100);
-    expect(root.textContent).not.toContain("Python is not answering");
+    expect(root.textContent).not.toContain("Kernel not connected");
   });
   test("explorer measures the time from the click to the painted answer", async () => {
     const { model, find } = show(explorerTraits());
@@ -608,6 +610,7 @@ describe("comparison", () => {
     scores: after(),
     before_scores: before,
     comparison: {
+      names: ["before", "after"],
       before: "without the edit",
       after: "with 1 edit",
       clean: 0.95,
@@ -881,5 +884,225 @@ describe("path", () => {
   test("a recorded grid has no path and looks for none", () => {
     const { el } = show(gridTraits());
     expect(el.querySelector(".rw-path, .rw-step")).toBeNull();
+  });
+});
+
+describe("keeping", () => {
+  const run = {
+    id: 4,
+    settings: info.settings,
+    words: "window 1 · noise 3 × σ",
+    answer: " Seattle",
+    clean: 0.9,
+    corrupted: 0.1,
+    edits: 0,
+    complete: true,
+  };
+  const a = (more: object = {}) => ({
+    prompt: "Mount Fuji is in",
+    answer: " Japan",
+    comparing: true,
+    reason: "",
+    rows: [],
+    restoration: answer({
+      recovery: 0.25,
+      states: [[0, 0, "attn"]],
+      rows: [{ token: " Seattle", id: 7, clean: 0.9, corrupted: 0.1, restored: 0.3 }],
+    }),
+    ...more,
+  });
+  const connected = async (traits: object) => {
+    const shown = show({ ...explorerTraits(), ...traits });
+    await shown.model.receive({ _pong: shown.model.sent("_ping") });
+    return shown;
+  };
+
+  test("a run of the history is brought back by its number", async () => {
+    const { find, model, el } = await connected({ history: [{ ...run, id: 3 }, run], run_shown: 4 });
+    expect([...el.querySelectorAll("[data-run]")].map((each) => each.getAttribute("aria-pressed"))).toEqual([
+      "true",
+      "false",
+    ]);
+    expect(find("[data-run='4']").textContent).toContain("window 1 · noise 3 × σ");
+    find("[data-run='3']").click();
+    expect(model.sent("_request")).toMatchObject({ op: "recall", run: 3 });
+  });
+  test("a menu closes when something in it is chosen, on Escape, and when the focus leaves", async () => {
+    const { find } = await connected({ history: [run] });
+    const menu = find<HTMLDetailsElement>(".rw-menu");
+    for (const close of [
+      () => find("[data-run]").click(),
+      () => key(find("[data-run]"), "Escape"),
+      () => menu.dispatchEvent(new FocusEvent("focusout", { relatedTarget: document.body })),
+    ]) {
+      menu.open = true;
+      key(find("[data-run]"), "a");
+      expect(menu.open).toBe(true);
+      close();
+      expect(menu.open).toBe(false);
+    }
+  });
+  test("a restoration kept as A stands beside the present one, token by token", () => {
+    const { find, el } = show({
+      ...explorerTraits(),
+      kept: a(),
+      selection: [[2, 1, "mlp"]],
+      restoration: answer(),
+    });
+    const rows = [...el.querySelectorAll(".rw-table tbody tr")].map((row) =>
+      row.textContent?.replace(/\s+/g, " ").trim(),
+    );
+    expect(rows[0]).toContain("0.900 0.300 0.412 +0.112 ▲");
+    expect(rows[1]).toContain("0.010 – 0.200 –");
+    expect(find(".rw-panel").textContent?.replace(/\s+/g, " ")).toContain(
+      "A 25 % back with 1 state · attention 0 at “The”",
+    );
+    expect(find(".rw-track i").getAttribute("style")).toBe("left:25%");
+    expect(find(".rw-dots").textContent).toContain("A B, on a scale");
+  });
+  test("without comparing, or without a restoration of A, the table is the usual one", () => {
+    for (const kept of [a({ comparing: false }), a({ restoration: {} }), {}]) {
+      const traits = { ...explorerTraits(), kept, selection: [[2, 1, "mlp"]], restoration: answer() };
+      expect(show(traits).find(".rw-table thead").textContent).toContain("corrupted");
+    }
+  });
+  test("where the grids cannot be compared, the numbers that can be are, with the reason", () => {
+    const rows = [["best MLP", 0.5, 0.25, "“Fuji”, layer 3", "“Needle”, layer 2"]];
+    const { find } = show({
+      ...explorerTraits(),
+      kept: a({ reason: "Not cell by cell: A has other tokens.", rows }),
+    });
+    const said = find("[aria-label='A and B']").textContent?.replace(/\s+/g, " ");
+    expect(said).toContain("Not cell by cell: A has other tokens. A is “Mount Fuji is in” → Japan");
+    expect(said).toContain("best MLP 0.500“Fuji”, layer 30.250“Needle”, layer 2 \u22120.250 ▼");
+  });
+  test("the grids of A and B are called that", () => {
+    const { find } = show({
+      ...explorerTraits(),
+      before_scores: scores(),
+      cursor: [2, 1, "mlp"],
+      comparison: {
+        names: ["A", "B"],
+        before: "window 3",
+        after: "window 1",
+        clean: 0.9,
+        corrupted: 0.1,
+        same: false,
+      },
+    });
+    expect(find("[data-side=before] .rw-which").textContent).toContain("A");
+    expect(find("[data-side=change] .rw-which").textContent).toContain("B − A");
+    expect(find("[data-choice=before]").textContent).toBe("A");
+    expect(find(".rw-detail").textContent?.replace(/\s+/g, " ")).toContain("p(Seattle) A 0.3410 B 0.3410");
+    expect(find(".rw-leads").textContent).not.toContain("now");
+  });
+  test.each([
+    [{}, ["keep_as_a"]],
+    [{ kept: a() }, ["keep_as_a", "stop_comparing"]],
+    [{ kept: a({ comparing: false }) }, ["keep_as_a", "compare"]],
+  ])("the buttons below the panel ask Python: %#", async (more, ops) => {
+    const { model, el } = await connected(more);
+    const asked = [...el.querySelectorAll<HTMLElement>(".rw-actions button")].map((each) => {
+      each.click();
+      return (model.sent("_request") as { op: string }).op;
+    });
+    expect(asked).toEqual(ops);
+  });
+  test("code is copied; where the page may not, it is shown to be copied by hand", async () => {
+    const { find, el } = show({ ...explorerTraits(), code: "lm = rw.load()" });
+    const copied: string[] = [];
+    vi.stubGlobal("navigator", { clipboard: { writeText: async (text: string) => copied.push(text) } });
+    find("[data-action=copy]").click();
+    await settled();
+    expect(copied).toEqual(["lm = rw.load()"]);
+    expect(find("[data-action=copy]").textContent).toBe("Copied ✓");
+    vi.stubGlobal("navigator", {});
+    find("[data-action=copy]").click();
+    await settled();
+    expect(el.querySelector<HTMLTextAreaElement>(".rw-code")?.value).toBe("lm = rw.load()");
+    vi.unstubAllGlobals();
+  });
+  test("a cancelled trace offers to go on", async () => {
+    const half = new Float32Array(60).fill(Number.NaN).fill(0.2, 0, 30);
+    const { find, model } = show({ ...explorerTraits(), status: "cancelled", scores: view(half) });
+    find("[data-action=resume]").click();
+    expect(model.sent("_request")).toMatchObject({ op: "resume" });
+  });
+  test("after a second a run says how long it took and will take, from where it went on", async () => {
+    vi.useFakeTimers();
+    const { model, root } = show({ ...explorerTraits(), status: "running", progress: 0.5 });
+    vi.advanceTimersByTime(700);
+    expect(root.textContent).not.toMatch(/left/);
+    model.receive({ progress: 0.75 });
+    await vi.advanceTimersByTimeAsync(1400);
+    expect(root.textContent).toContain("75\u202f% · 2.0\u202fs, 2.0\u202fs left");
+    model.receive({ status: "done", progress: 1 });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(root.textContent).not.toMatch(/left/);
+    expect(vi.getTimerCount()).toBeLessThanOrEqual(1); // The wait for Python.
+  });
+  test("a remedy that can be applied is a button, and tries again", () => {
+    const fix = { label: "samples 10 → 5", values: { samples: 5 } };
+    const error = { type: "OutOfMemory", found: "No room.", cause: "run", fix };
+    const { find, model } = show({ ...explorerTraits(), status: "error", error });
+    expect(find("[data-action=fix]").textContent).toBe("samples 10 → 5");
+    find("[data-action=fix]").click();
+    expect(model.saved.at(-1)).toMatchObject({ samples: 5, _request: { op: "trace" } });
+  });
+  test("of a subject that occurs twice the one that is meant is chosen, counted as Python counts", async () => {
+    const prompt = "😀 The Space Needle or The Space Needle is in";
+    const settings = { ...info.settings, prompt };
+    const { find, model, root } = show({ ...explorerTraits(), prompt, trace: { ...info, prompt, settings } });
+    expect(find(".rw-sentence").textContent).toContain("😀 The Space Needle or The Space Needle is in");
+    expect(find("[data-choice='1']").getAttribute("aria-pressed")).toBe("true");
+    expect(root.textContent).not.toContain("changed since this trace");
+    find("[data-choice='0']").click();
+    expect(model.sent("place")).toEqual([2, 18]);
+    expect(find("[data-choice='0']").getAttribute("aria-pressed")).toBe("true");
+    expect(root.textContent).toContain("changed since this trace");
+    expect(find("mark").previousSibling?.textContent ?? find(".rw-sentence").textContent).toContain("😀");
+    await model.receive({ prompt: info.prompt });
+    expect(find("mark").textContent).toBe("The Space Needle");
+  });
+  test("an answer of several tokens says which is followed; an emptied one is the model's own", () => {
+    const settings = { ...info.settings, answer: "Buenos Aires" };
+    const trace = { ...info, answer: " Buenos", settings };
+    const { find, model } = show({ ...explorerTraits(), answer: "Buenos Aires", trace });
+    expect(find(".rw-numbers").textContent).toContain("first token, “Buenos”");
+    const field = find<HTMLInputElement>("[data-field=answer]");
+    field.value = "";
+    field.dispatchEvent(new Event("input"));
+    field.dispatchEvent(new Event("change"));
+    expect(model.sent("answer")).toBeNull();
+  });
+  test("without a kernel a cell is read from the grid, several are not, and nothing offers to run", async () => {
+    vi.useFakeTimers();
+    const { find, el, model } = show({ ...explorerTraits(), history: [run], kept: a({ comparing: false }) });
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(el.textContent).toContain("Kernel not connected: showing saved results");
+    for (const action of ["trace", "keep_as_a", "compare", "svg"])
+      expect(el.querySelector(`[data-action=${action}]`)).toBeNull();
+    expect(el.querySelector("[data-run]")).toBeNull();
+    click(find, "mlp", 2, 1);
+    await vi.advanceTimersByTimeAsync(500);
+    const panel = () => find(".rw-panel").textContent;
+    expect(panel()).toContain("0.3410");
+    expect(panel()).toContain("Read from the grid");
+    expect(panel()).not.toContain("updating");
+    click(find, "mlp", 3, 1, { ctrlKey: true });
+    await vi.advanceTimersByTimeAsync(500);
+    expect(panel()).toContain("a kernel is needed to combine them");
+    expect(model.sent("selection")).toHaveLength(2);
+  });
+  test("a figure that Python drew for this page is saved once, an older one never", async () => {
+    const saved = vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(() => {});
+    const file = { id: 1, name: "a.svg", type: "image/svg+xml", data: new DataView(new ArrayBuffer(2)) };
+    const { model } = await connected({ _file: file });
+    expect(saved).not.toHaveBeenCalled();
+    await model.receive({ _file: { ...file, id: 2 } });
+    expect(saved).toHaveBeenCalledTimes(1);
+    await model.receive({ progress: 0.5 });
+    expect(saved).toHaveBeenCalledTimes(1);
+    saved.mockRestore();
   });
 });

@@ -109,10 +109,12 @@ def find_subject(text: str, subject: str | Span) -> tuple[Span, list[str]]:
     check_text(subject, "subject")
     start = text.rfind(subject)
     if start < 0:
+        near = _nearest(text, subject)
         raise SubjectNotFound(
             f"The subject {subject!r} is not in the prompt {text!r}.",
             "The subject was wanted exactly as it stands in the prompt.",
-            _suggestion(text, subject),
+            f"Did you mean {near!r}?" if near else "Copy the subject out of the prompt.",
+            near,
         )
     notes = []
     if text.find(subject) != start:
@@ -137,11 +139,6 @@ def _check_span(text: str, span: Span) -> Span:
             f"0 ≤ start < stop ≤ {len(text)} around visible text was wanted.",
         )
     return start, stop
-
-
-def _suggestion(text: str, subject: str) -> str:
-    near = _nearest(text, subject)
-    return f"Did you mean {near!r}?" if near else "Copy the subject out of the prompt."
 
 
 def _nearest(text: str, subject: str) -> str | None:

@@ -206,13 +206,13 @@ class EditingEngine:
         return [self._record(made) for made in self.history.edits.values()]
 
     def _record(self, made: Edit) -> EditRecord:
-        report = made.report
+        report, request = made.report, self.history.request(made)
         stale = ("It was computed on top of an edit that was reverted since.",)
         return EditRecord(
             id=made.id,
-            request=self.history.request(made),
+            request=request,
             layer=report.layer,
-            layer_reason=report.why_layer,
+            layer_reason=request.layer_reason or report.why_layer,
             norm_ratio=report.norm_ratio,
             warnings=(*report.warnings, *(stale if made.stale else ())),
             scores=self.history.scores.get(made.id, {}),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from rome_widgets.editing.original import as_before_edits
+from rome_widgets.editing.second_moment import is_bundled
 from rome_widgets.inside import Flow, Lens, RestoringPath
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.tokens import subject_at
@@ -50,6 +51,14 @@ class TracingEngine:
         return [("The Space Needle is in the city of", "The Space Needle")]
 
     @property
+    def load_code(self) -> str:
+        """Python that loads this model from where it was loaded, in the same precision."""
+        if is_bundled(self.lm):
+            return "rw.load()"
+        source = getattr(self.lm.model.config, "_name_or_path", "") or self.lm.name
+        return f"rw.load({source!r}, dtype={str(self.lm.dtype).removeprefix('torch.')!r})"
+
+    @property
     def weights_version(self) -> tuple[Any, ...]:
         """Moves on whenever a weight is written."""
         return self.lm.weights_version
@@ -59,13 +68,14 @@ class TracingEngine:
         settings: TraceSettings,
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
+        resume: CausalTrace | None = None,
     ) -> CausalTrace:
         """All three grids of one prompt, from runs made now."""
         key = (settings, self.lm.weights_version)  # Before the runs: an edit may come meanwhile.
         tracer = self._keep(key, self._make(settings))
-        if not cancelled():
+        if resume is None and not cancelled():
             _preview(tracer, progress)
-        return tracer.trace(progress=progress, cancel=Flag(cancelled))
+        return tracer.trace(resume=resume, progress=progress, cancel=Flag(cancelled))
 
     def restore(self, settings: TraceSettings, selection: Iterable[State]) -> Restoration:
         """The prediction with everything restored that the selected cells restore."""

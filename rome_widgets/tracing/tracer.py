@@ -170,10 +170,18 @@ class CausalTracer:
         kinds: Iterable[Kind] | Literal["all"] = "all",
         *,
         record: int = 0,
+        resume: CausalTrace | None = None,
         progress: Callable[[Progress], None] | None = None,
         cancel: CancelFlag | None = None,
     ) -> CausalTrace:
-        """Restore every cell of each kind's grid; see `trace`."""
+        """Restore every cell of each kind's grid; see `trace`.
+
+        `resume` is a trace of these runs that was cancelled, as `Cancelled.partial` holds it: the
+        cells that it has are not computed again.
+
+        Raises:
+            StateError: `resume` is of other runs, or comes with `record`: it kept no predictions.
+        """
         kinds = self.lm.check_kinds(kinds)
         record = _whole_number("record", record, 0, "How many top predictions to keep per cell")
         shape = (len(self.tokens), self.lm.n_layers)
@@ -181,13 +189,20 @@ class CausalTracer:
         recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
             kind: _empty_record(shape, record) for kind in kinds if record
         }
-        cells = self._cells_in_order(kinds)
-        done = 0
+        if resume is not None:
+            self._check_resumed(resume, record)
+            for kind in set(kinds) & set(resume.scores):
+                scores[kind][:] = resume.scores[kind]
+        total = sum(grid.size for grid in scores.values())
+        cells = [
+            cell for cell in self._cells_in_order(kinds) if np.isnan(scores[cell[2]][cell[:2]])
+        ]
+        done = total - len(cells)
 
         def check() -> None:
             if cancel is not None and cancel.is_set():
                 partial = self._result(scores, {})
-                raise Cancelled(f"Cancelled after {done} of {len(cells)} cells.", partial)
+                raise Cancelled(f"Cancelled after {done} of {total} cells.", partial)
 
         check()
         states = [self.cell(*cell) for cell in cells]
@@ -205,7 +220,7 @@ class CausalTracer:
                 so_far: dict[Kind, np.ndarray] = {
                     kind: grid.copy() for kind, grid in scores.items()
                 }
-                progress(Progress(done, len(cells), self._result(so_far, {})))
+                progress(Progress(done, total, self._result(so_far, {})))
         return self._result(scores, recorded)
 
     def estimate(self, kinds: Iterable[Kind] | Literal["all"] = "all") -> CausalTrace:
@@ -426,6 +441,30 @@ class CausalTracer:
         for numbers, probabilities in self._runs.predict(sets, self._held, check):
             found[list(numbers)] = to_numpy(probabilities[:, self.answer_id])
         return found
+
+    def _check_resumed(self, resume: CausalTrace, record: int) -> None:
+        if record:
+            raise StateError(
+                "A trace that records predictions was to go on from one that was cancelled.",
+                "One of the two was wanted: a cancelled trace keeps scores only.",
+                "Leave out resume, or record.",
+            )
+        empty = np.full((len(self.tokens), self.lm.n_layers), np.nan)
+        mine = self._result(dict.fromkeys(resume.kinds, empty), {})
+        names = ("token_ids", "subject_span", "answer_id", "windows", "samples", "seed", "noise")
+        other = [name for name in names if getattr(resume, name) != getattr(mine, name)]
+        runs = (self.clean, self.corrupted)
+        if resume.estimated or other or not np.allclose((resume.clean, resume.corrupted), runs):
+            raise StateError(
+                "The trace to go on from is "
+                + (
+                    "an estimate."
+                    if resume.estimated
+                    else f"of other {' and '.join(other) or 'weights'}."
+                ),
+                "One of the same runs that was cancelled was wanted.",
+                "Trace from the start, with resume=None.",
+            )
 
     def _cells_in_order(self, kinds: Iterable[Kind]) -> list[tuple[int, int, Kind]]:
         """All cells, the last subject token and the last token first: where the fact shows."""

@@ -25,6 +25,8 @@ SAME = (
 
 Words = tuple[str, str]
 """What the model was before and is after, as in `("without the edit", "with 1 edit")`."""
+NAMES = ("before", "after")
+"""What the two are called, in a sentence."""
 
 
 def check_comparable(before: CausalTrace, after: CausalTrace) -> None:
@@ -58,9 +60,12 @@ def _edits(count: int) -> str:
     return f"{count} edit{'' if count == 1 else 's'}"
 
 
-def describe_before(before: CausalTrace, after: CausalTrace | None, words: Words) -> dict[str, Any]:
+def describe_before(
+    before: CausalTrace, after: CausalTrace | None, words: Words, names: Words = NAMES
+) -> dict[str, Any]:
     """The `comparison` trait; `after` is None while it is being computed."""
     return {
+        "names": list(names),
         "before": text(words[0]),
         "after": text(words[1]),
         "clean": number(before.clean),

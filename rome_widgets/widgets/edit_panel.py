@@ -7,7 +7,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import traitlets as t
@@ -329,7 +329,7 @@ class EditPanel(LiveWidget):
             if order.get("op") == "edit":
                 self._edits_open.add(order["id"])
             try:
-                deed = _deed(order)
+                deed = _deed(order, self.suggestion)
             except Exception as error:
                 self._order_ended(order["id"], "error", error)
                 return
@@ -482,14 +482,16 @@ Deed = Callable[
 """What an order does to a model; an edit returns its record."""
 
 
-def _deed(order: dict[str, Any]) -> Deed:
-    """What an order asks for.
+def _deed(order: dict[str, Any], suggestion: dict[str, Any]) -> Deed:
+    """What an order asks for. An edit at the suggested layer is made for the suggestion's reason.
 
     Raises:
         RomeWidgetsError: It asks for nothing that can be done.
     """
     if order.get("op") == "edit":
         request, first = read_request(order["request"]), order.get("first")
+        if request.layer is not None and request.layer == suggestion.get("layer"):
+            request = replace(request, layer_reason=suggestion["reason"])
         if first not in (None, "revert_all"):
             raise RomeWidgetsError(f"No order {first!r} before an edit.", "revert_all, or none.")
 

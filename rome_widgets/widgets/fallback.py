@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rome_widgets.results import CausalTrace, Kind
-from rome_widgets.widgets.before_after import change, largest_change
+from rome_widgets.widgets.before_after import NAMES, Words, change, largest_change
 from rome_widgets.widgets.traits import text
 
 MOST_CELLS = 1500
@@ -46,22 +46,34 @@ def trace_table(trace: CausalTrace) -> str:
     return head + body
 
 
-def comparison_table(before: CausalTrace, after: CausalTrace, words: tuple[str, str]) -> str:
+def comparison_table(
+    before: CausalTrace, after: CausalTrace, words: Words, names: Sequence[str] = NAMES
+) -> str:
     """Two traces of one prompt and their difference as escaped HTML."""
     both = "".join(
-        f"<p><b>{side}{shown(f': {said}' if said else '')}</b></p>{trace_table(trace)}"
-        for side, said, trace in zip(("Before", "After"), words, (before, after), strict=True)
+        f"<p><b>{_said(side, said)}</b></p>{trace_table(trace)}"
+        for side, said, trace in zip(names, words, (before, after), strict=True)
     )
     changes: dict[Kind, np.ndarray] = {k: change(before, after, k) for k in after.kinds}
     if sum(grid.size for grid in changes.values()) > MOST_CELLS:
-        return both + _list_changes(before, after, changes)
+        return both + _list_changes(before, after, changes, names)
     most = largest_change(before, after)
     scale = abs(most[3]) if most else 0.0
     grids = "".join(
-        _draw(after, kind, grid, ("change", -scale, scale), _change_titles(before, after, kind))
+        _draw(
+            after,
+            kind,
+            grid,
+            ("change", -scale, scale),
+            _change_titles(before, after, kind, names),
+        )
         for kind, grid in changes.items()
     )
-    return f"{both}<p><b>Difference: after − before</b>, at most ±{scale:.4f}</p>{grids}"
+    return f"{both}<p><b>Difference: {names[1]} − {names[0]}</b>, at most ±{scale:.4f}</p>{grids}"
+
+
+def _said(name: str, words: str) -> str:
+    return shown(f"{name.capitalize()}: {words}" if words else name.capitalize())
 
 
 def strongest(trace: CausalTrace, kind: Kind) -> tuple[int, int, float] | None:
@@ -129,14 +141,16 @@ def _title(trace: CausalTrace, kind: Kind, layer: int, score: float) -> str:
     return f"{TITLES[kind]} layer {layer}: p {score:.4f}, {score - trace.corrupted:+.4f}"
 
 
-def _change_titles(before: CausalTrace, after: CausalTrace, kind: Kind) -> list[list[str]]:
+def _change_titles(
+    before: CausalTrace, after: CausalTrace, kind: Kind, names: Sequence[str]
+) -> list[list[str]]:
     was, now, change_of = before.scores[kind], after.scores[kind], change(before, after, kind)
     return [
         [
             f"{TITLES[kind]} layer {layer}: not computed"
             if np.isnan(change_of[pos, layer])
-            else f"{TITLES[kind]} layer {layer}: before {was[pos, layer]:.4f}, "
-            f"after {now[pos, layer]:.4f}, {change_of[pos, layer]:+.4f}"
+            else f"{TITLES[kind]} layer {layer}: {names[0]} {was[pos, layer]:.4f}, "
+            f"{names[1]} {now[pos, layer]:.4f}, {change_of[pos, layer]:+.4f}"
             for layer in range(after.n_layers)
         ]
         for pos in range(len(after.tokens))
@@ -144,7 +158,10 @@ def _change_titles(before: CausalTrace, after: CausalTrace, kind: Kind) -> list[
 
 
 def _list_changes(
-    before: CausalTrace, after: CausalTrace, changes: Mapping[Kind, np.ndarray]
+    before: CausalTrace,
+    after: CausalTrace,
+    changes: Mapping[Kind, np.ndarray],
+    names: Sequence[str],
 ) -> str:
     found: list[tuple[float, Kind, int, int]] = [
         (abs(float(size)), kind, pos, layer)
@@ -163,8 +180,8 @@ def _list_changes(
         ]
         for _, kind, pos, layer in sorted(found, reverse=True)[:STRONGEST]
     ]
-    caption = f"The {len(rows)} largest of {len(found)} differences, after − before"
-    return _table(caption, ["kind", "token", "layer", "before", "after", "difference"], rows)
+    caption = f"The {len(rows)} largest of {len(found)} differences, {names[1]} − {names[0]}"
+    return _table(caption, ["kind", "token", "layer", *names, "difference"], rows)
 
 
 def _list(trace: CausalTrace) -> str:

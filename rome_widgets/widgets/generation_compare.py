@@ -101,6 +101,9 @@ class GenerationCompare(LiveWidget):
 
         Returns:
             The texts when waited for, else None.
+
+        Raises:
+            Cancelled: It was cancelled; its `partial` are the texts so far, as `texts` has them.
         """
         self._refuse_to_wait(wait)
         if self._engine is None:
@@ -131,6 +134,7 @@ class GenerationCompare(LiveWidget):
         with self._writing:
             if self._worker.cancel(self._slot):  # It never started.
                 self._runs += 1
+                self._failure = Cancelled("The generation was cancelled before it began.")
                 self.status = "cancelled"
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -182,6 +186,8 @@ class GenerationCompare(LiveWidget):
         if texts is not None:
             self._texts = _clean(texts)
         self._failure = error
+        if status == "cancelled":
+            self._failure = Cancelled("The generation was cancelled.", self.texts)
         with self.hold_sync():
             try:
                 if status == "done":  # Else some columns may not have been begun.

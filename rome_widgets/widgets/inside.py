@@ -27,9 +27,6 @@ from rome_widgets.widgets.worker import Job
 
 logger = logging.getLogger(__name__)
 
-_PATH, _PAGE = 2, 3
-"""Places in `_slots`; flow and lens share one, because one page is shown."""
-
 
 @dataclass(frozen=True, eq=False)
 class _Model:
@@ -71,7 +68,8 @@ class InsideGrid(LiveWidget, TraceGrid):
     """
 
     _engine: Engine
-    _slots: tuple[Slot, ...]
+    _slots: dict[str, Slot]
+    """"path" and "page" here; flow and lens share one, because one page is shown."""
     _shown: TraceSettings | None
     _shown_on: Hashable
     _closed: bool
@@ -117,7 +115,7 @@ class InsideGrid(LiveWidget, TraceGrid):
         if not wait:
             return None
         try:
-            self._worker.wait(self._slots[_PATH : _PATH + 1])
+            self._worker.wait([self._slots["path"]])
         except KeyboardInterrupt:
             self.stop_path()
             raise
@@ -129,7 +127,7 @@ class InsideGrid(LiveWidget, TraceGrid):
         """Stop looking for a path; the set so far stays on screen."""
         with self._writing:
             search = self._search
-            if self._worker.cancel(self._slots[_PATH]) and search is not None:
+            if self._worker.cancel(self._slots["path"]) and search is not None:
                 self._path_stopped(search)
 
     def _start_search(self) -> _Search:
@@ -142,7 +140,7 @@ class InsideGrid(LiveWidget, TraceGrid):
         self._settle("path")
         self._search = search = _Search(model, _no_path(self.trace, self.recovery))
         job = _path_job(weakref.ref(self), self._engine, search)
-        self._worker.submit(self._slots[_PATH], job)
+        self._worker.submit(self._slots["path"], job)
         self.path = describe_path(search.path, running=True)
         return search
 
@@ -165,8 +163,8 @@ class InsideGrid(LiveWidget, TraceGrid):
         model = self._asked_of()
         if model is None or not model.same(self._inside):
             self._inside, self._search = model, None
-            for slot in self._slots[_PATH:]:
-                self._worker.cancel(slot)
+            for name in ("path", "page"):
+                self._worker.cancel(self._slots[name])
             self.path = self.flow = self.lens = {}
         super()._put(described, trace)
 
@@ -179,10 +177,10 @@ class InsideGrid(LiveWidget, TraceGrid):
         answered = answer.get("selection", []) == asked and not answer.get("message")
         current = model is not None and model.weights == self._engine.weights_version
         if self.page == "grid" or not (answered and current) or self._closed:
-            self._worker.cancel(self._slots[_PAGE])
+            self._worker.cancel(self._slots["page"])
         elif model is not None and getattr(self, self.page).get("selection") != asked:
             job = _page_job(weakref.ref(self), self._engine, model, self.page, selection)
-            self._worker.submit(self._slots[_PAGE], job, quick=True)
+            self._worker.submit(self._slots["page"], job, quick=True)
 
     # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import traitlets as t
@@ -14,6 +15,8 @@ from rome_widgets.widgets.worker import Worker
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress messages, at least."""
+MOST_TRACEBACK = 4000
+"""Characters of a traceback that are shown: its end."""
 STATUSES = ["idle", "queued", "running", "done", "cancelled", "error", "static"]
 
 
@@ -28,9 +31,10 @@ class LiveWidget(RomeWidget):
     progress = t.Float(0.0).tag(sync=True)
     """Share of the running job that is done."""
     error = t.Instance(dict, allow_none=True).tag(sync=True)
-    """The last error as type, message, found, wanted, remedy and cause; None when all is well.
+    """The last error as type, message, found, wanted, remedy, cause, fix and traceback; or None.
 
-    The cause says what failed: "run", "form", "restoration", "compare", "show", and so on.
+    The cause says what failed: "run", "form", "restoration", "compare", "show", and so on. A fix,
+    where there is one, is the label of a button and the traits that it sets before trying again.
 
     A run's error stays until the next run, a follow-up's also until one succeeds, and a refused
     value's until the form changes.
@@ -43,7 +47,7 @@ class LiveWidget(RomeWidget):
 
     def __init__(self, *, worker: Worker, **kwargs: Any) -> None:
         self._worker = worker
-        self._errors: dict[str, dict[str, str]] = {}
+        self._errors: dict[str, dict[str, Any]] = {}
         """Errors that still hold by their cause, the latest last; `error` shows that one."""
         super().__init__(**kwargs)
         follow_edits(worker, self)
@@ -71,7 +75,7 @@ class LiveWidget(RomeWidget):
                 f"Observe {self._answers!r} or 'status' instead; the answer arrives there.",
             )
 
-    def _report(self, cause: str, error: dict[str, str]) -> None:
+    def _report(self, cause: str, error: dict[str, Any]) -> None:
         """Show an error until its cause is settled or a run starts."""
         with self._writing:
             self._errors.pop(cause, None)
@@ -110,8 +114,8 @@ class Slot:
         return self._name
 
 
-def describe_error(error: BaseException) -> dict[str, str]:
-    """An error as data: what was found, what was wanted, what to do."""
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """An error as data: what was found, what was wanted, what to do, and no fix by itself."""
     message = text(str(error)) or type(error).__name__
     return {
         "type": type(error).__name__,
@@ -119,4 +123,6 @@ def describe_error(error: BaseException) -> dict[str, str]:
         "found": text(getattr(error, "found", "")) or message,
         "wanted": text(getattr(error, "wanted", "")),
         "remedy": text(getattr(error, "remedy", "")),
+        "fix": None,
+        "traceback": text("".join(traceback.format_exception(error))[-MOST_TRACEBACK:]),
     }

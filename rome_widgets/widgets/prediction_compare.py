@@ -126,7 +126,26 @@ def _read(runs: Runs) -> list[PredictionRun]:
         ]
     if isinstance(runs, Restoration):
         return [_of_restoration(runs, *named) for named in enumerate(RESTORATION)]
-    return [run if isinstance(run, PredictionRun) else PredictionRun(**run) for run in runs]
+    if not isinstance(runs, Iterable) or isinstance(runs, (str, Mapping)):
+        raise _no_runs(runs)
+    return [_read_run(run) for run in runs]
+
+
+def _read_run(run: Any) -> PredictionRun:
+    if isinstance(run, PredictionRun):
+        return run
+    try:
+        return PredictionRun(**run)
+    except TypeError:
+        raise _no_runs(run) from None
+
+
+def _no_runs(found: Any) -> StateError:
+    return StateError(
+        f"{found!r} is nothing to compare.",
+        "A list of runs was wanted, each with its name, tokens and probabilities.",
+        "Pass what edit.compare or tracer.restore returns, or a list of PredictionRun.",
+    )
 
 
 def _of_restoration(found: Restoration, run: int, name: str) -> PredictionRun:

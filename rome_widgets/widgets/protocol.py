@@ -53,6 +53,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def load_code(self) -> str:
+        """Python that loads this model, such as `rw.load("gpt2-xl")`."""
+        ...
+
+    @property
     def weights_version(self) -> Hashable:
         """Another value after every change of the weights, also after one that was undone."""
         ...
@@ -62,11 +67,19 @@ class Engine(Protocol):
         settings: TraceSettings,
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
+        resume: CausalTrace | None = None,
     ) -> CausalTrace:
         """The whole trace, telling `progress` now and then.
 
         The first progress may carry an estimate of every cell (`CausalTrace.estimated`): it stands
         in for the cells that are not computed yet, and goes with the end of the run.
+
+        Args:
+            settings: What to trace.
+            progress: Told how far it has come.
+            cancelled: Asked between batches.
+            resume: A trace with these settings that was cancelled: what it has is not computed
+                again, and no estimate is told.
 
         Raises:
             Cancelled: `cancelled()` turned true; carries what was computed so far.
@@ -133,6 +146,8 @@ class EditRequest:
     """None lets the engine choose, and say why."""
     settings: Mapping[str, float] = field(default_factory=dict)
     """Numbers that differ from the method's defaults."""
+    layer_reason: str = field(default="", compare=False)
+    """Why this layer, where something else than a person chose it."""
 
     @property
     def prompt(self) -> str:

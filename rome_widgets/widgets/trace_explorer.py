@@ -9,14 +9,25 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, ModelChanged, RomeWidgetsError, StateError
+from rome_widgets.errors import (
+    Cancelled,
+    ModelChanged,
+    RomeWidgetsError,
+    StateError,
+    SubjectNotFound,
+)
 from rome_widgets.results import CausalTrace, Progress, State
 from rome_widgets.widgets.before_after import check_comparable, in_words
+from rome_widgets.widgets.code import trace_code
+from rome_widgets.widgets.history import History, Run
 from rome_widgets.widgets.inside import InsideGrid
 from rome_widgets.widgets.live import PROGRESS_EVERY, Slot, describe_error
+from rome_widgets.widgets.picture import picture
 from rome_widgets.widgets.protocol import Engine, TraceSettings
+from rome_widgets.widgets.side_by_side import NAMES, Kept, describe_kept, told_apart, why_apart
 from rome_widgets.widgets.traits import (
     describe_restoration,
     describe_trace,
@@ -36,21 +47,7 @@ MOST_QUIET = 5.0
 """Seconds after which it starts although the weights never rest."""
 MOST_TRIES = 5
 """Starts of a trace that changes come into which nobody announced: perhaps its own runs'."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """A trace, what the form said for it, and the model it was made on."""
-
-    trace: CausalTrace
-    settings: TraceSettings
-    asked: TraceSettings
-    """What the engine was asked: the same, and the answer of what it is compared with."""
-    weights: Hashable
-    edits: int
-    """How many were active."""
-    against: _Made | None
-    """What it is compared with: the trace that was there before the model was edited."""
+FORM = ("prompt", "subject", "noise", "samples", "seed", "window", "answer", "place")
 
 
 @dataclass
@@ -73,6 +70,9 @@ class TraceExplorer(InsideGrid):
     settings is asked for. That run waits for whatever else the model is asked. A trace that an edit
     comes into starts again when the model is left alone.
 
+    The last runs are kept: `history` names them, `recall` brings one back. `keep_as_a` keeps what
+    is on screen, and `compare` shows it beside whatever comes after.
+
     Args:
         engine: The model, as `protocol.Engine` describes it.
         prompt: Text that stops just before the fact.
@@ -92,6 +92,10 @@ class TraceExplorer(InsideGrid):
         ...                             subject="The Space Needle")
         >>> explorer.wait()
         >>> explorer.selection = [(6, 4, "hidden")]
+        >>> explorer.keep_as_a()
+        >>> explorer.window = 1
+        >>> explorer.compare()
+        >>> explorer.run()
     """
 
     _view = t.Unicode("explorer").tag(sync=True)
@@ -105,10 +109,23 @@ class TraceExplorer(InsideGrid):
     seed = t.Int(1, min=0, max=2**32 - 1).tag(sync=True)
     window = t.Int(None, allow_none=True, min=1).tag(sync=True)
     answer = t.Unicode(None, allow_none=True).tag(sync=True)
+    place = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
+    """Characters of the subject, half-open; it holds for as long as the subject stands there."""
     retrace = t.Bool(True).tag(sync=True)
     """Whether an edit of the model makes the trace on screen again by itself."""
     stale = t.Bool(False).tag(sync=True)
     """The model is no longer the one that the trace on screen was made on."""
+    history = t.List().tag(sync=True)
+    """The runs that `recall` brings back, oldest first: id, settings, answer, clean, corrupted,
+    edits, complete."""
+    run_shown = t.Int(0).tag(sync=True)
+    """The run of the history that is on screen; 0 while there is none."""
+    kept = t.Dict().tag(sync=True)
+    """What was kept as A; `{}` while nothing was."""
+    code = t.Unicode("").tag(sync=True)
+    """Python that shows again what is on screen; see `to_code`."""
+    _file = t.Dict().tag(sync=True)
+    """A file for the page to save: name, type, data and the id of the request for it."""
 
     def __init__(
         self,
@@ -127,24 +144,29 @@ class TraceExplorer(InsideGrid):
         **kwargs: Any,
     ) -> None:
         self._engine = engine
-        self._slots = tuple(Slot(self, name) for name in ("trace", "restore", "path", "page"))
+        names = ("trace", "restore", "path", "page", "draw")
+        self._slots = {name: Slot(self, name) for name in names}
         self._runs = 0
         self._running: TraceSettings | None = None
-        self._place = (prompt, subject, place)
         self._heard = False
         """The model was edited since the run that is under way was asked for."""
         self._model: tuple[Hashable, int] = (None, 0)
         """Weights and number of edits that the run under way found."""
-        self._against: _Made | None = None
+        self._against: Run | None = None
         """What the run under way will be compared with."""
         self._filling = False
         """The run under way has put its own grid on screen."""
         self._shown: TraceSettings | None = None
         """What the grid on screen was or is being made with, its answer said by id if need be."""
-        self._last: _Made | None = None
+        self._last: Run | None = None
         """How `result` was made."""
         self._described: dict[str, Any] = {}
         """The `trace` trait of `result`, kept while a run that is under way shows itself."""
+        self._history = History()
+        self._a: Kept | None = None
+        """What was kept as A."""
+        self._beside = False
+        """A is shown beside what is on screen."""
         self._shown_on: Hashable = None
         """The weights that the grid on screen was or is being made on."""
         self._closed = False
@@ -168,9 +190,10 @@ class TraceExplorer(InsideGrid):
             seed=seed,
             window=window,
             answer=answer,
+            place=place,
             **kwargs,
         )
-        for slot in self._slots:
+        for slot in self._slots.values():
             weakref.finalize(self, self._worker.cancel, slot).atexit = False
         if selection:
             self.selection = selection
@@ -180,7 +203,7 @@ class TraceExplorer(InsideGrid):
     @property
     def settings(self) -> TraceSettings:
         """What the form says now."""
-        *where, place = self._place
+        there = self.place is not None and self.prompt[slice(*self.place)] == self.subject
         return TraceSettings(
             self.prompt,
             self.subject,
@@ -189,8 +212,12 @@ class TraceExplorer(InsideGrid):
             self.seed,
             self.window,
             self.answer,
-            place if where == [self.prompt, self.subject] else None,
+            self.place if there else None,
         )
+
+    @settings.setter
+    def settings(self, settings: TraceSettings) -> None:
+        self._write(**{name: getattr(settings, name) for name in FORM})
 
     def run(self, wait: bool = False) -> CausalTrace | None:
         """Trace what the form says; a trace that is running is superseded.
@@ -212,10 +239,45 @@ class TraceExplorer(InsideGrid):
             self._tries = 0
             self._start(self.settings)
             end = self._end
-        if not wait:
-            return None
+        return self._wait_for(end) if wait else None
+
+    def resume(self, wait: bool = False) -> CausalTrace | None:
+        """Go on with the trace on screen, which was cancelled; what it has is not computed again.
+
+        Args:
+            wait: See `run`.
+
+        Returns:
+            The trace when waited for, else None.
+
+        Raises:
+            StateError: There is nothing to go on with, or the model was edited since.
+            Cancelled: See `run`.
+        """
+        self._refuse_to_wait(wait)
+        with self._writing:
+            last = self._last
+            if last is None or last.trace.complete:
+                raise StateError(
+                    "There is no cancelled trace to go on with.",
+                    "One that was cancelled after its first states was wanted.",
+                    "Trace with run().",
+                )
+            if last.weights != self._engine.weights_version:
+                raise StateError(
+                    "The model was edited since this trace was cancelled.",
+                    "The weights that it was begun with were wanted.",
+                    "Trace from the start with run().",
+                )
+            self._tries = 0
+            self.settings = last.settings
+            self._start(last.settings, resume=last)
+            end = self._end
+        return self._wait_for(end) if wait else None
+
+    def _wait_for(self, end: _End) -> CausalTrace:
         try:
-            self._worker.wait(self._slots[:1])
+            self._worker.wait([self._slots["trace"]])
         except KeyboardInterrupt:
             self.cancel()
             raise
@@ -225,7 +287,9 @@ class TraceExplorer(InsideGrid):
             raise Cancelled("Another trace was asked for before this one was done.")
         return end.trace
 
-    def _start(self, settings: TraceSettings, *, patient: bool = False) -> None:
+    def _start(
+        self, settings: TraceSettings, *, patient: bool = False, resume: Run | None = None
+    ) -> None:
         """Queue a run. Of the same settings on other weights, it is compared with the last one."""
         if self._running != settings:  # Else whoever waits for it waits for this one.
             self._end = _End()
@@ -244,8 +308,10 @@ class TraceExplorer(InsideGrid):
         if self._against is not None:
             asked = replace(settings, answer_id=self._against.trace.answer_id)
         self.stop_path()  # It is of the trace that goes, and would keep this one waiting.
-        job = _trace_job(self, settings, asked, patient=patient)
-        self._worker.submit(self._slots[0], job, patient=patient)  # First: an observer may raise.
+        job = _trace_job(self, settings, asked, patient=patient, resume=resume)
+        self._worker.submit(
+            self._slots["trace"], job, patient=patient
+        )  # First: an observer may raise.
         self._write(status="queued", progress=0.0, error=None)
 
     def _model_edited(self, count: int, by_me: bool) -> None:
@@ -266,19 +332,107 @@ class TraceExplorer(InsideGrid):
                 self._tries = 0
                 self._start(last.settings, patient=True)
 
-    def stop_comparing(self) -> None:
-        """Forget the trace before; the one on screen stays."""
+    def recall(self, run: int) -> None:
+        """Bring back a run of the history, and the form's settings with it; nothing is computed.
+
+        A trace that is running is given up. The selection stays where the run has such states,
+        and the model as it is now answers it: `stale` says whether that is another model.
+
+        Args:
+            run: Its `id` in `history`.
+
+        Raises:
+            StateError: It is not kept.
+        """
         with self._writing:
-            self._against = None
+            found = self._history.find(run)
+            self._worker.cancel(self._slots["trace"])
+            self._runs += 1  # What the run given up still tells is not heard.
+            self._running, self._heard = None, False
+            self._errors.clear()
+            with self.hold_sync():
+                self.error = None
+                self.settings = found.settings
+                self._show_run(found)
+            self._answer()
+
+    def keep_as_a(self) -> None:
+        """Keep the trace on screen, and its restoration, as A; see `compare`.
+
+        Raises:
+            StateError: There is no trace yet.
+        """
+        with self._writing:
+            if self._last is None:
+                raise StateError(
+                    "There is no trace to keep.",
+                    "A trace that is finished or cancelled was wanted.",
+                    "Trace with run().",
+                )
+            now = [list(cell) for cell in self.selection]
+            answered = bool(now) and self.restoration.get("selection") == now
+            self._a = Kept(self._last.trace, self._last.edits, self.restoration if answered else {})
+            self._beside = False
+            self._put_beside(self._last)
+
+    def compare(self, a: int | CausalTrace | None = None) -> None:
+        """Show A beside what is on screen, now and after each run, until `stop_comparing`.
+
+        Grids are compared where they have the same tokens, kinds, layers and answer; `kept` holds
+        what can be compared of others, and why not more. Of restorations the rows are compared.
+
+        Args:
+            a: The id of a run of the history, or a trace; None: what `keep_as_a` kept.
+
+        Raises:
+            StateError: Nothing was kept, or there is no such run.
+        """
+        with self._writing:
+            if isinstance(a, CausalTrace):
+                self._a = Kept(a, None)
+            elif a is not None:
+                run = self._history.find(a)
+                self._a = Kept(run.trace, run.edits)
+            if self._a is None:
+                raise StateError(
+                    "Nothing was kept as A.",
+                    "Something to compare with was wanted.",
+                    "Keep what is on screen with keep_as_a(), or name a run of the history.",
+                )
+            self._beside = True
+            if not self._filling:  # Else the run that is under way does when it ends.
+                self._put_beside(self._last)
+
+    def stop_comparing(self) -> None:
+        """Show only the trace on screen; a trace before an edit is forgotten, A stays kept."""
+        with self._writing:
+            self._against, self._beside = None, False
             if self._last is not None:
                 self._last = replace(self._last, against=None)
-            self._put_before(None)
+                self._history.update(self._last)
+            self._put_beside(self._last)
+
+    def to_code(self) -> str:
+        """Python that loads the model, traces this prompt and restores the selection again.
+
+        Empty while there is no trace. Edits of the model are not made by it.
+        """
+        if self._shown is None:
+            return ""
+        now = [list(cell) for cell in self.selection]
+        answered = bool(now) and self.restoration.get("selection") == now
+        probability = self.restoration["probability"] if answered else None
+        return trace_code(
+            self._engine.load_code, self._shown, self._cells, probability, self.edited
+        )
 
     def cancel(self) -> None:
         """Stop the trace; what was computed so far stays on screen."""
         with self._writing:
             self._heard = False  # Nor is it to start by itself again.
-            if self._worker.cancel(self._slots[0]):  # It never started, so it will never report.
+            if self._worker.cancel(
+                self._slots["trace"]
+            ):  # It never started, so it will never report.
                 self._runs += 1
                 self._trace_cancelled(None)
             else:
@@ -291,12 +445,14 @@ class TraceExplorer(InsideGrid):
             False when `timeout` seconds passed first.
         """
         self._refuse_to_wait()
-        return self._worker.wait(self._slots, timeout)
+        return self._worker.wait([*self._slots.values()], timeout)
 
     def close(self) -> None:
         """Cancel what is running and close the page's end."""
         self._closed = True
-        for slot in getattr(self, "_slots", ()):  # ipywidgets closes half-built widgets, too
+        for slot in getattr(
+            self, "_slots", {}
+        ).values():  # ipywidgets closes half-built widgets, too
             self._worker.cancel(slot)
         super().close()
 
@@ -306,17 +462,28 @@ class TraceExplorer(InsideGrid):
         # a field for "Try again" changes the form, and the button must not go under the pointer.
         self._settle("form")
 
+    @t.observe("trace", "selection", "restoration", "edited")
+    def _view_changed(self, change: dict) -> None:
+        self.code = self.to_code()
+
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
-        op = (change["new"] or {}).get("op")
-        if op == "trace":
-            self.run()
-        elif op == "restore":
-            self._answer()
-        elif op == "stop_comparing":
-            self.stop_comparing()
-        elif op == "subject":
-            self._move_subject(change["new"].get("start"), change["new"].get("stop"))
+        request = change["new"] or {}
+        ops: dict[str, Callable[[], Any]] = {
+            "trace": self.run,
+            "resume": self.resume,
+            "restore": self._answer,
+            "recall": lambda: self.recall(request["run"]),
+            "keep_as_a": self.keep_as_a,
+            "compare": self.compare,
+            "stop_comparing": self.stop_comparing,
+            "subject": lambda: self._move_subject(request.get("start"), request.get("stop")),
+            "download": lambda: self._draw(request),
+        }
+        try:
+            ops.get(request.get("op", ""), lambda: None)()
+        except StateError as error:  # The page asked for what had just gone.
+            self._report("form", describe_error(error))
 
     def _move_subject(self, start: Any, stop: Any) -> None:
         """Trace the prompt on screen with the subject at these of its positions."""
@@ -328,21 +495,26 @@ class TraceExplorer(InsideGrid):
         except (RomeWidgetsError, TypeError, ValueError) as error:
             self._report("form", describe_error(error))
             return
-        self._place = (prompt, subject, place)
-        self._write(prompt=prompt, subject=subject)
+        self._write(prompt=prompt, subject=subject, place=place)
         self.run()
+
+    def _draw(self, request: dict[str, Any]) -> None:
+        """Draw the figure for the page to save, when the worker has a moment."""
+        if self._result is not None:
+            job = _draw_job(weakref.ref(self), self._result, request)
+            self._worker.submit(self._slots["draw"], job, quick=True)
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""
         if self._shown is None:
             return
         if not self.selection:
-            self._worker.cancel(self._slots[1])
+            self._worker.cancel(self._slots["restore"])
             self.restoration = {}
             self._look_inside()
             return
         job = _restore_job(weakref.ref(self), self._engine, self._shown, tuple(self.selection))
-        self._worker.submit(self._slots[1], job, quick=True)
+        self._worker.submit(self._slots["restore"], job, quick=True)
 
     # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
 
@@ -358,7 +530,7 @@ class TraceExplorer(InsideGrid):
             return
         self._filling = False
         self._write(status="queued", progress=0.0)
-        self._worker.submit(self._slots[0], job, patient=True)
+        self._worker.submit(self._slots["trace"], job, patient=True)
 
     def _trace_overtaken(self, settings: TraceSettings, error: ModelChanged) -> None:
         """The model was edited meanwhile: again from the start, when it is left alone."""
@@ -393,15 +565,29 @@ class TraceExplorer(InsideGrid):
             self.cursor = None  # It was a cell of another trace.
         self._shown, self._shown_on = asked, self._model[0]
         self._put({**describe_trace(trace), "settings": vars(settings)}, None)
-        self._put_before_of(self._against, self._model[1], running=True)
+        self._put_beside(
+            Run(trace, settings, asked, *self._model, None, self._against), running=True
+        )
         if self._against is not None:
             self._answer()  # The last answer was the other model's.
 
-    def _put_before_of(self, made: _Made | None, edits: int, *, running: bool = False) -> None:
-        if made is None:
-            self._put_before(None)
-        else:
-            self._put_before(made.trace, in_words(made.edits, edits), running=running)
+    def _put_beside(self, shown: Run | None, *, running: bool = False) -> None:
+        """What the run on screen is compared with: A while asked for, else what it was before."""
+        a, b = self._a, None if shown is None else shown.trace
+        against = None if shown is None else shown.against
+        with self.hold_sync():
+            self.kept = {} if a is None else describe_kept(a, b, self._beside)
+            if a is not None and self._beside:
+                if shown is None or b is None or a.trace is b or why_apart(a.trace, b):
+                    self._put_before(None)
+                else:
+                    words = told_apart(a, b, shown.edits)
+                    self._put_before(a.trace, words, NAMES, running=running)
+            elif against is None or shown is None:
+                self._put_before(None)
+            else:
+                words = in_words(against.edits, shown.edits)
+                self._put_before(against.trace, words, running=running)
 
     def _trace_done(
         self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings, ms: float
@@ -429,8 +615,18 @@ class TraceExplorer(InsideGrid):
     def _trace_failed(self, error: BaseException) -> None:
         self._end.error = error
         with self.hold_sync():
-            self._report("run", describe_error(error))
+            self._report("run", {**describe_error(error), "fix": self._fix(error)})
             self._go_back("error")
+
+    def _fix(self, error: BaseException) -> dict[str, Any] | None:
+        """What of the form to change so that it may work: a button beside the error."""
+        if isinstance(error, SubjectNotFound) and error.suggestion:
+            said = f"Use “{text(error.suggestion)}”"
+            return {"label": said, "values": {"subject": text(error.suggestion)}}
+        if isinstance(error, MemoryError) and self.samples > 1:
+            fewer = self.samples // 2
+            return {"label": f"samples {self.samples} → {fewer}", "values": {"samples": fewer}}
+        return None
 
     def _finish(
         self,
@@ -445,16 +641,25 @@ class TraceExplorer(InsideGrid):
         if against is not None and not _comparable(against.trace, trace):
             against = None
         with self.hold_sync():
-            self._shown, self._shown_on = asked, weights
-            self._last = _Made(trace, settings, asked, weights, edits, against)
-            self._show(trace, ms=ms, settings=vars(settings))
-            self._put_before_of(against, edits)
-            self._described = self.trace
-            self.progress = 1.0 if status == "done" else self.progress
+            run = self._history.add(Run(trace, settings, asked, weights, edits, ms, against))
+            self.history = self._history.describe()
+            self._show_run(run)
             self.status = status
-            self.stale = weights != self._engine.weights_version
         self._answer()
         self._follow_edits()
+
+    def _show_run(self, run: Run) -> None:
+        """Put a run on screen as it ended, with what it is compared with."""
+        with self.hold_sync():
+            self._last, self._shown, self._shown_on = run, run.asked, run.weights
+            self._filling = False
+            self._show(run.trace, ms=run.ms, settings=vars(run.settings))
+            self._put_beside(run)
+            self._described = self.trace
+            self.run_shown = run.id
+            self.progress = _share(run.trace)
+            self.status = "done" if run.trace.complete else "cancelled"
+            self.stale = run.weights != self._engine.weights_version
 
     def _go_back(self, status: str) -> None:
         """To the last result, after a run that left none."""
@@ -468,8 +673,9 @@ class TraceExplorer(InsideGrid):
                 self._put(self._described, self._result)
             else:
                 self._paint(self._result)
+            self._filling = False
             if last is not None:
-                self._put_before_of(last.against, last.edits)
+                self._put_beside(last)
                 self.stale = last.weights != self._engine.weights_version
         if not self.restoration:
             self._answer()
@@ -495,6 +701,11 @@ class TraceExplorer(InsideGrid):
             self._report("restoration", described)
 
 
+def _share(trace: CausalTrace) -> float:
+    """How much of a trace was computed, in [0, 1]."""
+    return float(np.mean([~np.isnan(grid) for grid in trace.scores.values()]))
+
+
 def _comparable(before: CausalTrace, after: CausalTrace) -> bool:
     try:
         check_comparable(before, after)
@@ -505,7 +716,12 @@ def _comparable(before: CausalTrace, after: CausalTrace) -> bool:
 
 
 def _trace_job(
-    widget: TraceExplorer, settings: TraceSettings, asked: TraceSettings, *, patient: bool
+    widget: TraceExplorer,
+    settings: TraceSettings,
+    asked: TraceSettings,
+    *,
+    patient: bool,
+    resume: Run | None,
 ) -> Job:
     """A trace as the worker runs it. Holds the widget only while it writes to it.
 
@@ -538,7 +754,9 @@ def _trace_job(
                 _left_alone(engine, stop)
             tell("_trace_started")
             began = time.perf_counter()
-            trace = engine.trace(asked, progressed, stop)
+            goes_on = resume is not None and resume.weights == engine.weights_version
+            rest = {"resume": resume.trace} if resume is not None and goes_on else {}
+            trace = engine.trace(asked, progressed, stop, **rest)
         except Cancelled as stopped:
             if patient and not cancelled():
                 tell("_trace_steps_aside", job)
@@ -557,6 +775,24 @@ def _trace_job(
             except Exception as error:  # an observer of the user's; the run must still end
                 logger.exception("Showing the trace of %r failed", settings.prompt)
                 tell("_trace_failed", error)
+
+    return job
+
+
+def _draw_job(ref: weakref.ref[TraceExplorer], trace: CausalTrace, request: dict[str, Any]) -> Job:
+    """A drawing as the worker runs it; it does not touch the model."""
+
+    def job(cancelled: Callable[[], bool]) -> None:
+        try:
+            drawn = {**picture(trace, request["form"]), "id": request["id"]}
+        except Exception as error:
+            if not isinstance(error, RomeWidgetsError):
+                logger.exception("Drawing the trace failed")
+            if (widget := ref()) is not None:
+                widget._report("show", describe_error(error))
+        else:
+            if (widget := ref()) is not None:
+                widget._write(_file=drawn)
 
     return job
 

@@ -13,6 +13,7 @@ from rome_widgets.results import KINDS, CausalTrace, Kind, State, check_states, 
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.base import RomeWidget, bundle
 from rome_widgets.widgets.before_after import (
+    NAMES,
     Words,
     check_comparable,
     describe_before,
@@ -266,14 +267,19 @@ class TraceGrid(RomeWidget):
         self.scores = scores
 
     def _put_before(
-        self, before: CausalTrace | None, words: Words = ("", ""), *, running: bool = False
+        self,
+        before: CausalTrace | None,
+        words: Words = ("", ""),
+        names: Words = NAMES,
+        *,
+        running: bool = False,
     ) -> None:
         """Put another trace beside the one on screen; None: none."""
         after = None if running else self._result
         with self.hold_sync():
             self._before = before
             self.before_scores = b"" if before is None else pack_scores(before.scores, before.kinds)
-            self.comparison = {} if before is None else describe_before(before, after, words)
+            self.comparison = {} if before is None else describe_before(before, after, words, names)
 
     def linked_chart(self, figure: Literal["trace", "recovery"] = "recovery") -> alt.JupyterChart:
         """An Altair chart of the trace on screen, linked with the grid; it needs no network.
@@ -314,7 +320,8 @@ class TraceGrid(RomeWidget):
         if (before := self._before) is not None:
             said = f" ({words})" if (words := self.comparison["before"]) else ""
             lines.append(
-                f"  before{said}: p clean {before.clean:.4f}, corrupted {before.corrupted:.4f}"
+                f"  {self.comparison['names'][0]}{said}: p clean {before.clean:.4f}, "
+                f"corrupted {before.corrupted:.4f}"
             )
             if self.comparison["same"]:
                 lines.append("  every number is what it was")
@@ -333,7 +340,9 @@ class TraceGrid(RomeWidget):
         if self._before is None:
             return fallback.trace_table(self._result)
         words = self.comparison["before"], self.comparison["after"]
-        return fallback.comparison_table(self._before, self._result, words)
+        return fallback.comparison_table(
+            self._before, self._result, words, self.comparison["names"]
+        )
 
 
 def _layers(layers: int | slice | Iterable[int] | None, n_layers: int) -> Iterable[int]:

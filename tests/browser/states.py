@@ -288,7 +288,7 @@ def fail_writing(page: Any) -> None:
 
 
 LONG = " ".join([PROMPT, *["and"] * 22])
-SILENT = "Python is not answering"
+SILENT = "Kernel not connected"
 
 STATES = [
     State("grid empty", TraceGrid, "This trace is empty"),

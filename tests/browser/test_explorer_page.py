@@ -405,3 +405,213 @@ def test_brackets_type_the_window_and_wait_for_a_trace(show):
     page.until(lambda: page.widget.window == 2)
     expect(page.root).to_contain_text("changed since this trace")
     assert len(page.widget.test_engine.traced) == 1
+
+
+FUJI = "Mount Fuji is in the country of"
+
+
+def with_runs():
+    """An explorer with three runs, the last of another prompt."""
+    widget = live()()
+    assert widget.wait(PATIENCE)
+    widget.window = 1
+    widget.run(wait=True)
+    widget.prompt, widget.subject = FUJI, "Mount Fuji"
+    widget.run(wait=True)
+    return widget
+
+
+def menu(page, title):
+    return page.page.locator("details.rw-menu", has=page.page.get_by_label(title))
+
+
+def test_a_run_of_the_history_comes_back_with_its_form_and_picture(show):
+    page = show(with_runs)
+    page.status("done")
+    history = menu(page, "Runs that can be brought back")
+    expect(history.locator("summary")).to_have_text("History 3")
+    history.locator("summary").click()
+    expect(history.locator("[data-run]").first).to_contain_text(FUJI)
+    expect(history.locator("[aria-pressed=true]")).to_have_attribute("data-run", "3")
+    history.locator("[data-run]").last.click()
+    expect(history.locator("[data-run]").first).to_be_hidden()
+    expect(page.page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
+    expect(page.page.locator(".rw-token").nth(2)).to_have_text("Needle*")
+    expect(page.root).not_to_contain_text("changed since this trace")
+    page.click("mlp", 2, 3)
+    expect(page.panel).to_contain_text("Restored: 3 states")
+    assert len(page.widget.test_engine.traced) == 3
+
+
+def test_the_menu_closes_on_escape_and_when_something_else_is_clicked(show):
+    page = show(with_runs)
+    history = menu(page, "Runs that can be brought back")
+    for close in (
+        lambda: page.page.keyboard.press("Escape"),
+        lambda: page.page.get_by_label("Prompt", exact=True).click(),
+    ):
+        history.locator("summary").click()
+        expect(history.locator("[data-run]").first).to_be_visible()
+        close()
+        expect(history.locator("[data-run]").first).to_be_hidden()
+
+
+def test_what_is_kept_as_a_stands_beside_what_comes_after(show):
+    page = show(live())
+    page.status("done")
+    page.click("mlp", 2, 3)
+    expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"]]')
+    kept = page.widget.restoration
+    page.page.get_by_role("button", name="Keep as A").click()
+    page.page.get_by_role("button", name="Compare with A").click()
+    page.click("hidden", 2, 4)
+    expect(page.panel).to_have_attribute("data-selection", '[[2,4,"hidden"]]')
+    expect(page.page.locator(".rw-table thead")).to_contain_text("AB")
+    answer = page.page.locator(".rw-table .rw-answer td")
+    expect(answer.nth(1)).to_have_text(f"{kept['probability']:.3f}")
+    expect(answer.nth(2)).to_have_text(f"{page.widget.restoration['probability']:.3f}")
+    page.page.locator("[data-setting=window]").fill("1")
+    page.page.keyboard.press("Enter")
+    expect(page.page.locator("[data-side=before] .rw-which").first).to_contain_text("Awindow 3")
+    expect(page.page.locator("[data-side=after] .rw-which").first).to_contain_text("Bwindow 1")
+    page.page.get_by_role("button", name="Stop comparing").last.click()
+    expect(page.page.locator(".rw-which")).to_have_count(0)
+    expect(page.page.get_by_role("button", name="Compare with A")).to_be_visible()
+
+
+def test_another_prompt_is_compared_with_a_in_numbers_and_says_why(show):
+    page = show(live())
+    page.status("done")
+    page.page.get_by_role("button", name="Keep as A").click()
+    page.page.get_by_role("button", name="Compare with A").click()
+    page.page.get_by_label("Prompt", exact=True).fill(FUJI)
+    page.page.get_by_label("Subject", exact=True).fill("Mount Fuji")
+    page.page.keyboard.press("Enter")
+    numbers = page.page.get_by_label("A and B")
+    expect(numbers).to_contain_text("Not cell by cell: A has other tokens")
+    expect(numbers).to_contain_text("“Needle”, layer 3")
+
+
+def test_a_cancelled_trace_goes_on_where_it_stopped(show):
+    page = show(live(slow=True))
+    page.status("running")
+    engine = page.widget.test_engine
+    engine.step.set()
+    expect(page.root).to_contain_text("8/192 states")
+    page.page.get_by_role("button", name="Cancel").click()
+    page.status("cancelled")
+    engine.slow = False
+    page.page.get_by_role("button", name="Resume").click()
+    page.status("done")
+    page.until(lambda: page.widget.result.complete)
+    assert [each is not None for each in engine.resumed] == [False, True]
+
+
+def test_elapsed_and_remaining_time_are_said_and_nothing_jumps_while_it_runs(show):
+    for width in (932, 560):
+        page = show(live(slow=True, preview=True), width=width)
+        page.status("running")
+        tops = set()
+        for count in (8, 16, 24):
+            page.page.wait_for_timeout(150)  # Progress is told ten times a second.
+            page.widget.test_engine.step.set()
+            expect(page.root).to_contain_text(f"{count}/192 states")
+            tops.add(page.figure.bounding_box()["y"])
+        expect(page.root).to_contain_text(re.compile(r"\d\ss, \d+(\.\d)?\ss left"))
+        tops.add(page.figure.bounding_box()["y"])
+        page.widget.test_engine.slow = False
+        page.status("done")
+        expect(page.root).to_contain_text("traced in")
+        tops.add(page.figure.bounding_box()["y"])
+        assert len(tops) == 1, width
+
+
+def test_a_near_subject_is_one_click_away(show):
+    page = show(live())
+    page.status("done")
+    page.page.get_by_label("Subject", exact=True).fill("space needle")
+    page.page.keyboard.press("Enter")
+    page.page.get_by_role("button", name="Use “Space Needle”").click()
+    page.status("done")
+    expect(page.page.locator("mark")).to_have_text("Space Needle")
+    expect(page.page.locator(".rw-error")).to_have_count(0)
+
+
+def test_details_of_an_error_open_on_demand(show):
+    page = show(live())
+    page.status("done")
+    page.widget.test_engine.broken = ZeroDivisionError("by nothing")
+    page.page.get_by_role("button", name="Trace again").click()
+    trace = page.page.locator(".rw-error pre")
+    expect(trace).to_be_hidden()
+    page.page.get_by_text("ZeroDivisionError", exact=True).click()
+    expect(trace).to_contain_text("Traceback")
+
+
+def test_one_of_two_occurrences_of_the_subject_is_chosen(show):
+    page = show(live())
+    page.status("done")
+    twice = f"{PROMPT} {SUBJECT} and"
+    page.page.get_by_label("Prompt", exact=True).fill(twice)
+    page.page.get_by_role("button", name="1", exact=True).click()
+    page.page.get_by_role("button", name="Trace", exact=True).click()
+    expect(page.page.locator(".rw-token").first).to_have_text("The*")
+    page.until(lambda: page.widget.result.prompt == twice)
+    assert page.widget.result.subject_span == (0, 3)
+    assert page.widget.place == (0, len(SUBJECT))
+
+
+def test_the_code_of_the_view_is_shown_where_the_clipboard_is_missing(show):
+    page = show(live())
+    page.status("done")
+    page.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.page.get_by_role("button", name="Copy code").click()
+    code = page.page.get_by_label("Code of this view")
+    expect(code).to_have_value(page.widget.to_code())
+
+
+def test_numbers_and_figures_are_downloaded(show, tmp_path):
+    pytest.importorskip("vl_convert")
+    page = show(live())
+    page.status("done")
+    downloads = menu(page, "Download")
+    for name, check in (
+        ("Numbers, CSV", lambda data: data.startswith(b"kind,pos,token,in_subject,layer,score")),
+        ("Figure, SVG", lambda data: data.startswith(b"<svg")),
+        ("Figure, PNG", lambda data: data.startswith(b"\x89PNG")),
+    ):
+        downloads.locator("summary").click()
+        with page.page.expect_download() as caught:
+            downloads.get_by_role("button", name=name).click()
+        assert check(caught.value.path().read_bytes()), name
+    rows = 3 * 8 * 8
+    assert len(page.widget.result.to_frame()) == rows
+
+
+def test_full_screen_and_back(show):
+    page = show(live())
+    page.status("done")
+    full = page.page.get_by_role("button", name="Full screen")
+    full.click()
+    page.page.wait_for_function("document.fullscreenElement?.classList.contains('rw')")
+    full.click()
+    page.page.wait_for_function("!document.fullscreenElement")
+    page.page.evaluate(
+        "() => { Element.prototype.requestFullscreen = () => Promise.reject(new Error()) }"
+    )
+    full.click()
+    expect(page.root).to_have_css("position", "fixed")
+    full.click()
+    expect(page.root).to_have_css("position", "relative")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_cut_off_in_a_narrow_page(show, theme):
+    page = show(live(), width=560, theme=theme)
+    page.status("done")
+    page.click("mlp", 2, 3)
+    expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"]]')
+    right = page.root.bounding_box()["x"] + page.root.bounding_box()["width"]
+    for part in (".rw-table", ".rw-actions", ".rw-header", ".rw-numbers"):
+        box = page.page.locator(part).first.bounding_box()
+        assert box["x"] + box["width"] <= right, part

@@ -370,7 +370,7 @@ KERNELS = "@jupyterlab/apputils-extension/kernels-settings"
 def test_a_restarted_kernel_is_noticed_and_the_cell_works_again(lab):
     lab.page.evaluate(f"{NOTEBOOK}.sessionContext.session.kernel.restart()")
     old = lab.explorers(1).nth(0)
-    old.get_by_text("Python is not answering").wait_for(timeout=60_000)
+    old.get_by_text("Kernel not connected").wait_for(timeout=60_000)
     for cell in (0, 1):
         lab.run_cell(cell)
     panel = lab.click(3, 4, "hidden")

@@ -202,6 +202,9 @@ def test_a_layer_is_suggested_from_a_trace_of_the_form(panel):
     assert panel.wait(30)
     assert panel.layer == panel.suggestion["layer"]
     assert "need not be where an edit takes best" in panel.suggestion["reason"]
+    assert panel.apply(wait=True).layer_reason == panel.suggestion["reason"]
+    panel.layer = 1 if panel.layer != 1 else 2
+    assert panel.apply(wait=True).layer_reason == f"Layer {panel.layer} was asked for."
 
 
 @pytest.mark.parametrize(

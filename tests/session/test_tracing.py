@@ -126,11 +126,53 @@ def test_a_template_is_filled(lm):
     assert explorer.wait(20)
 
 
-def test_a_facts_own_place_is_corrupted_until_the_prompt_is_edited(lm):
+def test_a_facts_own_place_is_corrupted_while_the_subject_stands_there(lm):
     explorer = rw.TraceExplorer(lm, rw.Fact("{} and w14 w9", "w14"), samples=2)
     assert explorer.run(wait=True).subject_span == (0, 1)
     explorer.prompt = "w14 and w14 w9 w8"
+    assert explorer.run(wait=True).subject_span == (0, 1)
+    explorer.prompt = "and w14 w14 w9"
     assert explorer.run(wait=True).subject_span == (2, 3)
+
+
+def test_a_resumed_widget_has_the_numbers_of_an_uninterrupted_one(lm, monkeypatch):
+    settings, told = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2), []
+    engine = TracingEngine(lm)
+    with pytest.raises(Cancelled) as caught:
+        engine.trace(settings, told.append, lambda: len(told) > 2)
+    partial, told = caught.value.partial, []
+    assert not partial.complete
+    resumed = engine.trace(settings, told.append, lambda: False, resume=partial)
+    whole = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).trace()
+    assert not told[0].trace.estimated
+    for kind in whole.kinds:
+        assert resumed.scores[kind] == pytest.approx(whole.scores[kind], abs=1e-6)
+
+
+def test_the_code_of_a_view_prints_its_probability(lm, monkeypatch, capsys):
+    explorer = explorer_of(lm, noise=2.0, seed=4, window=2, answer="w5")
+    explorer.selection = [(2, 3, "mlp"), (6, 4, "hidden")]
+    assert explorer.wait(20)
+    assert repr(explorer.trace["model"]) in explorer.code
+    assert "dtype='float32'" in explorer.code
+    monkeypatch.setattr(rw, "load", lambda name, dtype: lm)
+    scope = {}
+    exec(explorer.code, scope)
+    probability = explorer.restoration["probability"]
+    assert scope["restoration"].probability == pytest.approx(probability, abs=1e-6)
+    assert float(capsys.readouterr().out.splitlines()[-1]) == pytest.approx(probability, abs=1e-6)
+    assert scope["trace"].scores["mlp"] == pytest.approx(explorer.result.scores["mlp"], abs=1e-6)
+
+
+def test_the_code_of_the_bundled_model_loads_it():
+    lm = rw.load()
+    explorer = rw.TraceExplorer(lm, "The Space Needle is in the city of", "The Space Needle")
+    explorer.selection = [(6, 4, "hidden")]
+    assert explorer.wait(60)
+    scope = {}
+    exec(explorer.code, scope)
+    probability = explorer.restoration["probability"]
+    assert scope["restoration"].probability == pytest.approx(probability, abs=1e-6)
 
 
 def test_tracing_again_sees_weights_that_changed():

@@ -1,6 +1,7 @@
 """What a tracer takes, refuses, reports and keeps."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,6 +205,74 @@ def test_cancel_keeps_what_was_computed(lm):
         assert done[2].all()
         assert not done[3, :4].any()
         assert np.array_equal(partial.scores[kind][done], whole.scores[kind][done])
+
+
+def cancelled_after_a_row(tracer, **options):
+    """What is left of a trace that was stopped at its first progress."""
+    stop = threading.Event()
+    with pytest.raises(Cancelled) as caught:
+        tracer.trace(progress=lambda progress: stop.set(), cancel=stop, **options)
+    return caught.value.partial
+
+
+def test_a_resumed_trace_computes_the_rest_and_has_the_numbers_of_an_uninterrupted_one(
+    lm, monkeypatch
+):
+    tracer = tracer_of(lm)
+    whole = tracer.trace()
+    partial, told, asked = cancelled_after_a_row(tracer), [], []
+    missing = sum(int(np.isnan(grid).sum()) for grid in partial.scores.values())
+    predict = tracer._runs.predict
+    monkeypatch.setattr(
+        tracer._runs, "predict", lambda cells, *rest: asked.extend(cells) or predict(cells, *rest)
+    )
+    resumed = tracer.trace(resume=partial, progress=told.append)
+    assert 0 < len(asked) == missing < 105
+    assert told[0].done > 105 - missing
+    assert (told[-1].done, told[-1].total) == (105, 105)
+    for kind in KINDS:
+        np.testing.assert_allclose(resumed.scores[kind], whole.scores[kind], atol=1e-6)
+        was = ~np.isnan(partial.scores[kind])
+        assert (resumed.scores[kind][was] == partial.scores[kind][was]).all()
+
+
+def test_a_complete_trace_resumed_runs_nothing_and_a_missing_kind_is_computed(lm):
+    tracer = tracer_of(lm)
+    whole, hidden = tracer.trace(), tracer.trace("hidden")
+    again = tracer.trace(resume=whole)
+    assert all((again.scores[kind] == whole.scores[kind]).all() for kind in KINDS)
+    assert tracer.trace(resume=hidden).complete
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"seed": 2}, "seed"),
+        ({"samples": 3}, "samples"),
+        ({"window": 3}, "windows"),
+        ({"noise": Noise.absolute(2.0)}, "noise"),
+        ({"answer": "w2"}, "answer_id"),
+    ],
+)
+def test_a_trace_of_other_runs_cannot_be_resumed(lm, options, named):
+    with pytest.raises(StateError, match=f"of other .*{named}"):
+        tracer_of(lm).trace(resume=tracer_of(lm, **options).trace("mlp"))
+
+
+def test_neither_an_estimate_nor_a_recording_is_resumed(lm):
+    tracer = tracer_of(lm)
+    with pytest.raises(StateError, match="is an estimate"):
+        tracer.trace(resume=tracer.estimate())
+    with pytest.raises(StateError, match="Leave out resume, or record"):
+        tracer.trace(resume=tracer.trace("mlp"), record=3)
+
+
+def test_a_trace_of_other_weights_cannot_be_resumed(lm):
+    other = tiny.tiny_lm("gpt2", scale=30)
+    with pytest.raises(StateError, match="of other weights"):
+        tracer_of(lm).trace(
+            resume=replace(tracer_of(other).trace("mlp"), answer_id=tracer_of(lm).answer_id)
+        )
 
 
 def test_a_cancel_is_noticed_between_two_calls_of_a_block(lm, monkeypatch):

@@ -23,6 +23,8 @@ from rome_widgets.results import (
 from rome_widgets.widgets.protocol import TraceSettings
 
 PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
+NEAR = "Space Needle"
+"""What a subject that is not in the prompt may have meant."""
 WORDS = (" Seattle", " London", " Paris", " Dublin", " Santiago", " Chicago", " the")
 CLEAN, CORRUPTED = 0.9352, 0.0357
 SITES = {"hidden": (4, 1.3), "mlp": (3, 1.6), "attn": (6, 1.1)}
@@ -153,10 +155,17 @@ def subject_words(prompt: str, subject: str) -> tuple[int, int]:
         raise SubjectNotFound(
             f"The subject {subject!r} is not in the prompt {prompt!r}.",
             "The subject must stand in the prompt letter for letter.",
-            "Did you mean 'Space Needle'?",
+            f"Did you mean {NEAR!r}?",
+            NEAR,
         )
     start = prompt[:at].count(" ")
     return start, start + subject.count(" ") + 1
+
+
+def words_at(prompt: str, place: tuple[int, int]) -> tuple[int, int]:
+    """The words that these characters of a prompt are in."""
+    start = prompt[: place[0]].count(" ")
+    return start, start + prompt[slice(*place)].count(" ") + 1
 
 
 class FakeEngine:
@@ -170,6 +179,7 @@ class FakeEngine:
     """
 
     model_name = "fake world"
+    load_code = "rw.load()"
     examples = ((PROMPT, SUBJECT), ("Mount Fuji is in the country of", "Mount Fuji"))
 
     def __init__(
@@ -191,6 +201,8 @@ class FakeEngine:
         self.taken = 0.0
         self.weights_version = 0
         self.traced: list[TraceSettings] = []
+        self.resumed: list[CausalTrace | None] = []
+        """What each trace went on from."""
         self.restored: list[tuple[State, ...]] = []
         self.paths: list[float] = []
         self.flows: list[tuple[State, ...]] = []
@@ -224,6 +236,7 @@ class FakeEngine:
         settings: TraceSettings,
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
+        resume: CausalTrace | None = None,
     ) -> CausalTrace:
         self.threads.add(threading.current_thread().name)
         self.traced.append(settings)
@@ -232,6 +245,7 @@ class FakeEngine:
         whole = fake_trace(
             settings.prompt,
             settings.subject,
+            span=settings.place and words_at(settings.prompt, settings.place),
             n_layers=self.n_layers,
             window=settings.window or 3,
             samples=settings.samples,
@@ -241,13 +255,18 @@ class FakeEngine:
         whole = self._edited(whole, settings.answer_id)
         partial = {kind: np.full_like(grid, np.nan) for kind, grid in whole.scores.items()}
         total = sum(grid.size for grid in partial.values())
-        if self.preview:
+        self.resumed.append(resume)
+        for kind, grid in resume.scores.items() if resume else ():
+            partial[kind][:] = grid
+        if self.preview and not resume:
             guess = self._like(
                 whole, {k: rough(grid) for k, grid in whole.scores.items()}, settings
             )
             progress(Progress(0, total, replace(guess, estimated=True)))
         for kind in KINDS:
             for pos in range(len(whole.tokens)):
+                if not np.isnan(partial[kind][pos]).any():
+                    continue
                 self._pause(cancelled)
                 if cancelled():
                     raise Cancelled("The trace was stopped.", self._like(whole, partial, settings))

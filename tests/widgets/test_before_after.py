@@ -53,6 +53,7 @@ def test_an_edit_traces_the_same_again_and_keeps_the_trace_before(explorer, engi
     assert explorer.result.answer == before.answer
     assert (explorer.status, explorer.stale) == ("done", False)
     assert explorer.comparison == {
+        "names": ["before", "after"],
         "before": "without the edit",
         "after": "with 1 edit",
         "clean": CLEAN,
@@ -363,8 +364,8 @@ class TestWithAnEditPanel:
             engine.edit(sum(0.6 * each.strength for each in editor.records() if each.applied))
 
         editor._change = changed
-        made = EditPanel(editor, **{k: v for k, v in vars(NEEDLE).items() if k != "settings"},
-                         worker=explorer._worker)  # fmt: skip
+        form = {name: getattr(NEEDLE, name) for name in ("template", "subject", "target")}
+        made = EditPanel(editor, **form, worker=explorer._worker)
         make = editor.edit
 
         def edit(*args):

@@ -1,13 +1,14 @@
 """PredictionCompare and GenerationCompare: what is shown, and how it comes in."""
 
 import json
+import threading
 
 import pytest
 from widgets.fake_editor import FakeEditor
 from widgets.test_edit_panel import PATIENCE, until
 
 from rome_widgets.edit_results import Comparison, ComparisonRow
-from rome_widgets.errors import RomeWidgetsError, StateError
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
 from rome_widgets.widgets import GenerationCompare, PredictionCompare, PredictionRun
 from rome_widgets.widgets.generation_compare import diff
 
@@ -36,6 +37,13 @@ class TestPredictionCompare:
     def test_ranks_follow_the_probabilities_where_none_are_given(self):
         run = PredictionRun("x", ["a", "b", "c"], [0.1, 0.7, 0.2])
         assert [row["ranks"] for row in PredictionCompare([run]).rows] == [[3], [1], [2]]
+
+    @pytest.mark.parametrize(
+        "runs", [3, "clean", [3], [{"name": "x"}], {"name": "x"}, [{"tokens": [], "prob": []}]]
+    )
+    def test_what_is_no_run_is_refused_in_words(self, runs):
+        with pytest.raises(StateError, match=r"is nothing to compare.*edit\.compare"):
+            PredictionCompare(runs)
 
     def test_runs_come_as_dicts_too_and_can_be_replaced(self):
         compared = PredictionCompare([CLEAN, EDITED], baseline=1)
@@ -128,6 +136,34 @@ class TestGenerationCompare:
         assert shown.status == "cancelled"
         assert shown.texts[0]["before"].startswith(" Seattle,")
         assert shown.columns == ["before", "after"], "also where nothing was written in one"
+
+    def test_waiting_for_a_run_that_is_cancelled_raises_with_the_texts_so_far(self, monkeypatch):
+        monkeypatch.setattr("rome_widgets.widgets.generation_compare.PROGRESS_EVERY", 0.0)
+        engine = FakeEditor(slow=True)
+        shown = GenerationCompare(engine, [NEEDLE], auto_run=False)
+
+        def stop():
+            engine.step.set()
+            until(lambda: shown.texts and shown.texts[0])
+            shown.cancel()
+
+        threading.Thread(target=stop).start()
+        with pytest.raises(Cancelled) as caught:
+            shown.run(wait=True)
+        assert shown.status == "cancelled"
+        assert caught.value.partial == shown.texts == [{"before": " Seattle,"}]
+
+    def test_waiting_for_a_run_that_is_cancelled_before_it_begins_raises_too(self):
+        engine = FakeEditor(slow=True)
+        first = GenerationCompare(engine, [MARKET])  # Keeps the worker busy.
+        shown = GenerationCompare(engine, [NEEDLE], auto_run=False)
+        until(lambda: first.status == "running")
+        shown.observe(lambda change: threading.Timer(0.05, shown.cancel).start(), "status")
+        with pytest.raises(Cancelled, match="before it began") as caught:
+            shown.run(wait=True)
+        assert caught.value.partial is None
+        engine.slow = False
+        assert first.wait(PATIENCE)
 
     def test_the_page_asks_again_and_the_latest_run_counts(self):
         engine = FakeEditor(slow=True)

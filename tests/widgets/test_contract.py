@@ -75,6 +75,17 @@ def test_an_error_has_the_fields_of_its_interface():
     assert set(explorer.error) == interface("ErrorInfo")
 
 
+def test_what_an_explorer_keeps_has_the_fields_of_its_interfaces():
+    from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
+
+    explorer = TraceExplorer(FakeEngine(), prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(20)
+    explorer.compare(1)
+    assert set(explorer.history[0]) == interface("HistoryRun")
+    assert set(explorer.kept) == interface("KeptInfo")
+    assert set(explorer.comparison) <= interface("Comparison")
+
+
 def test_settings_have_the_same_names_on_both_sides():
     from rome_widgets.widgets import TraceSettings
 

@@ -480,7 +480,7 @@ def test_settings_are_a_key(explorer):
 def test_a_closed_widget_is_collected_and_its_trace_stops(engine):
     engine.slow = True
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    worker, slots, gone = explorer._worker, explorer._slots, weakref.ref(explorer)
+    worker, slots, gone = explorer._worker, [*explorer._slots.values()], weakref.ref(explorer)
     until(lambda: explorer.status == "running")
     explorer.close()
     explorer = None

@@ -91,8 +91,8 @@ function said(state: GridState, info: TraceInfo, detail: Detail): TemplateResult
 function numbers(state: GridState, info: TraceInfo, detail: Detail): unknown {
   const answer = html`p(<bdi>${tokenLabel(info.answer)}</bdi>)`;
   if (!Number.isNaN(detail.change))
-    return html`<span>${answer} before <b>${probability(detail.before)}</b></span>
-      <span>after <b>${probability(detail.score)}</b></span>
+    return html`<span>${answer} ${state.comparison.value?.names[0]} <b>${probability(detail.before)}</b></span>
+      <span>${state.comparison.value?.names[1]} <b>${probability(detail.score)}</b></span>
       <span>difference ${differs(state, detail.change)}</span>`;
   if (Number.isNaN(detail.score))
     return Number.isNaN(detail.estimate)

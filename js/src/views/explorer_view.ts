@@ -8,6 +8,7 @@ import type { ExplorerTraits, Page, Settings, Status, TraceInfo } from "../types
 import { detailLine } from "./detail.js";
 import { figure } from "./figure.js";
 import { flowPage } from "./flow_view.js";
+import { keeping } from "./keeping.js";
 import { lensPage } from "./lens_view.js";
 import { live } from "./live.js";
 import { mount, type View } from "./mount.js";
@@ -19,6 +20,7 @@ import {
   entered,
   errorStrip,
   example,
+  fullScreen,
   header,
   kindSwitch,
   legend,
@@ -39,6 +41,13 @@ const PAGES: readonly (readonly [Page, string])[] = [
   ["flow", "Flow"],
   ["lens", "Lens"],
 ];
+/** Where the subject stands in the prompt, UTF-16. */
+function places(prompt: string, subject: string): number[] {
+  const found: number[] = [];
+  for (let at = prompt.indexOf(subject); subject && at >= 0; at = prompt.indexOf(subject, at + 1))
+    found.push(at);
+  return found;
+}
 
 type NumberTrait = "noise" | "samples" | "seed" | "window";
 
@@ -47,13 +56,29 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   const model = live(bridge);
   const flow = flowPage(bridge);
   const lens = lensPage(bridge);
+  const keeps = keeping(bridge, model);
   const trace = () => {
     marked.value = "";
     model.ask("trace");
   };
 
-  const settings = (): Settings =>
-    Object.fromEntries(SETTINGS.map((key) => [key, bridge.get(key)])) as unknown as Settings;
+  /** The place of the subject as Python counts characters: its own, not half of a pair. */
+  const counted = (at: number): [number, number] => {
+    const start = [...bridge.get("prompt").slice(0, at)].length;
+    return [start, start + [...bridge.get("subject")].length];
+  };
+  /** Which of its places is meant: the one that was chosen, else the last. */
+  function meant(): { all: number[]; at: number; chosen: boolean } {
+    const all = places(bridge.get("prompt"), bridge.get("subject"));
+    const place = JSON.stringify(bridge.get("place"));
+    const at = all.find((each) => JSON.stringify(counted(each)) === place);
+    return { all, at: at ?? all.at(-1) ?? -1, chosen: at !== undefined };
+  }
+
+  const settings = (): Settings => ({
+    ...(Object.fromEntries(SETTINGS.map((key) => [key, bridge.get(key)])) as unknown as Settings),
+    place: meant().chosen ? bridge.get("place") : null,
+  });
 
   const trouble = errorStrip(model, (cause) =>
     cause === "path"
@@ -72,12 +97,14 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     const made = view.state.trace.value?.settings;
     if (!made) return false;
     const now = settings();
-    return SETTINGS.some((key) => (made[key] ?? null) !== (now[key] ?? null));
+    return [...SETTINGS, "place" as const].some(
+      (key) => JSON.stringify(made[key] ?? null) !== JSON.stringify(now[key] ?? null),
+    );
   };
 
   const ready = () => bridge.get("prompt").trim() !== "" && bridge.get("subject").trim() !== "";
 
-  mount(
+  const shown = mount(
     bridge,
     host,
     abort,
@@ -98,7 +125,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             info
               ? html`<div class=${`rw-main${(changed || bridge.get("stale")) && !model.busy() ? " rw-stale" : ""}`}>
                   <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure)}</div>
-                  <aside>${panel(state, view.look())}${pathPanel(bridge, model, state, view.connected())}${notes(state)}</aside>
+                  <aside>${panel(state, view.look(), keeps.kept())}${keeps.actions(view)}${pathPanel(bridge, model, state, view.connected())}${notes(state)}</aside>
                 </div>`
               : skeleton(emptyHint(status))
           }
@@ -113,6 +140,8 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     },
     flow.drawn,
   );
+  model.clock(shown);
+  keeps.receives(shown);
 
   /** From the window of the trace, where the form leaves it to the model's depth. */
   function resize(more: number): void {
@@ -130,7 +159,10 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
         engine.model && `${engine.model} · ${engine.n_layers} layers`,
         space,
         legend(view.state),
-        state(view, status, changed),
+        html`<span class="rw-state">${state(view, status, changed)}</span>`,
+        keeps.history(view),
+        keeps.downloads(view),
+        fullScreen,
       )}
       ${progressLine(model, "Trace")}
     `;
@@ -145,7 +177,8 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   function finished(view: View, status: Status, changed: boolean, counted: string): Part {
     if (changed) return chip("changed since this trace", "rw-attention");
     if (bridge.get("stale")) return chip("the model was edited since this trace", "rw-attention");
-    if (status === "cancelled") return chip(`cancelled${counted ? ` · ${counted}` : ""}`, "rw-attention");
+    if (status === "cancelled")
+      return html`${chip(`cancelled${counted ? ` · ${counted}` : ""}`, "rw-attention")}${counted ? button("resume", "Resume", () => model.ask("resume")) : nothing}`;
     const took = duration(view.state.trace.value?.ms);
     return status === "done" && took
       ? html`<span class="rw-chip rw-quietly">traced in ${took}</span>`
@@ -155,12 +188,13 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   function sentence(view: View, changed: boolean): TemplateResult {
     const prompt = bridge.get("prompt");
     const subject = bridge.get("subject");
-    const at = subject ? prompt.lastIndexOf(subject) : -1;
+    const { all, at } = meant();
     const info = view.state.trace.value;
     const leads = info && !changed && info.answer;
     /** What the edited model says instead of the word that is followed. */
     const top = [...(info?.baseline ?? [])].sort((a, b) => (b.clean ?? 0) - (a.clean ?? 0))[0];
-    const now = view.state.comparison.value && top?.id !== info?.answer_id ? top : undefined;
+    const now =
+      view.state.comparison.value?.names[1] === "after" && top?.id !== info?.answer_id ? top : undefined;
     const primary = !info || changed || bridge.get("stale");
     return html`
       <div class="rw-prompt">
@@ -190,20 +224,22 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ></textarea>
         </div>
         ${
-          model.busy()
-            ? button("cancel", "Cancel", model.cancel, false, "rw-button")
-            : button(
-                "trace",
-                info && !changed ? "Trace again" : "Trace",
-                trace,
-                !ready(),
-                `rw-button${primary ? " rw-primary" : ""}`,
-              )
+          !view.connected()
+            ? nothing
+            : model.busy()
+              ? button("cancel", "Cancel", model.cancel, false, "rw-button")
+              : button(
+                  "trace",
+                  info && !changed ? "Trace again" : "Trace",
+                  trace,
+                  !ready(),
+                  `rw-button${primary ? " rw-primary" : ""}`,
+                )
         }
       </div>
       <div class="rw-controls">
         <label class="rw-field">subject
-          ${textField(bridge, "subject", "Subject", "its subject", Math.max(12, Math.min(32, subject.length + 2)), enter)}
+          ${textField(bridge, "subject", "Subject", "its subject", Math.max(12, Math.min(32, subject.length + 1)), enter)}
         </label>
         ${
           marked.value && marked.value !== subject
@@ -212,7 +248,14 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
               </button>`
             : subject && at < 0
               ? html`<span class="rw-attention">not in the prompt</span>`
-              : nothing
+              : all.length > 1
+                ? html`<span class="rw-mute" title="The subject stands in the prompt ${all.length} times; one of them is corrupted.">which one</span>${choice(
+                    "Which occurrence of the subject",
+                    all.map((_, n) => [`${n}`, `${n + 1}`] as const),
+                    `${all.indexOf(at)}`,
+                    (n) => bridge.set({ place: counted(all[Number(n)] as number) }),
+                  )}`
+                : nothing
         }
         <span class="rw-space"></span>
         ${numbers(view)}
@@ -234,10 +277,9 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       }
       ${bridge.get("page") === "lens" ? nothing : kindSwitch(view.state)}
       <span class="rw-space"></span>
-      ${bridge.get("page") === "grid" ? lookSwitch(view.state) : nothing}
       ${
         compared
-          ? html`<button class="rw-quiet" type="button" data-action="stop_comparing" title="Stop comparing" aria-label="Stop comparing" @click=${() => model.ask("stop_comparing")}>✕</button>`
+          ? html`<span class="rw-looks">${bridge.get("page") === "grid" ? lookSwitch(view.state) : nothing}<button class="rw-quiet" type="button" data-action="stop_comparing" title="Stop comparing" aria-label="Stop comparing" @click=${() => model.ask("stop_comparing")}>✕</button></span>`
           : info && info.clean !== null
             ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
             : nothing
@@ -250,17 +292,26 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
     const sigma = info?.noise.match(/σ = [\d.e-]+/)?.[0];
     const used = Object.values(info?.windows ?? {});
     const automatic = used.length > 0 && info?.settings?.window === null ? Math.max(...used) : null;
+    const asked = info?.settings?.answer;
+    const first = asked && asked === bridge.get("answer") ? tokenLabel(info.answer) : "";
     return html`<div class="rw-numbers">
+      <label class="rw-field" title="The word whose probability is followed; empty: what the model says itself">answer
+        ${textField(bridge, "answer", "Answer", "auto", Math.max(5, Math.min(16, bridge.get("answer")?.length ?? 0)), enter)}${
+          first && first !== asked?.trim()
+            ? html`<span class="rw-mute">followed by its first token, “<bdi>${first}</bdi>”</span>`
+            : nothing
+        }
+      </label>
       <label class="rw-field" title="How many consecutive layers one cell of MLP and attention restores">window
         ${number("window", { min: 1, step: 1, empty: automatic ? `auto ${automatic}` : "auto", width: 6 })}
       </label>
       <label class="rw-field" title=${info?.noise ?? "Standard deviation of the noise, in multiples of σ"}>noise
-        ${number("noise", { min: 0, step: 0.5, width: 5 })} × σ${
+        ${number("noise", { min: 0, step: 0.5, width: 3 })} × σ${
           sigma ? html` <span class="rw-mute rw-sigma">(${sigma})</span>` : nothing
         }
       </label>
-      <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", { min: 1, max: 1000, step: 1, width: 5 })}</label>
-      <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, max: 2 ** 32 - 1, step: 1, width: 5 })}</label>
+      <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", { min: 1, max: 1000, step: 1, width: 4 })}</label>
+      <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, max: 2 ** 32 - 1, step: 1, width: 4 })}</label>
     </div>`;
   }
 
@@ -305,7 +356,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   function emptyHint(status: Status): TemplateResult {
     const examples = bridge.get("engine").examples ?? [];
     if (status === "queued" || status === "running")
-      return html`<p>Running the clean and corrupted prompts…</p>`;
+      return html`<p>${status === "queued" ? "Waiting for the model…" : "Running the clean and corrupted prompts…"}</p>`;
     return html`
       <p>Write a prompt that stops just before the fact, and name its subject.</p>
       ${examples.slice(0, 3).map(([prompt, subject]) =>

@@ -15,11 +15,9 @@ import { help } from "./help.js";
 import { keys } from "./keys.js";
 import { SCROLL_STEP, tokenColumn } from "./labels.js";
 import { firstCell, selectionMarks } from "./overlay.js";
-import { change } from "./parts.js";
+import { change, sideName } from "./parts.js";
 import { pathMarks } from "./path_view.js";
 import { strongest } from "./strongest.js";
-
-export const SIDE_NAMES: Record<Side, string> = { before: "Before", after: "After", change: "Difference" };
 
 export interface FigureActions {
   /** A selection was made at this moment (performance.now). */
@@ -134,7 +132,7 @@ function heading(side: Side, info: TraceInfo, compared: Comparison): TemplateRes
   const told = (name: "clean" | "corrupted") =>
     side === "change" ? change(less(info[name], compared[name]), 4) : html`<b>${probability(runs[name])}</b>`;
   return html`<p class="rw-which">
-    <b>${SIDE_NAMES[side]}</b><span>${side === "change" ? (compared.same ? "every number is what it was" : "after − before") : compared[side]}</span>
+    <b>${sideName(compared, side)}</b><span>${side === "change" ? (compared.same ? "every number is what it was" : `${compared.names[1]} − ${compared.names[0]}`) : compared[side]}</span>
     <span class="rw-mute">clean ${told("clean")}</span><span class="rw-mute">corrupted ${told("corrupted")}</span>
   </p>`;
 }

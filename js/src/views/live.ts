@@ -1,10 +1,14 @@
 /** What every view with a model behind it has: a status, requests of which the latest wins, and a stop. */
 
-import { percent } from "../format.js";
+import { duration, percent } from "../format.js";
 import type { Bridge } from "../model.js";
+import { effect, signal } from "../signals.js";
 import type { LiveTraits, Status } from "../types.js";
 import type { Frame } from "./frame.js";
 import { chip, type Part } from "./parts.js";
+
+const A_SECOND = 1000;
+const NOT_LONG = { ms: 0, from: 0 };
 
 export interface Live {
   bridge: Bridge<LiveTraits>;
@@ -16,14 +20,17 @@ export interface Live {
   /** What to show; a model that does not answer is not busy. */
   status(frame: Frame): Status;
   attributes(frame: Frame, view: string): Record<string, string>;
-  /** The share that is done, in words. */
+  /** The share that is done, in words; after a second also how long it took and will take. */
   share(): string;
+  /** Measures how long a run takes, until the view ends. */
+  clock(frame: Frame): void;
   /** The state in a chip; `running` and `done` in the view's own words. */
   chip(frame: Frame, running: unknown, done: Part): Part;
 }
 
 export function live<T extends LiveTraits>(traits: Bridge<T>): Live {
   const bridge = traits as unknown as Bridge<LiveTraits>;
+  const elapsed = signal(NOT_LONG);
   let count = Date.now();
   const next = () => ++count;
   const busy = () => ["queued", "running"].includes(bridge.get("status"));
@@ -40,11 +47,33 @@ export function live<T extends LiveTraits>(traits: Bridge<T>): Live {
       "data-status": status(frame),
       "aria-busy": String(busy()),
     }),
-    share: () => percent(bridge.get("progress")),
+    share: () => {
+      const done = bridge.get("progress");
+      const { ms, from } = elapsed.value;
+      if (ms < A_SECOND) return percent(done);
+      const left = done > from ? `, ${duration((ms * (1 - done)) / (done - from))} left` : "";
+      return `${percent(done)} · ${duration(ms)}${left}`;
+    },
+    clock: (frame) => {
+      let ticking: ReturnType<typeof setInterval> | undefined;
+      frame.ends(
+        effect(() => {
+          clearInterval(ticking);
+          elapsed.value = NOT_LONG;
+          if (bridge.get("status") !== "running") return;
+          const [began, from] = [performance.now(), bridge.signal("progress").peek()];
+          ticking = setInterval(() => {
+            elapsed.value = { ms: performance.now() - began, from };
+          }, A_SECOND / 2);
+        }),
+        () => clearInterval(ticking),
+      );
+    },
     chip: (frame, running, done) => {
       const now = status(frame);
-      if (!frame.connected()) return chip("Python is not answering: what was saved is shown", "rw-attention");
-      if (now === "queued") return chip("waiting for the model");
+      if (!frame.connected()) return chip("Kernel not connected: showing saved results", "rw-attention");
+      if (now === "queued")
+        return chip("waiting for the model", "", "It is busy: a cell or another widget runs it.");
       return now === "running" ? chip(running) : done;
     },
   };

@@ -68,6 +68,7 @@ export function mount<T extends GridTraits>(
     look: () => ({
       waiting: waiting.value,
       latency: latency.value,
+      alone: !made.connected(),
       clear: () => state.select([], state.cursor.value),
     }),
   };
@@ -75,7 +76,8 @@ export function mount<T extends GridTraits>(
   made.ends(
     // The panel says "updating…" only when the answer takes long enough to be noticed.
     effect(() => {
-      const missing = state.selection.value.length > 0 && state.trace.value !== null && !state.current.value;
+      const asked = state.selection.value.length > 0 && state.trace.value !== null;
+      const missing = asked && !state.current.value && made.connected();
       clearTimeout(patience);
       if (missing) patience = setTimeout(() => (waiting.value = true), PATIENCE);
       else waiting.value = false;

@@ -2,9 +2,9 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import { restorationText } from "../aria.js";
-import { describe, direction, percent, probability, stateCount, tokenLabel } from "../format.js";
+import { describe, direction, less, percent, probability, stateCount, tokenLabel } from "../format.js";
 import type { Answer, GridState } from "../state.js";
-import type { PredictionRow, TraceInfo } from "../types.js";
+import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo } from "../types.js";
 import { change, heads } from "./parts.js";
 
 export interface PanelLook {
@@ -12,17 +12,25 @@ export interface PanelLook {
   waiting: boolean;
   /** Milliseconds from the pointer to the paint of this answer. */
   latency: number | null;
+  /** There is no Python to answer. */
+  alone: boolean;
   clear(): void;
 }
 
-export function panel(state: GridState, look: PanelLook): TemplateResult | typeof nothing {
+export function panel(
+  state: GridState,
+  look: PanelLook,
+  kept: KeptInfo | null = null,
+): TemplateResult | typeof nothing {
   const info = state.trace.value;
   if (!info) return nothing;
   const selected = state.selection.value;
   const answer = state.answer.value;
   if (selected.length === 0) return baseline(info);
-  const shown = answer ?? stale(state);
+  const shown = answer ?? (look.alone ? null : stale(state));
   const current = answer?.settled === true;
+  const source = current ? answer.source : look.alone ? "cell" : "exact";
+  const a = kept?.comparing ? recorded(kept) : null;
   return html`
     <section
       class=${`rw-panel${look.waiting && !current ? " rw-waiting" : ""}`}
@@ -30,7 +38,7 @@ export function panel(state: GridState, look: PanelLook): TemplateResult | typeo
       data-selection=${current ? JSON.stringify(answer.selection) : nothing}
       data-probability=${current && answer.probability !== null ? answer.probability : nothing}
       data-latency-ms=${current && look.latency !== null ? look.latency.toFixed(1) : nothing}
-      aria-busy=${!current}
+      aria-busy=${!current && !look.alone}
     >
       <header>
         <h4>
@@ -38,16 +46,18 @@ export function panel(state: GridState, look: PanelLook): TemplateResult | typeo
         </h4>
         <button class="rw-quiet" type="button" title="Clear the selection (Esc)" aria-label="Clear the selection" @click=${look.clear}>✕</button>
       </header>
-      ${shown ? gauge(shown, info) : nothing}
+      ${shown ? gauge(shown, info, a) : nothing}
       ${shown?.message ? html`<p class="rw-message">${shown.message}</p>` : nothing}
+      ${look.alone && !shown ? html`<p class="rw-message">Recorded single-state effects; a kernel is needed to combine them.</p>` : nothing}
+      ${a ? html`<p class="rw-line"><b class="rw-a">A</b> ${percent(a.recovery)} back with ${stateCount(a.states.length)} <span class="rw-mute">· ${describe(a.states, info.tokens)}</span></p>` : nothing}
       ${
         current
           ? html`<p class="rw-unseen" role="status">${restorationText(answer.answer, answer.probability, answer.recovery, answer.states.length)}</p>`
           : nothing
       }
       ${look.waiting && !current ? html`<p class="rw-updating" role="status">updating…</p>` : nothing}
-      ${shown && shown.rows.length > 0 ? table(shown.rows, info, "restored") : nothing}
-      ${current && answer.source !== "exact" && !answer.message ? html`<p class="rw-note">${SOURCES[answer.source]}</p>` : nothing}
+      ${shown && shown.rows.length > 0 ? table(shown.rows, info, "restored", a?.rows) : nothing}
+      ${shown && source !== "exact" && !shown.message ? html`<p class="rw-note">${SOURCES[source]}</p>` : nothing}
     </section>
   `;
 }
@@ -83,10 +93,17 @@ function baseline(info: TraceInfo): TemplateResult {
   `;
 }
 
-function gauge(answer: Answer, info: TraceInfo): TemplateResult | typeof nothing {
+/** The restoration that was kept as A, if one was. */
+function recorded(kept: KeptInfo): RestorationInfo | null {
+  const restoration = kept.restoration as RestorationInfo;
+  return Array.isArray(restoration.rows) && restoration.probability !== null ? restoration : null;
+}
+
+const clip = (share: number | null): number => Math.max(0, Math.min(1, share ?? 0));
+
+function gauge(answer: Answer, info: TraceInfo, a: RestorationInfo | null): TemplateResult | typeof nothing {
   if (answer.probability === null) return nothing; // There is a sentence instead of numbers.
   const { probability: now, corrupted, clean, recovery } = answer;
-  const share = recovery === null ? 0 : Math.max(0, Math.min(1, recovery));
   const difference = now === null || corrupted === null ? null : now - corrupted;
   return html`
     <div class="rw-gauge">
@@ -98,7 +115,7 @@ function gauge(answer: Answer, info: TraceInfo): TemplateResult | typeof nothing
         }
       </p>
       <div class="rw-track" role="img" aria-label=${`${percent(recovery)} of the way from corrupted to clean`}>
-        <span style="width:${share * 100}%"></span>
+        <span style="width:${clip(recovery) * 100}%"></span>${a ? html`<i style="left:${clip(a.recovery) * 100}%" title="A"></i>` : nothing}
       </div>
       <div class="rw-ends"><span>corrupted ${probability(corrupted, 3)}</span><span>clean ${probability(clean, 3)}</span></div>
       <p class="rw-line">
@@ -112,30 +129,38 @@ function table(
   rows: readonly PredictionRow[],
   info: TraceInfo,
   last: "restored" | "corrupted",
+  a?: readonly PredictionRow[],
 ): TemplateResult {
+  const was = new Map(a?.map((row) => [row.id, row.restored]));
+  const [start, end] = a
+    ? ["A", "B"]
+    : last === "restored"
+      ? ["corrupted", "restored"]
+      : ["clean", "corrupted"];
   return html`
     <table class="rw-table">
       ${heads(
         "next token",
         "clean",
-        "corrupted",
-        last === "restored" ? "restored" : nothing,
-        html`<th scope="col" title=${last === "restored" ? "restored minus corrupted" : "corrupted minus clean"}>Δ</th>`,
+        a ? "A" : "corrupted",
+        a ? "B" : last === "restored" ? "restored" : nothing,
+        html`<th scope="col" title="${end} minus ${start}">Δ</th>`,
       )}
       <tbody>
         ${rows.map((row) => {
-          const [from, to] = last === "restored" ? [row.corrupted, row.restored] : [row.clean, row.corrupted];
-          const difference = from === null || to === null ? null : to - from;
+          const lost = a ? (was.get(row.id) ?? null) : row.corrupted;
+          const [from, to] = last === "restored" ? [lost, row.restored] : [row.clean, row.corrupted];
           return html`<tr class=${row.id === info.answer_id ? "rw-answer" : ""}>
             <th scope="row" title=${tokenLabel(row.token)}><bdi>${tokenLabel(row.token, 18)}</bdi>${dumbbell(from, to)}</th>
             <td>${probability(row.clean, 3)}</td>
-            <td>${probability(row.corrupted, 3)}</td>
+            <td>${probability(lost, 3)}</td>
             ${last === "restored" ? html`<td>${probability(row.restored, 3)}</td>` : nothing}
-            <td>${change(difference, 3)}</td>
+            <td>${change(less(to, from), 3)}</td>
           </tr>`;
         })}
       </tbody>
     </table>
+    <p class="rw-dots" aria-hidden="true"><u></u>${start} <b></b>${end}, on a scale from 0 to 1</p>
   `;
 }
 

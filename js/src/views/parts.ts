@@ -4,8 +4,8 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import { ARROWS, direction, signed } from "../format.js";
 import type { Bridge } from "../model.js";
 import { signal } from "../signals.js";
-import type { GridState, Look } from "../state.js";
-import type { BaseTraits, ErrorInfo, KindChoice } from "../types.js";
+import type { GridState, Look, Side } from "../state.js";
+import type { BaseTraits, Comparison, ErrorInfo, KindChoice } from "../types.js";
 import type { Live } from "./live.js";
 
 export type Part = TemplateResult | typeof nothing;
@@ -17,12 +17,11 @@ const CHOICES: readonly (readonly [KindChoice, string])[] = [
   ["attn", "Attention"],
 ];
 
-const LOOKS: readonly (readonly [Look, string])[] = [
-  ["together", "Side by side"],
-  ["before", "Before"],
-  ["after", "After"],
-  ["change", "Difference"],
-];
+/** What one of the compared grids is called, on its own. */
+export function sideName({ names }: Comparison, side: Side): string {
+  const name = side === "change" ? "difference" : names[side === "before" ? 0 : 1];
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
 
 export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
   const there = state.trace.value?.kinds ?? ["hidden", "mlp", "attn"];
@@ -37,17 +36,18 @@ export function kindSwitch(state: GridState): TemplateResult | typeof nothing {
 }
 
 /** What to show of a comparison: all of it where there is room, or one grid. */
-export const lookSwitch = (state: GridState): Part =>
-  state.comparison.value
-    ? choice(
-        "What to show",
-        LOOKS.filter(([look]) => look !== "together" || state.roomy.value),
-        state.look.value,
-        (look) => {
-          state.chosen.value = look;
-        },
-      )
-    : nothing;
+export function lookSwitch(state: GridState): Part {
+  const compared = state.comparison.value;
+  if (!compared) return nothing;
+  const sides = (["before", "after", "change"] as const).map((side): [Look, string] => [
+    side,
+    sideName(compared, side),
+  ]);
+  const looks: [Look, string][] = state.roomy.value ? [["together", "Side by side"], ...sides] : sides;
+  return choice("What to show", looks, state.look.value, (look) => {
+    state.chosen.value = look;
+  });
+}
 
 /** A button that does one named thing. */
 export const button = (
@@ -58,6 +58,39 @@ export const button = (
   look = "rw-button rw-small",
 ): TemplateResult =>
   html`<button class=${look} type="button" data-action=${action} ?disabled=${off} @click=${click}>${label}</button>`;
+
+/** A button that opens a list; it closes when one is chosen, on Escape, and when the focus leaves. */
+export const menu = (label: unknown, title: string, items: unknown): TemplateResult => html`
+  <details
+    class="rw-menu"
+    @click=${(event: Event) => {
+      if ((event.target as Element).closest("button")) close(event);
+    }}
+    @keydown=${(event: KeyboardEvent) => {
+      if (event.key === "Escape") close(event);
+    }}
+    @focusout=${(event: FocusEvent) => {
+      if (!(event.currentTarget as Element).contains(event.relatedTarget as Node | null)) close(event);
+    }}
+  ><summary class="rw-button rw-small" title=${title} aria-label=${title}>${label}</summary><div>${items}</div></details>
+`;
+
+const close = (event: Event) => {
+  (event.currentTarget as HTMLDetailsElement).open = false;
+};
+
+/** Over the whole screen and back; hosts that do not allow it give the whole page. */
+export const fullScreen = html`<button class="rw-button rw-small" type="button" data-action="full" title="Full screen" aria-label="Full screen" @click=${async (
+  event: Event,
+) => {
+  const root = (event.currentTarget as Element).closest(".rw") as HTMLElement;
+  if (document.fullscreenElement) return document.exitFullscreen();
+  try {
+    await root.requestFullscreen();
+  } catch {
+    root.classList.toggle("rw-full");
+  }
+}}><span aria-hidden="true">⤢</span></button>`;
 
 /** The prompts that a view without anything to show offers. */
 export const example = (text: string, use: () => void): TemplateResult =>
@@ -127,8 +160,8 @@ export const progressLine = ({ bridge, busy }: Live, label: string): TemplateRes
   </div>
 `;
 
-export const chip = (text: unknown, look = ""): TemplateResult =>
-  html`<span class=${`rw-chip ${look}`}><i class=${look ? "" : "rw-pulse"}></i>${text}</span>`;
+export const chip = (text: unknown, look = "", title: string | typeof nothing = nothing): TemplateResult =>
+  html`<span class=${`rw-chip ${look}`} title=${title}><i class=${look ? "" : "rw-pulse"}></i>${text}</span>`;
 
 /**
  * The red strip. It goes when it is dismissed, or when Python says that all is well.
@@ -146,8 +179,22 @@ export function errorStrip({ bridge }: Live, again: (cause: string) => (() => vo
           <b>${error.found || error.message}</b>
           ${error.wanted ? html`<p>${error.wanted}</p>` : nothing}
           ${error.remedy ? html`<p>${error.remedy}</p>` : nothing}
-          <small>${error.type}</small>
+          <details><summary>${error.type}</summary><pre>${error.traceback}</pre></details>
         </div>
+        ${
+          retry && error.fix
+            ? button(
+                "fix",
+                error.fix.label,
+                () => {
+                  bridge.set(error.fix?.values ?? {}, { send: false });
+                  retry();
+                },
+                false,
+                "rw-button rw-small rw-primary",
+              )
+            : nothing
+        }
         ${retry ? button("retry", "Try again", retry) : nothing}
         <button
           class="rw-quiet"
@@ -203,6 +250,8 @@ export const entered = (then: (input: HTMLInputElement) => void) => (event: Keyb
   then(input);
 };
 
+const OPTIONAL = new Set(["true_object", "answer"]);
+
 /** A line of text that is a trait; an emptied one is null where the trait may be. */
 export function textField<T extends object>(
   bridge: Bridge<T>,
@@ -225,7 +274,7 @@ export function textField<T extends object>(
     data-is=${value ?? ""}
     @input=${(event: Event) => {
       const text = (event.target as HTMLInputElement).value;
-      bridge.set({ [trait]: text || (trait === "true_object" ? null : "") } as Partial<T>, { send: false });
+      bridge.set({ [trait]: text || (OPTIONAL.has(trait) ? null : "") } as Partial<T>, { send: false });
     }}
     @change=${() => bridge.send()}
     @keydown=${entered(enter)}

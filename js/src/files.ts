@@ -1,0 +1,38 @@
+/** The numbers on screen as a file, and files handed to the person. */
+
+import type { Kind, TraceInfo } from "./types.js";
+
+const quoted = (text: string): string => `"${text.replaceAll('"', '""')}"`;
+
+/** One row per state, as `CausalTrace.to_frame` has them; no number where none was computed. */
+export function csv(info: TraceInfo, scores: ReadonlyMap<Kind, Float32Array>): string {
+  const [start, stop] = info.subject_span;
+  const rows = [...scores].flatMap(([kind, grid]) =>
+    [...grid].map((score, at) => {
+      const layer = at % info.n_layers;
+      const pos = (at - layer) / info.n_layers;
+      const known = !Number.isNaN(score);
+      const effect = known && info.corrupted !== null ? score - info.corrupted : "";
+      return [
+        kind,
+        pos,
+        quoted(info.tokens[pos] ?? ""),
+        pos >= start && pos < stop,
+        layer,
+        known ? score : "",
+        effect,
+      ].join();
+    }),
+  );
+  return ["kind,pos,token,in_subject,layer,score,indirect_effect", ...rows, ""].join("\r\n");
+}
+
+/** Saves as a download does; no network is asked. */
+export function save(name: string, type: string, data: BlobPart): void {
+  const url = URL.createObjectURL(new Blob([data], { type }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}

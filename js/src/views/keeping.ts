@@ -1,0 +1,119 @@
+/** What an explorer keeps and hands out: runs, A beside B, code, files. */
+
+import { html, nothing, type TemplateResult } from "lit-html";
+import { csv, save } from "../files.js";
+import { less, probability, tokenLabel } from "../format.js";
+import type { Bridge } from "../model.js";
+import { effect, signal } from "../signals.js";
+import type { ExplorerTraits, HistoryRun, KeptInfo } from "../types.js";
+import type { Live } from "./live.js";
+import type { View } from "./mount.js";
+import { button, change, heads, menu, type Part } from "./parts.js";
+
+export function keeping(bridge: Bridge<ExplorerTraits>, model: Live) {
+  /** The code is shown, to be copied by hand. */
+  const byHand = signal(false);
+  const copied = signal(false);
+
+  const kept = (): KeptInfo | null => {
+    const given = bridge.get("kept") as KeptInfo;
+    return given.prompt === undefined ? null : given;
+  };
+
+  async function copy(): Promise<void> {
+    try {
+      // Pages that came over http have none.
+      await navigator.clipboard.writeText(bridge.get("code"));
+      copied.value = true;
+      setTimeout(() => (copied.value = false), 2000);
+    } catch {
+      byHand.value = !byHand.value;
+    }
+  }
+
+  const past = (run: HistoryRun): TemplateResult => html`
+    <button type="button" data-run=${run.id} aria-pressed=${run.id === bridge.get("run_shown")} @click=${() => model.ask("recall", { run: run.id })}>
+      <bdi>${tokenLabel(run.settings.prompt, 60)}</bdi> → <b>${tokenLabel(run.answer, 16)}</b>
+      <small>${run.id} · ${probability(run.clean, 2)} → ${probability(run.corrupted, 2)} · ${run.words}</small>
+    </button>
+  `;
+
+  return {
+    kept,
+
+    history(view: View): Part {
+      const runs = bridge.get("history");
+      if (runs.length === 0 || !view.connected()) return nothing;
+      return menu(
+        html`History ${runs.length}`,
+        "Runs that can be brought back",
+        [...runs].reverse().map(past),
+      );
+    },
+
+    downloads(view: View): Part {
+      const info = view.state.trace.value;
+      const scores = view.state.scores.value;
+      if (!info || !scores) return nothing;
+      const drawn = (form: "svg" | "png") =>
+        button(form, `Figure, ${form.toUpperCase()}`, () => model.ask("download", { form }));
+      return menu(html`<span aria-hidden="true">⤓</span>`, "Download", [
+        view.connected() ? [drawn("svg"), drawn("png")] : nothing,
+        button("csv", "Numbers, CSV", () => save("trace.csv", "text/csv", csv(info, scores))),
+      ]);
+    },
+
+    /** Saves what Python drew for this page, once. */
+    receives(view: View): void {
+      const before = bridge.signal("_file").peek();
+      view.ends(
+        effect(() => {
+          const file = bridge.get("_file");
+          if (file !== before && "data" in file)
+            save(file.name, file.type, file.data as DataView<ArrayBuffer>);
+        }),
+      );
+    },
+
+    /** Below the panel. */
+    actions(view: View): Part {
+      const a = kept();
+      const live = view.connected();
+      return html`${a?.reason ? apart(a) : nothing}<div class="rw-actions">
+        ${live ? button("keep_as_a", a ? "Keep this as A" : "Keep as A", () => model.ask("keep_as_a")) : nothing}
+        ${
+          live && a
+            ? button("compare", a.comparing ? "Stop comparing" : "Compare with A", () =>
+                model.ask(a.comparing ? "stop_comparing" : "compare"),
+              )
+            : nothing
+        }
+        ${bridge.get("code") ? button("copy", copied.value ? "Copied ✓" : "Copy code", copy) : nothing}
+        ${
+          byHand.value
+            ? html`<textarea class="rw-code" readonly rows="8" aria-label="Code of this view" .value=${bridge.get("code")} @focus=${select}></textarea>`
+            : nothing
+        }
+      </div>`;
+    },
+  };
+}
+
+const select = (event: Event) => (event.target as HTMLTextAreaElement).select();
+
+/** A and B where their cells do not match: the numbers that do, and why not more. */
+const apart = (a: KeptInfo): TemplateResult => html`
+  <section aria-label="A and B">
+    <p class="rw-note">${a.reason} A is “<bdi>${tokenLabel(a.prompt, 80)}</bdi>” → <b>${tokenLabel(a.answer)}</b>.</p>
+    <table class="rw-table rw-plain">
+      ${heads("", "A", "B", "B − A")}
+      <tbody>${a.rows.map(
+        ([name, was, now, ...where]) => html`<tr>
+          <th scope="row">${name}</th>
+          ${[was, now].map((each, at) => html`<td title=${where[at] ?? ""}>${probability(each, 3)}<small>${where[at]}</small></td>`)}
+          <td>${change(less(now, was), 3)}</td>
+        </tr>`,
+      )}</tbody>
+    </table>
+  </section>
+`;

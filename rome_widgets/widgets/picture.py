@@ -1,0 +1,40 @@
+"""The figure of a trace as a file for the page to save."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any, Literal
+
+from rome_widgets.errors import SaveFailed
+from rome_widgets.results import CausalTrace
+
+Form = Literal["svg", "png"]
+TYPES: dict[Form, str] = {"svg": "image/svg+xml", "png": "image/png"}
+
+
+def picture(trace: CausalTrace, form: Form) -> dict[str, Any]:
+    """Name, media type and bytes of the figure. Needs no network.
+
+    Raises:
+        SaveFailed: What draws it is not installed.
+    """
+    drawn = io.StringIO() if form == "svg" else io.BytesIO()
+    try:
+        trace.chart().save(drawn, format=form)
+    except (ImportError, ValueError) as error:
+        raise SaveFailed(
+            f"The figure was not drawn: {error}", remedy="Run `pip install vl-convert-python`."
+        ) from error
+    data = drawn.getvalue()
+    return {
+        "name": f"{file_name(trace)}.{form}",
+        "type": TYPES[form],
+        "data": data.encode() if isinstance(data, str) else data,
+    }
+
+
+def file_name(trace: CausalTrace) -> str:
+    """The subject and the answer as a name that every file system takes."""
+    words = re.sub(r"\W+", "-", f"{trace.subject} {trace.answer}").strip("-").lower()
+    return f"trace-{words[:60] or 'of-a-prompt'}"
