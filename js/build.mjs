@@ -1,4 +1,4 @@
-// Bundles src/trace.ts and src/edit.ts into the Python package: an ESM file and a stylesheet each, nothing fetched at run time.
+// Bundles src/grid.ts, src/trace.ts and src/edit.ts into the Python package: an ESM file and a stylesheet each, nothing fetched at run time.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { context, build as once } from "esbuild";
@@ -58,7 +58,7 @@ const SMALLER = {
 };
 
 const options = {
-  entryPoints: ["trace", "edit"].map((name) => new URL(`src/${name}.ts`, import.meta.url).pathname),
+  entryPoints: ["grid", "trace", "edit"].map((name) => new URL(`src/${name}.ts`, import.meta.url).pathname),
   outdir: new URL("../rome_widgets/widgets/static", import.meta.url).pathname,
   bundle: true,
   format: "esm",

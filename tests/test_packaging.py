@@ -29,6 +29,8 @@ def test_the_wheel_holds_what_is_not_python(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in (
         "rome_widgets/py.typed",
+        "rome_widgets/widgets/static/grid.js",
+        "rome_widgets/widgets/static/grid.css",
         "rome_widgets/widgets/static/trace.js",
         "rome_widgets/widgets/static/trace.css",
         "rome_widgets/widgets/static/edit.js",

@@ -1,4 +1,4 @@
-/** What both bundles are: an anywidget module that shows the view named by the `_view` trait. */
+/** What every bundle is: an anywidget module that shows the view named by the `_view` trait. */
 
 import { Bridge, type Model } from "./model.js";
 

@@ -1,8 +1,7 @@
-/** The bundle of the grid and the explorer. */
+/** The bundle of the explorer. */
 
 import "./styles/trace.css";
 import { entry } from "./entry.js";
 import { explorerView } from "./views/explorer_view.js";
-import { gridView } from "./views/grid_view.js";
 
-export default entry({ grid: gridView, explorer: explorerView });
+export default entry({ explorer: explorerView });

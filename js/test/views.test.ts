@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { place } from "../src/flow.js";
-import entry from "../src/trace.js";
+import recorded from "../src/grid.js";
+import tracing from "../src/trace.js";
 import type { Cell, RestorationInfo } from "../src/types.js";
 import {
   explorerTraits,
@@ -21,7 +22,8 @@ function show(traits: object) {
   const el = document.body.appendChild(document.createElement("div"));
   const life = new AbortController();
   lives.push(life);
-  entry().render({ model, el, signal: life.signal });
+  const bundle = model.get("_view") === "grid" ? recorded : tracing;
+  bundle().render({ model, el, signal: life.signal });
   const find = <T extends Element = HTMLElement>(selector: string): T => {
     const found = el.querySelector<T>(selector);
     if (!found) throw new Error(`nothing matches ${selector}`);
@@ -124,7 +126,7 @@ describe("render", () => {
   test("render returns an end for hosts that give no signal", () => {
     const model = new FakeModel(gridTraits());
     const el = document.createElement("div");
-    const end = entry().render({ model, el });
+    const end = recorded().render({ model, el });
     end();
     expect(model.listeners).toBe(0);
   });
@@ -133,7 +135,7 @@ describe("render", () => {
     const other = document.body.appendChild(document.createElement("div"));
     const life = new AbortController();
     lives.push(life);
-    entry().render({ model, el: other, signal: life.signal });
+    recorded().render({ model, el: other, signal: life.signal });
     await model.receive({ kind: "mlp" });
     for (const each of [el, other]) expect(each.querySelectorAll("canvas")).toHaveLength(1);
     life.abort();

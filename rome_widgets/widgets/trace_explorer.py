@@ -20,6 +20,7 @@ from rome_widgets.errors import (
     SubjectNotFound,
 )
 from rome_widgets.results import CausalTrace, Progress, State
+from rome_widgets.widgets.base import bundle
 from rome_widgets.widgets.before_after import check_comparable, in_words
 from rome_widgets.widgets.code import trace_code
 from rome_widgets.widgets.history import History, Run
@@ -98,6 +99,7 @@ class TraceExplorer(InsideGrid):
         >>> explorer.run()
     """
 
+    _esm, _css = bundle("trace")
     _view = t.Unicode("explorer").tag(sync=True)
     _answers = "restoration"
     engine = t.Dict().tag(sync=True)

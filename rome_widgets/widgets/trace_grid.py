@@ -53,7 +53,7 @@ class TraceGrid(RomeWidget):
         >>> grid.restoration["probability"]
     """
 
-    _esm, _css = bundle("trace")
+    _esm, _css = bundle("grid")
     _view = t.Unicode("grid").tag(sync=True)
     trace = t.Dict().tag(sync=True)
     """The words and numbers around the grid; `{}` while there is none."""

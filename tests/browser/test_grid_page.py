@@ -280,7 +280,7 @@ def test_cells_that_were_not_computed_are_transparent_over_the_hatching(show, th
 
 def test_a_widget_without_its_bundle_shows_the_remedy(show, tmp_path):
     class Bare(RomeWidget):
-        _esm, _css = bundle("trace", tmp_path)
+        _esm, _css = bundle("grid", tmp_path)
 
     page = show(Bare)
     expect(page.page.locator(".rw-missing")).to_contain_text(REMEDY)
