@@ -12,11 +12,13 @@ export function cellText(
   corrupted: number | null,
   estimate = Number.NaN,
   before = Number.NaN,
+  /** What that is called. */
+  name = "before",
 ): string {
   if (Number.isNaN(score))
     return `layer ${layer}, ${Number.isNaN(estimate) ? "not computed" : estimated(estimate)}`;
   const change = corrupted === null ? "" : `, ${upOrDown(score - corrupted)}`;
-  const edited = Number.isNaN(before) ? "" : `, ${upOrDown(score - before)} since before`;
+  const edited = Number.isNaN(before) ? "" : `, ${upOrDown(score - before)} from ${name}`;
   return `layer ${layer}, p ${probability(score, 3)}${change}${edited}`;
 }
 

@@ -101,7 +101,7 @@ group("sentences", () => {
   test("cellText tells a screen reader layer, probability and change", () => {
     expect(cellText(17, 0.41, 0.03)).toBe("layer 17, p 0.410, up 0.380");
     expect(cellText(17, 0.01, 0.03, Number.NaN, 0.5)).toBe(
-      "layer 17, p 0.010, down 0.020, down 0.490 since before",
+      "layer 17, p 0.010, down 0.020, down 0.490 from before",
     );
     expect(cellText(17, Number.NaN, 0.03)).toBe("layer 17, not computed");
   });

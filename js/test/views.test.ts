@@ -648,7 +648,7 @@ describe("comparison", () => {
     expect(said).toContain("after 0.2500");
     expect(said).toContain("\u22120.0910");
     expect(find("[role=gridcell][id]").textContent).toBe(
-      "layer 1, p 0.250, up 0.150, down 0.091 since before",
+      "layer 1, p 0.250, up 0.150, down 0.091 from before",
     );
   });
   test("the largest difference is found among all rows, whatever its sign", () => {

@@ -74,11 +74,12 @@ def _set_modes(device: str, *, gradients: bool, autocast: bool) -> None:
 class _Asleep:
     """Which modules of one model are in eval mode for our calls, and were not before.
 
-    Each step notes first and acts then, so that it can be interrupted, left, and repeated.
+    Each step notes first and acts then, so that it can be interrupted, left, and repeated. The
+    locks here are reentrant: what the collector finds under one may leave a call of its own.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._modules: list[nn.Module] = []
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
 
@@ -100,7 +101,7 @@ class _Asleep:
 
 
 _sleeping: weakref.WeakKeyDictionary[nn.Module, _Asleep] = weakref.WeakKeyDictionary()
-_sleeping_lock = threading.Lock()
+_sleeping_lock = threading.RLock()
 
 
 def _asleep_of(model: nn.Module) -> _Asleep:
@@ -112,7 +113,7 @@ class _Tf32:
     """TF32 for CUDA's matrix products, while any of our calls wants it; torch knows it no finer."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._before: Any = None
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
 

@@ -22,7 +22,8 @@ class _Audience:
 
 
 _audiences: weakref.WeakKeyDictionary[Worker, _Audience] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()
+"""Reentrant: a garbage collection while it is held may close a widget, which unfollows."""
 
 
 def follow_edits(worker: Worker, widget: RomeWidget) -> None:

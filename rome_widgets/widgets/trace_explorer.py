@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -25,12 +24,11 @@ from rome_widgets.widgets.before_after import check_comparable, in_words
 from rome_widgets.widgets.code import trace_code
 from rome_widgets.widgets.history import History, Run
 from rome_widgets.widgets.inside import InsideGrid
-from rome_widgets.widgets.live import PROGRESS_EVERY, Slot, describe_error
-from rome_widgets.widgets.picture import picture
+from rome_widgets.widgets.live import Slot, describe_error
 from rome_widgets.widgets.protocol import Engine, TraceSettings
 from rome_widgets.widgets.side_by_side import NAMES, Kept, describe_kept, told_apart, why_apart
+from rome_widgets.widgets.trace_jobs import draw_job, restore_job, trace_job
 from rome_widgets.widgets.traits import (
-    describe_restoration,
     describe_trace,
     pack_scores,
     text,
@@ -40,12 +38,6 @@ from rome_widgets.widgets.worker import Job, Worker, worker_for
 
 logger = logging.getLogger(__name__)
 
-ROWS = 8
-"""Next tokens shown per restoration."""
-QUIET = 0.3
-"""Seconds that nobody asks or changes the model before a trace starts that nobody asked for."""
-MOST_QUIET = 5.0
-"""Seconds after which it starts although the weights never rest."""
 MOST_TRIES = 5
 """Starts of a trace that changes come into which nobody announced: perhaps its own runs'."""
 FORM = ("prompt", "subject", "noise", "samples", "seed", "window", "answer", "place")
@@ -310,10 +302,9 @@ class TraceExplorer(InsideGrid):
         if self._against is not None:
             asked = replace(settings, answer_id=self._against.trace.answer_id)
         self.stop_path()  # It is of the trace that goes, and would keep this one waiting.
-        job = _trace_job(self, settings, asked, patient=patient, resume=resume)
-        self._worker.submit(
-            self._slots["trace"], job, patient=patient
-        )  # First: an observer may raise.
+        job = trace_job(self, settings, asked, patient=patient, resume=resume)
+        # First: an observer of the status may raise.
+        self._worker.submit(self._slots["trace"], job, patient=patient)
         self._write(status="queued", progress=0.0, error=None)
 
     def _model_edited(self, count: int, by_me: bool) -> None:
@@ -432,9 +423,7 @@ class TraceExplorer(InsideGrid):
         """Stop the trace; what was computed so far stays on screen."""
         with self._writing:
             self._heard = False  # Nor is it to start by itself again.
-            if self._worker.cancel(
-                self._slots["trace"]
-            ):  # It never started, so it will never report.
+            if self._worker.cancel(self._slots["trace"]):  # Never started: it will not report.
                 self._runs += 1
                 self._trace_cancelled(None)
             else:
@@ -452,9 +441,8 @@ class TraceExplorer(InsideGrid):
     def close(self) -> None:
         """Cancel what is running and close the page's end."""
         self._closed = True
-        for slot in getattr(
-            self, "_slots", {}
-        ).values():  # ipywidgets closes half-built widgets, too
+        # ipywidgets closes half-built widgets, too.
+        for slot in getattr(self, "_slots", {}).values():
             self._worker.cancel(slot)
         super().close()
 
@@ -503,7 +491,7 @@ class TraceExplorer(InsideGrid):
     def _draw(self, request: dict[str, Any]) -> None:
         """Draw the figure for the page to save, when the worker has a moment."""
         if self._result is not None:
-            job = _draw_job(weakref.ref(self), self._result, request)
+            job = draw_job(weakref.ref(self), self._result, request)
             self._worker.submit(self._slots["draw"], job, quick=True)
 
     def _answer(self) -> None:
@@ -515,7 +503,7 @@ class TraceExplorer(InsideGrid):
             self.restoration = {}
             self._look_inside()
             return
-        job = _restore_job(weakref.ref(self), self._engine, self._shown, tuple(self.selection))
+        job = restore_job(weakref.ref(self), self._engine, self._shown, tuple(self.selection))
         self._worker.submit(self._slots["restore"], job, quick=True)
 
     # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
@@ -715,130 +703,3 @@ def _comparable(before: CausalTrace, after: CausalTrace) -> bool:
         logger.warning("The traces are not compared. %s", error)
         return False
     return True
-
-
-def _trace_job(
-    widget: TraceExplorer,
-    settings: TraceSettings,
-    asked: TraceSettings,
-    *,
-    patient: bool,
-    resume: Run | None,
-) -> Job:
-    """A trace as the worker runs it. Holds the widget only while it writes to it.
-
-    A patient one, which nobody asked for, starts when the model was left alone for a moment, and
-    makes room for whatever is asked of it.
-    """
-    ref, engine, worker, run = weakref.ref(widget), widget._engine, widget._worker, widget._runs
-
-    def tell(method: str, *args: Any) -> None:
-        if (widget := ref()) is not None:
-            with widget._writing:
-                if widget._runs == run:
-                    getattr(widget, method)(*args)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        last = float("-inf")
-
-        def stop() -> bool:
-            return cancelled() or ref() is None or (patient and worker.crowded)
-
-        def progressed(progress: Progress) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= PROGRESS_EVERY:
-                last = now
-                tell("_trace_progressed", progress, settings, asked)
-
-        try:
-            if patient:
-                _left_alone(engine, stop)
-            tell("_trace_started")
-            began = time.perf_counter()
-            goes_on = resume is not None and resume.weights == engine.weights_version
-            rest = {"resume": resume.trace} if resume is not None and goes_on else {}
-            trace = engine.trace(asked, progressed, stop, **rest)
-        except Cancelled as stopped:
-            if patient and not cancelled():
-                tell("_trace_steps_aside", job)
-            else:
-                tell("_trace_cancelled", stopped.partial, settings, asked)
-        except ModelChanged as error:
-            tell("_trace_overtaken", settings, error)
-        except Exception as error:
-            if not isinstance(error, RomeWidgetsError):
-                logger.exception("The trace of %r failed", settings.prompt)
-            tell("_trace_failed", error)
-        else:
-            try:
-                ms = 1000 * (time.perf_counter() - began)
-                tell("_trace_done", trace, settings, asked, ms)
-            except Exception as error:  # an observer of the user's; the run must still end
-                logger.exception("Showing the trace of %r failed", settings.prompt)
-                tell("_trace_failed", error)
-
-    return job
-
-
-def _draw_job(ref: weakref.ref[TraceExplorer], trace: CausalTrace, request: dict[str, Any]) -> Job:
-    """A drawing as the worker runs it; it does not touch the model."""
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        try:
-            drawn = {**picture(trace, request["form"]), "id": request["id"]}
-        except Exception as error:
-            if not isinstance(error, RomeWidgetsError):
-                logger.exception("Drawing the trace failed")
-            if (widget := ref()) is not None:
-                widget._report("show", describe_error(error))
-        else:
-            if (widget := ref()) is not None:
-                widget._write(_file=drawn)
-
-    return job
-
-
-def _left_alone(engine: Engine, stop: Callable[[], bool]) -> None:
-    """Wait until nobody has asked for anything, or changed the weights, for a moment.
-
-    Raises:
-        Cancelled: Somebody has, or the run is no longer wanted.
-    """
-    began, weights = time.monotonic(), engine.weights_version
-    until = began + QUIET
-    while time.monotonic() < until:
-        if stop():
-            raise Cancelled("The trace makes room.")
-        time.sleep(0.02)
-        if weights != (weights := engine.weights_version):
-            until = min(time.monotonic() + QUIET, began + MOST_QUIET)
-
-
-def _restore_job(
-    ref: weakref.ref[TraceExplorer],
-    engine: Engine,
-    settings: TraceSettings,
-    selection: tuple[State, ...],
-) -> Job:
-    """A restoration as the worker runs it."""
-
-    def tell(cancelled: Callable[[], bool], method: str, *args: Any) -> None:
-        if not cancelled() and (widget := ref()) is not None:
-            with widget._writing:
-                getattr(widget, method)(settings, *args)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        began, weights = time.perf_counter(), engine.weights_version
-        try:
-            restoration = engine.restore(settings, selection)
-            ms = 1000 * (time.perf_counter() - began)
-            described = describe_restoration(restoration, selection, ROWS, ms)
-        except Exception as error:
-            if not isinstance(error, RomeWidgetsError):
-                logger.exception("Restoring %r failed", selection)
-            tell(cancelled, "_restore_failed", selection, error)
-        else:
-            tell(cancelled, "_restored", described, weights)
-
-    return job

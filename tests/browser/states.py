@@ -64,11 +64,10 @@ class State:
 def recorded(kept: Callable[[str], bool] = lambda kind: True, **more: Any) -> Callable:
     """A grid without a model."""
     selection = more.pop("selection", ())
-    before = more.pop("before", None)
+    looks = {name: more.pop(name) for name in ("scale", "palette", "values") if name in more}
 
     def make() -> TraceGrid:
-        trace = fake_trace(**more)
-        return TraceGrid(trace, selection=selection, before=before)
+        return TraceGrid(fake_trace(**more), selection=selection, **looks)
 
     return make
 
@@ -281,6 +280,99 @@ def stop_writing(page: Any) -> None:
     press("cancel")(page)
 
 
+def turn(name: str, *cells: tuple) -> Callable:
+    """Open a page of the explorer, with these cells restored."""
+
+    def act(page: Any) -> None:
+        click(*cells)(page)
+        page.status("done")
+        page.page.locator(f"[data-choice={name}]").click()
+
+    return act
+
+
+def point_at_flow(page: Any) -> None:
+    turn("flow", ("mlp", 2, 3))(page)
+    page.until(lambda: page.widget.flow.get("selection"))
+    page.page.locator("canvas[data-flow]").hover()
+
+
+def find_path(page: Any) -> None:
+    page.status("done")
+    page.page.locator("[data-setting=recovery]").fill("60")
+    page.page.keyboard.press("Enter")
+    press("path")(page)
+
+
+def look_for_path(page: Any) -> None:
+    page.status("done")
+    page.widget.test_engine.slow = True
+    press("path")(page)
+    page.widget.test_engine.step.set()
+
+
+def path_on_flow(page: Any) -> None:
+    find_path(page)
+    press("select_path")(page)
+    page.page.locator("[data-choice=flow]").click()
+    page.until(lambda: page.widget.flow.get("selection"))
+
+
+def keep_a(page: Any) -> None:
+    """A restoration is kept as A; B restores something else."""
+    click(("mlp", 2, 3))(page)
+    expect(page.root).to_contain_text("Restored: 3 states")
+    press("keep_as_a", "compare")(page)
+    page.click("hidden", 2, 4)
+
+
+def a_beside_b(page: Any) -> None:
+    keep_a(page)
+    page.page.locator("[data-setting=window]").fill("1")
+    page.page.keyboard.press("Enter")
+
+
+def a_of_another_prompt(page: Any) -> None:
+    keep_a(page)
+    page.page.get_by_label("Prompt", exact=True).fill("Mount Fuji is in the country of")
+    page.page.get_by_label("Subject", exact=True).fill("Mount Fuji")
+    page.page.keyboard.press("Enter")
+
+
+def run_twice(page: Any) -> None:
+    page.status("done")
+    page.page.locator("[data-setting=window]").fill("1")
+    page.page.keyboard.press("Enter")
+    page.until(lambda: len(page.widget.history) == 2)
+    page.page.locator("summary", has_text="History").click()
+
+
+def open_downloads(page: Any) -> None:
+    page.status("done")
+    page.page.get_by_label("Download").click()
+
+
+def near_subject(page: Any) -> None:
+    page.status("done")
+    page.page.get_by_label("Subject", exact=True).fill("space needle")
+    page.page.keyboard.press("Enter")
+
+
+def code_by_hand(page: Any) -> None:
+    page.status("done")
+    page.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    press("copy")(page)
+
+
+def keys(*pressed: str) -> Callable:
+    def act(page: Any) -> None:
+        page.figure.focus()
+        for key in pressed:
+            page.page.keyboard.press(key)
+
+    return act
+
+
 def fail_writing(page: Any) -> None:
     page.status("done")
     page.widget.test_engine.broken = MOE
@@ -305,6 +397,10 @@ STATES = [
     State("grid estimate", estimated, "estimate"),
     State("grid compared", compared_grid, "Difference"),
     State("grid deep", recorded(prompt=LONG, n_layers=48, window=10), "48 layers"),
+    State("grid keys", recorded(), "[open].rw-help", keys("?")),
+    State("grid as table", recorded(), "View as picture", press("table")),
+    State("grid share", recorded(scale="share"), "share"),
+    State("grid colour blind", recorded(palette="cividis", values=True), "recorded"),
     State("explorer empty", explorer("", ""), "Write a prompt"),
     State("explorer queued", queued, "waiting for the model"),
     State("explorer first running", explorer(slow=True), "8/192 states", step),
@@ -327,6 +423,22 @@ STATES = [
     State("explorer comparing", explorer(), "8/192 states", edit_slowly),
     State("explorer disconnected", unanswered(explorer()), SILENT),
     State("explorer deep", explorer(LONG, n_layers=48), "48 layers", click(("mlp", 2, 24))),
+    State("explorer flow", explorer(), "[data-flow]", turn("flow")),
+    State("explorer flow restored", explorer(), "[data-flow]", turn("flow", ("mlp", 2, 3))),
+    State("explorer flow pointed", explorer(), "[data-flow]", point_at_flow),
+    State("explorer lens", explorer(), "[role=grid].rw-lens", turn("lens")),
+    State("explorer lens restored", explorer(), "[role=grid].rw-lens", turn("lens", ("mlp", 2, 3))),
+    State("explorer path", explorer(), "Select these", find_path),
+    State("explorer path sought", explorer(), "looking:", look_for_path),
+    State("explorer path on flow", explorer(), "[data-flow]", path_on_flow),
+    State("explorer history", explorer(), "[data-run='2']", run_twice),
+    State("explorer downloads", explorer(), "Numbers, CSV", open_downloads),
+    State("explorer kept as A", explorer(), "Stop comparing", keep_a),
+    State("explorer A and B", explorer(), "[data-side=change]", a_beside_b),
+    State("explorer A elsewhere", explorer(), "Not cell by cell", a_of_another_prompt),
+    State("explorer near subject", explorer(), "Use “Space Needle”", near_subject),
+    State("explorer twice", explorer(f"{PROMPT} {SUBJECT} and"), "which one"),
+    State("explorer code", explorer(), "[aria-label='Code of this view']", code_by_hand),
     State("edit empty", panel(form=None), "Name a subject"),
     State("edit form", panel(), "[data-action=apply]:enabled"),
     State("edit settings", panel(), "learning rate", open_settings),

@@ -16,8 +16,8 @@ from rome_widgets.widgets.before_after import in_words
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.QUIET", 0.0)
-    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace_jobs.QUIET", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", 0.0)
 
 
 @pytest.fixture
@@ -267,8 +267,8 @@ class TestATraceThatAnEditComesInto:
         assert after.answer == before.answer
 
     def test_it_can_be_cancelled(self, explorer, engine, monkeypatch):
-        monkeypatch.setattr("rome_widgets.widgets.trace_explorer.QUIET", 60.0)
-        monkeypatch.setattr("rome_widgets.widgets.trace_explorer.MOST_QUIET", 60.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace_jobs.QUIET", 60.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace_jobs.MOST_QUIET", 60.0)
         self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
         explorer.run()
         until(lambda: engine.traced and explorer.status == "queued")
@@ -407,7 +407,7 @@ class TestWithAnEditPanel:
     def test_it_starts_only_when_the_model_is_left_alone(
         self, explorer, engine, panel, monkeypatch
     ):
-        monkeypatch.setattr("rome_widgets.widgets.trace_explorer.QUIET", 1.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace_jobs.QUIET", 1.0)
         record = panel.apply(wait=True)
         for step in range(1, 6):
             panel.set_strength(record.id, step / 10)

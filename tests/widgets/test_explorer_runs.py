@@ -286,7 +286,7 @@ class TestAAndB:
     def test_while_the_next_trace_fills_in_it_is_compared_or_not_by_its_own_tokens(
         self, explorer, engine, monkeypatch
     ):
-        monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", 0.0)
         explorer.keep_as_a()
         explorer.compare()
         engine.slow = True

@@ -184,7 +184,7 @@ def test_callbacks_return_while_the_model_works(engine):
 
 
 def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engine, monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", 0.0)
     seen = []
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
     explorer.observe(
@@ -200,7 +200,7 @@ def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engi
 
 
 def test_progress_is_sent_ten_times_a_second_at_most(engine, monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", float("inf"))
+    monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", float("inf"))
     seen = []
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
     explorer.observe(lambda change: seen.append(change["new"]), "progress")
@@ -209,7 +209,7 @@ def test_progress_is_sent_ten_times_a_second_at_most(engine, monkeypatch):
 
 
 def test_rows_of_a_new_prompt_carry_their_tokens_while_it_fills_in(engine, monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", 0.0)
     engine.slow = True
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     engine.step.set()
@@ -244,7 +244,7 @@ def grids(explorer):
 @pytest.fixture
 def previewed(monkeypatch):
     """An explorer that stands still between its estimate and its first exact row."""
-    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", 0.0)
     engine = FakeEngine(slow=True, preview=True)
     made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     until(lambda: made.estimate)
@@ -269,7 +269,7 @@ def test_an_estimate_is_shown_before_the_first_exact_row_and_goes_when_all_are_t
 
 
 def test_exact_rows_land_on_the_estimate_one_by_one(monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", 0.0)
     explorer = TraceExplorer(FakeEngine(preview=True), auto_run=False)
     explorer.prompt, explorer.subject = PROMPT, SUBJECT
     seen = []
@@ -505,7 +505,7 @@ def test_a_waiting_job_keeps_no_widget_alive(engine):
 
 
 def test_cancelling_a_queued_run_goes_back_to_the_last_result(engine, monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace_explorer.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", 0.0)
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     assert explorer.wait(PATIENCE)
     engine.slow = True

@@ -125,7 +125,8 @@ export function activeRow(
   id: string,
   said = (cell: Cell) => {
     const detail = state.detailOf(cell);
-    return cellText(cell[1], detail?.score ?? Number.NaN, info.corrupted, detail?.estimate, detail?.before);
+    const { score, estimate, before } = detail ?? { score: Number.NaN };
+    return cellText(cell[1], score, info.corrupted, estimate, before, state.comparison.value?.names[0]);
   },
 ): TemplateResult {
   const [start, stop] = info.subject_span;
