@@ -207,6 +207,7 @@ type KeptRow = [name: string, a: number | null, b: number | null, whereA: string
 /** What was kept as A. */
 export interface KeptInfo {
   prompt: string;
+  tokens: string[];
   answer: string;
   comparing: boolean;
   /** Why the grids are not compared, where they are not. */

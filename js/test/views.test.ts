@@ -902,6 +902,7 @@ describe("keeping", () => {
   };
   const a = (more: object = {}) => ({
     prompt: "Mount Fuji is in",
+    tokens: ["Mount", " Fuji", " is", " in"],
     answer: " Japan",
     comparing: true,
     reason: "",
@@ -957,7 +958,7 @@ describe("keeping", () => {
     expect(rows[0]).toContain("0.900 0.300 0.412 +0.112 ▲");
     expect(rows[1]).toContain("0.010 – 0.200 –");
     expect(find(".rw-panel").textContent?.replace(/\s+/g, " ")).toContain(
-      "A 25 % back with 1 state · attention 0 at “The”",
+      "A 25 % back with 1 state · attention 0 at “Mount”",
     );
     expect(find(".rw-track i").getAttribute("style")).toBe("left:25%");
     expect(find(".rw-dots").textContent).toContain("A B, on a scale");

@@ -74,6 +74,7 @@ def describe_kept(a: Kept, b: CausalTrace | None, beside: bool) -> dict[str, Any
     reason = why_apart(a.trace, b) if beside and b is not None else ""
     return {
         "prompt": text(a.trace.prompt),
+        "tokens": [text(token) for token in a.trace.tokens],
         "answer": text(a.trace.answer),
         "comparing": beside,
         "reason": reason,

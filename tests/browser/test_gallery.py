@@ -29,10 +29,13 @@ CHECK = """async tags => {
 
 OVERFLOW = """() => [...document.querySelectorAll("html, .rw, .rw *")].filter((el) => {
   const unseen = el.closest(".rw-unseen, .rw-cells, svg");
+  const right = (of) => of.getBoundingClientRect().right;
+  const outside = !unseen && !el.closest(".rw-figure") && right(el) > right(el.closest(".rw") ?? el);
+  if (outside) return true;
   if (el.scrollWidth <= el.clientWidth + 1 || unseen) return false;
   const style = getComputedStyle(el);
   if (style.display.startsWith("inline") && !el.matches("input, button")) return false;
-  const edge = el.matches("html, .rw, input, button");
+  const edge = el.matches("html, .rw, .rw-figure, input, button");
   return (edge || ["hidden", "clip"].includes(style.overflowX)) && !el.closest("[title]");
 }).map((el) => `${el.className} ${el.scrollWidth} > ${el.clientWidth}: ${el.textContent}`)"""
 """What sticks out, or is cut off without a title that says the rest."""

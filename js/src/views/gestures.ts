@@ -51,8 +51,12 @@ export function gestures(state: GridState, picker: Picker) {
     const { at, cell } = under(event, info);
     state.focused.value = false;
     if (!cell) return;
-    // The plot hears of the rest, wherever the pointer goes.
-    canvas.setPointerCapture?.(event.pointerId);
+    try {
+      // The plot hears of the rest, wherever the pointer goes.
+      canvas.setPointerCapture?.(event.pointerId);
+    } catch {
+      // It has gone already, or a script made the event: a click all the same.
+    }
     press = { pointer: event.pointerId, moved: false };
     state.gesture.value = {
       kind: cell[2],

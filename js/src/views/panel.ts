@@ -49,7 +49,7 @@ export function panel(
       ${shown ? gauge(shown, info, a) : nothing}
       ${shown?.message ? html`<p class="rw-message">${shown.message}</p>` : nothing}
       ${look.alone && !shown ? html`<p class="rw-message">Recorded single-state effects; a kernel is needed to combine them.</p>` : nothing}
-      ${a ? html`<p class="rw-line"><b class="rw-a">A</b> ${percent(a.recovery)} back with ${stateCount(a.states.length)} <span class="rw-mute">· ${describe(a.states, info.tokens)}</span></p>` : nothing}
+      ${a ? html`<p class="rw-line"><b class="rw-a">A</b> ${percent(a.recovery)} back with ${stateCount(a.states.length)} <span class="rw-mute">· ${describe(a.states, kept?.tokens ?? [])}</span></p>` : nothing}
       ${
         current
           ? html`<p class="rw-unseen" role="status">${restorationText(answer.answer, answer.probability, answer.recovery, answer.states.length)}</p>`

@@ -44,6 +44,10 @@ export function pathPanel(
 ): TemplateResult {
   const path = pathOf(bridge as unknown as Bridge<never>);
   const running = path?.running && connected;
+  if (!connected)
+    return path
+      ? html`<section class="rw-path" aria-label="Path">${found(path, state, false)}</section>`
+      : html``;
   return html`<section class="rw-path" aria-label="Path">
     <div class="rw-row-top">
       <label class="rw-field" title="The share of the fact that a set of states is to bring back">path back to
