@@ -30,8 +30,8 @@ CHECK = """async tags => {
 OVERFLOW = """() => [...document.querySelectorAll("html, .rw, .rw *")].filter((el) => {
   const unseen = el.closest(".rw-unseen, .rw-cells, svg");
   const right = (of) => of.getBoundingClientRect().right;
-  const outside = !unseen && !el.closest(".rw-figure") && right(el) > right(el.closest(".rw") ?? el);
-  if (outside) return true;
+  const frame = !unseen && !el.closest(".rw-figure") && el.closest(".rw");
+  if (frame && right(el) > right(frame)) return true;
   if (el.scrollWidth <= el.clientWidth + 1 || unseen) return false;
   const style = getComputedStyle(el);
   if (style.display.startsWith("inline") && !el.matches("input, button")) return false;

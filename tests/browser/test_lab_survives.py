@@ -18,6 +18,7 @@ from browser.lab import (
 )
 from counts import CELL_RUNS, FAST_CLICKS
 from gates import write_gate
+from playwright.sync_api import expect
 
 CELLS = (
     """
@@ -49,6 +50,12 @@ def census():
 """,
     "explorer = keep(rw.TraceExplorer(lm, PROMPT, SUBJECT))\ndisplay(explorer)",
     "pair = [keep(rw.TraceExplorer(lm, PROMPT, SUBJECT)) for _ in 'ab']\ndisplay(*pair)",
+    """
+assert all(one.wait(60) for one in pair)
+chart = pair[0].linked_chart("recovery")
+chart.embed_options = {"renderer": "svg"}
+chart
+""",
 )
 MB = 1 << 20
 
@@ -251,6 +258,30 @@ def test_a_slider_moves_a_setting_and_back(lab):
     lab.page.wait_for_function("field => field.dataset.is === '5'", arg=seed.element_handle())
     assert lab.ask("slider.value") == 5
     lab.run("tie.unlink()\npair[0].seed = 1\nslider.close()\ndel tie, slider")
+
+
+def test_a_chart_and_its_grid_mark_and_pick_for_each_other(lab):
+    """Drawn without a network; the largest points are the selected ones."""
+    drawn = lab.page.locator(".jp-CodeCell").nth(3).locator("svg.marks")
+    points = drawn.locator("path[aria-roledescription=point]")
+    n_points = 3 * 2 * lab.ask("lm.n_layers")
+    expect(points).to_have_count(n_points, timeout=60_000)
+    pos, layer = lab.ask("pair[0].result.subject_span[1] - 1"), 3
+    lab.click(pos, layer, "mlp", cell=2)
+    lab.page.wait_for_function(LARGEST, arg=[drawn.element_handle(), f"layer: {layer}"])
+    chosen = points.filter(has=lab.page.locator("xpath=self::*[contains(@aria-label, 'attn')]"))
+    chosen.nth(5).scroll_into_view_if_needed()
+    chosen.nth(5).click()
+    lab.shows([[pos, 5, "attn"]], cell=2)
+    lab.run("chart.close()\npair[0].selection = []")
+
+
+LARGEST = """([chart, said]) => {
+  const points = [...chart.querySelectorAll("path[aria-roledescription=point]")];
+  const size = (path) => path.getBBox().width;
+  const widest = points.sort((a, b) => size(b) - size(a));
+  return size(widest[0]) > 1.5 * size(widest[1]) && widest[0].ariaLabel.includes(said);
+}"""
 
 
 def test_two_widgets_clicked_at_once_each_get_their_own_answer(lab):
