@@ -324,7 +324,7 @@ class TraceGrid(RomeWidget):
                 f"corrupted {before.corrupted:.4f}"
             )
             if self.comparison["same"]:
-                lines.append("  every number is what it was")
+                lines.append("  nothing changed")
             elif most := largest_change(before, trace):
                 kind, pos, layer, size = most
                 lines.append(

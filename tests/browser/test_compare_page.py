@@ -146,7 +146,7 @@ def test_reverting_says_that_every_number_is_what_it_was(compared):
     page = compared()
     edit(page, 0.0, 0)
     expect(page.page.locator("[data-side=change]").first).to_contain_text(
-        "every number is what it was"
+        "nothing changed"
     )
     expect(page.page.locator(".rw-edited")).to_have_count(0)
 

@@ -28,7 +28,7 @@ CHECK = """async tags => {
 }"""
 
 OVERFLOW = """() => [...document.querySelectorAll("html, .rw, .rw *")].filter((el) => {
-  const unseen = el.closest(".rw-unseen, .rw-cells, svg");
+  const unseen = el.closest(".rw-unseen, .rw-cells, svg") || !el.checkVisibility();
   const right = (of) => of.getBoundingClientRect().right;
   const frame = !unseen && !el.closest(".rw-figure") && el.closest(".rw");
   if (frame && right(el) > right(frame)) return true;

@@ -91,7 +91,7 @@ def test_reverting_traces_again_and_says_that_every_number_is_what_it_was(explor
     assert explorer.comparison["same"] is True
     assert explorer.comparison["after"] == "without edits, as the model is now"
     assert explorer.result.clean == explorer.before.clean
-    assert "every number is what it was" in explorer.to_text()
+    assert "nothing changed" in explorer.to_text()
 
 
 def test_another_prompt_or_setting_compares_with_nothing(explorer, engine):

@@ -132,7 +132,7 @@ function heading(side: Side, info: TraceInfo, compared: Comparison): TemplateRes
   const told = (name: "clean" | "corrupted") =>
     side === "change" ? change(less(info[name], compared[name]), 4) : html`<b>${probability(runs[name])}</b>`;
   return html`<p class="rw-which">
-    <b>${sideName(compared, side)}</b><span>${side === "change" ? (compared.same ? "every number is what it was" : `${compared.names[1]} − ${compared.names[0]}`) : compared[side]}</span>
+    <b>${sideName(compared, side)}</b><span>${side === "change" ? (compared.same ? "nothing changed" : `${compared.names[1]} − ${compared.names[0]}`) : compared[side]}</span>
     <span class="rw-mute">clean ${told("clean")}</span><span class="rw-mute">corrupted ${told("corrupted")}</span>
   </p>`;
 }
