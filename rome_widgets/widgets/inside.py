@@ -19,6 +19,7 @@ import traitlets as t
 from rome_widgets.errors import Cancelled, ModelChanged, RomeWidgetsError, StateError
 from rome_widgets.inside import Flow, Lens, RestoringPath
 from rome_widgets.results import CausalTrace, Kind, State
+from rome_widgets.widgets import fallback
 from rome_widgets.widgets.live import PROGRESS_EVERY, LiveWidget, Slot, describe_error
 from rome_widgets.widgets.protocol import Engine, TraceSettings
 from rome_widgets.widgets.trace_grid import TraceGrid
@@ -129,6 +130,25 @@ class InsideGrid(LiveWidget, TraceGrid):
             search = self._search
             if self._worker.cancel(self._slots["path"]) and search is not None:
                 self._path_stopped(search)
+
+    def to_text(self) -> str:
+        """The trace in words, and its path."""
+        return "\n".join([super().to_text(), *self._path_in_words()])
+
+    def to_html_table(self) -> str:
+        """The trace as tables, and its path."""
+        path = "".join(f"<p>{fallback.shown(line)}</p>" for line in self._path_in_words())
+        return super().to_html_table() + path
+
+    def _path_in_words(self) -> list[str]:
+        if self._search is None or not self.path:
+            return []
+        tokens, path = self.trace["tokens"], self._search.path
+        steps = [
+            f"{kind} layer {layer} at “{tokens[pos].strip()}” → {p:.4f}"
+            for (pos, layer, kind), p in zip(path.states, path.probabilities, strict=True)
+        ]
+        return [f"  path: {', '.join(steps)}"] if steps else []
 
     def _start_search(self) -> _Search:
         model = self._asked_of()

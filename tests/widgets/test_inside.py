@@ -201,6 +201,14 @@ class TestPath:
         assert set(explorer.path) == interface("PathInfo")
         json.dumps(explorer.path, allow_nan=False)
 
+    def test_text_and_tables_name_the_path(self, explorer):
+        assert "path" not in explorer.to_text() + explorer.to_html_table()
+        path = explorer.find_path(wait=True)
+        (pos, layer, kind), p = path.states[-1], path.probabilities[-1]
+        said = f"{kind} layer {layer} at “{explorer.result.tokens[pos].strip()}” → {p:.4f}"
+        assert explorer.to_text().endswith(said)
+        assert said in explorer.to_html_table()
+
     def test_the_share_is_a_trait_that_the_search_takes(self, explorer, engine):
         explorer.find_path(0.5, wait=True)
         assert explorer.recovery == explorer.path["target"] == 0.5

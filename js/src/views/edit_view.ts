@@ -302,7 +302,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     if (losses.length === 0) return nothing;
     const [, nll, kl, p] = steps.at(-1) ?? [];
     return html`<section aria-label="Optimisation" data-steps=${losses.length}>
-      <h4>Optimising v* <span class="rw-mute">· ${losses.length} steps · loss ${probability(losses.at(-1), 3)}${running ? ` · nll ${probability(nll, 3)} · KL ${probability(kl, 3)} · p(new) ${probability(p, 3)}` : nothing}</span></h4>
+      <h4>Optimising v* <span class="rw-mute">· ${losses.length} step${losses.length === 1 ? "" : "s"} · loss ${probability(losses.at(-1), 3)}${running ? ` · nll ${probability(nll, 3)} · KL ${probability(kl, 3)} · p(new) ${probability(p, 3)}` : nothing}</span></h4>
       ${curves("Loss by step", 540, 84, [Math.max(losses.length - 1, 1), Math.max(...losses.map(Number))], [losses.map((loss, step) => [step, loss])])}
       ${running || !edit ? nothing : html`<p class="rw-note">${METHODS[edit.request.method] ?? edit.request.method} at layer ${edit.layer}: ${edit.layer_reason}</p>`}
     </section>`;
