@@ -23,6 +23,7 @@ from rome_widgets.results import (
 from rome_widgets.widgets.protocol import TraceSettings
 
 PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
+FUJI = "Mount Fuji is in the country of"
 NEAR = "Space Needle"
 """What a subject that is not in the prompt may have meant."""
 WORDS = (" Seattle", " London", " Paris", " Dublin", " Santiago", " Chicago", " the")

@@ -5,11 +5,10 @@ import threading
 
 import pytest
 from widgets.fake_engine import FakeEngine
+from widgets.waiting import PATIENCE
 
 from rome_widgets.widgets import TraceExplorer, badge
 from rome_widgets.widgets.worker import Worker
-
-PATIENCE = 20
 
 
 @pytest.mark.parametrize("telling", [True, False])

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 from widgets.fake_editor import NEEDLE, FakeEditor
-from widgets.fake_engine import CLEAN, CORRUPTED, PROMPT, SUBJECT, FakeEngine, fake_trace
-from widgets.test_trace_explorer import FUJI, PATIENCE, until
+from widgets.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT, fake_trace
+from widgets.waiting import PATIENCE, until
 
 from rome_widgets.errors import ModelChanged, StateError
 from rome_widgets.widgets import EditPanel, TraceExplorer, TraceGrid, TraceSettings
@@ -18,19 +18,6 @@ from rome_widgets.widgets.before_after import in_words
 def at_once(monkeypatch):
     monkeypatch.setattr("rome_widgets.widgets.trace_jobs.QUIET", 0.0)
     monkeypatch.setattr("rome_widgets.widgets.trace_jobs.PROGRESS_EVERY", 0.0)
-
-
-@pytest.fixture
-def engine():
-    return FakeEngine()
-
-
-@pytest.fixture
-def explorer(engine):
-    made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    assert made.wait(PATIENCE)
-    yield made
-    made.close()
 
 
 def edit(explorer, taken=0.9, count=1):

@@ -10,22 +10,14 @@ import pytest
 import traitlets
 from widgets.fake_editor import FUJI, NEEDLE, FakeEditor
 from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
+from widgets.waiting import PATIENCE, until
 
 from rome_widgets.errors import Cancelled, PromptError, RomeWidgetsError
 from rome_widgets.widgets import EditPanel, TraceExplorer, Worker, announce_edits
 from rome_widgets.widgets.changes import describe_change, describe_request, read_tests
 from rome_widgets.widgets.protocol import GROUPS, Outcome, PromptChange, TestPrompt
 
-PATIENCE = 20
 FORM = {"template": NEEDLE.template, "subject": NEEDLE.subject, "target": NEEDLE.target}
-
-
-def until(true, seconds=PATIENCE):
-    for _ in range(int(seconds / 0.005)):
-        if true():
-            return
-        threading.Event().wait(0.005)
-    pytest.fail("It did not become true in time.")
 
 
 @pytest.fixture

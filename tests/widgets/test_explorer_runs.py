@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from widgets.fake_engine import CLEAN, CORRUPTED, NEAR, PROMPT, SUBJECT, FakeEngine, fake_trace
-from widgets.test_trace_explorer import FUJI, PATIENCE, until
+from widgets.fake_engine import (
+    CLEAN,
+    CORRUPTED,
+    FUJI,
+    NEAR,
+    PROMPT,
+    SUBJECT,
+    fake_trace,
+)
+from widgets.waiting import PATIENCE, until
 
 from rome_widgets.errors import Cancelled, OutOfMemory, StateError, SubjectNotFound
 from rome_widgets.widgets import TraceExplorer, TraceSettings, announce_edits
@@ -15,19 +23,6 @@ from rome_widgets.widgets.history import MOST_RUNS
 from rome_widgets.widgets.side_by_side import Kept, told_apart, why_apart
 
 TWICE = "The Space Needle is in the city of The Space Needle and"
-
-
-@pytest.fixture
-def engine():
-    return FakeEngine()
-
-
-@pytest.fixture
-def explorer(engine):
-    made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    assert made.wait(PATIENCE)
-    yield made
-    made.close()
 
 
 def traced(explorer, **form):

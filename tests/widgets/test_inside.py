@@ -7,38 +7,14 @@ import weakref
 
 import numpy as np
 import pytest
-from widgets.fake_engine import CLEAN, CORRUPTED, PROMPT, SUBJECT, FakeEngine
+from widgets.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT
 from widgets.test_contract import interface
+from widgets.waiting import PATIENCE, until
 
 from rome_widgets.errors import Cancelled, ModelChanged, RomeWidgetsError, StateError
 from rome_widgets.widgets import TraceExplorer
 
-PATIENCE = 20
-FUJI = "Mount Fuji is in the country of"
 NEEDLE = [(2, 4, "hidden")]
-
-
-@pytest.fixture
-def engine():
-    return FakeEngine()
-
-
-@pytest.fixture
-def explorer(engine):
-    made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    assert made.wait(PATIENCE)
-    yield made
-    engine.slow = False
-    engine.restore_gate.set()
-    made.close()
-
-
-def until(true):
-    for _ in range(PATIENCE * 200):
-        if true():
-            return
-        threading.Event().wait(0.005)
-    pytest.fail("It did not become true in time.")
 
 
 def grids(flow, name):

@@ -8,35 +8,11 @@ import weakref
 import numpy as np
 import pytest
 import traitlets
-from widgets.fake_engine import CLEAN, CORRUPTED, PROMPT, SUBJECT, FakeEngine
+from widgets.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT, FakeEngine
+from widgets.waiting import PATIENCE, until
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError, SubjectNotFound
 from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings, Worker
-
-PATIENCE = 20
-FUJI = "Mount Fuji is in the country of"
-
-
-@pytest.fixture
-def engine():
-    return FakeEngine()
-
-
-@pytest.fixture
-def explorer(engine):
-    made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    assert made.wait(PATIENCE)
-    yield made
-    made.close()
-
-
-def until(true, seconds=PATIENCE):
-    """Wait for something that another thread will make true."""
-    for _ in range(int(seconds / 0.005)):
-        if true():
-            return
-        threading.Event().wait(0.005)
-    pytest.fail("It did not become true in time.")
 
 
 def test_a_prompt_and_a_subject_start_a_trace_by_themselves(explorer, engine):

@@ -1,0 +1,17 @@
+"""Waiting for what another thread does."""
+
+import time
+
+import pytest
+
+PATIENCE = 20
+"""Seconds after which a widget is taken to hang."""
+
+
+def until(true, seconds=PATIENCE):
+    """Wait for something that another thread will make true."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            pytest.fail("It did not become true in time.")
+        time.sleep(0.005)
