@@ -1,6 +1,6 @@
 /** A flow as nodes on a plane: where they are, how much each moved, which way a path goes on. Pure. */
 
-import { sameCell, unique } from "./selection.js";
+import { unique } from "./selection.js";
 import { decode } from "./state.js";
 import type { Cell, FlowInfo, Kind, Selection } from "./types.js";
 
@@ -125,33 +125,25 @@ export const road = (points: readonly Point[]): string =>
     })
     .join("");
 
-/** Causality: what one state can be read by lies in a later layer, at its own token or behind it. */
-const reads = (from: Cell, to: Cell): boolean => to[1] > from[1] && to[0] >= from[0];
-
 /**
- * The ways by which a path's states bring the prediction back: from each to the next that can read it, and from
- * those that none reads to the last token. They change to its row where `back` first says that half of it is
- * back; without `back` they end at the path's own states.
+ * How what a path's states bring back reaches the last token: from each along its own row, then over. A state that
+ * is restored is overwritten, so that nothing flows from one into another: a way leaves its row before the next of
+ * its hidden states, else in the layer where `back` first says that half of the last token is back.
  */
 export function ways(
   path: Selection,
   rows: number,
   layers: number,
-  back: ((cell: Cell) => number | null) | null,
+  back: (cell: Cell) => number | null,
 ): Cell[][] {
-  const states = [...unique(path)].sort((a, b) => a[1] - b[1] || a[0] - b[0]);
-  return states.flatMap((from): Cell[][] => {
-    const next = states.find((to) => !sameCell(from, to) && reads(from, to));
-    if (next) return [along(from, next)];
-    if (!back) return [];
-    const last = rows - 1;
+  const [last, top] = [rows - 1, layers - 1];
+  return unique(path).flatMap((from): Cell[][] => {
+    if (from[1] >= top) return [];
+    const over = path.filter(([pos, layer, kind]) => kind === "hidden" && pos === from[0] && layer > from[1]);
+    const latest = Math.min(top, ...over.map(([, layer]) => layer));
     let layer = from[1] + 1;
-    while (layer < layers - 1 && !((back([last, layer, "hidden"]) ?? 0) >= 0.5)) layer++;
-    const end: Cell = [last, layers - 1, "hidden"];
-    return [from[1] >= layers - 1 ? [from] : [...along(from, [last, layer, "hidden"]), end]];
+    while (layer < latest && !((back([last, layer, "hidden"]) ?? 0) >= 0.5)) layer++;
+    const end: Cell = [last, top, "hidden"];
+    return [[from, [from[0], layer - 1, "hidden"], [last, layer, "hidden"], end]];
   });
 }
-
-/** Along its own row as long as it can, then over to the other. */
-const along = (from: Cell, to: Cell): Cell[] =>
-  from[0] === to[0] || to[1] - 1 <= from[1] ? [from, to] : [from, [from[0], to[1] - 1, "hidden"], to];

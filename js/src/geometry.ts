@@ -70,7 +70,9 @@ export function layout(
   const labels = Math.min(132, Math.max(44, Math.ceil(labelLength * 8.6) + 26));
   const across = kinds === 1 ? grids : kinds;
   const bars = kinds === 1 && grids > 1 ? 2 * BAR + 40 : BAR;
-  const largest = across === 1 || values ? 40 : 26;
+  /** A wide page, or the whole screen, is used. */
+  const large = Math.max(1, Math.min(1.8, width / 1000));
+  const largest = (across === 1 || values ? 40 : 26) * large;
   const comfortable = values ? LEGIBLE : COMFORTABLE;
   const fitted = (room: number, plots: number) =>
     Math.floor((room - PADDING - labels - bars - GAP * plots) / (plots * Math.max(1, columns)));
@@ -83,9 +85,11 @@ export function layout(
     w = fitted(width, 1);
     direction = "column";
   }
-  w = Math.max(SMALLEST, Math.min(largest, w));
+  w = Math.max(SMALLEST, Math.min(Math.floor(largest), w));
   const low = kinds > 1 && grids > 1 ? 6 : 0;
-  const h = rows <= 14 ? 24 - low : rows <= 22 ? 18 - low / 2 : rows <= 60 ? 15 - low / 2 : 12;
+  const tall = rows <= 22 ? Math.max(1, Math.min(1.4, large)) : 1;
+  const least = rows <= 14 ? 24 - low : rows <= 22 ? 18 - low / 2 : rows <= 60 ? 15 - low / 2 : 12;
+  const h = Math.round(tall * least);
   return { cell: { w, h }, labels, bar: BAR, gap: GAP, direction, panel, tickStep: tickStep(w) };
 }
 

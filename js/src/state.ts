@@ -81,6 +81,8 @@ function extent(grids: Grids | null): Extent {
   return out;
 }
 
+/** What the noise takes away at least where it counts: rounding alone has no colour. */
+const LEAST = 1e-3;
 /** The difference that is painted as strong where none is larger. */
 const LEAST_CHANGE = 0.01;
 
@@ -153,7 +155,9 @@ export function gridState(
   const roomy = computed(() => (width.value || ROOMY) >= ROOMY);
   const look = computed((): Look => {
     if (!comparison.value) return "after";
-    const wanted = chosen.value ?? "together";
+    // After an edit came back out, three pictures would say less than the words.
+    const { same, names } = comparison.value;
+    const wanted = chosen.value ?? (same && names[1] === "after" ? "after" : "together");
     return wanted === "together" && !roomy.value ? "change" : wanted;
   });
   const sides = computed((): Side[] =>
@@ -192,7 +196,7 @@ export function gridState(
         typeof run?.clean === "number" ? read(run.clean, of) : 0,
       ]),
     );
-    return { low, high: high > low ? high : low + 1e-6 };
+    return { low, high: Math.max(high, low + LEAST) };
   });
   /** Symmetric around nothing, and never so narrow that rounding looks like an effect. */
   const changeRange = computed(() => {

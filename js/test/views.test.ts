@@ -862,7 +862,7 @@ describe("path", () => {
     expect(model.sent("selection")).toEqual(pathInfo().states);
     expect(find(".rw-path").textContent).toContain("with their windows");
   });
-  test("the grid shows a path's cells in the order of layers, numbered by step", () => {
+  test("the grid numbers a path's cells by their steps and joins none", () => {
     const { el } = show({
       ...explorerTraits(),
       path: pathInfo({
@@ -872,9 +872,8 @@ describe("path", () => {
         ],
       }),
     });
-    const line = el.querySelectorAll(".rw-marks")[1]?.querySelector(".rw-way")?.getAttribute("d");
-    expect(line).toMatch(/^M[\d.]+ [\d.]+C/);
-    expect([...el.querySelectorAll("text.rw-step")].map((each) => each.textContent)).toEqual(["2", "1"]);
+    expect([...el.querySelectorAll("text.rw-step")].map((each) => each.textContent)).toEqual(["1", "2"]);
+    expect(el.querySelector(".rw-way")).toBeNull(); // A set: nothing flows into what is overwritten.
   });
   test("on the flow a path goes on to the last token where the flow is of its states", async () => {
     const traits = { ...explorerTraits(), page: "flow", flow: flowInfo() };
@@ -882,6 +881,7 @@ describe("path", () => {
     expect(el.querySelectorAll(".rw-way")).toHaveLength(1);
     await model.receive({ path: pathInfo({ states: [[2, 0, "hidden"]] }) });
     expect(el.querySelectorAll(".rw-way")).toHaveLength(0);
+    expect(el.querySelectorAll("circle.rw-step")).toHaveLength(1);
   });
   test("a recorded grid has no path and looks for none", () => {
     const { el } = show(gridTraits());

@@ -30,7 +30,7 @@ def trace_code(
         "import rome_widgets as rw",
         "",
         *([f"# The model held {held}: apply the same here."] if edits else []),
-        f"lm = {load}",
+        f"lm = {load}  # or the model that you have loaded already",
         "tracer = rw.CausalTracer(",
         "    lm,",
         f"    {settings.prompt!r},",

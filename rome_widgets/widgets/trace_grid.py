@@ -249,6 +249,9 @@ class TraceGrid(RomeWidget):
 
     def _put(self, described: dict[str, Any], trace: CausalTrace | None) -> None:
         """Another grid: an answer, a selection or a cursor of the old one must not survive it."""
+        before, now = self.trace.get("tokens"), described.get("tokens")
+        if before and now and before != now:  # The same place of other words is another state.
+            self.selection, self.cursor = [], None
         self.restoration = {}
         self.trace = described
         self._paint(trace)

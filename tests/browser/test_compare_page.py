@@ -145,7 +145,8 @@ def test_rows_of_the_trace_after_fill_in_beside_the_whole_trace_before(show):
 def test_reverting_says_that_every_number_is_what_it_was(compared):
     page = compared()
     edit(page, 0.0, 0)
-    expect(page.page.locator("[data-side=change]").first).to_contain_text("nothing changed")
+    expect(page.page.locator("[data-side=after]").first).to_contain_text("nothing changed")
+    expect(page.page.locator("[data-side=change]")).to_have_count(0)
     expect(page.page.locator(".rw-edited")).to_have_count(0)
 
 

@@ -356,6 +356,14 @@ def test_without_a_mouse_from_the_prompt_to_a_restored_prediction(lab):
     root.locator("[data-probability]").wait_for(state="attached")
     [[_, layer, kind]] = lab.ask("explorer.selection")
     assert (layer, kind) == (2, "hidden")
+    for key in ("x", "r", "y", "d", "d"):  # They cut, convert and delete cells of a notebook.
+        keys.press(key)
+    keys.press("?")
+    dialog = root.get_by_role("dialog", name="Keys and pointer")
+    dialog.wait_for()
+    floats = "all => all.map((el) => getComputedStyle(el).float)"
+    assert set(dialog.locator("dt, dd").evaluate_all(floats)) == {"none"}
+    keys.press("Escape")
     keys.press("Escape")
     keys.press("ArrowUp")
     assert lab.page.evaluate(notebook) == before

@@ -453,6 +453,17 @@ def test_settings_are_a_key(explorer):
     assert hash(explorer.settings) == hash(TraceSettings(PROMPT, SUBJECT))
 
 
+def test_a_selection_stays_for_the_same_words_and_goes_with_them(explorer):
+    explorer.selection = [(2, 3, "mlp")]
+    explorer.window = 1
+    explorer.run(wait=True)
+    assert explorer.selection == [(2, 3, "mlp")]
+    explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
+    explorer.run(wait=True)
+    assert explorer.selection == []
+    assert explorer.restoration == {}
+
+
 def test_a_closed_widget_is_collected_and_its_trace_stops(engine):
     engine.slow = True
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)

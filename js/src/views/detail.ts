@@ -6,6 +6,7 @@ import { read, reading, SCALES, scaleText } from "../scale.js";
 import { effect } from "../signals.js";
 import type { Detail, GridState } from "../state.js";
 import type { Scale, TraceInfo } from "../types.js";
+import { helpButton } from "./help.js";
 import { button, change } from "./parts.js";
 
 /** Milliseconds that the line must rest before it is read out. */
@@ -28,16 +29,7 @@ export function detailLine(state: GridState): TemplateResult {
           false,
           "rw-quiet",
         )}
-        <button
-          class="rw-quiet"
-          type="button"
-          data-action="help"
-          aria-label="Keys and pointer"
-          title="Keys and pointer (?)"
-          @click=${() => {
-            state.helping.value = true;
-          }}
-        >?</button>
+        ${helpButton(state)}
       </span>
       <p class="rw-unseen rw-spoken" role="status"></p>
     </div>

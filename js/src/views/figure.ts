@@ -132,7 +132,7 @@ function heading(side: Side, info: TraceInfo, compared: Comparison): TemplateRes
   const told = (name: "clean" | "corrupted") =>
     side === "change" ? change(less(info[name], compared[name]), 4) : html`<b>${probability(runs[name])}</b>`;
   return html`<p class="rw-which">
-    <b>${sideName(compared, side)}</b><span>${side === "change" ? (compared.same ? "nothing changed" : `${compared.names[1]} − ${compared.names[0]}`) : compared[side]}</span>
+    <b>${sideName(compared, side)}</b><span>${side === "change" ? `${compared.names[1]} − ${compared.names[0]}` : compared[side]}${compared.same ? ": nothing changed, bit for bit" : nothing}</span>
     <span class="rw-mute">clean ${told("clean")}</span><span class="rw-mute">corrupted ${told("corrupted")}</span>
   </p>`;
 }
@@ -255,7 +255,8 @@ function scaleSwitch(state: GridState, info: TraceInfo, changed: boolean): Templ
   const scale = state.scale.value;
   const runs = [info, state.comparison.value].filter((run) => run !== null);
   const scales = SCALES.filter((each) => runs.every((run) => reading(each, run)));
-  const name = (each: Scale) => `${changed ? "Δ " : ""}${scaleName(each, info.answer, changed ? 7 : 9)}`;
+  const name = (each: Scale) =>
+    changed ? `Δ ${each === "probability" ? "p" : each}` : scaleName(each, info.answer, 8);
   if (scales.length < 2) return html`<bdi>${name(scale)}</bdi>`;
   return html`<select
     class="rw-scale"

@@ -22,11 +22,12 @@ import { same, sameCell } from "../selection.js";
 import { computed, signal } from "../signals.js";
 import type { GridState } from "../state.js";
 import type { Cell, ExplorerTraits, FlowInfo, Kind, LensInfo, Selection, TraceInfo } from "../types.js";
+import { help, helpButton } from "./help.js";
 import { tokenColumn } from "./labels.js";
 import type { View } from "./mount.js";
 import { activeRow, firstCell } from "./overlay.js";
 import { choice, type Part } from "./parts.js";
-import { pathOf } from "./path_view.js";
+import { pathOf, steps } from "./path_view.js";
 
 const RUNS: readonly (readonly [Run, string])[] = [
   ["clean", "Clean"],
@@ -41,7 +42,7 @@ const LEGENDS: Record<Run, string> = {
   corrupted:
     "Noise * moves the subject’s embeddings; attention carries it on. Orange: how far a state is from clean.",
   restored:
-    "Ringed states are put back. Purple: the share of a state that is back; orange rim: moved, not back; blue lines: how far they came. A cell of the heat map sums this up as p(answer) at the last token.",
+    "Ringed states are put back. The fuller its colour, the more of a state is back; an orange rim: moved, and not back; blue lines: how far they came. A cell of the heat map sums this up as p(answer) at the last token.",
 };
 
 /** The node under the pointer, else under the cursor of the keyboard. */
@@ -162,7 +163,8 @@ export function flowPage(bridge: Bridge<ExplorerTraits>) {
           (cell) => `layer ${cell[1]}, ${words(flow.value, shown(view), cell)}`,
         )}</div>
       </div>
-      <p class="rw-caption">${LEGENDS[run.value]} ${scaleOf(flow.value, run.value)} Fan: what attention can read there, not its weights.</p>
+      ${state.helping.value ? help(state, on.grips) : nothing}
+      <p class="rw-caption">${LEGENDS[run.value]} ${scaleOf(flow.value, run.value)} Lines that fan into a node: what its attention can read, the darker the more of it moved; not its weights.</p>
       ${pending(view, bridge, info.value)}
     `;
   }
@@ -177,6 +179,7 @@ export function flowPage(bridge: Bridge<ExplorerTraits>) {
           ? html`<span><b>“<bdi>${token}</bdi>”, ${KIND_NAMES[cell[2]]} layer ${cell[1]}</b>: ${words(flow.value, shown(view), cell)}</span>`
           : html`<span class="rw-mute">Point at a node to read it; click to restore it.</span>`
       }
+      <span class="rw-space"></span><span class="rw-more">${helpButton(view.state)}</span>
     </div>`;
   }
 
@@ -207,20 +210,21 @@ export function flowPage(bridge: Bridge<ExplorerTraits>) {
           grown(cell, 2, "rw-halo"),
           grown(cell, 2, state.isSelected(cell) ? "rw-selected" : "rw-reach"),
         ]),
+      ...steps(state, (cell) => place(at, cell), at.pitch >= 24),
       ...(hover.value && there(hover.value) ? [grown(hover.value, 2, "rw-hover")] : []),
       ...(focused.value && cursor.value ? [grown(cursor.value, 4.5, "rw-cursor")] : []),
     ];
   }
 
-  /** The way back, thick; it goes on to the last token where the flow is that of its states. */
+  /** How the path's states reach the last token, where the flow is that of these states. */
   function path(at: FlowLayout): TemplateResult[] {
     const found = pathOf(bridge as unknown as Bridge<never>);
     const trace = bridge.get("trace") as TraceInfo;
-    if (!found) return [];
-    const mine = same(found.states, info.value?.selection ?? []) && flow.value;
-    return ways(found.states, trace.tokens.length, trace.n_layers, mine ? mine.share : null).map(
-      (way) => svg`<path class="rw-way" d=${road(way.map((cell) => place(at, cell)))} />`,
-    );
+    if (!found || !flow.value || !same(found.states, info.value?.selection ?? [])) return [];
+    const all = ways(found.states, trace.tokens.length, trace.n_layers, flow.value.share);
+    return [
+      svg`<path class="rw-way" d=${all.map((way) => road(way.map((cell) => place(at, cell)))).join("")} />`,
+    ];
   }
 
   /** From the states that attention can read at a node to its own contribution there. */
@@ -254,7 +258,7 @@ export function flowPage(bridge: Bridge<ExplorerTraits>) {
 /** What is drawn strongest. */
 const scaleOf = (flow: Flow | null, run: Run): string =>
   flow
-    ? `Strongest: ${flow.scale(run, run === "clean" ? "mlp" : "hidden").toFixed(2)} of a state’s length.`
+    ? `The strongest here: ${flow.scale(run, run === "clean" ? "mlp" : "hidden").toFixed(2)} times the length of its state.`
     : "";
 
 /** One node in words. */

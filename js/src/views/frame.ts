@@ -8,6 +8,8 @@ import { resolve, watchTheme } from "../theme.js";
 import type { BaseTraits } from "../types.js";
 
 const SILENCE = 4000;
+/** Named keys of a widget. Together with Shift they are the host's. */
+const NAMED = /^(Arrow|Page|Home|End|Enter|Escape)/;
 /** Narrower than this, what stands beside the picture goes below it. */
 const NARROW = 760;
 
@@ -35,6 +37,7 @@ export function frame<T extends BaseTraits>(traits: Bridge<T>, host: HTMLElement
   const root = document.createElement("div");
   root.className = "rw";
   host.append(root);
+  root.addEventListener("keydown", keep);
 
   const width = signal(0);
   const theme = signal<Theme>("light");
@@ -85,6 +88,16 @@ export function frame<T extends BaseTraits>(traits: Bridge<T>, host: HTMLElement
       ),
     ends: (...more) => endings.push(...more),
   };
+}
+
+/**
+ * Plain keys that are pressed in a widget are meant for it. JupyterLab would go to another cell, or
+ * cut this one at an "x" that nobody here listens for.
+ */
+function keep(event: KeyboardEvent): void {
+  const { key, shiftKey, ctrlKey, metaKey, altKey } = event;
+  const plain = !(ctrlKey || metaKey || altKey);
+  if (plain && (key.length === 1 || (NAMED.test(key) && !shiftKey))) event.stopPropagation();
 }
 
 /** A control shows what its trait holds, also where a person or a refusal left it elsewhere. */

@@ -19,7 +19,7 @@ export const help = (state: GridState, live: boolean): TemplateResult => html`
     @keydown=${(event: Event) => event.stopPropagation()}
     @close=${(event: Event) => {
       state.helping.value = false;
-      (event.target as Element).closest(".rw-figure")?.querySelector<HTMLElement>("[role=grid]")?.focus();
+      (event.target as Element).closest(".rw")?.querySelector<HTMLElement>("[role=grid]")?.focus();
     }}
   >
     <form method="dialog"><button class="rw-quiet" aria-label="Close">✕</button></form>
@@ -29,6 +29,18 @@ export const help = (state: GridState, live: boolean): TemplateResult => html`
     })}</dl>
   </dialog>
 `;
+
+/** Opens it. */
+export const helpButton = (state: GridState): TemplateResult => html`<button
+  class="rw-quiet"
+  type="button"
+  data-action="help"
+  aria-label="Keys and pointer"
+  title="Keys and pointer (?)"
+  @click=${() => {
+    state.helping.value = true;
+  }}
+>?</button>`;
 
 /** A dialog has to be asked to open. */
 export function openHelp(root: ParentNode): void {

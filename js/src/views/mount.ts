@@ -1,7 +1,6 @@
 /** The view of a grid: its frame, what is derived from its traits, its picture and its keyboard. */
 
 import type { Bridge } from "../model.js";
-import { adds } from "../picking.js";
 import { effect, signal } from "../signals.js";
 import { type GridState, gridState } from "../state.js";
 import type { GridTraits } from "../types.js";
@@ -13,8 +12,6 @@ import { drawLabels } from "./labels.js";
 import { drawPointing, drawRow } from "./overlay.js";
 import type { PanelLook } from "./panel.js";
 
-/** The keys that move, press and leave. */
-const OURS = /^(Arrow|Page|Home|End|Enter|Escape| )/;
 /** How long an answer may take before the page says that it is on its way. */
 const PATIENCE = 150;
 
@@ -35,15 +32,6 @@ export function mount<T extends GridTraits>(
   const bridge = traits as unknown as Bridge<GridTraits>;
   const made = frame(bridge, host, abort);
   const state = gridState(bridge, made.width, made.theme);
-
-  // JupyterLab would take these from our buttons, too.
-  host.addEventListener(
-    "keydown",
-    (event) => {
-      if (OURS.test(event.key) && !event.shiftKey && !adds(event)) event.stopPropagation();
-    },
-    { signal: abort },
-  );
 
   const waiting = signal(false);
   const latency = signal<number | null>(null);

@@ -1,7 +1,6 @@
 /** The path that brings the prediction back: its line through a plot, and its steps in the panel. */
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
-import { road } from "../flow.js";
 import { describe, percent, probability, stateCount, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import type { GridState } from "../state.js";
@@ -15,24 +14,28 @@ export function pathOf(bridge: Bridge<never>): PathInfo | null {
   return Array.isArray(path?.states) ? (path as PathInfo) : null;
 }
 
-/** The path's cells of one kind, in the order of layers, each with its step. */
+/** The path's cells of one kind, each with its step; a set, not a route: what is restored is overwritten. */
 export function pathMarks(state: GridState, kind: Kind): TemplateResult[] {
   const { cell } = state.fit.value;
-  const steps = (pathOf(state.bridge as unknown as Bridge<never>)?.states ?? [])
-    .map((each, i) => ({ each, step: i + 1 }))
-    .filter(({ each }) => each[2] === kind && state.detailOf(each))
-    .sort((a, b) => a.each[1] - b.each[1] || a.each[0] - b.each[0]);
   const middle = ([pos, layer]: Cell) => [(layer + 0.5) * cell.w, (pos + 0.5) * cell.h] as const;
-  return [
-    svg`<path class="rw-way" d=${road(steps.map(({ each }) => middle(each)))} />`,
-    ...steps.map(({ each, step }) => {
-      const [x, y] = middle(each);
-      const named = Math.min(cell.w, cell.h) >= 12;
-      return svg`<circle class="rw-step" cx=${x} cy=${y} r=${named ? 6 : 2.5} />${
-        named ? svg`<text class="rw-step" x=${x} y=${y}>${step}</text>` : nothing
-      }`;
-    }),
-  ];
+  return steps(state, middle, Math.min(cell.w, cell.h) >= 12, (each) => each[2] === kind);
+}
+
+/** The path's states that are shown, numbered where there is room. */
+export function steps(
+  state: GridState,
+  middle: (cell: Cell) => readonly [number, number],
+  named: boolean,
+  shown: (cell: Cell) => boolean = () => true,
+): TemplateResult[] {
+  return (pathOf(state.bridge as unknown as Bridge<never>)?.states ?? []).flatMap((each, i) => {
+    if (!shown(each) || !state.detailOf(each)) return [];
+    const [x, y] = middle(each);
+    return [
+      svg`<circle class="rw-step" cx=${x} cy=${y} r=${named ? 6 : 2.5} />`,
+      ...(named ? [svg`<text class="rw-step" x=${x} y=${y}>${i + 1}</text>`] : []),
+    ];
+  });
 }
 
 /** Below the restoration: look for a path, follow the search, read its steps. */
