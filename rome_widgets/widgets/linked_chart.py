@@ -8,6 +8,7 @@ its own change: Vega keeps its selection, and the params are not selections.
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
@@ -100,7 +101,8 @@ class _Link:
         if change["new"] is None:
             for reference, handler, names in self._observed:
                 if (owner := reference()) is not None:
-                    owner.unobserve(handler, names)
+                    with suppress(ValueError):  # Somebody called `unobserve_all`.
+                        owner.unobserve(handler, names)
             self._observed = []
 
 

@@ -90,6 +90,15 @@ def test_closing_either_ends_the_link(figure, closed):
     assert grid.selection == [State(2, 4, "hidden")]
 
 
+def test_it_closes_also_where_somebody_has_taken_its_observers_off():
+    grid = rw.TraceGrid(fake_trace())
+    chart = grid.linked_chart()
+    grid.unobserve_all("selection")
+    chart.close()
+    grid.cursor = (1, 6, "mlp")
+    assert chart.params.cursor_layer == -1
+
+
 @FIGURES
 @pytest.mark.parametrize("kept", ["grid", "chart"])
 def test_one_that_is_closed_and_gone_is_not_held_by_the_other(figure, kept):
