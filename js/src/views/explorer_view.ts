@@ -124,8 +124,8 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ${
             info
               ? html`<div class=${`rw-main${(changed || bridge.get("stale")) && !model.busy() ? " rw-stale" : ""}`}>
-                  <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure)}</div>
-                  <aside>${panel(state, view.look(), keeps.kept())}${keeps.actions(view)}${pathPanel(bridge, model, state, view.connected())}${notes(state)}</aside>
+                  <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure)}${pathPanel(bridge, model, state, view.connected())}</div>
+                  <aside>${panel(state, view.look(), keeps.kept())}${keeps.actions(view)}${notes(state)}</aside>
                 </div>`
               : skeleton(emptyHint(status))
           }
