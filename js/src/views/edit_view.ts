@@ -144,7 +144,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   }
 
   function fields(): TemplateResult {
-    return html`<div class="rw-controls">
+    return html`<div class="rw-controls rw-words">
       ${Object.entries(WORDS).map(([key, [name, empty, width]]) => {
         const trait = key as keyof typeof WORDS;
         return html`<label class="rw-field">${name} ${textField(bridge, trait, name, empty, width, apply)}</label>`;
@@ -164,14 +164,14 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         (value) => bridge.set({ method: value, settings: {} }),
       )}
       <label class="rw-field">layer
-        <input type="range" data-field="layer" min="0" max=${n_layers - 1} data-is=${String(layer ?? 0)} class=${layer === null ? "rw-unset" : ""}
+        <input type="range" data-field="layer" min="0" max=${n_layers - 1} data-is=${String(layer ?? 0)} class=${`rw-range ${layer === null ? "rw-unset" : ""}`}
           @input=${(event: Event) => bridge.set({ layer: (event.target as HTMLInputElement).valueAsNumber })} />
         <b>${layer ?? "auto"}</b>
       </label>
       ${layer === null ? nothing : button("auto", "auto", () => bridge.set({ layer: null }), false, "rw-quiet")}
       ${button("suggest", waiting ? "tracing…" : "from trace", suggest, waiting || !ready())}
       ${reason && hinted === layer ? html`<span class="rw-mute">${reason}</span>` : nothing}
-      <details><summary>settings</summary>
+      <details class="rw-settings"><summary>settings</summary>
         <div class="rw-numbers">${Object.entries(defaults[method] ?? {}).map(
           ([name, value]) => html`<label class="rw-field">${name.replaceAll("_", " ")}
             <input type="number" step="any" data-setting=${name} style="width:7ch" placeholder=${value ?? "auto"} data-is=${settings[name]?.toString() ?? ""}
@@ -288,7 +288,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
       <p class="rw-keys"><span class="rw-key-0">p(${word(target)}) <b>${probability(now?.target, 3)}</b></span>
         ${true_object ? html`<span class="rw-key-1">p(${word(true_object)}) <b>${probability(now?.true, 3)}</b></span>` : nothing}</p>
       ${curves("Probability of the new and the true object by strength", 308, 96, [MOST, 1], [trail.map(([s, p]) => [s, p]), trail.map(([s, , p]) => [s, p])], edit.applied ? value : undefined)}
-      <input class="rw-slide" type="range" data-field="strength" aria-label="Strength" min="0" max=${MOST} step="0.01" data-is=${String(value)}
+      <input class="rw-range rw-slide" type="range" data-field="strength" aria-label="Strength" min="0" max=${MOST} step="0.01" data-is=${String(value)}
         ?disabled=${!edit.applied || !view.connected()} @input=${slide(true)} @change=${slide(false)} />
       <div class="rw-ends"><span>0</span><span>0.5</span><span>1</span><span>1.5</span></div>
     </section>`;
