@@ -53,6 +53,10 @@ class FakeEditor:
         self.order: list[tuple] = []
         self.strengths: list[tuple[str, float]] = []
         self.compared: list[tuple[str, ...]] = []
+        self.measured: list[tuple[float, ...]] = []
+        """Strengths that were asked about ahead."""
+        self.first_token: str | None = None
+        """The token of every target that is followed, where it is not all of it."""
         self.threads: set[str] = set()
         self.broken: Exception | None = None
         self.fingerprint_ok: bool | None = True
@@ -82,7 +86,7 @@ class FakeEditor:
             "the model card's layer" if request.layer is None else "asked for",
             0.118,
             ["One paraphrase does not follow."] if request.subject == "Mount Fuji" else [],
-            {"efficacy": 1.0, "paraphrase": 0.96, "neighbourhood": 0.74},
+            {"efficacy": 1.0, "paraphrase": 0.96, "neighbourhood": 0.74, "others": 0.5},
             curve=curve,
         )
         self._records[record.id] = record
@@ -152,12 +156,33 @@ class FakeEditor:
             raise self.broken
         return [self._change_of(request, prompt) for prompt in prompts]
 
-    def _change_of(self, request: EditRequest, prompt: TestPrompt) -> PromptChange:
-        held = [
+    def at_strengths(self, edit: str, strengths: Sequence[float]) -> list[Outcome]:
+        self.measured.append(tuple(strengths))
+        if self.broken:
+            raise self.broken
+        request = self._records[edit].request
+        prompt = TestPrompt(request.prompt, "rewrite")
+        others = self._held(request, besides=edit)
+        return [
+            outcome(request, prompt, self._share(prompt, [*others, strength]))
+            for strength in strengths
+        ]
+
+    def _held(self, request: EditRequest, besides: str = "") -> list[float]:
+        return [
             record.strength
             for record in self._records.values()
-            if record.applied and record.request.subject == request.subject
+            if record.applied and record.request.subject == request.subject and record.id != besides
         ]
+
+    def _change_of(self, request: EditRequest, prompt: TestPrompt) -> PromptChange:
+        share = self._share(prompt, self._held(request))
+        before, after = (outcome(request, prompt, s) for s in (0.0, share))
+        own = before.token if prompt.group == "free" and not prompt.true_object else None
+        return PromptChange(prompt, before, after, self.first_token, own)
+
+    @staticmethod
+    def _share(prompt: TestPrompt, held: list[float]) -> float:
         reach = {
             "rewrite": 1.0,
             "paraphrase": 0.85,
@@ -165,8 +190,8 @@ class FakeEditor:
             "other": 0.7,
             "free": 0.4,
         }
-        share = reach[prompt.group] / (1 + math.exp(-9 * (sum(held) - 0.5))) if held else 0.0
-        return PromptChange(prompt, *(outcome(request, prompt, s) for s in (0.0, share)))
+        whole = 1 / (1 + math.exp(-9 * (sum(held) - 0.5))) if held else 0.0
+        return reach[prompt.group] * whole
 
     def generate(
         self,
