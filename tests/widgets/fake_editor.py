@@ -21,6 +21,15 @@ from rome_widgets.widgets.protocol import (
 
 NEEDLE = EditRequest("{} is in the city of", "The Space Needle", "Paris", "Seattle")
 FUJI = EditRequest("{} is in the country of", "Mount Fuji", "Italy", "Japan")
+LONG = replace(NEEDLE, target="Zürich Hauptbahnhof")
+"""Of this target, only the first letter is a token."""
+WARNINGS = {
+    FUJI.target: ["One paraphrase does not follow."],
+    LONG.target: [
+        f"With the edit the model gives “{LONG.target}” p = 2.8e-05 and says “America” instead; 0.5 "
+        "or more was wanted. Try a shorter target (this one has 12 tokens), more steps, another layer."
+    ],
+}
 DEFAULTS = {
     "rome": {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0},
     "r-rome": {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0},
@@ -55,8 +64,6 @@ class FakeEditor:
         self.compared: list[tuple[str, ...]] = []
         self.measured: list[tuple[float, ...]] = []
         """Strengths that were asked about ahead."""
-        self.first_token: str | None = None
-        """The token of every target that is followed, where it is not all of it."""
         self.threads: set[str] = set()
         self.broken: Exception | None = None
         self.fingerprint_ok: bool | None = True
@@ -85,7 +92,7 @@ class FakeEditor:
             3 if request.layer is None else request.layer,
             "the model card's layer" if request.layer is None else "asked for",
             0.118,
-            ["One paraphrase does not follow."] if request.subject == "Mount Fuji" else [],
+            WARNINGS.get(request.target, []),
             {"efficacy": 1.0, "paraphrase": 0.96, "neighbourhood": 0.74, "others": 0.5},
             curve=curve,
         )
@@ -179,7 +186,9 @@ class FakeEditor:
         share = self._share(prompt, self._held(request))
         before, after = (outcome(request, prompt, s) for s in (0.0, share))
         own = before.token if prompt.group == "free" and not prompt.true_object else None
-        return PromptChange(prompt, before, after, self.first_token, own)
+        target = prompt.target or request.target
+        first = f" {target[0]}" if " " in target else None
+        return PromptChange(prompt, before, after, first, own)
 
     @staticmethod
     def _share(prompt: TestPrompt, held: list[float]) -> float:
