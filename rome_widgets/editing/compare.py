@@ -143,8 +143,7 @@ def _adding_to(
     for update in updates:
         by_module.setdefault(update.name.rpartition(".")[0], []).append(update)
     return [
-        (lm.model.get_submodule(name), _adding(some, shares))
-        for name, some in by_module.items()
+        (lm.model.get_submodule(name), _adding(some, shares)) for name, some in by_module.items()
     ]
 
 

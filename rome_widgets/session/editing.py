@@ -265,9 +265,7 @@ class EditingEngine:
         tokens = (None if token is None else self.lm.token_text(token) for token in followed)
         return PromptChange(prompt, before, after, *tokens)
 
-    def _followed(
-        self, prompt: TestPrompt, request: EditRequest
-    ) -> tuple[int | None, int | None]:
+    def _followed(self, prompt: TestPrompt, request: EditRequest) -> tuple[int | None, int | None]:
         """The first tokens of a test's target and of its true object."""
         words = prompt.target or request.target, prompt.true_object or request.true_object
         target, true = (self.lm.answer_ids(prompt.text, word) if word else () for word in words)

@@ -100,7 +100,7 @@ class EditPanel(LiveWidget):
     rows = t.List().tag(sync=True)
     """Before and after, one row per prompt."""
     trail = t.List().tag(sync=True)
-    """Strength, p(target) and p(true object), measured ahead and wherever the slider was; sorted."""
+    """Strength, p(target), p(true object), measured ahead and wherever the slider was; sorted."""
     _orders = t.List().tag(sync=True, echo_update=False)
     """Orders of the page that were not acked yet, each `{id, op, ...}`."""
     _acks = t.List().tag(sync=True)
@@ -566,7 +566,7 @@ class _Teller:
         return [describe_change(change, request) for change in changes]
 
     def points(self, edit: str, rows: list[dict[str, Any]]) -> list[list[float | None]]:
-        """The trail at the strengths where it has no point yet; of a reverted edit there is none."""
+        """The trail where it has no point yet; a reverted edit has none."""
         panel = self.panel()
         record = panel._records.get(edit) if panel is not None else None
         if panel is None or record is None or not record.applied or rows[0]["message"]:

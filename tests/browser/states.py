@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from playwright.sync_api import expect
-from widgets.fake_editor import FUJI, LONG, NEEDLE, FakeEditor
+from widgets.fake_editor import FUJI, NEEDLE, STATION, FakeEditor
 from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace, rough
 
 from rome_widgets.errors import RomeWidgetsError, StatisticsMissing
@@ -449,7 +449,7 @@ STATES = [
     State("edit running", panel(slow=True), "[data-steps]", apply_slowly),
     State("edit done", panel(), "weights match ✓", press("apply")),
     State("edit history", panel(NEEDLE, FUJI, NEEDLE), "One paraphrase does not follow."),
-    State("edit long target", panel(LONG), "strength × 0.75", weaken),
+    State("edit long target", panel(STATION), "strength × 0.75", weaken),
     State("edit reverted", panel(NEEDLE), "Reapply", press("revert")),
     State("edit asking", panel(NEEDLE), "holds an edit already", press("apply")),
     State("edit layer from trace", panel(), "peaks at layer 5", press("suggest")),

@@ -21,15 +21,17 @@ from rome_widgets.widgets.protocol import (
 
 NEEDLE = EditRequest("{} is in the city of", "The Space Needle", "Paris", "Seattle")
 FUJI = EditRequest("{} is in the country of", "Mount Fuji", "Italy", "Japan")
-LONG = replace(NEEDLE, target="Zürich Hauptbahnhof")
+STATION = replace(NEEDLE, target="Zürich Hauptbahnhof")
 """Of this target, only the first letter is a token."""
 WARNINGS = {
     FUJI.target: ["One paraphrase does not follow."],
-    LONG.target: [
-        f"With the edit the model gives “{LONG.target}” p = 2.8e-05 and says “America” instead; 0.5 "
-        "or more was wanted. Try a shorter target (this one has 12 tokens), more steps, another layer."
+    STATION.target: [
+        "With the edit the model gives “Zürich Hauptbahnhof” p = 2.8e-05 and says “America” "
+        "instead; 0.5 or more was wanted. Try a shorter target (this one has 12 tokens), more "
+        "steps, another layer."
     ],
 }
+"""What is doubtful about an edit to this target."""
 DEFAULTS = {
     "rome": {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0},
     "r-rome": {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0},

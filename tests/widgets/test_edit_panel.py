@@ -468,7 +468,8 @@ class TestVerdicts:
         assert (row["followed"], row["delta"]) == (" trumpet", pytest.approx(-0.75))
 
     @pytest.mark.parametrize(
-        ("token", "shown"), [(" Par", "Par…"), (" Paris", "Paris"), (None, "Paris"), ("⟨C3⟩", "⟨C3⟩…")]
+        ("token", "shown"),
+        [(" Par", "Par…"), (" Paris", "Paris"), (None, "Paris"), ("⟨C3⟩", "⟨C3⟩…")],
     )
     def test_a_probability_of_a_first_token_names_that(self, token, shown):
         outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.1)

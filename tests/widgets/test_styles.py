@@ -1,4 +1,4 @@
-"""Style sheets of several widgets on one page: what one brings must not change another's elements."""
+"""Several widgets on one page: what the styles of one match must not be another's."""
 
 import re
 from itertools import permutations
