@@ -145,3 +145,5 @@ class Comparison:
     """Greedy continuation without the edit, where asked for."""
     after: str = ""
     """Greedy continuation with the edit."""
+    word: str = ""
+    """The target, of which `target` is the first token."""

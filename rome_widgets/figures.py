@@ -6,32 +6,37 @@ The widgets draw their own grid; this is for what is printed, saved or joined wi
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+import textwrap
+from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from rome_widgets.errors import StateError
-from rome_widgets.results import CausalTrace, Kind, State, recovery
+from rome_widgets.palettes import ramp
+from rome_widgets.results import KINDS, CausalTrace, Kind, State, recovery
 
-RAMP: dict[Kind, Literal["purples", "greens", "reds"]] = {
-    "hidden": "purples",
-    "mlp": "greens",
-    "attn": "reds",
-}
-"""ColorBrewer ramps of the paper's figure 1."""
-
-SHADE: dict[Kind, str] = {"hidden": "#6a51a3", "mlp": "#238b45", "attn": "#cb181d"}
+SHADE: dict[Kind, str] = {kind: ramp(kind)[6] for kind in KINDS}
 """A dark step of each ramp, for lines."""
 
 TITLE: dict[Kind, str] = {"hidden": "Hidden state", "mlp": "MLP", "attn": "Attention"}
 
 
+CELL = 18
+"""Width and height of a cell, pixels; half as wide in a deep model."""
+FEW_LAYERS = 16
+"""Up to here cells are square and every layer is numbered, above every fifth."""
+INK, LINE, EMPTY = "#555", "#e2e2de", "#ccc"
+"""Of captions, between cells, and of what was not computed."""
+_BARE: Any = {"ticks": False, "domain": False, "titleFontWeight": "normal", "titleColor": INK}
+
+
 def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
-    """One heat map per traced kind on a common scale, from corrupted to clean.
+    """One heat map per traced kind on a common scale, from corrupted to clean, and its legend.
 
     Args:
-        trace: Any trace; places that were not computed stay empty.
+        trace: Any trace; places that were not computed are grey.
 
     Returns:
         A chart with tooltips; `chart.save("trace.svg")` writes it.
@@ -41,11 +46,10 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
     """
     frame = trace.to_frame()
     highest = max(trace.clean, trace.corrupted, frame["score"].max())
-    scale = {"domain": [trace.corrupted, highest], "clamp": True}
-    panels = [_panel(trace, frame.query("kind == @kind"), kind, scale) for kind in trace.kinds]
-    # Room on the right, or the title of the last legend is cut off.
-    room = {"left": 5, "top": 5, "right": 40, "bottom": 5}
-    return alt.hconcat(*panels, padding=room).resolve_scale(color="independent")
+    ends = trace.corrupted, highest if highest > trace.corrupted else trace.corrupted + 1e-9
+    panels = [_panel(trace, frame.query("kind == @kind"), kind, ends) for kind in trace.kinds]
+    chart = alt.hconcat(*panels, _legend(trace, ends), spacing=14, title=_title(trace))
+    return chart.resolve_scale(color="independent")
 
 
 def linked_trace_chart(trace: CausalTrace) -> alt.HConcatChart:
@@ -53,11 +57,11 @@ def linked_trace_chart(trace: CausalTrace) -> alt.HConcatChart:
     chart = trace_chart(trace)
     chart.hconcat = [
         panel.encode(
-            stroke=alt.when(_IS_SELECTED).then(alt.value("black")).otherwise(alt.value(None)),
-            strokeWidth=alt.value(2),
+            stroke=alt.when(_IS_SELECTED).then(alt.value("black")).otherwise(alt.value(LINE)),
+            strokeWidth=alt.when(_IS_SELECTED).then(alt.value(2)).otherwise(alt.value(0.5)),
         ).add_params(_pick(kind))
-        for kind, panel in zip(trace.kinds, chart.hconcat, strict=True)
-    ]
+        for kind, panel in zip(trace.kinds, chart.hconcat[:-1], strict=True)
+    ] + chart.hconcat[-1:]
     return chart.add_params(*_cursor_and_selected())
 
 
@@ -150,30 +154,121 @@ def _pick(kind: Kind | None) -> alt.Parameter:
     )
 
 
-def _panel(trace: CausalTrace, frame: pd.DataFrame, kind: Kind, scale: dict) -> alt.Chart:
-    """One heat map; rows are addressed by position, so that repeated tokens stay apart."""
+def _title(trace: CausalTrace) -> alt.Title:
+    """The prompt and its answer; below, how it was measured."""
+    answer, noise = trace.answer.strip(), trace.noise.get("text", "unknown")
+    seed = "" if trace.seed is None else f", seed {trace.seed}"
+    samples = f"{trace.samples} sample{'' if trace.samples == 1 else 's'}{seed}"
+    # In characters: a title is not broken by itself. Beside the panels are tokens and a legend.
+    ends = f"clean {trace.clean:.3g}, corrupted {trace.corrupted:.3g}"
+    width = max(50, int((len(trace.kinds) * _cell_width(trace) * trace.n_layers + 100) / 6))
+    return alt.Title(
+        textwrap.wrap(f"{trace.prompt} → {answer}", width),
+        subtitle=[
+            f"{trace.model} · p({answer}): {ends}",
+            *textwrap.wrap(f"noise on the tokens with *: {noise} · {samples}", width),
+        ],
+        anchor="start",
+        offset=14,
+        fontSize=14,
+        subtitleColor=INK,
+        subtitlePadding=4,
+    )
+
+
+def _cell_width(trace: CausalTrace) -> float:
+    return CELL if trace.n_layers <= FEW_LAYERS else CELL / 2
+
+
+def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
+    """The ramps side by side, on one axis of the answer's probability."""
+    low, high = ends
+    stripes = [
+        alt.Chart(alt.InlineData(values=[{"low": low, "high": high, "at": at}]))
+        .mark_rect(
+            color=alt.Gradient(
+                gradient="linear",
+                stops=[
+                    alt.GradientStop(color=color, offset=offset)
+                    for color, offset in zip(
+                        ramp(kind), np.linspace(0, 1, len(ramp(kind))), strict=True
+                    )
+                ],
+                x1=0,
+                x2=0,
+                y1=1,
+                y2=0,
+            )
+        )
+        .encode(
+            x=alt.X("at:O", axis=None),
+            y=alt.Y(
+                "low:Q",
+                title=None,
+                scale=alt.Scale(domain=[low, high], nice=False, zero=False),
+                axis=alt.Axis(orient="right", grid=False, tickCount=5, domain=False),
+            ),
+            y2="high:Q",
+        )
+        for at, kind in enumerate(trace.kinds)
+    ]
+    return alt.layer(
+        *stripes,
+        title=alt.Title(
+            f"p({trace.answer.strip()})",
+            anchor="start",
+            fontSize=11,
+            fontWeight="normal",
+            color=INK,
+        ),
+        width=8 * len(stripes),
+        height=CELL * len(trace.tokens),
+        view=alt.ViewBackground(stroke=LINE),
+    )
+
+
+def _panel(
+    trace: CausalTrace, frame: pd.DataFrame, kind: Kind, ends: tuple[float, float]
+) -> alt.Chart:
+    """One heat map; rows are addressed by position, so that repeated tokens stay apart.
+
+    Only the first names the tokens.
+    """
     start, stop = trace.subject_span
     names = [
         token.strip() + ("*" if start <= pos < stop else "")
         for pos, token in enumerate(trace.tokens)
     ]
+    tokens = alt.Axis(labelExpr=f"{_js_array(names)}[datum.value]", **_BARE)
+    numbered = list(range(0, trace.n_layers, 1 if trace.n_layers <= FEW_LAYERS else 5))
     return (
         alt.Chart(
             alt.InlineData(values=frame.to_dict("records")),
             title=TITLE[kind] + (" (estimate)" if trace.estimated else ""),
         )
-        .mark_rect()
+        .mark_rect(stroke=LINE, strokeWidth=0.5)
         .encode(
-            x=alt.X("layer:O", title=_caption(trace, kind), axis=alt.Axis(labelAngle=0)),
+            x=alt.X(
+                "layer:O",
+                title=_caption(trace, kind),
+                scale=alt.Scale(domain=list(range(trace.n_layers))),
+                axis=alt.Axis(labelAngle=0, values=numbered, **_BARE),
+            ),
             y=alt.Y(
                 "pos:O",
                 title=None,
-                axis=alt.Axis(labelExpr=f"{_js_array(names)}[datum.value]", ticks=False),
+                scale=alt.Scale(domain=list(range(len(trace.tokens)))),
+                axis=tokens if kind == trace.kinds[0] else None,
             ),
             color=alt.Color(
                 "score:Q",
-                title=f"p({trace.answer.strip()})",
-                scale=alt.Scale(scheme=RAMP[kind], **scale),
+                legend=None,
+                scale=alt.Scale(
+                    domain=np.linspace(*ends, len(ramp(kind))).tolist(),
+                    range=list(ramp(kind)),
+                    interpolate="rgb",
+                    clamp=True,
+                ),
             ),
             tooltip=[
                 alt.Tooltip("token:N"),
@@ -182,7 +277,11 @@ def _panel(trace: CausalTrace, frame: pd.DataFrame, kind: Kind, scale: dict) -> 
                 alt.Tooltip("indirect_effect:Q", format="+.4f", title="indirect effect"),
             ],
         )
-        .properties(width=18 * trace.n_layers, height=18 * len(trace.tokens))
+        .properties(
+            width=_cell_width(trace) * trace.n_layers,
+            height=CELL * len(trace.tokens),
+            view=alt.ViewBackground(fill=EMPTY, stroke=None),
+        )
     )
 
 

@@ -27,6 +27,12 @@ export function csv(info: TraceInfo, scores: ReadonlyMap<Kind, Float32Array>): s
   return ["kind,pos,token,in_subject,layer,score,indirect_effect", ...rows, ""].join("\r\n");
 }
 
+/** The subject and the answer as a name that every file system takes, as Python's figures have it. */
+export function fileName({ subject, answer }: TraceInfo): string {
+  const words = `${subject} ${answer}`.replace(/[^\p{L}\p{N}_]+/gu, "-").replace(/^-+|-+$/g, "");
+  return `trace-${words.toLowerCase().slice(0, 60) || "of-a-prompt"}`;
+}
+
 /** Saves as a download does; no network is asked. */
 export function save(name: string, type: string, data: BlobPart): void {
   const url = URL.createObjectURL(new Blob([data], { type }));

@@ -296,6 +296,8 @@ export interface ChangeRow {
   text: string;
   before: Outcome;
   after: Outcome;
+  /** What `target` and `true` are the probabilities of. */
+  words: { target: string; true: string };
   followed: string;
   delta: number | null;
   verdict: string;
@@ -361,6 +363,8 @@ export interface PredictionTraits extends BaseTraits {
   metric: Metric;
   baseline: number;
   target: string | null;
+  /** The word that `target` is the first token of, where it is longer. */
+  target_of: string;
   sort: string;
   descending: boolean;
 }

@@ -49,7 +49,7 @@ const record = (id: string, more: Partial<EditRecord> = {}): EditRecord => ({
   layer_reason: "the model card's",
   norm_ratio: 0.118,
   warnings: [],
-  scores: { efficacy: 1, paraphrase: 0.96, neighbourhood: null },
+  scores: { efficacy: 1, paraphrase: 0.96, neighbourhood: null, others: 0.5 },
   applied: true,
   strength: 1,
   curve: [4, 2, 1],
@@ -78,6 +78,7 @@ const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
       text: "The Needle is in",
       before: { token: " Seattle", probability: 0.9, target: 0.01, true: 0.9 },
       after: { token: " Paris", probability: 0.8, target: 0.8, true: 0.1 },
+      words: { target: "Paris", true: "Seattle" },
       followed: "Paris",
       delta: 0.79,
       verdict: "new",
@@ -89,6 +90,7 @@ const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
       text: "<b>The Market</b> is in",
       before: { token: " Seattle", probability: 0.9, target: 0.01, true: 0.9 },
       after: { token: " Rome", probability: 0.4, target: 0.3, true: 0.3 },
+      words: { target: "Paris", true: "Seattle" },
       followed: "Seattle",
       delta: -0.6,
       verdict: "bled",
@@ -186,17 +188,42 @@ describe("edit view", () => {
     const warned = record("e1", { warnings: ["<i>odd</i>"] });
     const { words, el } = show(edit({ edits: [warned] }));
     expect(words("[data-edit=e1] > *")).toEqual([
-      "", "The Needle is in → Paris ⚠ <i>odd</i>", "3", "0.118", "1.00", "0.96", "–", "Revert",
+      "", "The Needle is in → Paris ⚠ <i>odd</i>", "3", "0.118", "1.00", "0.96", "–", "0.50", "Revert",
     ]); // biome-ignore format: one line per row
     expect(el.querySelector("[data-edit] i")).toBeNull();
   });
 
   test.each([
-    [true, ["weights match ✓"]],
-    [false, ["weights do not match ✗"]],
-    [null, []],
-  ])("whether the weights match is said where it is known: %s", (fingerprint_ok, said) => {
-    expect(show(edit({ ledger: { fingerprint_ok } })).words(".rw-weights")).toEqual(said);
+    [true, ["weights match ✓"], "Bit for bit, the weights are"],
+    [false, ["weights do not match ✗"], "they are not what they were"],
+    [null, [], ""],
+  ])("whether the weights match is said where it is known: %s", (fingerprint_ok, said, title) => {
+    const { words, all } = show(edit({ ledger: { fingerprint_ok } }));
+    expect(words(".rw-weights")).toEqual(said);
+    expect(all(".rw-weights").every((each) => each.title.includes(title))).toBe(true);
+  });
+
+  test("figures of an edit at another strength are said to be those of strength 1", async () => {
+    const { model, words } = show(edit());
+    expect(words(".rw-history small")).toEqual([]);
+    await model.receive({ edits: [record("e1", { strength: 0.5 })] });
+    expect(words(".rw-history small")).toEqual(["strength × 0.50; the figures beside it are those of × 1"]);
+  });
+
+  test("two points of the strength are not joined, three are", async () => {
+    const { model, all } = show(edit());
+    const lines = () => all("[aria-label=Strength] polyline");
+    expect([lines().length, all("[aria-label=Strength] .rw-point").length]).toEqual([0, 4]);
+    await model.receive({ trail: [...edit().trail, [1.5, 0.9, 0.05]] });
+    expect(lines().map((line) => line.getAttribute("points")?.split(" ").length)).toEqual([3, 3]);
+  });
+
+  test("where only the first token of a word is followed, that is named", () => {
+    const [row] = edit().rows;
+    const first = { ...row, words: { target: "Z…", true: "Seattle" }, followed: "Z…" } as typeof row;
+    const { words } = show(edit({ rows: first ? [first] : [] }));
+    expect(words("[aria-label=Strength] .rw-keys span")).toEqual(["p(Z…) 0.800", "p(Seattle) 0.100"]);
+    expect(words("[data-group=rewrite] small")).toEqual(["p(Z…)"]);
   });
 
   test("a row says before, after, difference and verdict in words, text stays text", () => {
@@ -323,6 +350,7 @@ describe("edit view", () => {
       ...own,
       before: nothing,
       after: nothing,
+      words: { target: "", true: "" },
       followed: "",
       delta: null,
       verdict: "",
@@ -381,6 +409,7 @@ describe("prediction view", () => {
     metric: "prob",
     baseline: 0,
     target: null,
+    target_of: "",
     sort: "1",
     descending: true,
     ...more,
@@ -393,6 +422,12 @@ describe("prediction view", () => {
     expect(tokens(shown)).toEqual(["Paris", "Seattle"]);
     await shown.model.receive({ target: " Lyon" });
     expect(tokens(shown)).toEqual(["Paris", "Seattle", "Lyon"]);
+  });
+  test("the target is said to be followed, or the first token of what is", async () => {
+    const { model, words } = show(predictions({ target: " Paris" }));
+    expect(words("th small")).toEqual(["followed"]);
+    await model.receive({ target_of: "Paris-Orly" });
+    expect(words("th small")).toEqual(["first token of “Paris-Orly”"]);
   });
   test("a row has numbers, a signed difference and the rank from where to where", () => {
     expect(show(predictions()).words("[data-token=' Paris'] > *")).toEqual([

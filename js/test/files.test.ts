@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { csv } from "../src/files.js";
+import { csv, fileName } from "../src/files.js";
 import type { TraceInfo } from "../src/types.js";
 import { info } from "./fake_model.js";
 
@@ -20,4 +20,13 @@ test("csv(trace, scores) has a row per state, quotes tokens, and leaves out what
     'mlp,1,"c,d",true,1,1,0.75',
     "",
   ]);
+});
+
+test.each([
+  ["The Space Needle", " Seattle", "trace-the-space-needle-seattle"],
+  ["Zürich/Süd", " a:b", "trace-zürich-süd-a-b"],
+  ["„…“", " ", "trace-of-a-prompt"],
+  ["x".repeat(80), " y", `trace-${"x".repeat(60)}`],
+])("fileName of %s and %s is what Python calls its figure", (subject, answer, name) => {
+  expect(fileName({ ...info, subject, answer })).toBe(name);
 });

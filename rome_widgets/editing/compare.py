@@ -7,7 +7,7 @@ without the edit, and the second what it would get with the strength asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,14 +29,20 @@ TOKENS_PER_CALL = 1024
 
 def with_one(lm: LanguageModel, edit: Any, strength: float) -> SideBySide:
     """Without and with one edit; others stay as they are."""
+    return with_strengths(lm, edit, (0.0, strength))
+
+
+def with_strengths(lm: LanguageModel, edit: Any, strengths: Sequence[float]) -> SideBySide:
+    """With one edit at each of these strengths; others stay as they are."""
     with ledger_of(lm.model).standing() as entries:
         applied = next((e.strength for e in entries if e.edit.id == edit.id), 0.0)
-        return SideBySide(lm, _adding_to(lm, edit.updates, -applied, strength - applied))
+        shares = [strength - applied for strength in strengths]
+        return SideBySide(lm, _adding_to(lm, edit.updates, shares), len(shares))
 
 
 def with_updates(lm: LanguageModel, updates: Iterable[Update]) -> SideBySide:
     """As the weights are, and with changes that they do not carry."""
-    return SideBySide(lm, _adding_to(lm, updates, 0.0, 1.0))
+    return SideBySide(lm, _adding_to(lm, updates, (0.0, 1.0)))
 
 
 def with_all(lm: LanguageModel) -> SideBySide:
@@ -46,41 +52,48 @@ def with_all(lm: LanguageModel) -> SideBySide:
 
 
 class SideBySide:
-    """The model twice: without and with some changes.
+    """The model twice: without and with some changes; or more often, with as many changes.
 
     Args:
         lm: The model, with its weights as they are.
-        visitors: What tells the first half of the rows from the second.
+        visitors: What tells the first half of the rows from the second, or each part from the next.
+        n_sides: How many parts there are.
     """
 
-    def __init__(self, lm: LanguageModel, visitors: Sequence[tuple[nn.Module, Visitor]]) -> None:
-        self._lm, self._visitors = lm, visitors
+    def __init__(
+        self,
+        lm: LanguageModel,
+        visitors: Sequence[tuple[nn.Module, Visitor]],
+        n_sides: int = 2,
+    ) -> None:
+        self._lm, self._visitors, self._n_sides = lm, visitors, n_sides
         self._version = lm.weights_version
 
     def probabilities(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """`[2, prompt, vocab]`: what follows each row of token ids, without and with.
+        """`[side, prompt, vocab]`: what follows each row of token ids, without and with.
 
         Prompts go together, the shorter ones with something behind them, which cannot reach what
         is before it.
         """
         longest = max(map(len, prompts))
         most = min(self._lm.tokens_per_call, TOKENS_PER_CALL)
-        at_once = max(1, most // (2 * longest))
+        at_once = max(1, most // (self._n_sides * longest))
         some = [prompts[at : at + at_once] for at in range(0, len(prompts), at_once)]
         return torch.cat([self._next(each) for each in some], dim=1)
 
     def _next(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         longest = max(map(len, prompts))
         rows = torch.tensor([[*ids, *[ids[-1]] * (longest - len(ids))] for ids in prompts])
-        both = torch.cat([rows, rows]).to(self._lm.device)
-        last = torch.tensor([len(ids) - 1 for ids in prompts] * 2, device=self._lm.device)
-        logits = self._run(lambda: run(self._lm.model, both))
+        sides = rows.repeat(self._n_sides, 1).to(self._lm.device)
+        ends = [len(ids) - 1 for ids in prompts] * self._n_sides
+        last = torch.tensor(ends, device=self._lm.device)
+        logits = self._run(lambda: run(self._lm.model, sides))
         each = logits[torch.arange(len(last), device=last.device), last]
-        return probabilities_of(each).unflatten(0, (2, len(prompts)))
+        return probabilities_of(each).unflatten(0, (self._n_sides, len(prompts)))
 
     def every_logits(self, ids: Sequence[int]) -> Tensor:
-        """`[2, pos, vocab]` after each position of one row of token ids, without and with."""
-        rows = torch.tensor([list(ids)] * 2, device=self._lm.device)
+        """`[side, pos, vocab]` after each position of one row of token ids, without and with."""
+        rows = torch.tensor([list(ids)] * self._n_sides, device=self._lm.device)
         return self._run(lambda: run(self._lm.model, rows))
 
     def write(
@@ -123,19 +136,18 @@ class SideBySide:
 
 
 def _adding_to(
-    lm: LanguageModel, updates: Iterable[Update], without: float, with_it: float
+    lm: LanguageModel, updates: Iterable[Update], shares: Sequence[float]
 ) -> list[tuple[nn.Module, Visitor]]:
-    """Adds so much of the updates to the first and to the second half of the rows."""
+    """Adds so much of the updates to each part of the rows."""
     by_module: dict[str, list[Update]] = {}
     for update in updates:
         by_module.setdefault(update.name.rpartition(".")[0], []).append(update)
     return [
-        (lm.model.get_submodule(name), _adding(some, (without, with_it)))
-        for name, some in by_module.items()
+        (lm.model.get_submodule(name), _adding(some, shares)) for name, some in by_module.items()
     ]
 
 
-def _adding(updates: Sequence[Update], shares: tuple[float, float]) -> Visitor:
+def _adding(updates: Sequence[Update], shares: Sequence[float]) -> Visitor:
     def visit(seen: Seen) -> Tensor:
         wide = torch.promote_types(torch.float32, seen.output.dtype)
         keys = seen.args[0].to(wide)
@@ -143,8 +155,8 @@ def _adding(updates: Sequence[Update], shares: tuple[float, float]) -> Visitor:
         assert isinstance(change, Tensor)
         # Rows in the first axis, or folded into it with their positions.
         scale = torch.tensor(shares, dtype=wide, device=change.device)[:, None, None]
-        both = scale * change.view(2, -1, change.shape[-1])
-        return (seen.output.to(wide) + both.view(seen.output.shape)).to(seen.output.dtype)
+        scaled = scale * change.view(len(shares), -1, change.shape[-1])
+        return (seen.output.to(wide) + scaled.view(seen.output.shape)).to(seen.output.dtype)
 
     return visit
 
@@ -170,6 +182,44 @@ def _ends(model: Any) -> list[int]:
 def _up_to_end(written: list[int], ends: list[int]) -> list[int]:
     stop = next((at for at, token in enumerate(written) if token in ends), len(written))
     return written[:stop]
+
+
+class Said(NamedTuple):
+    """What one side makes of a target."""
+
+    probability: float
+    """Of the whole target after the prompt."""
+    instead: str
+    """What it says up to the first token that is not the target's; "" where it says the target."""
+
+
+def target_said(
+    both: SideBySide, lm: LanguageModel, prompt: str, target_ids: Sequence[int]
+) -> tuple[Said, Said]:
+    """Whether each side goes on with every token of the target.
+
+    Args:
+        both: The model twice.
+        lm: The model.
+        prompt: The text before the target.
+        target_ids: Tokens of the target.
+    """
+    ids = [*lm.encode(prompt, (0, len(prompt))).ids, *target_ids[:-1]]
+    sides = probabilities_of(both.every_logits(ids)[:, -len(target_ids) :])
+    before, after = (_said(lm, target_ids, side) for side in sides)
+    return before, after
+
+
+def _said(lm: LanguageModel, target_ids: Sequence[int], probabilities: Tensor) -> Said:
+    """`probabilities` is `[target token, vocab]`, each after those before it."""
+    wanted = torch.tensor(target_ids, device=probabilities.device)
+    probability = float(probabilities.gather(1, wanted[:, None]).double().prod())
+    said: list[int] = []
+    for token, likeliest in zip(target_ids, probabilities.argmax(dim=1).tolist(), strict=True):
+        said.append(likeliest)
+        if likeliest != token:
+            return Said(probability, "".join(map(lm.token_text, said)).strip())
+    return Said(probability, "")
 
 
 def compare(
@@ -206,7 +256,7 @@ def compare(
             decode(after, skip_special_tokens=True),
         )
     ordered = sorted(rows.values(), key=lambda row: (-row.after, row.id))
-    return Comparison(prompt, tuple(ordered), rows[wanted], *texts)
+    return Comparison(prompt, tuple(ordered), rows[wanted], *texts, target)
 
 
 def _row(lm: LanguageModel, token: int, own: np.ndarray, every: np.ndarray) -> ComparisonRow:

@@ -15,7 +15,13 @@ import torch
 
 from rome_widgets.edit_results import Comparison, EditProgress, EditReport, Perplexity
 from rome_widgets.editing import layers, perplexity, second_moment
-from rome_widgets.editing.compare import SideBySide, compare, with_one, with_updates
+from rome_widgets.editing.compare import (
+    SideBySide,
+    compare,
+    target_said,
+    with_one,
+    with_updates,
+)
 from rome_widgets.editing.methods import Found, Task, find_editor
 from rome_widgets.editing.request import Request, read_request
 from rome_widgets.editing.settings import EditSettings, changed, known_settings
@@ -31,6 +37,9 @@ if TYPE_CHECKING:
 
 LARGE_UPDATE = 0.5
 """‖ΔW‖ above this share of ‖W‖ is warned of."""
+SAID = 0.5
+"""A target that is less probable than this with the edit is warned of; from here up it is likelier
+than all else together."""
 
 
 def edit(
@@ -140,7 +149,13 @@ def _finish(
                 raise EditRefused("The update has NaN or infinity.", "Finite numbers were wanted.")
     update_norm, weight_norm, rounding = _sizes(site, found.updates)
     text = perplexity.ordinary_text(lm, settings, seed, found.figures.get("prefixes", ()))
-    measured = perplexity.measure(with_updates(lm, found.updates), lm, text)
+    both = with_updates(lm, found.updates)
+    measured = perplexity.measure(both, lm, text)
+    doubts = (
+        *found.warnings,
+        *_not_said(site, both, request, found),
+        *_doubts(update_norm, weight_norm, measured),
+    )
     report = EditReport(
         method=method,
         model=lm.name,
@@ -160,7 +175,7 @@ def _finish(
         weight_norm=weight_norm,
         rounding=rounding,
         seconds=time.perf_counter() - started,
-        warnings=(*found.warnings, *_doubts(update_norm, weight_norm, measured)),
+        warnings=doubts,
         perplexity=measured,
         perplexity_text=text,
         **found.figures,
@@ -182,6 +197,28 @@ def _sizes(site: Site, updates: Sequence[Update]) -> tuple[float, float, float]:
         norm = float(delta.norm())
         lost = float((stored - delta).norm())
         return norm, float(weight.norm()), lost / norm if norm else 0.0
+
+
+def _not_said(site: Site, both: SideBySide, request: Request, found: Found) -> list[str]:
+    """What to say where the model said the target before, or does not say it now."""
+    target, n_tokens = request.fact.target, len(request.target_ids)
+    before, after = target_said(both, site.lm, request.prompt, request.target_ids)
+    if not before.instead:
+        return [
+            f"The model says “{target}” already (p = {before.probability:.2g}): there is nothing "
+            "to change. Choose another target."
+        ]
+    if after.probability >= SAID:
+        return []
+    shorter = [f"a shorter target (this one has {n_tokens} tokens)"] if n_tokens > 1 else []
+    longer = ["a larger clamp"] if found.figures.get("clamped") else []
+    more = ["more steps"] if found.stopped == "steps" else []
+    remedies = ", ".join([*shorter, *longer, *more, "another layer"])
+    return [
+        f"With the edit the model gives “{target}” p = {after.probability:.2g}"
+        + (f" and says “{after.instead}” instead" if after.instead else "")
+        + f"; {SAID:g} or more was wanted. Try {remedies}."
+    ]
 
 
 def _doubts(update_norm: float, weight_norm: float, measured: Perplexity | None) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from rome_widgets import bundled
 from rome_widgets.edit_results import EditProgress
 from rome_widgets.editing import layers
-from rome_widgets.editing.compare import SideBySide, with_all, with_one
+from rome_widgets.editing.compare import SideBySide, with_all, with_one, with_strengths
 from rome_widgets.editing.edit import Edit, card_of, edit
 from rome_widgets.editing.methods import editors
 from rome_widgets.editing.request import read_request
@@ -248,29 +248,43 @@ class EditingEngine:
     def _compare(
         self, both: SideBySide, request: EditRequest, prompts: Sequence[TestPrompt]
     ) -> list[PromptChange]:
-        texts = [prompt.text for prompt in prompts]
-        ids = [self.lm.encode(text, (0, len(text))).ids for text in texts]
-        before, after = to_numpy(both.probabilities(ids))
+        sides = to_numpy(both.probabilities([self._ids(prompt.text) for prompt in prompts]))
         return [
-            PromptChange(
-                prompt,
-                *(self._outcome(prompt, request, side[number]) for side in (before, after)),
-            )
-            for number, prompt in enumerate(prompts)
+            self._change(prompt, request, sides[:, number]) for number, prompt in enumerate(prompts)
         ]
 
-    def _outcome(self, prompt: TestPrompt, request: EditRequest, probabilities: Any) -> Outcome:
-        def of(word: str | None) -> float | None:
-            ids = self.lm.answer_ids(prompt.text, word) if word else ()
-            return float(probabilities[ids[0]]) if ids else None
+    def _ids(self, text: str) -> Sequence[int]:
+        return self.lm.encode(text, (0, len(text))).ids
 
+    def _change(self, prompt: TestPrompt, request: EditRequest, sides: Any) -> PromptChange:
+        """`sides` is `[2, vocab]`: probabilities before and after."""
+        followed = self._followed(prompt, request)
+        if prompt.group == "free" and not prompt.true_object:
+            followed = followed[0], int(sides[0].argmax())
+        before, after = (self._outcome(side, followed) for side in sides)
+        tokens = (None if token is None else self.lm.token_text(token) for token in followed)
+        return PromptChange(prompt, before, after, *tokens)
+
+    def _followed(self, prompt: TestPrompt, request: EditRequest) -> tuple[int | None, int | None]:
+        """The first tokens of a test's target and of its true object."""
+        words = prompt.target or request.target, prompt.true_object or request.true_object
+        target, true = (self.lm.answer_ids(prompt.text, word) if word else () for word in words)
+        return (target[0] if target else None), (true[0] if true else None)
+
+    def _outcome(self, probabilities: Any, followed: Sequence[int | None]) -> Outcome:
         top = int(probabilities.argmax())
-        return Outcome(
-            self.lm.token_text(top),
-            float(probabilities[top]),
-            of(prompt.target or request.target),
-            of(prompt.true_object or request.true_object),
-        )
+        target, true = (None if each is None else float(probabilities[each]) for each in followed)
+        return Outcome(self.lm.token_text(top), float(probabilities[top]), target, true)
+
+    def at_strengths(self, edit: str, strengths: Sequence[float]) -> list[Outcome]:
+        """What an edit's own prompt would lead to at each strength; no weight is touched."""
+        made = self.find(edit)
+        request = self.history.request(made)
+        prompt = TestPrompt(request.prompt, "rewrite")
+        several = with_strengths(self.lm, made, strengths)
+        sides = to_numpy(several.probabilities([self._ids(prompt.text)])[:, 0])
+        followed = self._followed(prompt, request)
+        return [self._outcome(side, followed) for side in sides]
 
     def _scores(self, made: Edit, request: EditRequest) -> dict[str, float | None]:
         """How the edit by itself does on the prompts that are known; it is not applied yet."""
@@ -280,6 +294,7 @@ class EditingEngine:
             "efficacy": share_good(changes, request, "rewrite"),
             "paraphrase": share_good(changes, request, "paraphrase"),
             "neighbourhood": share_good(changes, request, "neighbourhood"),
+            "others": share_good(changes, request, "other"),
         }
 
     def generate(

@@ -94,12 +94,17 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
     """One row of the before/after table as JSON.
 
     Prompts that should change follow the new object's probability, those that should not follow
-    the true object's; `followed` names the word.
+    the true object's, and a person's own what the model said before. `followed` names the word, and
+    `words` both: where only a word's first token is followed, that with an ellipsis.
     """
     prompt, before, after = change.prompt, change.before, change.after
     target = prompt.target or request.target
-    true = prompt.true_object or request.true_object
-    moves = prompt.group in SHOULD_CHANGE or before.true is None or after.true is None or not true
+    true = prompt.true_object or ("" if prompt.group == "free" else request.true_object) or ""
+    words = {
+        "target": _measured(change.target_token, target),
+        "true": _measured(change.true_token, true),
+    }
+    moves = prompt.group in SHOULD_CHANGE or before.true is None or after.true is None
     was, now = (before.target, after.target) if moves else (before.true, after.true)
     verdict, good = _verdict(change, target)
     return {
@@ -107,7 +112,8 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
         "text": text(prompt.text),
         "before": _outcome(before),
         "after": _outcome(after),
-        "followed": text((target if moves else true) or ""),
+        "words": words,
+        "followed": words["target" if moves else "true"],
         "delta": None if was is None or now is None else number(now - was),
         "verdict": verdict,
         "good": good,
@@ -123,6 +129,7 @@ def no_change(prompt: TestPrompt, message: str) -> dict[str, Any]:
         "text": text(prompt.text),
         "before": nothing,
         "after": nothing,
+        "words": {"target": "", "true": ""},
         "followed": "",
         "delta": None,
         "verdict": "",
@@ -153,7 +160,18 @@ def _verdict(change: PromptChange, target: str) -> tuple[str, bool | None]:
         return ("kept", True) if same else ("bled", False)
     if not _says(change.after, target):
         return "not yet", False
-    return ("new" if change.prompt.group == "rewrite" else "follows"), True
+    if change.prompt.group == "paraphrase":
+        return "follows", True
+    if same:
+        return "already", True
+    return ("new" if change.after.token.strip() == target.strip() else "begins"), True
+
+
+def _measured(token: str | None, word: str) -> str:
+    """What a probability is of: a word, or the token that begins it."""
+    if token is None or token.strip() == word.strip():
+        return text(word)
+    return text(f"{token.strip()}…" if word else token)
 
 
 def _says(outcome: Outcome, word: str) -> bool:

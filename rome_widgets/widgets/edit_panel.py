@@ -39,6 +39,8 @@ from rome_widgets.widgets.worker import Job, Worker, worker_for
 logger = logging.getLogger(__name__)
 
 MOST_STRENGTH = 1.5
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+"""Where the figure of the strength has points from the start."""
 KEPT_ACKS = 100
 """Orders whose end the page is told of; it forgets an order as soon as it hears of it."""
 FORM = ("template", "subject", "target", "true_object", "method", "layer", "settings")
@@ -98,7 +100,7 @@ class EditPanel(LiveWidget):
     rows = t.List().tag(sync=True)
     """Before and after, one row per prompt."""
     trail = t.List().tag(sync=True)
-    """Strength, p(target) and p(true object) wherever the slider was, sorted."""
+    """Strength, p(target), p(true object), measured ahead and wherever the slider was; sorted."""
     _orders = t.List().tag(sync=True, echo_update=False)
     """Orders of the page that were not acked yet, each `{id, op, ...}`."""
     _acks = t.List().tag(sync=True)
@@ -401,9 +403,12 @@ class EditPanel(LiveWidget):
         self.trail = []
         self._ask_for_rows()
 
-    def _strength_set(self, found: _Found) -> None:
+    def _strength_set(self, found: _Found, another: bool) -> None:
         self._settle("strength")
         self._found(found)
+        if another:  # What is shown was measured beside its former strength.
+            self.trail = []
+            self._ask_for_rows()
 
     def _strength_refused(self, error: BaseException) -> None:
         with self.hold_sync():
@@ -425,12 +430,12 @@ class EditPanel(LiveWidget):
             return self.trail
         if rows[0]["message"]:
             return self.trail
-        points: dict[Any, list[float | None]] = {at: [at, *p] for at, *p in self.trail}
-        if len([each for each in self.records if each.applied]) == 1:  # Unedited is strength 0.
-            points[0.0] = [0.0, rows[0]["before"]["target"], rows[0]["before"]["true"]]
-        strength = float(record.strength)
-        points[strength] = [strength, rows[0]["after"]["target"], rows[0]["after"]["true"]]
-        return [points[at] for at in sorted(points)]
+        now = [float(record.strength), rows[0]["after"]["target"], rows[0]["after"]["true"]]
+        return _joined(self.trail, [now])
+
+    def _measured(self, edit: str, points: list[list[float | None]]) -> None:
+        if edit == self.selected:
+            self.trail = _joined(self.trail, points)
 
     def _follow_up_failed(self, cause: str, error: BaseException) -> None:
         self._report(cause, describe_error(error))
@@ -458,6 +463,12 @@ class EditPanel(LiveWidget):
     def to_html_table(self) -> str:
         """The history and the predictions before and after as tables, all text escaped."""
         return fallback.edits_table(self.engine["model"], self.edits, self.rows, self.ledger)
+
+
+def _joined(*trails: list[list[float | None]]) -> list[list[float | None]]:
+    """One point per strength, of several the last, sorted."""
+    points: dict[Any, list[float | None]] = {each[0]: each for trail in trails for each in trail}
+    return [points[at] for at in sorted(points)]
 
 
 @dataclass
@@ -554,6 +565,21 @@ class _Teller:
             return self._rows_one_by_one(request, prompts)
         return [describe_change(change, request) for change in changes]
 
+    def points(self, edit: str, rows: list[dict[str, Any]]) -> list[list[float | None]]:
+        """The trail where it has no point yet; a reverted edit has none."""
+        panel = self.panel()
+        record = panel._records.get(edit) if panel is not None else None
+        if panel is None or record is None or not record.applied or rows[0]["message"]:
+            return []
+        known = {point[0] for point in panel.trail}
+        missing = [strength for strength in STRENGTHS if strength not in known]
+        del panel  # It may go while the model runs.
+        outcomes = self.engine.at_strengths(edit, missing) if missing else ()
+        return [
+            [strength, number(each.target), number(each.true)]
+            for strength, each in zip(missing, outcomes, strict=True)
+        ]
+
     def _rows_one_by_one(
         self, request: EditRequest, prompts: Sequence[TestPrompt]
     ) -> list[dict[str, Any]]:
@@ -648,7 +674,7 @@ def _strength_job(panel: EditPanel) -> Job:
                 _log(error, "A strength could not be set")
                 failed = error
         try:
-            to.tell("_strength_set", to.look_and_announce())
+            to.tell("_strength_set", to.look_and_announce(), not set(wanted) <= {edit})
             # Even when superseded: predictions follow a slider that does not rest.
             to.tell("_compared", edit, to.rows(edit))
         except Exception as error:
@@ -684,12 +710,13 @@ def _compare_job(panel: EditPanel) -> Job:
     def job(cancelled: Callable[[], bool]) -> None:
         try:
             rows = to.rows(edit)
+            if not cancelled():
+                to.tell("_compared", edit, rows)
+            if rows and not cancelled():
+                to.tell("_measured", edit, to.points(edit, rows))
         except Exception as error:
             _log(error, "Before and after could not be compared")
             to.tell("_follow_up_failed", "compare", error)
-        else:
-            if not cancelled():
-                to.tell("_compared", edit, rows)
 
     return job
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rome_widgets import palettes
 from rome_widgets.results import CausalTrace, Kind
 from rome_widgets.widgets.before_after import NAMES, Words, change, largest_change
 from rome_widgets.widgets.traits import text
@@ -228,9 +227,7 @@ def _picture(character: str) -> str:
 
 @cache
 def _ramp(name: str) -> list[tuple[int, int, int]]:
-    path = Path(__file__).parent / "palettes.json"
-    anchors = json.loads(path.read_text("utf-8"))["light"][name]
-    return [(int(a[1:3], 16), int(a[3:5], 16), int(a[5:7], 16)) for a in anchors]
+    return [(int(a[1:3], 16), int(a[3:5], 16), int(a[5:7], 16)) for a in palettes.ramp(name)]
 
 
 def _fill(score: float, ramp: str, low: float, high: float) -> str:

@@ -11,6 +11,8 @@ from rome_widgets.results import CausalTrace
 
 Form = Literal["svg", "png"]
 TYPES: dict[Form, str] = {"svg": "image/svg+xml", "png": "image/png"}
+PNG_SCALE = 3
+"""Pixels of the file per pixel of the figure: sharp in print and on any screen."""
 
 
 def picture(trace: CausalTrace, form: Form) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def picture(trace: CausalTrace, form: Form) -> dict[str, Any]:
     """
     drawn = io.StringIO() if form == "svg" else io.BytesIO()
     try:
-        trace.chart().save(drawn, format=form)
+        trace.chart().save(drawn, format=form, scale_factor=1 if form == "svg" else PNG_SCALE)
     except (ImportError, ValueError) as error:
         raise SaveFailed(
             f"The figure was not drawn: {error}", remedy="Run `pip install vl-convert-python`."

@@ -65,6 +65,8 @@ class PredictionCompare(RomeWidget):
     metric = t.Enum(METRICS, "prob").tag(sync=True)
     baseline = t.Int(0, min=0).tag(sync=True)
     target = t.Unicode(None, allow_none=True).tag(sync=True)
+    target_of = t.Unicode("").tag(sync=True)
+    """The word that `target` is the first token of; "" where it is no longer."""
     sort = t.Unicode("0").tag(sync=True)
     """"token", the place of a run, or `d` and the place for its difference to the baseline."""
     descending = t.Bool(True).tag(sync=True)
@@ -99,7 +101,16 @@ class PredictionCompare(RomeWidget):
 def _traits(runs: Runs) -> dict[str, Any]:
     names, rows = _describe(runs)
     last = str(max(0, len(names) - 1))
-    return {"runs": names, "rows": rows, "sort": last, "target": _target(runs)}
+    target = _target(runs)
+    word = text(runs.word) if isinstance(runs, Comparison) else ""
+    longer = target is not None and word.strip() != target.strip()
+    return {
+        "runs": names,
+        "rows": rows,
+        "sort": last,
+        "target": target,
+        "target_of": word if longer else "",
+    }
 
 
 def _describe(runs: Runs) -> tuple[list[str], list[dict[str, Any]]]:

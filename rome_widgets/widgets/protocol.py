@@ -167,7 +167,8 @@ class EditRecord:
     """‖Δ‖/‖W‖ at strength 1."""
     warnings: Sequence[str] = ()
     scores: Mapping[str, float | None] = field(default_factory=dict)
-    """"efficacy", "paraphrase" and "neighbourhood" in [0, 1], where they were measured."""
+    """"efficacy", "paraphrase", "neighbourhood" and "others" in [0, 1] at strength 1, where they
+    were measured."""
     applied: bool = True
     strength: float = 1.0
     curve: Sequence[float] = ()
@@ -205,9 +206,9 @@ class Outcome:
     probability: float
     """Of `token`, the likeliest."""
     target: float | None = None
-    """Probability of the test's target."""
+    """Probability of the first token of the test's target."""
     true: float | None = None
-    """Probability of the test's true object."""
+    """The same of its true object; of a free prompt without one, of what the model said before."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,10 @@ class PromptChange:
     prompt: TestPrompt
     before: Outcome
     after: Outcome
+    target_token: str | None = None
+    """The token that `target` is the probability of; None: the word is one token."""
+    true_token: str | None = None
+    """The same for `true`."""
 
 
 @dataclass(frozen=True)
@@ -326,4 +331,8 @@ class EditingEngine(GeneratingEngine, Protocol):
         self, request: EditRequest, prompts: Sequence[TestPrompt]
     ) -> Sequence[PromptChange]:
         """What each prompt leads to unedited and now. `request` names target and true object."""
+        ...
+
+    def at_strengths(self, edit: str, strengths: Sequence[float]) -> Sequence[Outcome]:
+        """What an edit's own prompt would lead to at each strength; changes nothing."""
         ...

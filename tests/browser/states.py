@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from playwright.sync_api import expect
-from widgets.fake_editor import FUJI, NEEDLE, FakeEditor
+from widgets.fake_editor import FUJI, NEEDLE, STATION, FakeEditor
 from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace, rough
 
 from rome_widgets.errors import RomeWidgetsError, StatisticsMissing
@@ -275,6 +275,10 @@ def own_prompt(page: Any) -> None:
     field.press("Enter")
 
 
+def weaken(page: Any) -> None:
+    page.widget.set_strength("e1", 0.75)
+
+
 def stop_writing(page: Any) -> None:
     page.status("running")
     press("cancel")(page)
@@ -445,6 +449,7 @@ STATES = [
     State("edit running", panel(slow=True), "[data-steps]", apply_slowly),
     State("edit done", panel(), "weights match ✓", press("apply")),
     State("edit history", panel(NEEDLE, FUJI, NEEDLE), "One paraphrase does not follow."),
+    State("edit long target", panel(STATION), "strength × 0.75", weaken),
     State("edit reverted", panel(NEEDLE), "Reapply", press("revert")),
     State("edit asking", panel(NEEDLE), "holds an edit already", press("apply")),
     State("edit layer from trace", panel(), "peaks at layer 5", press("suggest")),
@@ -455,6 +460,7 @@ STATES = [
     State("edit disconnected", unanswered(panel(NEEDLE)), SILENT),
     State("predictions empty", PredictionCompare, "Predictions"),
     State("predictions", predictions(), "0.910"),
+    State("predictions first token", predictions(target_of="Paris-Orly"), "first token of"),
     State("predictions log", predictions(metric="logprob"), "−0.094"),
     State("predictions rank", predictions(metric="rank"), "2 → 1"),
     State("generations empty", GenerationCompare, "Generations"),

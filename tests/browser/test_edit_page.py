@@ -3,10 +3,10 @@
 import pytest
 from playwright.sync_api import expect
 from widgets.fake_editor import FUJI, NEEDLE, FakeEditor
-from widgets.fake_engine import PROMPT
+from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
 
 from rome_widgets.errors import RomeWidgetsError
-from rome_widgets.widgets import EditPanel, GenerationCompare, PredictionCompare
+from rome_widgets.widgets import EditPanel, GenerationCompare, PredictionCompare, TraceExplorer
 
 PATIENCE = 20
 FORM = {
@@ -287,6 +287,21 @@ def test_two_views_of_one_panel_agree(show):
     expect(boxes.nth(1)).to_be_checked()
     page.until(lambda: page.widget.status == "done")
     assert len(page.widget.test_engine.order) == 2
+
+
+def test_an_explorer_on_the_same_page_looks_as_it_does_alone(show):
+    page = show(lambda: TraceExplorer(FakeEngine(), prompt=PROMPT, subject=SUBJECT))
+    page.status("done")
+    menu = page.page.locator("details.rw-menu", has_text="History")
+    menu.locator("summary").click()
+    look = """el => [...el.closest('.rw').querySelectorAll('*')].map((each) => {
+      const { color, font } = getComputedStyle(each);
+      const { x, y, width, height } = each.getBoundingClientRect();
+      return [each.className, color, font, x, y, width, height].join(' ');
+    })"""
+    alone = menu.evaluate(look)
+    page.page.add_style_tag(content=EditPanel(FakeEditor())._css)
+    assert menu.evaluate(look) == alone
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -584,6 +584,8 @@ def test_numbers_and_figures_are_downloaded(show, tmp_path):
         with page.page.expect_download() as caught:
             downloads.get_by_role("button", name=name).click()
         assert check(caught.value.path().read_bytes()), name
+        kind = name.split()[-1].lower()
+        assert caught.value.suggested_filename == f"trace-the-space-needle-seattle.{kind}"
     rows = 3 * 8 * 8
     assert len(page.widget.result.to_frame()) == rows
 

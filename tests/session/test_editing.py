@@ -19,6 +19,7 @@ from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.session.editing import EditingEngine, known_tests
+from rome_widgets.widgets.edit_panel import STRENGTHS
 from rome_widgets.widgets.protocol import EditRequest, TestPrompt
 
 NEEDLE = ("{} is in the city of", "The Space Needle", "Paris")
@@ -54,6 +55,8 @@ def test_the_panel_edits_the_model_and_takes_it_back(panel, lm):
     assert panel.edit in lm.edits
     assert record.request.method == "rome"
     assert record.scores["efficacy"] == 1
+    others = [row["good"] for row in panel.rows if row["group"] == "other"]
+    assert record.scores["others"] == sum(others) / len(others)
     assert panel.ledger == {"n_active": 1, "fingerprint_ok": True}
     groups = {row["group"] for row in panel.rows}
     assert groups == {"rewrite", "paraphrase", "neighbourhood", "other"}
@@ -86,7 +89,27 @@ def test_predictions_follow_the_strength(panel, lm):
         after = to_numpy(lm.next_token_probabilities(ids)[0])
         shown = panel.rows[0]["after"]
         assert shown["target"] == pytest.approx(after[lm.answer_ids(PROMPT, "Paris")[0]], abs=1e-6)
-    assert [point[0] for point in panel.trail] == [0.0, 0.4, 1.0, 1.3]
+    assert [point[0] for point in panel.trail] == sorted([*STRENGTHS, 0.4, 1.3])
+
+
+def test_strengths_measured_ahead_are_what_setting_them_gives(panel, lm):
+    """Also of an edit on top of another, whatever strength it has at the time."""
+    panel.apply(wait=True)
+    panel.target = "London"
+    record = panel.apply(wait=True)
+    weights = fingerprint(lm.model)
+    ahead = panel._own_engine.at_strengths(record.id, STRENGTHS)
+    assert fingerprint(lm.model) == weights
+    ids = torch.tensor([lm.encode(PROMPT, (0, 5)).ids])
+    london = lm.answer_ids(PROMPT, "London")[0]
+    for strength, outcome in zip(STRENGTHS, ahead, strict=True):
+        panel.edit.strength = strength
+        after = to_numpy(lm.next_token_probabilities(ids)[0])
+        assert outcome.target == pytest.approx(after[london], abs=1e-6)
+        assert outcome.token == lm.token_text(int(after.argmax()))
+    assert panel._own_engine.at_strengths(record.id, [0.5])[0].target == pytest.approx(
+        ahead[STRENGTHS.index(0.5)].target, abs=1e-6
+    )
 
 
 def test_edits_made_in_code_are_in_the_history_and_on_the_badges(panel, lm):
@@ -285,6 +308,23 @@ def test_free_prompts_are_compared_too(lm):
     engine.edit(request, lambda progress: None, lambda: False)
     (change,) = engine.compare(request, [TestPrompt("Miles Davis plays the")])
     assert change.before.token == change.after.token == " trumpet"
+    assert change.true_token == " trumpet"
+    assert change.before.true == change.before.probability
+
+
+def test_a_target_of_several_tokens_is_followed_by_its_first(lm):
+    panel = rw.EditPanel(lm, *NEEDLE[:2], "Zürich Hauptbahnhof", settings={"steps": 2})
+    panel.apply(wait=True)
+    assert {row["followed"] for row in panel.rows if row["group"] == "paraphrase"} == {"Z…"}
+    assert panel.rows[0]["words"] == {"target": "Z…", "true": ""}
+    assert "or more was wanted" in panel.edits[0]["warnings"][0]
+    (found,) = panel.edit.compare(PROMPT)
+    compared = rw.PredictionCompare(found)
+    assert (compared.target, compared.target_of) == (" Z", "Zürich Hauptbahnhof")
+    panel.target = "Paris"
+    panel.apply(wait=True)
+    compared.show(panel.edit.compare(PROMPT)[0])
+    assert (compared.target, compared.target_of) == (" Paris", "")
 
 
 def test_whole_numbers_may_come_as_floats(lm):

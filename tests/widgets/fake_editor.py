@@ -21,6 +21,17 @@ from rome_widgets.widgets.protocol import (
 
 NEEDLE = EditRequest("{} is in the city of", "The Space Needle", "Paris", "Seattle")
 FUJI = EditRequest("{} is in the country of", "Mount Fuji", "Italy", "Japan")
+STATION = replace(NEEDLE, target="Zürich Hauptbahnhof")
+"""Of this target, only the first letter is a token."""
+WARNINGS = {
+    FUJI.target: ["One paraphrase does not follow."],
+    STATION.target: [
+        "With the edit the model gives “Zürich Hauptbahnhof” p = 2.8e-05 and says “America” "
+        "instead; 0.5 or more was wanted. Try a shorter target (this one has 12 tokens), more "
+        "steps, another layer."
+    ],
+}
+"""What is doubtful about an edit to this target."""
 DEFAULTS = {
     "rome": {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0},
     "r-rome": {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0},
@@ -53,6 +64,8 @@ class FakeEditor:
         self.order: list[tuple] = []
         self.strengths: list[tuple[str, float]] = []
         self.compared: list[tuple[str, ...]] = []
+        self.measured: list[tuple[float, ...]] = []
+        """Strengths that were asked about ahead."""
         self.threads: set[str] = set()
         self.broken: Exception | None = None
         self.fingerprint_ok: bool | None = True
@@ -81,8 +94,8 @@ class FakeEditor:
             3 if request.layer is None else request.layer,
             "the model card's layer" if request.layer is None else "asked for",
             0.118,
-            ["One paraphrase does not follow."] if request.subject == "Mount Fuji" else [],
-            {"efficacy": 1.0, "paraphrase": 0.96, "neighbourhood": 0.74},
+            WARNINGS.get(request.target, []),
+            {"efficacy": 1.0, "paraphrase": 0.96, "neighbourhood": 0.74, "others": 0.5},
             curve=curve,
         )
         self._records[record.id] = record
@@ -152,12 +165,35 @@ class FakeEditor:
             raise self.broken
         return [self._change_of(request, prompt) for prompt in prompts]
 
-    def _change_of(self, request: EditRequest, prompt: TestPrompt) -> PromptChange:
-        held = [
+    def at_strengths(self, edit: str, strengths: Sequence[float]) -> list[Outcome]:
+        self.measured.append(tuple(strengths))
+        if self.broken:
+            raise self.broken
+        request = self._records[edit].request
+        prompt = TestPrompt(request.prompt, "rewrite")
+        others = self._held(request, besides=edit)
+        return [
+            outcome(request, prompt, self._share(prompt, [*others, strength]))
+            for strength in strengths
+        ]
+
+    def _held(self, request: EditRequest, besides: str = "") -> list[float]:
+        return [
             record.strength
             for record in self._records.values()
-            if record.applied and record.request.subject == request.subject
+            if record.applied and record.request.subject == request.subject and record.id != besides
         ]
+
+    def _change_of(self, request: EditRequest, prompt: TestPrompt) -> PromptChange:
+        share = self._share(prompt, self._held(request))
+        before, after = (outcome(request, prompt, s) for s in (0.0, share))
+        own = before.token if prompt.group == "free" and not prompt.true_object else None
+        target = prompt.target or request.target
+        first = f" {target[0]}" if " " in target else None
+        return PromptChange(prompt, before, after, first, own)
+
+    @staticmethod
+    def _share(prompt: TestPrompt, held: list[float]) -> float:
         reach = {
             "rewrite": 1.0,
             "paraphrase": 0.85,
@@ -165,8 +201,8 @@ class FakeEditor:
             "other": 0.7,
             "free": 0.4,
         }
-        share = reach[prompt.group] / (1 + math.exp(-9 * (sum(held) - 0.5))) if held else 0.0
-        return PromptChange(prompt, *(outcome(request, prompt, s) for s in (0.0, share)))
+        whole = 1 / (1 + math.exp(-9 * (sum(held) - 0.5))) if held else 0.0
+        return reach[prompt.group] * whole
 
     def generate(
         self,

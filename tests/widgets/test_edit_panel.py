@@ -15,6 +15,7 @@ from widgets.waiting import PATIENCE, until
 from rome_widgets.errors import Cancelled, PromptError, RomeWidgetsError
 from rome_widgets.widgets import EditPanel, TraceExplorer, Worker, announce_edits
 from rome_widgets.widgets.changes import describe_change, describe_request, read_tests
+from rome_widgets.widgets.edit_panel import STRENGTHS
 from rome_widgets.widgets.protocol import GROUPS, Outcome, PromptChange, TestPrompt
 
 FORM = {"template": NEEDLE.template, "subject": NEEDLE.subject, "target": NEEDLE.target}
@@ -61,6 +62,7 @@ def test_apply_computes_the_form_and_shows_its_history_and_its_predictions(panel
     assert edit["request"] == describe_request(record.request)
     assert edit["layer_reason"] == "the model card's layer"
     assert edit["scores"]["neighbourhood"] == 0.74
+    assert edit["scores"]["others"] == 0.5
     assert len(panel.steps) == engine.n_steps == len(edit["curve"])
     assert panel.ledger == {"n_active": 1, "fingerprint_ok": True}
     assert [row["verdict"] for row in panel.rows] == [
@@ -285,14 +287,49 @@ def test_a_strength_never_lands_in_the_middle_of_another_job(engine, panel):
 
 def test_the_trail_keeps_what_was_seen_until_the_model_changes_otherwise(panel):
     panel.apply(wait=True)
-    assert [point[0] for point in panel.trail] == [0.0, 1.0]
-    panel.set_strength("e1", 0.5)
+    assert [point[0] for point in panel.trail] == [*STRENGTHS]
+    panel.set_strength("e1", 0.4)
     assert panel.wait(PATIENCE)
-    assert [point[0] for point in panel.trail] == [0.0, 0.5, 1.0]
-    assert panel.trail[0][1] < panel.trail[1][1] < panel.trail[2][1]
+    assert [point[0] for point in panel.trail] == sorted([*STRENGTHS, 0.4])
+    assert [point[1] for point in panel.trail] == sorted(point[1] for point in panel.trail)
     panel.revert_all()
     assert panel.wait(PATIENCE)
     assert panel.trail == []
+
+
+def test_strengths_are_measured_once_ahead_and_not_of_an_edit_that_is_out(panel, engine):
+    panel.apply(wait=True)
+    (asked,) = engine.measured
+    assert sorted([*asked, 1.0]) == [*STRENGTHS], "the one it has is known from the rows"
+    panel.set_strength("e1", 0.4)
+    panel.tests = ["My own text"]
+    assert panel.wait(PATIENCE)
+    assert engine.measured == [asked]
+    panel.revert("e1")
+    assert panel.wait(PATIENCE)
+    assert (engine.measured, panel.trail) == ([asked], [])
+
+
+def test_a_strength_of_another_edit_makes_the_measured_ones_void(panel, engine):
+    panel.apply(wait=True)
+    panel.apply(wait=True)
+    assert panel.selected == "e2"
+    before = panel.trail
+    panel.set_strength("e1", 0.0)
+    assert panel.wait(PATIENCE)
+    assert [point[0] for point in panel.trail] == [*STRENGTHS]
+    assert panel.trail[0][1] < before[0][1]
+
+
+def test_where_strengths_cannot_be_measured_the_rows_stay(panel, engine):
+    def fail(edit, strengths):
+        raise RomeWidgetsError("no luck")
+
+    engine.at_strengths = fail
+    panel.apply(wait=True)
+    assert panel.rows[0]["verdict"] == "new"
+    assert [point[0] for point in panel.trail] == [1.0]
+    assert panel.error["cause"] == "compare"
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.6, float("nan")])
@@ -406,11 +443,16 @@ class TestVerdicts:
             ("free", " Seattle", "same", None),
             ("free", " Paris", "changed", None),
             ("rewrite", " ", "not yet", False),
+            ("rewrite", " Par", "begins", True),
         ],
     )
     def test_each_group_has_its_own_idea_of_good(self, group, token, verdict, good):
         row = self.change(group, Outcome(" Seattle", 0.9), Outcome(token, 0.8))
         assert (row["verdict"], row["good"]) == (verdict, good)
+
+    def test_an_object_that_was_said_before_is_not_new(self):
+        row = self.change("rewrite", Outcome(" Paris", 0.9), Outcome(" Paris", 0.95))
+        assert (row["verdict"], row["good"]) == ("already", True)
 
     def test_what_should_change_follows_the_new_word_and_what_should_not_the_true_one(self):
         outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.15)
@@ -418,6 +460,23 @@ class TestVerdicts:
         assert (row["followed"], row["delta"]) == ("Paris", pytest.approx(0.7))
         row = self.change("neighbourhood", *outcomes)
         assert (row["followed"], row["delta"]) == ("Seattle", pytest.approx(-0.75))
+
+    def test_a_prompt_of_ones_own_follows_what_the_model_said_before(self):
+        outcomes = Outcome(" trumpet", 0.9, 0.1, 0.9), Outcome(" piano", 0.8, 0.2, 0.15)
+        change = PromptChange(TestPrompt("x"), *outcomes, " Paris", " trumpet")
+        row = describe_change(change, NEEDLE)
+        assert (row["followed"], row["delta"]) == (" trumpet", pytest.approx(-0.75))
+
+    @pytest.mark.parametrize(
+        ("token", "shown"),
+        [(" Par", "Par…"), (" Paris", "Paris"), (None, "Paris"), ("⟨C3⟩", "⟨C3⟩…")],
+    )
+    def test_a_probability_of_a_first_token_names_that(self, token, shown):
+        outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.1)
+        for group in ("rewrite", "paraphrase"):
+            row = describe_change(PromptChange(TestPrompt("x", group), *outcomes, token), NEEDLE)
+            assert row["followed"] == row["words"]["target"] == shown
+            assert row["words"]["true"] == "Seattle"
 
     def test_without_a_probability_there_is_no_difference(self):
         row = self.change("rewrite", Outcome(" a", 0.9), Outcome(" b", float("nan"), 0.2))

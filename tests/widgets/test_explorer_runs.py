@@ -1,6 +1,7 @@
 """What an explorer keeps: its history, A beside B, the code of its view, a cancelled trace."""
 
 import json
+import re
 import threading
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from widgets.waiting import PATIENCE, until
 from rome_widgets.errors import Cancelled, OutOfMemory, StateError, SubjectNotFound
 from rome_widgets.widgets import TraceExplorer, TraceSettings, announce_edits
 from rome_widgets.widgets.history import MOST_RUNS
+from rome_widgets.widgets.picture import PNG_SCALE, file_name, picture
 from rome_widgets.widgets.side_by_side import Kept, told_apart, why_apart
 
 TWICE = "The Space Needle is in the city of The Space Needle and"
@@ -410,6 +412,30 @@ class TestDownload:
         sent = explorer._file
         assert (sent["name"], sent["id"]) == (f"trace-the-space-needle-seattle.{form}", 5)
         assert sent["data"].startswith(start)
+
+    def test_the_figure_is_sharp_in_print(self):
+        pytest.importorskip("vl_convert")
+        png = picture(fake_trace(), "png")["data"]
+        svg = picture(fake_trace(), "svg")["data"].decode()
+        width = re.search(r'width="([\d.]+)"', svg)
+        assert width is not None
+        assert int.from_bytes(png[16:20], "big") == pytest.approx(
+            PNG_SCALE * float(width[1]), abs=PNG_SCALE
+        )
+        assert PNG_SCALE >= 2
+
+    @pytest.mark.parametrize(
+        ("subject", "answer", "name"),
+        [
+            ("The Space Needle", " Seattle", "trace-the-space-needle-seattle"),
+            ("Zürich/Süd", " a:b", "trace-zürich-süd-a-b"),
+            ("„…“", " ", "trace-of-a-prompt"),
+            ("x" * 80, " y", f"trace-{'x' * 60}"),
+        ],
+    )
+    def test_its_name_is_the_subjects_and_the_answers(self, subject, answer, name):
+        """The page names its numbers by the same rule: js/test/files.test.ts."""
+        assert file_name(replace(fake_trace(), subject=subject, answer=answer)) == name
 
     def test_where_it_cannot_be_drawn_the_remedy_is_said(self, explorer, monkeypatch):
         def fail(self):

@@ -33,7 +33,17 @@ const WORDS = {
   target: ["new object", "a new word", 12],
   true_object: ["now", "the old word", 12],
 } as const;
-const SCORES = ["efficacy", "paraphrase", "neighbourhood"];
+/** A share of prompts: its name, the head of its column, and what it says. */
+const SCORES = [
+  ["efficacy", "effic.", "Share of prompts where it says the new object"],
+  ["paraphrase", "parap.", "The same, of the fact in other words"],
+  ["neighbourhood", "neigh.", "Share of prompts about other subjects where it says what it said"],
+  ["others", "others", "The same, of other facts about the subject"],
+] as const;
+const WEIGHTS = [
+  "Something else wrote to the weights: they are not what they were before any edit, plus the edits that are ticked",
+  "Bit for bit, the weights are what they were before any edit, plus the edits that are ticked",
+] as const;
 const GROUPS = {
   rewrite: "rewrite",
   paraphrase: "paraphrase",
@@ -144,7 +154,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   }
 
   function fields(): TemplateResult {
-    return html`<div class="rw-controls">
+    return html`<div class="rw-controls rw-words">
       ${Object.entries(WORDS).map(([key, [name, empty, width]]) => {
         const trait = key as keyof typeof WORDS;
         return html`<label class="rw-field">${name} ${textField(bridge, trait, name, empty, width, apply)}</label>`;
@@ -164,14 +174,14 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         (value) => bridge.set({ method: value, settings: {} }),
       )}
       <label class="rw-field">layer
-        <input type="range" data-field="layer" min="0" max=${n_layers - 1} data-is=${String(layer ?? 0)} class=${layer === null ? "rw-unset" : ""}
+        <input type="range" data-field="layer" min="0" max=${n_layers - 1} data-is=${String(layer ?? 0)} class=${`rw-range ${layer === null ? "rw-unset" : ""}`}
           @input=${(event: Event) => bridge.set({ layer: (event.target as HTMLInputElement).valueAsNumber })} />
         <b>${layer ?? "auto"}</b>
       </label>
       ${layer === null ? nothing : button("auto", "auto", () => bridge.set({ layer: null }), false, "rw-quiet")}
       ${button("suggest", waiting ? "tracing…" : "from trace", suggest, waiting || !ready())}
       ${reason && hinted === layer ? html`<span class="rw-mute">${reason}</span>` : nothing}
-      <details><summary>settings</summary>
+      <details class="rw-settings"><summary>settings</summary>
         <div class="rw-numbers">${Object.entries(defaults[method] ?? {}).map(
           ([name, value]) => html`<label class="rw-field">${name.replaceAll("_", " ")}
             <input type="number" step="any" data-setting=${name} style="width:7ch" placeholder=${value ?? "auto"} data-is=${settings[name]?.toString() ?? ""}
@@ -193,7 +203,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
         ${
           match === null || match === undefined
             ? nothing
-            : html`<span class=${`rw-weights ${match ? "rw-mute" : "rw-wrong"}`}>${match ? "weights match ✓" : "weights do not match ✗"}</span>`
+            : html`<span class=${`rw-weights ${match ? "rw-mute" : "rw-wrong"}`} title=${WEIGHTS[match ? 1 : 0]}>${match ? "weights match ✓" : "weights do not match ✗"}</span>`
         }
         ${button("revert-all", "Revert all", () => give("revert_all"), !view.connected() || !edits.some((edit) => edit.applied))}
       </header>
@@ -203,7 +213,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
           "edit",
           "layer",
           html`<th scope="col" title="Size of the change over the size of the weights">‖Δ‖/‖W‖</th>`,
-          ...SCORES.map((name) => html`<th scope="col" title=${name}>${name.slice(0, 5)}.</th>`),
+          ...SCORES.map(([, short, title]) => html`<th scope="col" title=${title}>${short}</th>`),
           "",
         )}
         <tbody>${edits.map((edit) => {
@@ -217,9 +227,10 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
               @change=${(event: Event) => put((event.target as HTMLInputElement).checked)} /></td>
             <th scope="row"><button class="rw-pick" type="button" aria-pressed=${chosen} title="Show this edit" @click=${() => bridge.set({ selected: edit.id })}>
               ${fill(edit.request)} → <b>${word(edit.request.target)}</b></button>
-              ${edit.warnings.map((warning) => html`<small class="rw-attention">⚠ ${warning}</small>`)}</th>
+              ${edit.warnings.map((warning) => html`<small class="rw-attention">⚠ ${warning}</small>`)}
+              ${edit.strength === 1 ? nothing : html`<small>strength × ${edit.strength.toFixed(2)}; the figures beside it are those of × 1</small>`}</th>
             <td title=${edit.layer_reason}>${edit.layer}</td><td>${probability(edit.norm_ratio, 3)}</td>
-            ${SCORES.map((name) => html`<td>${probability(edit.scores[name], 2)}</td>`)}
+            ${SCORES.map(([name]) => html`<td>${probability(edit.scores[name], 2)}</td>`)}
             <td>${edit.applied ? button("revert", "Revert", () => put(false), waits, "rw-quiet") : button("reapply", "Reapply", () => put(true), waits, "rw-quiet")}</td></tr>`;
         })}</tbody>
       </table>
@@ -282,13 +293,14 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
       if (down) bridge.set({ _strengths: { ...bridge.get("_strengths"), [edit.id]: [model.next(), now] } });
       else if (edit.strength === now) held.value = null;
     };
-    const now = row?.group === "rewrite" ? row.after : null;
+    const shown = row?.group === "rewrite" ? row : null;
+    const { after: now, words } = shown ?? {};
     return html`<section aria-label="Strength">
       <h4>Strength <span class="rw-mute">· ${edit.applied ? `× ${value.toFixed(2)}` : "reverted"}</span></h4>
-      <p class="rw-keys"><span class="rw-key-0">p(${word(target)}) <b>${probability(now?.target, 3)}</b></span>
-        ${true_object ? html`<span class="rw-key-1">p(${word(true_object)}) <b>${probability(now?.true, 3)}</b></span>` : nothing}</p>
-      ${curves("Probability of the new and the true object by strength", 308, 96, [MOST, 1], [trail.map(([s, p]) => [s, p]), trail.map(([s, , p]) => [s, p])], edit.applied ? value : undefined)}
-      <input class="rw-slide" type="range" data-field="strength" aria-label="Strength" min="0" max=${MOST} step="0.01" data-is=${String(value)}
+      <p class="rw-keys"><span class="rw-key-0">p(${word(words?.target || target)}) <b>${probability(now?.target, 3)}</b></span>
+        ${true_object ? html`<span class="rw-key-1">p(${word(words?.true || true_object)}) <b>${probability(now?.true, 3)}</b></span>` : nothing}</p>
+      ${curves("Probability of the new and the true object by strength", 308, 96, [MOST, 1], [trail.map(([s, p]) => [s, p]), trail.map(([s, , p]) => [s, p])], edit.applied ? value : undefined, trail.length > 2)}
+      <input class="rw-range rw-slide" type="range" data-field="strength" aria-label="Strength" min="0" max=${MOST} step="0.01" data-is=${String(value)}
         ?disabled=${!edit.applied || !view.connected()} @input=${slide(true)} @change=${slide(false)} />
       <div class="rw-ends"><span>0</span><span>0.5</span><span>1</span><span>1.5</span></div>
     </section>`;

@@ -1,7 +1,7 @@
 /** What an explorer keeps and hands out: runs, A beside B, code, files. */
 
 import { html, nothing, type TemplateResult } from "lit-html";
-import { csv, save } from "../files.js";
+import { csv, fileName, save } from "../files.js";
 import { less, probability, tokenLabel } from "../format.js";
 import type { Bridge } from "../model.js";
 import { effect, signal } from "../signals.js";
@@ -59,7 +59,7 @@ export function keeping(bridge: Bridge<ExplorerTraits>, model: Live) {
         button(form, `Figure, ${form.toUpperCase()}`, () => model.ask("download", { form }));
       return menu(html`<span aria-hidden="true">⤓</span>`, "Download", [
         view.connected() ? [drawn("svg"), drawn("png")] : nothing,
-        button("csv", "Numbers, CSV", () => save("trace.csv", "text/csv", csv(info, scores))),
+        button("csv", "Numbers, CSV", () => save(`${fileName(info)}.csv`, "text/csv", csv(info, scores))),
       ]);
     },
 

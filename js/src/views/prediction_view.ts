@@ -69,6 +69,7 @@ export function predictionView(
   view.draw(() => {
     const runs = bridge.get("runs");
     const base = bridge.get("baseline");
+    const of = bridge.get("target_of");
     return {
       attributes: { "data-view": "predictions", "data-status": "static" },
       root: html`
@@ -89,7 +90,7 @@ export function predictionView(
               (
                 row,
               ) => html`<tr data-token=${row.token} class=${row.token === bridge.get("target") ? "rw-answer" : ""}>
-                <th scope="row"><bdi>${tokenLabel(row.token)}</bdi>${row.token === bridge.get("target") ? html`<small>followed</small>` : nothing}</th>
+                <th scope="row"><bdi>${tokenLabel(row.token)}</bdi>${row.token === bridge.get("target") ? html`<small>${of ? html`first token of “<bdi>${tokenLabel(of)}</bdi>”` : "followed"}</small>` : nothing}</th>
                 ${runs.map((_, at) => [cell(row, at), at === base ? nothing : html`<td>${delta(row, at)}</td>`])}</tr>`,
             )}</tbody>
           </table>
