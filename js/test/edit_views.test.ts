@@ -188,9 +188,10 @@ describe("edit view", () => {
     const warned = record("e1", { warnings: ["<i>odd</i>"] });
     const { words, el } = show(edit({ edits: [warned] }));
     expect(words("[data-edit=e1] > *")).toEqual([
-      "", "The Needle is in → Paris ⚠ <i>odd</i>", "3", "0.118", "1.00", "0.96", "–", "0.50", "Revert",
+      "", "The Needle is in → Paris", "3", "0.118", "1.00", "0.96", "–", "0.50", "Revert",
     ]); // biome-ignore format: one line per row
-    expect(el.querySelector("[data-edit] i")).toBeNull();
+    expect(words("[data-edit=e1] + .rw-remarks > *")).toEqual(["", "⚠ <i>odd</i>"]);
+    expect(el.querySelector(".rw-history i")).toBeNull();
   });
 
   test.each([
@@ -207,7 +208,7 @@ describe("edit view", () => {
     const { model, words } = show(edit());
     expect(words(".rw-history small")).toEqual([]);
     await model.receive({ edits: [record("e1", { strength: 0.5 })] });
-    expect(words(".rw-history small")).toEqual(["strength × 0.50; the figures beside it are those of × 1"]);
+    expect(words(".rw-history small")).toEqual(["strength × 0.50; the figures above are those of × 1"]);
   });
 
   test("two points of the strength are not joined, three are", async () => {

@@ -22,7 +22,7 @@ def not_said(made):
     return [warning for warning in made.warnings if "or more was wanted" in warning]
 
 
-@pytest.mark.parametrize("target", ["w8", "w8 w21 w4"])
+@pytest.mark.parametrize("target", ["w9", "w9 w21 w4"])
 @pytest.mark.parametrize("name", world.SHAPES)
 def test_what_is_said_is_measured_with_the_edit(name, target):
     lm = world.make_lm(name)

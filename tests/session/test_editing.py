@@ -202,6 +202,8 @@ def test_a_model_without_statistics_says_what_to_pass(tmp_path):
     )
     assert given.apply(wait=True).applied
     lm.revert_all()
+    assert panel.wait(60), "both panels of the model compare again"
+    assert given.wait(60)
 
 
 def test_the_panel_takes_fact_and_layer_of_a_trace(lm):

@@ -188,9 +188,9 @@ class FakeEditor:
         share = self._share(prompt, self._held(request))
         before, after = (outcome(request, prompt, s) for s in (0.0, share))
         own = before.token if prompt.group == "free" and not prompt.true_object else None
-        target = prompt.target or request.target
-        first = f" {target[0]}" if " " in target else None
-        return PromptChange(prompt, before, after, first, own)
+        return PromptChange(
+            prompt, before, after, first_token(prompt.target or request.target), own
+        )
 
     @staticmethod
     def _share(prompt: TestPrompt, held: list[float]) -> float:
@@ -228,8 +228,13 @@ def outcome(request: EditRequest, prompt: TestPrompt, share: float) -> Outcome:
     """The top token changes when the new object has more than the old one."""
     target, true = prompt.target or request.target, prompt.true_object or request.true_object
     new, old = 0.01 + 0.93 * share, 0.92 * (1 - share)
-    token = target if new > old else true
-    return Outcome(f" {token}", max(new, old), new, old if true else None)
+    token = first_token(target) if new > old else f" {true}"
+    return Outcome(token, max(new, old), new, old if true else None)
+
+
+def first_token(word: str) -> str:
+    """A word is a token; of several, the first letter is."""
+    return f" {word[0]}" if " " in word else f" {word}"
 
 
 def continuations(prompt: str) -> dict[str, str]:

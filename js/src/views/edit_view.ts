@@ -222,16 +222,21 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
             pending.some(({ op, edit: of, first }) => of === edit.id || [op, first].includes("revert_all"));
           const put = (applied: boolean) => give("applied", { edit: edit.id, applied });
           const chosen = edit.id === bridge.get("selected");
-          return html`<tr data-edit=${edit.id} class=${`${chosen ? "rw-chosen" : ""}${edit.applied ? "" : " rw-off"}`}>
+          const remarks = edit.warnings.map((each) => html`<small class="rw-attention">⚠ ${each}</small>`);
+          if (edit.strength !== 1)
+            remarks.push(
+              html`<small>strength × ${edit.strength.toFixed(2)}; the figures above are those of × 1</small>`,
+            );
+          const noted = remarks.length > 0;
+          return html`<tr data-edit=${edit.id} class=${`${chosen ? "rw-chosen" : ""}${edit.applied ? "" : " rw-off"}${noted ? " rw-noted" : ""}`}>
             <td><input type="checkbox" aria-label="applied" data-is=${edit.applied} ?disabled=${waits}
               @change=${(event: Event) => put((event.target as HTMLInputElement).checked)} /></td>
             <th scope="row"><button class="rw-pick" type="button" aria-pressed=${chosen} title="Show this edit" @click=${() => bridge.set({ selected: edit.id })}>
-              ${fill(edit.request)} → <b>${word(edit.request.target)}</b></button>
-              ${edit.warnings.map((warning) => html`<small class="rw-attention">⚠ ${warning}</small>`)}
-              ${edit.strength === 1 ? nothing : html`<small>strength × ${edit.strength.toFixed(2)}; the figures beside it are those of × 1</small>`}</th>
+              ${fill(edit.request)} → <b>${word(edit.request.target)}</b></button></th>
             <td title=${edit.layer_reason}>${edit.layer}</td><td>${probability(edit.norm_ratio, 3)}</td>
             ${SCORES.map(([name]) => html`<td>${probability(edit.scores[name], 2)}</td>`)}
-            <td>${edit.applied ? button("revert", "Revert", () => put(false), waits, "rw-quiet") : button("reapply", "Reapply", () => put(true), waits, "rw-quiet")}</td></tr>`;
+            <td>${edit.applied ? button("revert", "Revert", () => put(false), waits, "rw-quiet") : button("reapply", "Reapply", () => put(true), waits, "rw-quiet")}</td></tr>
+            ${noted ? html`<tr class=${`rw-remarks${chosen ? " rw-chosen" : ""}`}><td></td><td colspan="8">${remarks}</td></tr>` : nothing}`;
         })}</tbody>
       </table>
     </section>`;
