@@ -45,7 +45,7 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
         Meng et al. 2022, figure 1 e-g; the scale starts at the corrupted run's probability.
     """
     frame = trace.to_frame()
-    highest = max(trace.clean, trace.corrupted, frame["score"].max())
+    highest = float(max(trace.clean, trace.corrupted, frame["score"].max()))
     ends = trace.corrupted, highest if highest > trace.corrupted else trace.corrupted + 1e-9
     panels = [_panel(trace, frame.query("kind == @kind"), kind, ends) for kind in trace.kinds]
     chart = alt.hconcat(*panels, _legend(trace, ends), spacing=14, title=_title(trace))
@@ -212,7 +212,7 @@ def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
         )
         for at, kind in enumerate(trace.kinds)
     ]
-    return alt.layer(
+    legend: Any = alt.layer(  # Its type has the facets that layers could be made into.
         *stripes,
         title=alt.Title(
             f"p({trace.answer.strip()})",
@@ -225,6 +225,7 @@ def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
         height=CELL * len(trace.tokens),
         view=alt.ViewBackground(stroke=LINE),
     )
+    return legend
 
 
 def _panel(
