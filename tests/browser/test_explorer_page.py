@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
+from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
 
 from rome_widgets.widgets import TraceExplorer
+from rome_widgets.widgets.picture import picture
 
 PATIENCE = 20
 MILLISECONDS = re.compile(r"^\d+\.\d$")
@@ -572,6 +573,7 @@ def test_the_code_of_the_view_is_shown_where_the_clipboard_is_missing(show):
 
 def test_numbers_and_figures_are_downloaded(show, tmp_path):
     pytest.importorskip("vl_convert")
+    picture(fake_trace(), "svg")  # What draws takes long to start.
     page = show(live())
     page.status("done")
     downloads = menu(page, "Download")
