@@ -130,9 +130,18 @@ def test_a_harmful_text_is_shown_wherever_a_harmless_one_is(harmed_page, name):
         page.page.evaluate(SETTLED, [SHOWN_IN[name], wire])
         begins = (wire[:6], written[:6])  # What is too long for its place is cut.
         elsewhere = sum(text.startswith(begins) for text in beside)
-        found = [text for text in read(page, watched) if any(each in text for each in begins)]
-        assert len(found) >= places + elsewhere, (bad, found)
+        wait_for(page, watched, begins, places + elsewhere)
         before = bad
+
+
+def wait_for(page, watched, begins, places):
+    """Until so many texts of the page hold one of these; a busy machine draws later."""
+
+    def there():
+        found = [text for text in read(page, watched) if any(each in text for each in begins)]
+        return len(found) >= places
+
+    page.until(there)
 
 
 MARK = "unmistakable"
