@@ -242,8 +242,12 @@ def test_pages_survive_a_reload(page):
     expect(page.panel).to_have_attribute("data-probability", PROBABILITY)
     page.page.reload()
     page.page.wait_for_selector("html[data-ready]")
-    red, green, blue = colours(page, 2, 5, "hidden")
-    assert blue > red > green
+
+    def drawn():
+        red, green, blue = colours(page, 2, 5, "hidden")
+        return blue > red > green
+
+    page.until(drawn)
     assert len(page.widget.test_engine.flows) == 2
 
 
