@@ -75,7 +75,7 @@ export async function connect(url) {
       (header.buffer_paths ?? []).forEach((path, i) => place(header.state, path, buffers[i]));
       Object.assign(state, header.state);
       for (const key of Object.keys(header.state ?? {})) if (header.method === "update") emit(`change:${key}`);
-      if (header.method === "open") resolve();
+      if (header.method === "replayed") resolve();
     };
   });
   return makeModel(socket);

@@ -1,6 +1,7 @@
 """A real widget and the real bundle in a real browser, without Jupyter: one websocket is the comm.
 
-What the widget sends before the page is there is kept and replayed when it opens.
+What the widget sends before the page is there is kept and replayed when it opens; the page is shown
+after that.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class BridgeComm(BaseComm):
     def attach(self, send_frame: Callable[[bytes], None] | None) -> None:
         with self.lock:
             self.send_frame = send_frame
-            for kept in self.kept if send_frame else []:
-                send_frame(kept)
+            if send_frame:
+                for kept in [*self.kept, pack({"method": "replayed"}, [])]:
+                    send_frame(kept)
 
 
 def pack(header: dict, buffers: list) -> bytes:
