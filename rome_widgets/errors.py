@@ -151,6 +151,15 @@ class SaveFailed(RomeWidgetsError, OSError):
 class MissingExtra(RomeWidgetsError, ImportError):
     """A package that one of our extras brings is not installed; the message names the extra."""
 
+    @classmethod
+    def drawing(cls) -> MissingExtra:
+        """For what draws Altair's charts without a network."""
+        return cls(
+            "vl-convert-python is not installed.",
+            "It draws figures, and brings the JavaScript of a chart that needs no network.",
+            "Run: pip install 'rome_widgets[lab]'.",
+        )
+
 
 class Cancelled(RomeWidgetsError):
     """Stopped on request.

@@ -44,11 +44,7 @@ def _draw_offline() -> None:
     try:
         alt.JupyterChart.enable_offline()
     except ImportError:
-        raise MissingExtra(
-            "vl-convert-python is not installed.",
-            "It brings the JavaScript of a chart that needs no network.",
-            "Run: pip install 'rome_widgets[lab]'.",
-        ) from None
+        raise MissingExtra.drawing() from None
 
 
 class _Link:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from importlib.util import find_spec
 from typing import Any, Literal
 
-from rome_widgets.errors import SaveFailed
+from rome_widgets.errors import MissingExtra
 from rome_widgets.results import CausalTrace
 
 Form = Literal["svg", "png"]
@@ -19,15 +20,12 @@ def picture(trace: CausalTrace, form: Form) -> dict[str, Any]:
     """Name, media type and bytes of the figure. Needs no network.
 
     Raises:
-        SaveFailed: What draws it is not installed.
+        MissingExtra: What draws it is not installed.
     """
+    if find_spec("vl_convert") is None:  # Altair would say a ValueError, as it does for others.
+        raise MissingExtra.drawing()
     drawn = io.StringIO() if form == "svg" else io.BytesIO()
-    try:
-        trace.chart().save(drawn, format=form, scale_factor=1 if form == "svg" else PNG_SCALE)
-    except (ImportError, ValueError) as error:
-        raise SaveFailed(
-            f"The figure was not drawn: {error}", remedy="Run `pip install vl-convert-python`."
-        ) from error
+    trace.chart().save(drawn, format=form, scale_factor=1 if form == "svg" else PNG_SCALE)
     data = drawn.getvalue()
     return {
         "name": f"{file_name(trace)}.{form}",

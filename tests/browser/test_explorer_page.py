@@ -572,7 +572,6 @@ def test_the_code_of_the_view_is_shown_where_the_clipboard_is_missing(show):
 
 
 def test_numbers_and_figures_are_downloaded(show, tmp_path):
-    pytest.importorskip("vl_convert")
     picture(fake_trace(), "svg")  # What draws takes long to start.
     page = show(live())
     page.status("done")
