@@ -9,7 +9,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 # JupyterLab refuses to run as root (in a container, say) unless told.
 LAB_FLAGS := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
-JS_SOURCES := $(shell find js/src js/build.mjs -type f 2>/dev/null)
+JS_SOURCES := $(shell find js/src js/build.mjs rome_widgets/palettes.json -type f 2>/dev/null)
 BUNDLE := rome_widgets/widgets/static/trace.js
 
 .PHONY: help env lab build browser lint types js python test test-full train clean

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-_FILE = Path(__file__).parent / "widgets" / "palettes.json"
+_FILE = Path(__file__).with_name("palettes.json")
 
 
 @cache

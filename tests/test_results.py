@@ -15,7 +15,7 @@ from rome_widgets import trace_file
 from rome_widgets.errors import SaveFailed, StateError, TraceFileError
 from rome_widgets.results import KINDS, CausalTrace, Prediction
 
-PALETTES = Path(rw.__file__).parent / "widgets" / "palettes.json"
+PALETTES = Path(rw.__file__).with_name("palettes.json")
 
 
 def make_trace(**changes):

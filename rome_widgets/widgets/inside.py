@@ -148,7 +148,8 @@ class InsideGrid(LiveWidget, TraceGrid):
             f"{kind} layer {layer} at “{tokens[pos].strip()}” → {p:.4f}"
             for (pos, layer, kind), p in zip(path.states, path.probabilities, strict=True)
         ]
-        return [f"  path: {', '.join(steps)}"] if steps else []
+        name = "path so far" if self.path["running"] else "path"
+        return [f"  {name}: {', '.join(steps)}"] if steps else []
 
     def _start_search(self) -> _Search:
         model = self._asked_of()

@@ -202,6 +202,7 @@ class TestPath:
         engine.step.set()
         until(lambda: len(explorer.path["states"]) == 1)
         assert explorer.path["running"] is True
+        assert "path so far: " in explorer.to_text()
         explorer.set_state({"_request": {"id": 2, "op": "stop_path"}})
         assert explorer.wait(PATIENCE)
         assert explorer.path["running"] is explorer.path["reached"] is False

@@ -30,7 +30,7 @@ export const help = (state: GridState, live: boolean): TemplateResult => html`
   </dialog>
 `;
 
-/** Opens it. */
+/** The same for who has a pointer and does not know the key. */
 export const helpButton = (state: GridState): TemplateResult => html`<button
   class="rw-quiet"
   type="button"
