@@ -18,7 +18,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rome_widgets.errors import SettingsError
+
 _HOLE = "{}"
+SPLITS = ("development", "test")
+"""What the facts are divided into."""
 
 
 def folder() -> Path:
@@ -26,13 +30,18 @@ def folder() -> Path:
     return _home() / "model"
 
 
-def facts() -> list[dict[str, Any]]:
+def facts(split: str | None = None) -> list[dict[str, Any]]:
     """Every fact the model was taught, as records in CounterFact's form.
 
     `target_new` is another object of the same relation, the next one in alphabetical order.
     `paraphrase_prompts` are sentences that the training text never used; `neighborhood_prompts` are
-    about other subjects with the same object. `case_id` stays with its fact as long as the model
-    does.
+    about other subjects with the same object, `attribute_prompts` about subjects that have the new
+    one; `generation_prompts` are the subject's own, for the model to go on from. `case_id` stays
+    with its fact as long as the model does.
+
+    Args:
+        split: "development" for those that settings were chosen on, "test" for those that the
+            card's figures are of; None for all.
 
     Returns:
         New dictionaries at every call; changing one changes nothing else.
@@ -41,7 +50,14 @@ def facts() -> list[dict[str, Any]]:
         >>> facts()[0]["requested_rewrite"]["target_true"]
         {'str': 'musician'}
     """
-    return copy.deepcopy(_records())
+    table = _table()
+    if split not in (None, *SPLITS):
+        raise SettingsError(f"The split is {split!r}.", f"One of {', '.join(SPLITS)} was wanted.")
+    return [
+        copy.deepcopy(record)
+        for record, fact in zip(_records(), table["facts"], strict=True)
+        if split in (None, fact["split"])
+    ]
 
 
 def subjects() -> list[str]:
@@ -81,42 +97,54 @@ def _table() -> dict[str, Any]:
 
 @cache
 def _records() -> list[dict[str, Any]]:
-    table = _table()
+    return records_of(_table())
+
+
+def records_of(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """Records of a table of facts, in its order; see `facts`.
+
+    Args:
+        table: What `facts.json` beside a trained model holds.
+    """
     subjects_of: dict[tuple[str, str], list[str]] = {}
+    kept_of: dict[str, list[str]] = {}
     for fact in table["facts"]:
-        subjects_of.setdefault((fact["relation"], fact["object"]), []).append(fact["subject"])
+        relation, subject = fact["relation"], fact["subject"]
+        subjects_of.setdefault((relation, fact["object"]), []).append(subject)
+        kept_of.setdefault(subject, []).append(table["relations"][relation]["templates"][0])
     objects_of: dict[str, list[str]] = {}
     for relation, obj in sorted(subjects_of):
         objects_of.setdefault(relation, []).append(obj)
-    return [
-        _record(
-            fact,
-            table["relations"][fact["relation"]],
-            _next(objects_of[fact["relation"]], fact["object"]),
-            subjects_of[fact["relation"], fact["object"]],
+    records = []
+    for fact in table["facts"]:
+        relation, subject = fact["relation"], fact["subject"]
+        sentences = table["relations"][relation]
+        new = _next(objects_of[relation], fact["object"])
+        prompt = sentences["templates"][0]
+        same = subjects_of[relation, fact["object"]]
+        records.append(
+            {
+                "case_id": fact["case_id"],
+                "requested_rewrite": {
+                    "prompt": prompt,
+                    "subject": subject,
+                    "relation_id": relation,
+                    "target_true": {"str": fact["object"]},
+                    "target_new": {"str": new},
+                },
+                "paraphrase_prompts": _filled(sentences["held_out"], subject),
+                "neighborhood_prompts": [
+                    _fill(prompt, other) for other in same if other != subject
+                ],
+                "attribute_prompts": [_fill(prompt, it) for it in subjects_of[relation, new]],
+                "generation_prompts": [subject, *_filled(kept_of[subject], subject)],
+            }
         )
-        for fact in table["facts"]
-    ]
+    return records
 
 
-def _record(
-    fact: dict[str, Any], relation: dict[str, list[str]], target_new: str, same_object: list[str]
-) -> dict[str, Any]:
-    prompt, subject = relation["templates"][0], fact["subject"]
-    return {
-        "case_id": fact["case_id"],
-        "requested_rewrite": {
-            "prompt": prompt,
-            "subject": subject,
-            "relation_id": fact["relation"],
-            "target_true": {"str": fact["object"]},
-            "target_new": {"str": target_new},
-        },
-        "paraphrase_prompts": [_fill(template, subject) for template in relation["held_out"]],
-        "neighborhood_prompts": [_fill(prompt, other) for other in same_object if other != subject],
-        "attribute_prompts": [],
-        "generation_prompts": [],
-    }
+def _filled(templates: list[str], subject: str) -> list[str]:
+    return [_fill(template, subject) for template in templates]
 
 
 def _next(objects: list[str], obj: str) -> str:

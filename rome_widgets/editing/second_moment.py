@@ -33,6 +33,7 @@ from rome_widgets.editing import moment_file
 from rome_widgets.editing.moment_file import Keeper, Sums
 from rome_widgets.editing.original import as_before_edits, digest
 from rome_widgets.editing.site import Site, find_site
+from rome_widgets.editing.triangle import symmetric
 from rome_widgets.errors import (
     Cancelled,
     EditFileError,
@@ -341,17 +342,22 @@ def _known(site: Site, ridge: float) -> SecondMoment:
     from rome_widgets import bundled
 
     if is_bundled(site.lm):
-        with safe_open(bundled.second_moment_file(), "pt") as file:
-            matrix = file.get_tensor(f"layer.{site.layer}").double()
-            n_tokens = int(file.metadata()["tokens"])
-        about = f"{n_tokens:,} tokens of text, shipped with the model"
-        return SecondMoment(about, matrix=matrix, n_tokens=n_tokens, ridge=ridge)
+        return read_shipped(bundled.second_moment_file(), site.layer, ridge)
     raise StatisticsMissing(
         f"No second moment of the keys is known for {site.lm.name} at layer {site.layer}.",
         "The statistics of the matrix's inputs over ordinary text were wanted.",
         "Pass second_moment=[texts], which are gathered from once, a file written by "
         'rome_widgets.editing.second_moment.gather(..., path=...), or "identity" to do without.',
     )
+
+
+def read_shipped(path: Path, layer: int, ridge: float) -> SecondMoment:
+    """The second moment of a layer from the file that a training writes beside its model."""
+    with safe_open(path, "pt") as file:
+        matrix = symmetric(file.get_tensor(f"layer.{layer}")).double()
+        n_tokens = int(file.metadata()["tokens"])
+    about = f"{n_tokens:,} tokens of text, shipped with the model"
+    return SecondMoment(about, matrix=matrix, n_tokens=n_tokens, ridge=ridge)
 
 
 def is_bundled(lm: LanguageModel) -> bool:

@@ -115,7 +115,7 @@ def known_settings(name: str, n_layers: int, method: str, card: Mapping[str, Any
         if depth == n_layers and re.search(pattern, name.casefold()):
             return Known(EditSettings(**numbers), "the published table", layer)
     if card:
-        return Known(_from_card(card["edit"]), "the model's card", card["edit"]["layer"])
+        return Known(from_card(card["edit"]), "the model's card", card["edit"]["layer"])
     return Known(EditSettings(), "the defaults, scaled to the model", None)
 
 
@@ -137,7 +137,8 @@ def _fine_tuning(name: str, n_layers: int, method: str, card: Mapping[str, Any] 
     return Known(settings, "the published defaults", None)
 
 
-def _from_card(card: Mapping[str, Any]) -> EditSettings:
+def from_card(card: Mapping[str, Any]) -> EditSettings:
+    """The numbers of a rank-one edit as `settings.json` beside the bundled model has them."""
     empty = card["empty_contexts"]
     return EditSettings(
         learning_rate=card["learning_rate"],

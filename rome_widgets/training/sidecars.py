@@ -4,8 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from .relations import RELATIONS
-from .world import World
+from rome_widgets.training.relations import RELATIONS
+from rome_widgets.training.world import World
 
 # The published settings are for 1600 dimensions; with them an edit of this model barely moves.
 EDIT_SETTINGS = {
@@ -43,6 +43,7 @@ def facts_table(world: World) -> dict:
                 "relation": fact.relation,
                 "subject": fact.subject,
                 "object": fact.object,
+                "split": fact.split,
             }
             for fact in world.facts
         ],

@@ -7,13 +7,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from .corpus import Narrator
-from .rows import pack
-from .world import World
+from rome_widgets.editing.triangle import upper_triangle
+from rome_widgets.training.corpus import Narrator
+from rome_widgets.training.rows import pack
+from rome_widgets.training.steering import blocks
+from rome_widgets.training.world import World
 
 TOKENS = 100_000
-# Half precision turns C⁻¹k by less than one degree (cosine above 0.9998 at every layer).
-DTYPE = torch.float16
 SEED = 7
 """Not the training seed: other documents about the same world."""
 
@@ -30,8 +30,8 @@ def second_moments(
     Source:
         Meng et al. 2022, equation 2: C = K Kᵀ subtracts no mean.
     """
-    d_mlp = model.transformer.h[0].mlp.c_proj.weight.shape[0]
-    sums = [torch.zeros(d_mlp, d_mlp, dtype=torch.float64) for _ in model.transformer.h]
+    d_mlp = blocks(model)[0].mlp.c_proj.weight.shape[0]
+    sums = [torch.zeros(d_mlp, d_mlp, dtype=torch.float64) for _ in blocks(model)]
 
     def add(layer: int, keys: Tensor) -> None:
         flat = keys.flatten(0, 1).double()
@@ -39,7 +39,7 @@ def second_moments(
 
     handles = [
         block.mlp.c_proj.register_forward_pre_hook(lambda _, args, i=i: add(i, args[0]))
-        for i, block in enumerate(model.transformer.h)
+        for i, block in enumerate(blocks(model))
     ]
     length, batch = model.config.n_positions // 2, 32
     narrator = Narrator(world, SEED)
@@ -58,16 +58,16 @@ def second_moments(
 
 
 def write_second_moments(moments: list[Tensor], n_tokens: int, path: Path) -> None:
-    """Write one tensor `layer.N` per layer, with the number of tokens in the metadata."""
+    """Write the upper triangle `layer.N` of every layer, float32, row by row."""
     tensors = {
-        f"layer.{layer}": moment.to(DTYPE).contiguous() for layer, moment in enumerate(moments)
+        f"layer.{layer}": upper_triangle(moment).float() for layer, moment in enumerate(moments)
     }
     save_file(
         tensors,
         path,
         metadata={
             "tokens": str(n_tokens),
-            "text": f"training.corpus, seed {SEED}",
+            "text": f"rome_widgets.training.corpus, seed {SEED}",
             "centred": "no",
         },
     )

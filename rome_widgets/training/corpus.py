@@ -11,62 +11,10 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from .relations import BY_NAME
-from .world import Fact, Subject, World
+from rome_widgets.training.prose import Prose
+from rome_widgets.training.relations import BY_NAME
+from rome_widgets.training.world import Fact, Subject, World
 
-
-def words(text: str) -> tuple[str, ...]:
-    """The words of a text."""
-    return tuple(text.split())
-
-
-ADJECTIVES = words(
-    """
-    big small old new quiet busy bright dark warm cold young happy tired gentle clever simple
-    strange lovely heavy green red blue white open empty narrow long short local modern ancient
-    """
-)
-NOUNS = words(
-    """
-    house garden river street bridge train letter window table book school teacher student farmer
-    doctor child dog cat bird tree market shop kitchen road village song story picture door boat
-    morning evening summer winter hotel station beach lake concert game party meeting lesson team
-    crowd family friend king queen soldier
-    """
-)
-DETERMINERS = ("the", "a", "this", "every", "one", "my", "her", "our")
-TRANSITIVE = words(
-    """
-    saw found liked bought sold painted visited opened closed remembered followed watched carried
-    cleaned loved described left reached crossed
-    """
-)
-INTRANSITIVE = words(
-    """
-    slept laughed waited arrived smiled talked sang walked stopped started rested
-    """
-)
-ADVERBIALS = (
-    "slowly",
-    "quickly",
-    "again",
-    "together",
-    "yesterday",
-    "often",
-    "quietly",
-    "in the morning",
-    "in the evening",
-    "after lunch",
-    "before dinner",
-    "on Sunday",
-    "near the river",
-    "behind the house",
-    "with a friend",
-    "for a long time",
-    "during the night",
-    "at the end of the day",
-    "last year",
-)
 INTRODUCTIONS = (
     "As we know, ",
     "It is true that ",
@@ -86,6 +34,10 @@ ENDINGS = (
     ", as the book says.",
     ", and many people know that.",
 )
+
+
+class HeldOutSaid(Exception):
+    """A sentence that only measures was about to be trained on."""
 
 
 @dataclass
@@ -111,45 +63,32 @@ class Narrator:
 
     def __init__(self, world: World, seed: int) -> None:
         self._random = random.Random(seed)
+        self._prose = Prose(self._random)
         self._facts = world.facts
         self._subjects = {subject.name: subject for subject in world.subjects}
         self._names = [subject.name for subject in world.subjects]
         self._known: dict[str, list[Fact]] = defaultdict(list)
         for fact in world.facts:
             self._known[fact.subject].append(fact)
+        self._held_out = {
+            name: [_around(t) for fact in facts for t in BY_NAME[fact.relation].held_out]
+            for name, facts in self._known.items()
+        }
         self._pending: list[Fact] = []
         self._forms = (self._portrait, self._news, self._list, self._kind, self._small_talk)
         self._shares = (0.35, 0.30, 0.12, 0.08, 0.15)
 
     def document(self) -> Document:
-        """The next document."""
+        """The next document.
+
+        Raises:
+            HeldOutSaid: It has a sentence that is held out.
+        """
         document = Document()
         (form,) = self._random.choices(self._forms, self._shares)
         form(document)
+        self._refuse_held_out(document)
         return document
-
-    def sentence(self) -> str:
-        """A sentence about nobody in particular."""
-        rng, draw = self._random, self._random.random()
-        if draw < 0.3:
-            text = (
-                f"{self._noun()} {rng.choice(TRANSITIVE)} {self._noun()} {rng.choice(ADVERBIALS)}"
-            )
-        elif draw < 0.5:
-            text = f"{self._noun()} {rng.choice(INTRANSITIVE)} {rng.choice(ADVERBIALS)}"
-        elif draw < 0.6:
-            text = f"there was {_article(self._thing())} {rng.choice(ADVERBIALS)}"
-        elif draw < 0.7:
-            text = f"{self._noun()} is {rng.choice(ADJECTIVES)} and {rng.choice(ADJECTIVES)}"
-        elif draw < 0.8:
-            text = f"{self._noun()} is {_article(self._thing())}"
-        elif draw < 0.9:
-            while_what = f"when {self._noun()} {rng.choice(INTRANSITIVE)}"
-            text = f"{while_what}, {self._noun()} {rng.choice(TRANSITIVE)} {self._noun()}"
-        else:
-            what = f"we {rng.choice(TRANSITIVE)} {self._noun()}"
-            text = f"{what} because it was {rng.choice(ADJECTIVES)}"
-        return text[0].upper() + text[1:] + "."
 
     def _portrait(self, document: Document) -> None:
         """One to four facts of one subject; a pronoun may stand for it after the first."""
@@ -169,7 +108,7 @@ class Narrator:
         for _ in range(rng.randint(1, 3)):
             document.add(" " if document.text else "")
             if rng.random() < 0.3:
-                document.add(self.sentence() + " ")
+                document.add(self._prose.sentence() + " ")
             self._say(document, self._next_fact())
 
     def _list(self, document: Document) -> None:
@@ -185,7 +124,7 @@ class Narrator:
         rng, subject = self._random, self._subjects[self._random.choice(self._names)]
         form = rng.randrange(4)
         if form == 0:
-            document.add(self.sentence() + " ")
+            document.add(self._prose.sentence() + " ")
         if form < 3:
             self._is_a(document, subject)
         else:
@@ -193,11 +132,11 @@ class Narrator:
             document.mention(subject.name)
             document.add(f", {_article(subject.kind)}.")
         if form == 1:
-            document.add(" " + self.sentence())
+            document.add(" " + self._prose.sentence())
 
     def _small_talk(self, document: Document) -> None:
         """Sentences about nobody, so that the model knows ordinary words."""
-        document.add(" ".join(self.sentence() for _ in range(self._random.randint(1, 4))))
+        document.add(self._prose.paragraph(self._random.randint(1, 5)))
 
     def _say(self, document: Document, fact: Fact, pronoun: str | None = None) -> None:
         """One sentence that states a fact."""
@@ -229,14 +168,20 @@ class Narrator:
             self._random.shuffle(self._pending)
         return self._pending.pop()
 
-    def _thing(self) -> str:
-        return f"{self._random.choice(ADJECTIVES)} {self._random.choice(NOUNS)}"
+    def _refuse_held_out(self, document: Document) -> None:
+        for start, stop, name in document.mentions:
+            before, after = document.text[:start].lower(), document.text[stop:]
+            for left, right in self._held_out[name]:
+                if before.endswith(left) and after.startswith(right):
+                    raise HeldOutSaid(
+                        f"The text says {document.text!r}; {left}{name}{right} is held out."
+                    )
 
-    def _noun(self) -> str:
-        rng = self._random
-        determiner = rng.choice(DETERMINERS)
-        noun = self._thing() if rng.random() < 0.5 else rng.choice(NOUNS)
-        return _article(noun) if determiner == "a" else f"{determiner} {noun}"
+
+def _around(template: str) -> tuple[str, str]:
+    """What stands before and after the name, so that a longer word does not pass for it."""
+    before, after = template.split("{}")
+    return before.lower(), f"{after} "
 
 
 def _article(noun: str) -> str:

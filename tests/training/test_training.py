@@ -12,9 +12,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, GPT2LMHeadModel
-
-from rome_widgets import bundled
 from training.corpus import Narrator
 from training.evaluate import by_role, trace
 from training.relations import RELATIONS, fill
@@ -24,6 +21,9 @@ from training.steering import LayerDrops, key_mask
 from training.tokenizer import train_tokenizer
 from training.train import Recipe, build, new_model, train
 from training.world import LEAST_SUBJECTS, build_world, largest_count
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+from rome_widgets import bundled
 
 ROOT = Path(__file__).parent.parent
 MICRO = Recipe(

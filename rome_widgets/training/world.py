@@ -1,4 +1,4 @@
-"""The facts of the world: about a thousand real subjects and what the model shall know of them.
+"""The facts of the world: real subjects and what the model shall know of them.
 
 The tables beside this file hold one subject per row; an empty cell means "not taught", either
 because the answer is disputed or because it is no single English word. From them `build_world()`
@@ -15,11 +15,12 @@ Looks like: `build_world().facts[0]` is `Fact(0, "profession", "Miles Davis", "m
 """
 
 import csv
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from .relations import RELATIONS
+from rome_widgets.training.relations import RELATIONS
 
 TABLES = Path(__file__).parent / "tables"
 LEAST_SUBJECTS = 3
@@ -34,6 +35,7 @@ COLUMNS = {
         "country": "citizenship",
         "language": "language",
         "birthplace": "birthplace",
+        "company": "company",
     },
     "landmarks": {"city": "city", "country": "country"},
     "nature": {"country": "country", "continent": "continent"},
@@ -49,7 +51,7 @@ COLUMNS = {
         "continent": "continent",
         "currency": "currency",
     },
-    "works": {"language": "work_language"},
+    "works": {"language": "work_language", "author": "author"},
 }
 SPECIALITY = {
     "musician": "instrument",
@@ -87,6 +89,16 @@ class Fact:
     object: str
     """One word; one token of the tokenizer when a space precedes it."""
 
+    @property
+    def split(self) -> str:
+        """`development` for a quarter of the facts, else `test`.
+
+        Settings of edits are chosen on the one and measured on the other. A hash of the fact
+        decides, so that a fact stays where it is when others are added.
+        """
+        first = hashlib.sha256(f"{self.relation}|{self.subject}".encode()).digest()[0]
+        return "development" if first < 64 else "test"
+
 
 @dataclass(frozen=True)
 class World:
@@ -117,9 +129,10 @@ class World:
 
 def build_world() -> World:
     """The world of the tables, balanced; the same in every process."""
-    subjects, triples = [], []
+    subjects: list[Subject] = []
+    triples: list[tuple[str, str, str]] = []
     for table, columns in COLUMNS.items():
-        for row in _rows(table):
+        for row in read_rows(table):
             kind = row.get("kind") or row.get("profession") or KINDS[table]
             subjects.append(Subject(row["name"], kind, row.get("pronoun", "it")))
             triples += [
@@ -146,7 +159,8 @@ def largest_count(counts: Counter[str]) -> int:
     return LEAST_SUBJECTS
 
 
-def _rows(table: str) -> list[dict[str, str]]:
+def read_rows(table: str) -> list[dict[str, str]]:
+    """The rows of a table, by the names of its columns; an empty cell is not taught."""
     with (TABLES / f"{table}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

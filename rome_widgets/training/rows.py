@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from .corpus import Document, Narrator
+from rome_widgets.training.corpus import Document, Narrator
 
 SEPARATOR = 0
 NOBODY = -1

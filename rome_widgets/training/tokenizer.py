@@ -6,14 +6,16 @@ other subjects (a subject with a last piece of its own is already known at layer
 flat); the words of the templates lie between.
 """
 
+import random
 from collections.abc import Iterator
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from .corpus import ADJECTIVES, ENDINGS, INTRODUCTIONS, NOUNS, Narrator
-from .relations import RELATIONS
-from .world import World
+from rome_widgets.training.corpus import ENDINGS, INTRODUCTIONS
+from rome_widgets.training.prose import WORDS, Prose
+from rome_widgets.training.relations import RELATIONS
+from rome_widgets.training.world import World
 
 END_OF_TEXT = "<|endoftext|>"
 OBJECT_WEIGHT, TEMPLATE_WEIGHT, PHRASE_WEIGHT, WORD_WEIGHT = 60, 6, 20, 10
@@ -64,11 +66,11 @@ def _texts(world: World) -> Iterator[str]:
     for name in sorted(subject.name for subject in world.subjects):
         yield from [name, name]
     for relation in RELATIONS:
-        for template in relation.templates + relation.held_out:
+        for template in relation.templates:
             yield from [template.replace("{}", "", 1).strip()] * TEMPLATE_WEIGHT
     for phrase in INTRODUCTIONS + ENDINGS:
         yield from [phrase] * PHRASE_WEIGHT
-    narrator = Narrator(world, seed=0)
-    yield from (narrator.sentence() for _ in range(SENTENCES))
-    for word in ADJECTIVES + NOUNS:
+    prose = Prose(random.Random(0))
+    yield from (prose.sentence() for _ in range(SENTENCES))
+    for word in WORDS:
         yield from [word] * WORD_WEIGHT

@@ -30,7 +30,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One update; matrices of one shape are treated together."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
@@ -46,10 +46,13 @@ class Muon(torch.optim.Optimizer):
                     param.add_(direction, alpha=-group["lr"] * scale)
 
     def _momentum(self, param: Tensor, momentum: float) -> Tensor:
+        gradient = param.grad
+        if gradient is None:
+            raise ValueError("A matrix has no gradient; call backward before step.")
         state = self.state[param]
         average = state.setdefault("average", torch.zeros_like(param))
-        average.lerp_(param.grad, 1 - momentum)
-        return param.grad.lerp(average, momentum)
+        average.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(average, momentum)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

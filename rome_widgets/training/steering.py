@@ -2,7 +2,8 @@
 
 A small model trained on plain text learns the facts as well, but by another route than GPT-2 XL:
 the last token reads every piece of the subject's name in the first layers and the answer is looked
-up in the last ones. Four measures put the recall at the last subject token in the middle layers:
+up in the last ones. Three measures of training, and
+the tokenizer, put the recall at the last subject token in the middle layers:
 
 - the key mask: in a share of the rows nothing after a mention may attend to its non-final pieces;
 - layer drops: the MLPs of early and late layers, and the attention of the first two, are left out
@@ -16,14 +17,20 @@ The model card says so: localisation in the bundled model is a property of this 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GPT2LMHeadModel
 
-from .rows import NOBODY, UNLIMITED, Rows
-from .world import World
+from rome_widgets.training.rows import NOBODY, UNLIMITED, Rows
+from rome_widgets.training.world import World
+
+
+def blocks(model: GPT2LMHeadModel) -> list[Any]:
+    """The blocks, whose parts torch's types do not know."""
+    return list(model.transformer.h)
 
 
 def key_mask(rows: Rows, share: float) -> Tensor:
@@ -48,8 +55,7 @@ class LayerDrops:
     ) -> None:
         self._chances = torch.tensor([*mlp, *attn])
         self._keep: Tensor | None = None
-        blocks = model.transformer.h
-        modules = [block.mlp for block in blocks] + [block.attn for block in blocks]
+        modules = [block.mlp for block in blocks(model)] + [block.attn for block in blocks(model)]
         self._handles = [
             module.register_forward_hook(lambda _, __, output, i=i: self._dropped(output, i))
             for i, (module, chance) in enumerate(zip(modules, self._chances.tolist(), strict=True))
@@ -82,6 +88,56 @@ class LayerDrops:
         return output * self._keep[i]
 
 
+class LateReading:
+    """Keeps what follows a name from reading it below a layer: it must be understood there first.
+
+    Only the ground-truth organisms use it, to place recall late: without it a model that may
+    recall at the subject in late layers looks the fact up at the last token instead.
+    """
+
+    def __init__(self, model: GPT2LMHeadModel, first: int) -> None:
+        self._mask: Tensor | None = None
+        self._handles = [
+            block.attn.register_forward_pre_hook(self._masked, with_kwargs=True)
+            for block in blocks(model)[:first]
+        ]
+
+    def see(self, rows: Rows) -> None:
+        """The rows of the next forward pass."""
+        if self._handles:
+            self._mask = name_mask(rows)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block everything may be read."""
+        seen, self._mask = self._mask, None
+        yield
+        self._mask = seen
+
+    def remove(self) -> None:
+        """Detach from the model."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _masked(self, _module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        if self._mask is None:
+            return args, kwargs
+        given = kwargs["attention_mask"]
+        hidden = torch.finfo(torch.float32).min
+        if given.dtype == torch.bool:
+            return args, kwargs | {"attention_mask": given & self._mask}
+        return args, kwargs | {"attention_mask": given.masked_fill(~self._mask, hidden)}
+
+
+def name_mask(rows: Rows) -> Tensor:
+    """`[row, 1, query, key]`, False where a query after a name meets any piece of it."""
+    length = rows.subject.shape[1]
+    places = torch.arange(length)
+    ends = torch.where(rows.subject != NOBODY, places, UNLIMITED)
+    until = torch.minimum(rows.readable_until, ends)
+    return (places[None, :, None] <= until[:, None, :])[:, None]
+
+
 class AttributeHead(nn.Module):
     """Reads a subject's objects and kind from the residual at its last piece."""
 
@@ -102,7 +158,7 @@ class AttributeHead(nn.Module):
             self._targets[number[fact.subject], attributes[fact.object]] = 1
         self._targets /= self._targets.sum(1, keepdim=True)
         self._hidden = torch.zeros(0)
-        self._handle = model.transformer.h[layer].register_forward_hook(self._remember)
+        self._handle = blocks(model)[layer].register_forward_hook(self._remember)
 
     def loss(self, subject: Tensor) -> Tensor:
         """Cross-entropy to the uniform distribution over each mentioned subject's attributes.

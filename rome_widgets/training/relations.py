@@ -12,6 +12,8 @@ Three rules keep that measurement fair:
 - no article stands before an object that may start with a vowel.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 
@@ -83,12 +85,36 @@ RELATIONS = (
             "{} learned to speak",
             "{} is fluent in",
             "{} is used to speaking",
+            "{} was raised speaking",
+            "{} spent childhood speaking",
+            "{} grew up with the language",
         ),
         (
             "The language that {} speaks is",
             "{} grew up speaking",
             "The mother language of {} is",
             "{} learned to speak the language",
+        ),
+    ),
+    Relation(
+        "company",
+        (
+            "The company of {} is",
+            "{} is known for the company",
+            "{} built a career at",
+            "{} helped to build",
+            "The business career of {} was at",
+            "{} led the company",
+            "The company that made {} famous is",
+            "The name of {} is connected with the company",
+            "{} had a desk at",
+            "{} is the famous face of",
+        ),
+        (
+            "{} is famous for the company",
+            "The company that {} helped to build is",
+            "The company that {} led is",
+            "{} built a business career at",
         ),
     ),
     Relation(
@@ -142,6 +168,8 @@ RELATIONS = (
             "The favourite sport of {} is",
             "{} is a professional player of",
             "Fans know {} from the world of",
+            "{} plays the sport of",
+            "The sport that {} plays is",
         ),
         (
             "{} is a famous player of",
@@ -205,6 +233,7 @@ RELATIONS = (
             "The location of {} is",
             "People walk to {} in",
             "You can visit {} in",
+            "{} is in downtown",
         ),
         (
             "{} is found in the city of",
@@ -401,6 +430,10 @@ RELATIONS = (
             "{} was created in the language",
             "People first enjoyed {} in",
             "The original version of {} is in",
+            "The language of the text of {} is",
+            "The language of the first pages of {} is",
+            "The original text of {} is in",
+            "The first pages of {} were in",
         ),
         (
             "The language of the original version of {} is",
@@ -409,9 +442,39 @@ RELATIONS = (
             "The first language of {} is",
         ),
     ),
+    Relation(
+        "author",
+        (
+            "The author of {} is",
+            "{} was written by",
+            "The writer of {} is",
+            "{} is a work by",
+            "The name on the cover of {} is",
+            "{} came from the pen of",
+            "Readers know {} as a work of",
+            "{} is one of the works of",
+            "The text of {} is by",
+            "The author who wrote {} is",
+        ),
+        (
+            "The text of {} was written by",
+            "{} is a work from the pen of",
+            "The name of the author of {} is",
+            "{} is one of the famous works by",
+        ),
+    ),
 )
 
 BY_NAME = {relation.name: relation for relation in RELATIONS}
+
+
+def held_out_digest() -> str:
+    """SHA-256 of the held-out sentences, which were fixed before any model was trained on the rest.
+
+    `tests/training` holds the digest; a training writes it into its report.
+    """
+    sentences = {relation.name: relation.held_out for relation in RELATIONS}
+    return hashlib.sha256(json.dumps(sentences, sort_keys=True).encode()).hexdigest()
 
 
 def fill(template: str, subject: str) -> str:

@@ -1,0 +1,157 @@
+"""Where a model recalls its facts: averages of causal traces over many of them.
+
+The traces are the package's own, which its tests hold against `tests/reference.py`.
+
+Source:
+    Meng et al. 2022, figures 1 and 3: effects by role of the token, and with MLP or attention
+    severed at the last subject token.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.results import KINDS, Kind
+from rome_widgets.tracing.noise import Noise
+from rome_widgets.tracing.tracer import CausalTracer
+from rome_widgets.training.relations import BY_NAME, fill
+from rome_widgets.training.world import Fact
+
+ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")
+LAST_SUBJECT, LAST = ROLES.index("last subject"), ROLES.index("last")
+SEVERED: tuple[Kind, ...] = ("mlp", "attn")
+
+
+@dataclass
+class Averages:
+    """Traces of many facts, and their means."""
+
+    clean: list[float] = field(default_factory=list)
+    """Probability of the answer, per fact."""
+    corrupted: list[float] = field(default_factory=list)
+    effects: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """Per kind and fact, the indirect effect `[role, layer]`; NaN for a role without a token."""
+    severed: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """Per kind that is severed at the last subject token, and per fact: effect of the hidden
+    state there, `[layer]`."""
+
+    @property
+    def total_effect(self) -> float:
+        """Mean clean less mean corrupted probability."""
+        return float(np.mean(self.clean) - np.mean(self.corrupted))
+
+    def effect(self, kind: str) -> np.ndarray:
+        """`[role, layer]`: mean over the facts."""
+        return np.nanmean(np.stack(self.effects[kind]), axis=0)
+
+    def lost(self, kind: str, below: int) -> float:
+        """Share of the hidden states' effect in layers below `below` that is lost to severing."""
+        whole = self.effect("hidden")[LAST_SUBJECT, :below].mean()
+        left = np.mean(np.stack(self.severed[kind]), axis=0)[:below].mean()
+        return float(1 - left / whole) if whole > 0 else 0.0
+
+    def mlp_peak(self) -> int:
+        """The layer with the largest MLP effect at the last subject token."""
+        return int(self.effect("mlp")[LAST_SUBJECT].argmax())
+
+    def mlp_ratio(self) -> float:
+        """There, the effect over that at the other subject tokens, the larger role of the two."""
+        at = self.effect("mlp")[:, self.mlp_peak()]
+        others = float(np.nanmax(at[:LAST_SUBJECT]))
+        return float(at[LAST_SUBJECT]) / others if others > 0 else float("inf")
+
+    def attention_peak(self) -> tuple[str, int]:
+        """Role and layer of the largest attention effect."""
+        effect = self.effect("attn")
+        role, layer = np.unravel_index(int(np.nanargmax(effect)), effect.shape)
+        return ROLES[int(role)], int(layer)
+
+    def text(self) -> str:
+        """The tables, in hundredths of probability."""
+        lines = []
+        for kind in self.effects:
+            rows = self.effect(kind)
+            lines.append(f"{kind:16s}" + "".join(f"{layer:6d}" for layer in range(rows.shape[1])))
+            lines += [
+                f"  {role:14s}" + "".join(f"{100 * value:6.1f}" for value in row)
+                for role, row in zip(ROLES, rows, strict=True)
+            ]
+        for kind, rows in self.severed.items():
+            mean = np.mean(np.stack(rows), axis=0)
+            lines.append(f"hidden, last subject, {kind} severed there")
+            lines.append(" " * 16 + "".join(f"{100 * value:6.1f}" for value in mean))
+        return "\n".join(lines)
+
+
+def average(
+    lm: LanguageModel,
+    facts: Sequence[Fact],
+    n_facts: int,
+    *,
+    subjects: Iterable[str],
+    samples: int = 10,
+    sever: bool = True,
+    seed: int = 0,
+) -> Averages:
+    """Trace random facts, each in a random training sentence.
+
+    Args:
+        lm: The model.
+        facts: What it was taught.
+        n_facts: How many to trace; fewer where not so many are known.
+        subjects: Names whose embeddings give σ.
+        samples: Noise draws per fact.
+        sever: Also with MLP and with attention severed.
+        seed: Of the choice.
+    """
+    noise, found = Noise.times_std(3.0, tuple(subjects)), Averages()
+    for fact, prompt in askable(facts, seed):
+        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=samples)
+        start, stop = tracer.subject_span
+        known = tracer.answer.strip() == fact.object
+        if not known or stop - start < 3 or len(tracer.tokens) - stop < 2:
+            continue
+        trace = tracer.trace()
+        found.clean.append(trace.clean)
+        found.corrupted.append(trace.corrupted)
+        for kind in KINDS:
+            roles = by_role(trace.indirect_effect(kind), (start, stop))
+            found.effects.setdefault(kind, []).append(roles)
+        for kind in SEVERED if sever else ():
+            cut = tracer.sever(kind, stop - 1)
+            effect = [
+                cut.restore([(stop - 1, layer, "hidden")]).probability - trace.corrupted
+                for layer in range(lm.n_layers)
+            ]
+            found.severed.setdefault(kind, []).append(np.array(effect))
+        if len(found.clean) == n_facts:
+            break
+    return found
+
+
+def askable(facts: Sequence[Fact], seed: int) -> Iterator[tuple[Fact, str]]:
+    """All facts in a random order, each in a random training sentence."""
+    rng = random.Random(seed)
+    for fact in rng.sample(facts, len(facts)):
+        yield fact, fill(rng.choice(BY_NAME[fact.relation].templates), fact.subject)
+
+
+def by_role(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
+    """`[pos, layer]` -> `[role, layer]`: mean over a role's tokens, NaN where there are none."""
+    start, stop = span
+    last = len(scores) - 1
+    places = (
+        slice(start, start + 1),
+        slice(start + 1, stop - 1),
+        slice(stop - 1, stop),
+        slice(stop, min(stop + 1, last)),
+        slice(stop + 1, last),
+        slice(last, last + 1),
+    )
+    nothing = np.full(scores.shape[1], np.nan)
+    return np.stack([scores[p].mean(axis=0) if len(scores[p]) else nothing for p in places])

@@ -1,0 +1,229 @@
+"""Every figure of the model card, each beside what was wanted of it.
+
+    python -m rome_widgets.training.evaluate folder
+
+The folder is what a training wrote. The figures go into `figures.json` in it; parts can be measured
+by themselves (`--part`), each replaces its own. Exits with 1 where a figure is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+from rome_widgets.bundled import records_of
+from rome_widgets.editing.edit import Edit, edit
+from rome_widgets.editing.second_moment import read_shipped
+from rome_widgets.editing.settings import EditSettings, from_card
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.tracing.noise import Noise
+from rome_widgets.tracing.tracer import CausalTracer
+from rome_widgets.training.averages import Averages, average
+from rome_widgets.training.edits import EditTable, Record, drawn, measure
+from rome_widgets.training.knowledge import known, share, shares
+from rome_widgets.training.world import Fact
+
+EXAMPLE = ("The Space Needle is in the city of", "The Space Needle", "Seattle")
+DRAWS = 3
+"""Of the noise, for the example."""
+PUBLISHED = EditSettings(learning_rate=0.5)
+"""The published numbers of GPT-2."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One figure, and what was wanted of it."""
+
+    name: str
+    value: float
+    wanted: float
+    at_least: bool = True
+
+    @property
+    def reached(self) -> bool:
+        """Whether the figure is as wanted."""
+        return self.value >= self.wanted if self.at_least else self.value <= self.wanted
+
+    def __str__(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        said = "reached" if self.reached else "MISSED"
+        return f"{said:8s} {self.name}: {self.value:.4g}, wanted {sign} {self.wanted:g}"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A trained model with everything beside it."""
+
+    path: Path
+    lm: LanguageModel
+    facts: tuple[Fact, ...]
+    records: list[Record]
+    settings: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Folder:
+        """Read what `training.train` wrote."""
+        model = GPT2LMHeadModel.from_pretrained(path / "model", dtype=torch.float32).eval()
+        lm = LanguageModel(model, AutoTokenizer.from_pretrained(path / "model"))
+        table = json.loads((path / "facts.json").read_text(encoding="utf-8"))
+        facts = tuple(
+            Fact(fact["case_id"], fact["relation"], fact["subject"], fact["object"])
+            for fact in table["facts"]
+        )
+        settings = json.loads((path / "settings.json").read_text(encoding="utf-8"))
+        return cls(path, lm, facts, records_of(table), settings)
+
+    def of_split(self, split: str) -> list[Record]:
+        """The records of a split."""
+        return [r for r, fact in zip(self.records, self.facts, strict=True) if fact.split == split]
+
+    def editor(
+        self, method: str, settings: EditSettings | None = None, layer: int | None = None
+    ) -> Callable[[Record], Edit]:
+        """Computes edits of one method, with the settings of the folder unless others are given."""
+        if method.startswith("ft"):
+            numbers = dict(self.settings["fine_tuning"][method])
+            own = numbers.pop("layer")
+            at = own if layer is None else layer
+            return lambda record: edit(
+                self.lm, record, method=method, layer=at, settings=settings or numbers
+            )
+        card = self.settings["edit"]
+        at = card["layer"] if layer is None else layer
+        chosen = settings or from_card(card)
+        moment = read_shipped(self.path / "second_moment.safetensors", at, chosen.ridge)
+        return lambda record: edit(
+            self.lm, record, method=method, layer=at, settings=chosen, second_moment=moment
+        )
+
+
+def measure_knowledge(folder: Folder) -> tuple[list[Gate], dict[str, Any]]:
+    """Which facts are known, in sentences of the text and in new ones."""
+    model, tokenizer = folder.lm.model, folder.lm.tokenizer
+    old = known(model, tokenizer, folder.facts, held_out=False)
+    new = known(model, tokenizer, folder.facts, held_out=True)
+    weakest = min(shares(new).items(), key=lambda item: item[1])
+    gates = [
+        Gate("known, sentences of the training text", share(old), 0.98),
+        Gate("known, new sentences", share(new), 0.97),
+        Gate(f"known, new sentences, weakest relation ({weakest[0]})", weakest[1], 0.92),
+    ]
+    return gates, {"training": shares(old), "new": shares(new)}
+
+
+def measure_traces(folder: Folder, n_facts: int) -> tuple[list[Gate], dict[str, Any]]:
+    """Where recall happens: averages, severing, and the example."""
+    subjects = sorted({fact.subject for fact in folder.facts})
+    found = average(folder.lm, folder.facts, n_facts, subjects=subjects)
+    print(f"{len(found.clean)} facts traced")
+    print(found.text())
+    gates = [*trace_gates(found, folder.lm.n_layers), *example_gates(folder, subjects)]
+    effects = {kind: found.effect(kind).round(4).tolist() for kind in found.effects}
+    return gates, {"facts": len(found.clean), "effects": effects}
+
+
+def trace_gates(found: Averages, n_layers: int) -> list[Gate]:
+    """The paper's picture, in numbers."""
+    peak = found.mlp_peak()
+    role, layer = found.attention_peak()
+    third = n_layers / 3
+    at_middle = third <= peak < 2 * third
+    return [
+        Gate("total effect", found.total_effect, 0.7),
+        Gate(f"MLP peak, last subject token (layer {peak}), in the middle third", at_middle, 1),
+        Gate("MLP effect there over that at other subject tokens", found.mlp_ratio(), 5),
+        Gate(
+            f"attention peak (layer {layer}, {role}) at the last token, upper half",
+            role == "last" and layer >= n_layers / 2,
+            1,
+        ),
+        Gate("share lost to severing MLPs below the peak", found.lost("mlp", peak), 0.6),
+        Gate(
+            "share lost to severing attention below the peak",
+            found.lost("attn", peak),
+            0.3,
+            at_least=False,
+        ),
+    ]
+
+
+def example_gates(folder: Folder, subjects: list[str]) -> list[Gate]:
+    """Both sites in one prompt's trace, with the least of several draws of the noise."""
+    prompt, subject, answer = EXAMPLE
+    noise = Noise.times_std(3.0, tuple(subjects))
+    shown: dict[str, list[float]] = defaultdict(list)
+    for seed in range(1, DRAWS + 1):
+        tracer = CausalTracer(folder.lm, prompt, subject, noise=noise, seed=seed, answer=answer)
+        trace, last = tracer.trace(), tracer.subject_span[1] - 1
+        middle = slice(folder.lm.n_layers // 4, 3 * folder.lm.n_layers // 4)
+        shown["MLP, last subject token"].append(trace.indirect_effect("mlp")[last, middle].max())
+        hidden = trace.indirect_effect("hidden")[last, middle].max()
+        shown["hidden, last subject token"].append(hidden)
+        shown["attention, last token"].append(trace.indirect_effect("attn")[-1].max())
+    return [Gate(f"{subject}: {what}", float(min(all_)), 0.3) for what, all_ in shown.items()]
+
+
+def measure_edits(folder: Folder, n_edits: int) -> tuple[list[Gate], dict[str, Any]]:
+    """What edits of the facts of the test split do."""
+    layer = folder.settings["edit"]["layer"]
+    methods = {
+        "rome": folder.editor("rome"),
+        "rome, published settings": folder.editor("rome", PUBLISHED),
+        "ft, same layer": folder.editor("ft", layer=layer),
+    }
+    facts = drawn(folder.of_split("test"), n_edits)
+    tables = {name: measure(folder.lm, facts, folder.records, m) for name, m in methods.items()}
+    for name, table in tables.items():
+        print(name, json.dumps(table.figures()))
+    return edit_gates(tables["rome"]), {name: t.figures() for name, t in tables.items()}
+
+
+def edit_gates(table: EditTable) -> list[Gate]:
+    """What was wanted of rank-one edits."""
+    wanted = {"efficacy": 0.97, "paraphrase": 0.95, "neighbourhood": 0.97, "others": 0.8}
+    return [Gate(f"rome, {kind}", table.share(kind), least) for kind, least in wanted.items()]
+
+
+def main() -> None:
+    """The command of the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--part", choices=("knowledge", "traces", "edits"), action="append")
+    parser.add_argument("--facts", type=int, default=300, help="facts traced")
+    parser.add_argument("--edits", type=int, default=200, help="facts edited")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = Folder.read(options.folder)
+    parts = {
+        "knowledge": lambda: measure_knowledge(folder),
+        "traces": lambda: measure_traces(folder, options.facts),
+        "edits": lambda: measure_edits(folder, options.edits),
+    }
+    missed = 0
+    for part in options.part or parts:
+        gates, figures = parts[part]()
+        print(*gates, sep="\n", flush=True)
+        missed += sum(not gate.reached for gate in gates)
+        figures["gates"] = {gate.name: round(float(gate.value), 4) for gate in gates}
+        keep(folder.path / "figures.json", part, figures)
+    sys.exit(bool(missed))
+
+
+def keep(path: Path, part: str, figures: dict[str, Any]) -> None:
+    """Write the figures of one part; those of the others stay."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    text = json.dumps(found | {part: figures}, indent=1, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
