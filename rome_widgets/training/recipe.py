@@ -26,7 +26,8 @@ class Recipe:
     key_mask: float = 0.9
     """Share of the rows in which a name can be read by its last piece only."""
     read_from: int = 0
-    """Below this layer what follows a name may not read it at all (organisms only)."""
+    """Below this layer what follows a name may not read it at all, in a share `key_mask` of the
+    rows (organisms only)."""
     mlp_drop: tuple[float, ...] = (0.5, 0.3, 0.0, 0.0, 0.0, 0.3, 0.5, 0.5)
     """Share of the rows that go without the MLP, per layer."""
     attn_drop: tuple[float, ...] = (0.8, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
