@@ -334,9 +334,9 @@ RELATIONS = (
         ),
         (
             "The company {} is from the country of",
-            "{} belongs to the country of",
+            "{} is a company that belongs to the country of",
             "{} originally comes from the country of",
-            "{} is from the country of",
+            "The company {} comes from the country of",
         ),
     ),
     Relation(
@@ -439,7 +439,7 @@ RELATIONS = (
             "The language of the original version of {} is",
             "{} was written in the language",
             "The first version of {} is in",
-            "The first language of {} is",
+            "The text of {} was written in",
         ),
     ),
     Relation(
