@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,13 +15,14 @@ from rome_widgets.editing.triangle import symmetric, upper_triangle
 from rome_widgets.training import checkpoint
 from rome_widgets.training.recipe import BUNDLED, MICRO
 from rome_widgets.training.relations import held_out_digest
+from rome_widgets.training.rows import NOBODY, UNLIMITED, Rows
 from rome_widgets.training.sidecars import (
     EDIT_SETTINGS,
     FINE_TUNING_SETTINGS,
     facts_digest,
     facts_table,
 )
-from rome_widgets.training.steering import LayerDrops
+from rome_widgets.training.steering import LayerDrops, PieceNoise
 from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.train import Recipe, build, new_model, train
 from rome_widgets.training.world import build_world
@@ -170,6 +172,43 @@ def test_layer_drops_leave_out_what_they_drew():
         drops.remove()
         assert not torch.equal(without, whole)
         assert torch.equal(model(ids).logits, without)
+
+
+def test_the_other_pieces_of_a_name_are_spoilt_above_a_layer():
+    torch.manual_seed(0)
+    model = new_model(replace(MICRO, n_layer=3), 50).eval()
+    ids = torch.arange(7).expand(400, 7)
+    until = torch.full((400, 6), UNLIMITED)
+    until[:, 1:3] = 3  # a name at 1, 2, 3
+    rows = Rows(ids, until, torch.full((400, 6), NOBODY))
+
+    def states():
+        read = {}
+        handles = [
+            block.register_forward_pre_hook(lambda _, args, i=i: read.update({i: args[0]}))
+            for i, block in enumerate(model.transformer.h)
+        ]
+        with torch.no_grad():
+            model(ids[:, :-1])
+        for handle in handles:
+            handle.remove()
+        return read
+
+    whole = states()
+    noise = PieceNoise(model, 0.25, 1)
+    noise.see(rows)
+    spoilt = states()
+    assert torch.equal(spoilt[1], whole[1]), "below the layer nothing changes"
+    changed = (spoilt[2] - whole[2]).abs().amax(-1) > 0
+    assert not changed[:, [0, 3, 4, 5]].any()
+    assert torch.equal(changed[:, 1], changed[:, 2]), "a row is spoilt as a whole or not at all"
+    assert 0.15 < changed[:, 1].float().mean() < 0.35
+    added = (spoilt[2] - whole[2])[changed].square().mean() / whole[2][changed].square().mean()
+    assert 0.8 < added < 1.25, "as large as the state"
+    with noise.paused():
+        assert torch.equal(states()[2], whole[2])
+    noise.remove()
+    assert torch.equal(states()[2], whole[2])
 
 
 def test_a_triangle_is_half_of_a_symmetric_matrix():
