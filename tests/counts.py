@@ -59,3 +59,5 @@ FAST_CLICKS = _count(200, 1000)
 """Clicks at a hundred a second in JupyterLab."""
 CELL_RUNS = _count(15, 200)
 """Times that a cell which makes a widget is run again in JupyterLab."""
+AVERAGED_FACTS = _count(30, 300)
+"""Facts of the bundled model that are traced for the averages of its card."""
