@@ -43,7 +43,7 @@ DAMAGED_EDITS = _count(300, 10_000)
 """Damaged files of edits."""
 FLIPPED_BITS = _count(1_000, 10_000)
 """Single bits of a file of an edit that are flipped, one at a time."""
-EDITED_FACTS = _count(40, 200)
+EDITED_FACTS = _count(24, 200)
 """Facts of the bundled model that are edited."""
 EDIT_PLACES = _count(9, 1)
 """Every how manieth place of writing an edit is interrupted."""
