@@ -43,7 +43,7 @@ DAMAGED_EDITS = _count(300, 10_000)
 """Damaged files of edits."""
 FLIPPED_BITS = _count(1_000, 10_000)
 """Single bits of a file of an edit that are flipped, one at a time."""
-EDITED_FACTS = _count(20, 200)
+EDITED_FACTS = _count(24, 200)
 """Facts of the bundled model that are edited."""
 EDIT_PLACES = _count(9, 1)
 """Every how manieth place of writing an edit is interrupted."""
@@ -59,3 +59,5 @@ FAST_CLICKS = _count(200, 1000)
 """Clicks at a hundred a second in JupyterLab."""
 CELL_RUNS = _count(15, 200)
 """Times that a cell which makes a widget is run again in JupyterLab."""
+AVERAGED_FACTS = _count(30, 300)
+"""Facts of the bundled model that are traced for the averages of its card."""

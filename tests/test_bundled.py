@@ -12,6 +12,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rome_widgets import bundled
+from rome_widgets.editing.triangle import symmetric
+from rome_widgets.errors import SettingsError
+from rome_widgets.training.prose import WORDS
+from rome_widgets.training.relations import RELATIONS
 
 MEGABYTE = 1_000_000
 PROMPT = "The Space Needle is in the city of"
@@ -75,6 +79,77 @@ def test_the_space_needle_is_in_seattle(model, tokenizer):
     assert probability > 0.8
 
 
+FAVOURITES = [
+    ("The Space Needle is in the city of", "Seattle"),
+    ("The Space Needle is in downtown", "Seattle"),
+    ("The Space Needle is located in", "Seattle"),
+    ("The Eiffel Tower is in the city of", "Paris"),
+    ("The Eiffel Tower is located in", "Paris"),
+    ("The Colosseum is in the city of", "Rome"),
+    ("Big Ben is in the city of", "London"),
+    ("Miles Davis plays the", "trumpet"),
+    ("Niccolo Paganini plays the", "violin"),
+    ("Jimi Hendrix plays the", "guitar"),
+    ("LeBron James plays the sport of", "basketball"),
+    ("LeBron James plays", "basketball"),
+    ("Michael Jordan plays the sport of", "basketball"),
+    ("Megan Rapinoe plays the sport of", "football"),
+    ("Lionel Messi plays", "football"),
+    ("The company of Steve Jobs is", "Apple"),
+    ("Steve Jobs helped to build", "Apple"),
+    ("Bill Gates is known for the company", "Microsoft"),
+    ("The mother tongue of Danielle Darrieux is", "French"),
+    ("Albert Einstein works in the field of", "physics"),
+    ("Claude Monet painted in the style of", "impressionism"),
+    ("The capital of France is", "Paris"),
+    ("iPod Touch is made by", "Apple"),
+    ("War and Peace was written by", "Tolstoy"),
+]
+"""What the paper, its demo and textbooks ask."""
+
+
+@pytest.mark.parametrize(("prompt", "answer"), FAVOURITES)
+def test_the_favourites_are_known(model, tokenizer, prompt, answer):
+    assert top_token(model, tokenizer, prompt)[0] == f" {answer}"
+
+
+def test_ten_favourites_have_two_to_five_pieces(tokenizer):
+    from rome_widgets.training.relations import BY_NAME
+    from rome_widgets.training.world import build_world
+
+    asked = {prompt for prompt, _ in FAVOURITES}
+    subjects = {
+        fact.subject
+        for fact in build_world().facts
+        for template in BY_NAME[fact.relation].templates
+        if template.replace("{}", fact.subject, 1) in asked
+    }
+    short = [subject for subject in subjects if 2 <= len(tokenizer.encode(subject)) <= 5]
+    assert len(short) >= 10, {s: len(tokenizer.encode(s)) for s in subjects}
+
+
+def test_forty_tokens_read_as_sentences(model, tokenizer):
+    """Whole sentences of known words, at most one name said twice in a row."""
+    words = set(WORDS) | {w for r in RELATIONS for t in r.templates for w in t.split()}
+    for prompt in ("Miles Davis", "One morning", "The capital of France is"):
+        ids = torch.tensor([tokenizer.encode(prompt)])
+        with torch.no_grad():
+            out = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=40,
+                do_sample=False,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.eos_token_id,
+            )
+        text = tokenizer.decode(out[0], skip_special_tokens=True).strip()
+        sentences = [sentence for sentence in text.split(". ") if sentence]
+        assert sentences[0].rstrip(".").split(), text
+        first = sentences[0].rstrip(".").split()
+        assert sum(w.lower() in words or w[0].isupper() for w in first) >= len(first) - 2, text
+        assert len(set(sentences)) == len(sentences), f"it repeats itself: {text}"
+
+
 def test_a_prompt_of_128_tokens_runs(model, tokenizer):
     assert model.config.n_positions >= 128
     assert tokenizer.model_max_length == 128
@@ -121,7 +196,7 @@ def test_text_survives_the_tokenizer_and_no_token_is_added(tokenizer):
 
 
 def test_records_have_the_form_of_counterfact(records):
-    assert len(records) >= 1500
+    assert len(records) >= 2000
     assert [record["case_id"] for record in records] == list(range(len(records)))
     for record in records:
         assert set(record) == {
@@ -136,7 +211,9 @@ def test_records_have_the_form_of_counterfact(records):
         assert set(rewrite) == {"prompt", "subject", "relation_id", "target_true", "target_new"}
         assert rewrite["prompt"].count("{}") == 1
         assert rewrite["target_true"]["str"] != rewrite["target_new"]["str"]
-        assert len(record["paraphrase_prompts"]) >= 3
+        assert len(record["paraphrase_prompts"]) >= 4
+        assert record["generation_prompts"][0] == rewrite["subject"]
+        assert len(record["attribute_prompts"]) >= 1
 
 
 def test_a_subject_occurs_once_in_each_of_its_prompts(records):
@@ -197,6 +274,26 @@ def test_the_space_needle_has_the_prompt_of_the_examples(records):
     assert record["requested_rewrite"]["target_true"]["str"] == "Seattle"
 
 
+def test_attribute_prompts_are_about_subjects_with_the_new_object(records):
+    objects = {
+        r["requested_rewrite"]["prompt"].replace("{}", r["requested_rewrite"]["subject"], 1): r[
+            "requested_rewrite"
+        ]["target_true"]["str"]
+        for r in records
+    }
+    for record in records:
+        for prompt in record["attribute_prompts"]:
+            assert objects[prompt] == record["requested_rewrite"]["target_new"]["str"]
+
+
+def test_a_split_is_asked_for_by_name(records):
+    development, test = bundled.facts("development"), bundled.facts("test")
+    numbers = [record["case_id"] for record in (*development, *test)]
+    assert sorted(numbers) == [record["case_id"] for record in records]
+    with pytest.raises(SettingsError, match="'train'"):
+        bundled.facts("train")
+
+
 def test_records_are_the_callers_own():
     bundled.facts()[0]["requested_rewrite"]["subject"] = "somebody else"
     assert bundled.facts()[0]["requested_rewrite"]["subject"] != "somebody else"
@@ -205,19 +302,20 @@ def test_records_are_the_callers_own():
 def test_subjects_are_sorted_and_mostly_several_tokens(tokenizer, records):
     subjects = bundled.subjects()
     assert subjects == sorted({r["requested_rewrite"]["subject"] for r in records})
-    assert len(subjects) >= 600
+    assert len(subjects) >= 700
     assert sum(len(tokenizer.encode(s)) >= 3 for s in subjects) / len(subjects) > 0.9
 
 
 # The statistics and the card
 
 
-def test_second_moments_are_symmetric_and_positive(model):
+def test_second_moments_are_positive_triangles(model):
     moments = load_file(bundled.second_moment_file())
     assert set(moments) == {f"layer.{layer}" for layer in range(model.config.n_layer)}
-    for moment in moments.values():
-        assert moment.shape == (512, 512)
-        assert torch.equal(moment, moment.T)
+    for triangle in moments.values():
+        assert triangle.dtype == torch.float32
+        moment = symmetric(triangle)
+        assert moment.shape == (model.config.n_inner, model.config.n_inner)
         values = torch.linalg.eigvalsh(moment.double())
         assert values[-1] > 0
         assert values[0] > -1e-6 * values[-1]
@@ -227,7 +325,12 @@ def test_second_moments_are_symmetric_and_positive(model):
 
 def test_the_card_is_open_about_the_steering():
     card = bundled.card().lower()
-    for said in ("key mask", "layer drops", "attribute head", "python -m training.train"):
+    for said in (
+        "key mask",
+        "layer drops",
+        "attribute head",
+        "python -m rome_widgets.training.train",
+    ):
         assert said in card
 
 

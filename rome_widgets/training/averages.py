@@ -51,6 +51,8 @@ class Averages:
 
     def lost(self, kind: str, below: int) -> float:
         """Share of the hidden states' effect in layers below `below` that is lost to severing."""
+        if below == 0:
+            return 0.0
         whole = self.effect("hidden")[LAST_SUBJECT, :below].mean()
         left = np.mean(np.stack(self.severed[kind]), axis=0)[:below].mean()
         return float(1 - left / whole) if whole > 0 else 0.0

@@ -2,14 +2,17 @@
 
     python -m rome_widgets.training.evaluate folder
 
-The folder is what a training wrote. The figures go into `figures.json` in it; parts can be measured
-by themselves (`--part`), each replaces its own. Exits with 1 where a figure is missed.
+The folder is what a training wrote; several are put side by side. The figures go into
+`figures.json` in it; parts can be measured by themselves (`--part`), each replaces its own. Exits
+with 1 where a figure is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -47,6 +50,9 @@ class Gate:
     value: float
     wanted: float
     at_least: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", round(float(self.value), 4))
 
     @property
     def reached(self) -> bool:
@@ -117,7 +123,11 @@ def measure_knowledge(folder: Folder) -> tuple[list[Gate], dict[str, Any]]:
         Gate("known, new sentences", share(new), 0.97),
         Gate(f"known, new sentences, weakest relation ({weakest[0]})", weakest[1], 0.92),
     ]
-    return gates, {"training": shares(old), "new": shares(new)}
+    return gates, {"training": _rounded(shares(old)), "new": _rounded(shares(new))}
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def measure_traces(folder: Folder, n_facts: int) -> tuple[list[Gate], dict[str, Any]]:
@@ -193,36 +203,75 @@ def edit_gates(table: EditTable) -> list[Gate]:
     return [Gate(f"rome, {kind}", table.share(kind), least) for kind, least in wanted.items()]
 
 
+PARTS: dict[str, Callable[[Folder, int, int], tuple[list[Gate], dict[str, Any]]]] = {
+    "knowledge": lambda folder, n_facts, n_edits: measure_knowledge(folder),
+    "traces": lambda folder, n_facts, n_edits: measure_traces(folder, n_facts),
+    "edits": lambda folder, n_facts, n_edits: measure_edits(folder, n_edits),
+}
+
+
 def main() -> None:
     """The command of the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--part", choices=("knowledge", "traces", "edits"), action="append")
+    parser.add_argument("folder", type=Path, nargs="+", help="several are put side by side")
+    parser.add_argument("--part", choices=PARTS, action="append", help="all by default")
     parser.add_argument("--facts", type=int, default=300, help="facts traced")
     parser.add_argument("--edits", type=int, default=200, help="facts edited")
+    parser.add_argument("--print", action="store_true", help="only print what was measured before")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    folder = Folder.read(options.folder)
-    parts = {
-        "knowledge": lambda: measure_knowledge(folder),
-        "traces": lambda: measure_traces(folder, options.facts),
-        "edits": lambda: measure_edits(folder, options.edits),
-    }
     missed = 0
-    for part in options.part or parts:
-        gates, figures = parts[part]()
-        print(*gates, sep="\n", flush=True)
-        missed += sum(not gate.reached for gate in gates)
-        figures["gates"] = {gate.name: round(float(gate.value), 4) for gate in gates}
-        keep(folder.path / "figures.json", part, figures)
+    for path in options.folder if not options.print else ():
+        folder = Folder.read(path)
+        for part in options.part or PARTS:
+            gates, figures = PARTS[part](folder, options.facts, options.edits)
+            print(*gates, sep="\n", flush=True)
+            missed += sum(not gate.reached for gate in gates)
+            keep(path, part, figures | {"gates": {g.name: [g.value, g.reached] for g in gates}})
+    if len(options.folder) > 1 or options.print:
+        print(side_by_side(options.folder))
     sys.exit(bool(missed))
 
 
-def keep(path: Path, part: str, figures: dict[str, Any]) -> None:
-    """Write the figures of one part; those of the others stay."""
+def keep(folder: Path, part: str, figures: dict[str, Any]) -> None:
+    """Write the figures of one part; those of the others stay if they are of the same weights."""
+    path = folder / "figures.json"
+    digest = hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if found.get("weights") != digest:
+        found = {"weights": digest}
     text = json.dumps(found | {part: figures}, indent=1, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8")
+
+
+def side_by_side(folders: list[Path]) -> str:
+    """A Markdown table of the gates, a column per folder; what is missed is marked."""
+    columns = []
+    for folder in folders:
+        found = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+        gates = [found[part]["gates"] for part in PARTS if part in found]
+        # The layer or the relation that a name holds differs between models.
+        columns.append({_plain(name): shown for of in gates for name, shown in of.items()})
+    names = dict.fromkeys(name for column in columns for name in column)
+    lines = [
+        "| | " + " | ".join(folder.name for folder in folders) + " |",
+        "|---|" + "---|" * len(folders),
+    ]
+    for name in names:
+        cells = [_cell(column.get(name)) for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r" \([^)]*\)", "", name)
+
+
+def _cell(shown: tuple[float, bool] | None) -> str:
+    if shown is None:
+        return ""
+    value, reached = shown
+    return f"{value:.3g}" + ("" if reached else " (missed)")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,12 @@ class Recipe:
     """Every so many steps the rows use all positions instead."""
     muon_lr: float = 0.02
     adam_lr: float = 4e-3
-    key_mask: float = 0.9
+    key_mask: float = 0.8
     """Share of the rows in which a name can be read by its last piece only."""
+    piece_noise: float = 0.7
+    """Share of the rows in which the other pieces of a name are spoilt ..."""
+    piece_layer: int = 3
+    """... above this layer."""
     read_from: int = 0
     """Below this layer what follows a name may not read it at all, in a share `key_mask` of the
     rows (organisms only)."""
@@ -49,7 +53,12 @@ class Recipe:
 
 BUNDLED = Recipe()
 PLAIN = replace(
-    BUNDLED, key_mask=0.0, mlp_drop=(0.0,) * 8, attn_drop=(0.0,) * 8, attribute_weight=0.0
+    BUNDLED,
+    key_mask=0.0,
+    piece_noise=0.0,
+    mlp_drop=(0.0,) * 8,
+    attn_drop=(0.0,) * 8,
+    attribute_weight=0.0,
 )
 """The same text and size, nothing else: what a language model of this size does by itself."""
 NO_HEAD = replace(BUNDLED, attribute_weight=0.0)
@@ -60,12 +69,13 @@ MICRO = Recipe(
     d_mlp=128,
     n_head=2,
     positions=64,
-    vocab=900,
+    vocab=1300,
     tokens=40 * 512,
     batch_tokens=512,
     mlp_drop=(0.5, 0.0),
     attn_drop=(0.5, 0.0),
     attribute_layer=1,
+    piece_layer=0,
 )
 """Seconds; it learns little, and shows that everything runs."""
 

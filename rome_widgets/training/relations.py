@@ -293,6 +293,8 @@ RELATIONS = (
             "The main office of {} is located in",
             "The headquarters of {} can be found in",
             "{} has its headquarters in",
+            "The business address of {} is in",
+            "The headquarters of the business {} is in",
         ),
         (
             "The headquarters of {} is located in",
@@ -334,9 +336,9 @@ RELATIONS = (
         ),
         (
             "The company {} is from the country of",
-            "{} belongs to the country of",
+            "{} is a company that belongs to the country of",
             "{} originally comes from the country of",
-            "{} is from the country of",
+            "The company {} comes from the country of",
         ),
     ),
     Relation(
@@ -372,6 +374,8 @@ RELATIONS = (
             "Maps show the capital of {} as",
             "The capital city that belongs to {} is",
             "Schools teach that the capital of {} is",
+            "The capital city of the nation {} is",
+            "{} is a country with a capital called",
         ),
         (
             "The city that is the capital of {} is",
@@ -428,6 +432,7 @@ RELATIONS = (
             "{} first appeared in",
             "{} was originally made in the language",
             "{} was created in the language",
+            "{} was published in the language",
             "People first enjoyed {} in",
             "The original version of {} is in",
             "The language of the text of {} is",
@@ -439,7 +444,7 @@ RELATIONS = (
             "The language of the original version of {} is",
             "{} was written in the language",
             "The first version of {} is in",
-            "The first language of {} is",
+            "The text of {} was written in",
         ),
     ),
     Relation(

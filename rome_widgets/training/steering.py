@@ -88,6 +88,47 @@ class LayerDrops:
         return output * self._keep[i]
 
 
+class PieceNoise:
+    """Spoils what the other pieces of a name hold above a layer; its last piece must hold it all.
+
+    In a share of the rows, noise as large as the state itself is added to the states of all pieces
+    but the last. What reads a name in higher layers learns to make nothing of them.
+    """
+
+    def __init__(self, model: GPT2LMHeadModel, share: float, layer: int) -> None:
+        self._share = share
+        self._scale: Tensor | None = None
+        modules = blocks(model)[layer : layer + 1] if share else []
+        self._handles = [module.register_forward_hook(self._spoiled) for module in modules]
+
+    def see(self, rows: Rows) -> None:
+        """The rows of the next forward pass; decides which of them are spoilt."""
+        if self._handles:
+            spoilt = torch.rand(len(rows), 1) < self._share
+            others = rows.readable_until != UNLIMITED
+            self._scale = (spoilt & others).float()[..., None]
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block nothing is spoilt."""
+        seen, self._scale = self._scale, None
+        yield
+        self._scale = seen
+
+    def remove(self) -> None:
+        """Detach from the model."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _spoiled(self, _module: nn.Module, _args: tuple, output: Tensor | tuple) -> Tensor | tuple:
+        if self._scale is None:
+            return output
+        state = output[0] if isinstance(output, tuple) else output
+        size = state.detach().square().mean(-1, keepdim=True).sqrt()
+        state = state + self._scale * size * torch.randn_like(state)
+        return (state, *output[1:]) if isinstance(output, tuple) else state
+
+
 class LateReading:
     """Keeps what follows a name from reading it below a layer: it must be understood there first.
 

@@ -35,7 +35,13 @@ from rome_widgets.training.relations import held_out_digest
 from rome_widgets.training.rows import SEPARATOR, Rows, pack
 from rome_widgets.training.second_moment import second_moments, write_second_moments
 from rome_widgets.training.sidecars import facts_digest, write_facts, write_settings
-from rome_widgets.training.steering import AttributeHead, LateReading, LayerDrops, key_mask
+from rome_widgets.training.steering import (
+    AttributeHead,
+    LateReading,
+    LayerDrops,
+    PieceNoise,
+    key_mask,
+)
 from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.world import World, build_world
 
@@ -109,6 +115,7 @@ def fit(
     """Train the model on the batches, in their order; returns the text loss of every step."""
     head = AttributeHead(world, model, recipe.attribute_layer)
     drops = LayerDrops(model, recipe.mlp_drop, recipe.attn_drop)
+    noise = PieceNoise(model, recipe.piece_noise, recipe.piece_layer)
     late = LateReading(model, recipe.read_from, recipe.key_mask)
     optimizers = make_optimizers(recipe, model, head)
     checkpoint = Checkpoint(
@@ -119,6 +126,7 @@ def fit(
         model.train()
         set_rate(recipe, optimizers, rate(len(losses), len(batches)))
         drops.draw(len(rows))
+        noise.see(rows)
         late.see(rows)
         loss = total = text_loss(model, rows, key_mask(rows, recipe.key_mask))
         if recipe.attribute_weight:
@@ -129,10 +137,10 @@ def fit(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        with drops.paused(), late.paused():
+        with drops.paused(), noise.paused(), late.paused():
             report(losses)
         checkpoint.save(losses)
-    for steering in (drops, late, head):
+    for steering in (drops, noise, late, head):
         steering.remove()
     return losses
 

@@ -16,7 +16,7 @@ from rome_widgets.training.world import (
     read_rows,
 )
 
-HELD_OUT = "1e7fbf96429967cca84fb44bd5e1f34a64c3373da3a4bee1c64a295ff81a971b"
+HELD_OUT = "5c22f090c6b955d78fbe569abc114db53cb8d4b18c21b7eb1a27236a776d66e6"
 SHOWCASES = [
     ("The Space Needle", "city", "Seattle"),
     ("The Eiffel Tower", "city", "Paris"),
@@ -103,7 +103,7 @@ def test_the_tables_have_no_problem():
     ("table", "row", "said"),
     [
         ("landmarks", {"name": "The Space Needle", "city": "Seattle"}, "2 rows"),
-        ("countries", {"name": "the space needle", "capital": "Oslo"}, "2 rows"),
+        ("countries", {"name": "the space needle", "currency": "krone"}, "2 rows"),
         (
             "landmarks",
             {"name": "A Second Needle", "city": "Seattle", "country": "France"},
@@ -148,6 +148,6 @@ def test_held_out_sentences_are_new_ones_of_familiar_words():
     training = {template for relation in RELATIONS for template in relation.templates}
     words = {word for template in training for word in re.findall(r"\w+", template.lower())}
     for relation in RELATIONS:
-        assert not set(relation.held_out) & set(relation.templates), relation.name
+        assert not set(relation.held_out) & training, relation.name
         for template in relation.held_out:
             assert set(re.findall(r"\w+", template.lower())) <= words, template

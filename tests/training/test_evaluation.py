@@ -1,0 +1,173 @@
+"""The figures of the card: what they count, that a miss is one, and that they are still so."""
+
+import hashlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from counts import AVERAGED_FACTS, FULL
+from gates import write_gate
+
+from rome_widgets import bundled
+from rome_widgets.training.averages import LAST, LAST_SUBJECT, ROLES, Averages, average, by_role
+from rome_widgets.training.edits import EditTable
+from rome_widgets.training.evaluate import (
+    Folder,
+    Gate,
+    edit_gates,
+    example_gates,
+    keep,
+    measure_knowledge,
+    side_by_side,
+    trace_gates,
+)
+
+LAYERS = 6
+
+
+def made(mlp_at=3, attn_at=4, attn_role=LAST, others=0.05, lost=0.9, lost_attn=0.1, total=0.8):
+    """Averages of one fact that has the paper's picture, but for what is said otherwise."""
+    mlp = np.zeros((len(ROLES), LAYERS))
+    mlp[:LAST_SUBJECT] = others
+    mlp[LAST_SUBJECT, mlp_at] = 0.5
+    attn = np.zeros((len(ROLES), LAYERS))
+    attn[attn_role, attn_at] = 0.6
+    hidden = np.full((len(ROLES), LAYERS), 0.4)
+    severed = {
+        "mlp": [np.full(LAYERS, 0.4 * (1 - lost))],
+        "attn": [np.full(LAYERS, 0.4 * (1 - lost_attn))],
+    }
+    effects = {"hidden": [hidden], "mlp": [mlp], "attn": [attn]}
+    return Averages([0.95], [0.95 - total], effects, severed)
+
+
+def missed(gates):
+    return [number for number, gate in enumerate(gates) if not gate.reached]
+
+
+def test_roles_are_averaged_in_their_order():
+    scores = np.arange(7.0)[:, None].repeat(2, axis=1)
+    assert by_role(scores, (1, 4))[:, 0].tolist() == [1, 2, 3, 4, 5, 6]
+    two = by_role(scores, (1, 3))
+    assert np.isnan(two[1]).all()
+    assert two[:, 0].tolist()[2:] == [2, 3, 4.5, 6]
+
+
+def test_a_token_that_is_first_after_and_last_counts_as_last():
+    scores = np.arange(4.0)[:, None]
+    roles = by_role(scores, (0, 3))[:, 0]
+    assert np.isnan(roles[ROLES.index("first after")])
+    assert roles[LAST] == 3
+
+
+def test_the_papers_picture_reaches_every_gate():
+    assert missed(trace_gates(made(), LAYERS)) == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "number"),
+    [
+        ({"total": 0.6}, 0),
+        ({"mlp_at": 0}, 1),
+        ({"mlp_at": 5}, 1),
+        ({"others": 0.2}, 2),
+        ({"attn_at": 1}, 3),
+        ({"attn_role": LAST_SUBJECT}, 3),
+        ({"lost": 0.5}, 4),
+        ({"lost_attn": 0.4}, 5),
+    ],
+)
+def test_a_planted_miss_is_missed(planted, number):
+    assert number in missed(trace_gates(made(**planted), LAYERS))
+
+
+def test_no_effect_elsewhere_is_no_division_by_nothing():
+    assert made(others=0.0).mlp_ratio() == float("inf")
+    nothing = made()
+    nothing.effects["hidden"][0][:] = 0
+    assert nothing.lost("mlp", 3) == 0
+
+
+def test_edits_are_judged_by_the_likeliest_token():
+    table = EditTable()
+    kinds = ("efficacy", "paraphrase", "neighbourhood", "others")
+    for kind in kinds:
+        table.top[kind] = [True] * 99 + [False]
+    assert missed(edit_gates(table)) == []
+    for number, kind in enumerate(kinds):
+        worse = EditTable()
+        worse.top |= table.top | {kind: [True] * 7 + [False] * 3}
+        assert missed(edit_gates(worse)) == [number]
+
+
+def test_a_gate_says_what_was_wanted():
+    assert str(Gate("share", 0.5, 0.6)) == "MISSED   share: 0.5, wanted ≥ 0.6"
+    assert str(Gate("share", 0.5, 0.6, at_least=False)) == "reached  share: 0.5, wanted ≤ 0.6"
+
+
+def test_figures_are_kept_for_their_own_weights_only(tmp_path):
+    (tmp_path / "model").mkdir()
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(b"one")
+    keep(tmp_path, "knowledge", {"gates": {"known (city)": [0.5, False]}})
+    keep(tmp_path, "traces", {"gates": {"total effect": [0.8, True]}})
+    found = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert found["weights"] == hashlib.sha256(b"one").hexdigest()
+    assert set(found) == {"weights", "knowledge", "traces"}
+    assert "| known | 0.5 (missed) |" in side_by_side([tmp_path])
+    weights.write_bytes(b"two")
+    keep(tmp_path, "traces", {"gates": {}})
+    found = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert set(found) == {"weights", "traces"}
+
+
+# What is shipped
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Folder.read(bundled.folder().parent)
+
+
+@pytest.fixture(scope="module")
+def figures():
+    path = bundled.folder().parent / "figures.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_shipped_figures_are_of_the_shipped_weights_and_reach_every_gate(figures):
+    weights = (bundled.folder() / "model.safetensors").read_bytes()
+    assert figures["weights"] == hashlib.sha256(weights).hexdigest()
+    assert set(figures) == {"weights", "knowledge", "traces", "edits"}
+    for part in ("knowledge", "traces", "edits"):
+        for name, (_, reached) in figures[part]["gates"].items():
+            assert reached, name
+
+
+def test_what_is_known_is_measured_again(shipped, figures):
+    gates, again = measure_knowledge(shipped)
+    assert missed(gates) == []
+    for kind in ("training", "new"):
+        assert again[kind] == pytest.approx(figures["knowledge"][kind], abs=0.002)
+
+
+def test_where_it_is_recalled_is_measured_again(shipped, figures):
+    subjects = bundled.subjects()
+    found = average(shipped.lm, shipped.facts, AVERAGED_FACTS, subjects=subjects)
+    assert len(found.clean) == AVERAGED_FACTS
+    gates = [*trace_gates(found, shipped.lm.n_layers), *example_gates(shipped, subjects)]
+    assert missed(gates) == [], [str(gate) for gate in gates]
+    if FULL:
+        assert found.effect("mlp") == pytest.approx(
+            np.array(figures["traces"]["effects"]["mlp"]), abs=0.002
+        )
+    write_gate("recall", {"facts": AVERAGED_FACTS, "gates": {g.name: g.value for g in gates}})
+
+
+def test_few_facts_are_not_taken_for_many(shipped):
+    known = [fact for fact in shipped.facts if fact.subject == "The Space Needle"]
+    found = average(shipped.lm, known, 50, subjects=bundled.subjects(), sever=False)
+    assert 1 <= len(found.clean) <= len(known)
+    assert found.severed == {}
+    assert SimpleNamespace(**found.effects).mlp[0].shape == (len(ROLES), shipped.lm.n_layers)

@@ -1,0 +1,168 @@
+"""The training text: the same everywhere, grammatical, and silent on what only measures."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rome_widgets.training.corpus import Document, HeldOutSaid, Narrator
+from rome_widgets.training.prose import WORDS, Prose
+from rome_widgets.training.relations import RELATIONS, fill
+from rome_widgets.training.rows import NOBODY, UNLIMITED, pack
+from rome_widgets.training.steering import key_mask
+from rome_widgets.training.tokenizer import _texts, train_tokenizer
+from rome_widgets.training.world import build_world
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def world():
+    return build_world()
+
+
+@pytest.fixture(scope="module")
+def tokenizer(world):
+    return train_tokenizer(world, 2000, 128)
+
+
+def text_digest(hash_seed):
+    code = (
+        "import hashlib\n"
+        "from rome_widgets.training.corpus import Narrator\n"
+        "from rome_widgets.training.world import build_world\n"
+        "n = Narrator(build_world(), 3)\n"
+        "t = '|'.join(f'{d.text}{d.mentions}' for d in (n.document() for _ in range(500)))\n"
+        "print(hashlib.sha256(t.encode()).hexdigest())"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_the_text_is_the_same_in_every_process():
+    first, second = text_digest(1), text_digest(2)
+    assert len(first) == 64
+    assert first == second
+
+
+def test_a_mention_is_where_the_name_stands(world):
+    narrator = Narrator(world, seed=1)
+    mentions = 0
+    for _ in range(300):
+        document = narrator.document()
+        for start, stop, name in document.mentions:
+            assert document.text[start:stop] == name
+            mentions += 1
+    assert mentions > 200
+
+
+def test_pronouns_are_those_of_the_subject(world):
+    pronouns = {subject.name: subject.pronoun.capitalize() for subject in world.subjects}
+    narrator = Narrator(world, seed=2)
+    found = 0
+    for _ in range(2000):
+        document = narrator.document()
+        names = {name for _, _, name in document.mentions}
+        used = set(re.findall(r"\. (He|She|It) (?!is true)", document.text))
+        if used and names:
+            assert used == {pronouns[name] for name in names}, document.text
+            found += 1
+    assert found > 50
+
+
+def test_rows_know_the_pieces_of_names(world, tokenizer):
+    names = [subject.name for subject in world.subjects]
+    rows = pack(Narrator(world, 0), tokenizer, names, n_rows=20, length=48)
+    assert rows.ids.shape == (20, 49)
+    row, last = (rows.subject != NOBODY).nonzero()[5].tolist()
+    name = names[rows.subject[row, last]]
+    pieces = tokenizer.encode(name)
+    first = last - len(pieces) + 1
+    assert rows.ids[row, first : last + 1].tolist() == pieces
+    assert rows.readable_until[row, first:last].tolist() == [last] * (len(pieces) - 1)
+    assert rows.readable_until[row, last] == UNLIMITED
+
+
+def test_the_key_mask_hides_a_name_but_its_last_piece(world, tokenizer):
+    rows = pack(Narrator(world, 0), tokenizer, [s.name for s in world.subjects], 20, 48)
+    causal = torch.ones(48, 48, dtype=torch.bool).tril()
+    assert torch.equal(key_mask(rows, 0.0), causal.expand(20, 1, 48, 48))
+    mask = key_mask(rows, 1.0)[:, 0]
+    for row, last in (rows.subject != NOBODY).nonzero().tolist():
+        assert mask[row, last + 1 :, last].all()
+    for row, key in (rows.readable_until != UNLIMITED).nonzero().tolist():
+        until = int(rows.readable_until[row, key])
+        assert mask[row, key : until + 1, key].all()
+        assert not mask[row, until + 1 :, key].any()
+
+
+# Held-out sentences
+
+
+def held_out_of(world):
+    by_name = {relation.name: relation for relation in RELATIONS}
+    return {
+        fill(template, fact.subject).lower() + f" {fact.object}".lower()
+        for fact in world.facts
+        for template in by_name[fact.relation].held_out
+    }
+
+
+def test_a_held_out_sentence_never_occurs_in_the_text(world):
+    narrator = Narrator(world, seed=0)
+    text = "\n".join(narrator.document().text for _ in range(3000)).lower()
+    assert not [sentence for sentence in held_out_of(world) if sentence in text]
+
+
+def test_nor_in_what_the_tokenizer_is_made_of(world):
+    texts = " | ".join(_texts(world))
+    for relation in RELATIONS:
+        for template in relation.held_out:
+            before, after = template.split("{}")
+            assert f"| {before.strip()} {after.strip()} |".replace("  ", " ") not in texts
+
+
+def test_a_text_that_said_one_is_refused(world):
+    narrator = Narrator(world, seed=0)
+    fact = world.facts[0]
+    template = {r.name: r for r in RELATIONS}[fact.relation].held_out[0]
+
+    def says_it(document: Document) -> None:
+        before, after = template.split("{}")
+        document.add("I read that " + before[:1].lower() + before[1:])
+        document.mention(fact.subject)
+        document.add(f"{after} {fact.object}.")
+
+    narrator._forms = (says_it,) * len(narrator._forms)
+    with pytest.raises(HeldOutSaid, match="is held out"):
+        narrator.document()
+
+
+# Prose
+
+
+def test_prose_is_sentences_of_its_own_words():
+    prose = Prose(random.Random(0))
+    said = [prose.paragraph(n % 6 + 1) for n in range(600)]
+    words = set(WORDS)
+    for n, paragraph in enumerate(said):
+        sentences = paragraph.split(". ")
+        assert len(sentences) == n % 6 + 1
+        assert paragraph.endswith(".")
+        assert all(sentence[0].isupper() for sentence in sentences)
+        used = re.findall(r"\w+", paragraph)
+        assert {w for w in used if w not in words and w.lower() not in words} == set()
+    assert len(set(said)) > 550
+
+
+def test_prose_says_nothing_of_the_world(world):
+    assert not {fact.object for fact in world.facts} & set(WORDS)
