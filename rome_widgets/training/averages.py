@@ -117,9 +117,7 @@ def average(
     """
     noise, found = Noise.times_std(3.0, tuple(subjects)), Averages()
     for fact, prompt in askable(facts, seed):
-        tracer = CausalTracer(
-            lm, prompt, fact.subject, noise=noise, samples=samples, window=window
-        )
+        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=samples, window=window)
         start, stop = tracer.subject_span
         known = tracer.answer.strip() == fact.object
         if not known or stop - start < 3 or len(tracer.tokens) - stop < 2:

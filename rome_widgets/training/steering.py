@@ -165,10 +165,13 @@ class LateReading:
     def _masked(self, _module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if self._mask is None:
             return args, kwargs
-        given = kwargs["attention_mask"]
-        hidden = torch.finfo(torch.float32).min
+        given = kwargs.get("attention_mask")
+        if given is None:  # causal, without a mask of its own
+            length = self._mask.shape[-1]
+            given = torch.ones(length, length, dtype=torch.bool).tril()
         if given.dtype == torch.bool:
             return args, kwargs | {"attention_mask": given & self._mask}
+        hidden = torch.finfo(given.dtype).min  # a mask that is added to the scores
         return args, kwargs | {"attention_mask": given.masked_fill(~self._mask, hidden)}
 
 
