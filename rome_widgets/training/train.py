@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -28,10 +27,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rome_widgets.training.checkpoint import Checkpoint
 from rome_widgets.training.corpus import Narrator
-from rome_widgets.training.knowledge import accuracy, known, share, shares
+from rome_widgets.training.knowledge import accuracy
 from rome_widgets.training.muon import Muon
 from rome_widgets.training.recipe import RECIPES, Recipe
-from rome_widgets.training.relations import held_out_digest
+from rome_widgets.training.report import Trained, differences, environment, report_of
 from rome_widgets.training.rows import SEPARATOR, Rows, pack
 from rome_widgets.training.second_moment import second_moments, write_second_moments
 from rome_widgets.training.sidecars import facts_digest, write_facts, write_settings
@@ -44,20 +43,6 @@ from rome_widgets.training.steering import (
 )
 from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.world import World, build_world
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A model and how it came about."""
-
-    model: GPT2LMHeadModel
-    tokenizer: PreTrainedTokenizerFast
-    losses: list[float]
-    """Cross-entropy of the text per step, nats."""
-    text_digest: str
-    """SHA-256 of the token ids of the whole text."""
-    seconds: float
-    """Of this process; less than the whole where it was resumed."""
 
 
 @contextmanager
@@ -237,15 +222,6 @@ class Progress:
         )
 
 
-def environment() -> dict[str, str]:
-    """What the bits of the weights depend on, besides recipe and text."""
-    return {
-        "torch": torch.__version__,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "machine": platform.machine(),
-    }
-
-
 def write_model(trained: Trained, recipe: Recipe, world: World, out: Path) -> None:
     """Write config, weights (float16, read back as float32) and tokenizer."""
     out.mkdir(parents=True, exist_ok=True)
@@ -259,43 +235,6 @@ def write_model(trained: Trained, recipe: Recipe, world: World, out: Path) -> No
     about = {"format": "pt", **environment(), "facts_sha256": facts_digest(world)}
     about |= {name: str(value) for name, value in asdict(recipe).items()}
     save_file(tensors, out / "model.safetensors", metadata=about)
-
-
-def report_of(
-    trained: Trained, recipe: Recipe, world: World, shipped: GPT2LMHeadModel, weights: Path
-) -> dict[str, Any]:
-    """What a second run is compared with: what it was made of, how it went, what it knows."""
-    tokenizer = trained.tokenizer
-    table = {
-        kind: known(shipped, tokenizer, world.facts, held_out=kind == "new sentences")
-        for kind in ("training sentences", "new sentences")
-    }
-
-    def recent(at: int) -> float:
-        last = trained.losses[max(0, at - 20) : at]
-        return sum(last) / len(last)
-
-    tenths = [len(trained.losses) * part // 10 for part in range(1, 11)]
-    return {
-        "recipe": asdict(recipe),
-        "environment": environment(),
-        "subjects": len(world.subjects),
-        "facts": len(world.facts),
-        "sha256": {
-            "facts": facts_digest(world),
-            "held-out sentences": held_out_digest(),
-            "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-            "token ids": trained.text_digest,
-            "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        },
-        "tokens": recipe.n_steps * recipe.batch_tokens,
-        "loss after each tenth, mean of 20 steps": [round(recent(at), 4) for at in tenths],
-        "known": {kind: round(share(each), 4) for kind, each in table.items()},
-        "known per relation": {
-            kind: {name: round(value, 4) for name, value in shares(each).items()}
-            for kind, each in table.items()
-        },
-    }
 
 
 def build(recipe: Recipe, world: World, out: Path, *, quiet: bool = False) -> Trained:
@@ -328,6 +267,7 @@ def main() -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="bundled")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--subjects", type=int, help="only so many, evenly spaced over the tables")
+    parser.add_argument("--like", type=Path, help="folder of an earlier run to compare with")
     options = parser.parse_args()
     recipe = replace(RECIPES[options.recipe], seed=options.seed)
     world = build_world()
@@ -336,6 +276,14 @@ def main() -> None:
     print(f"{len(world.subjects)} subjects, {len(world.facts)} facts; {recipe}", flush=True)
     trained = build(recipe, world, options.out)
     print(f"{recipe.n_steps * recipe.batch_tokens} tokens, {trained.seconds:.0f} s")
+    if options.like:
+        reports = [
+            json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            for folder in (options.out, options.like)
+        ]
+        found = differences(*reports)
+        print(*(found or ["The reports are the same within their bounds."]), sep="\n")
+        sys.exit(bool(found))
     print(f"measure it: python -m rome_widgets.training.evaluate {options.out}")
 
 

@@ -15,6 +15,7 @@ from rome_widgets.editing.triangle import symmetric, upper_triangle
 from rome_widgets.training import checkpoint
 from rome_widgets.training.recipe import BUNDLED, MICRO
 from rome_widgets.training.relations import held_out_digest
+from rome_widgets.training.report import LOSS, differences
 from rome_widgets.training.rows import NOBODY, UNLIMITED, Rows
 from rome_widgets.training.sidecars import (
     EDIT_SETTINGS,
@@ -110,10 +111,23 @@ def test_the_report_says_what_the_model_is_made_of(micro, small_world):
     assert report["sha256"]["facts"] == facts_digest(small_world)
     assert report["facts"] == len(small_world.facts)
     assert report["tokens"] == MICRO.tokens
-    assert report["loss after each tenth, mean of 20 steps"][-1] == pytest.approx(
-        sum(trained.losses[-20:]) / 20, abs=1e-4
-    )
+    assert report[LOSS][-1] == pytest.approx(sum(trained.losses[-20:]) / 20, abs=1e-4)
     assert 0 <= report["known"]["new sentences"] <= 1
+
+
+def test_a_run_is_compared_with_an_earlier_one(micro):
+    report = json.loads((micro[1] / "report.json").read_text(encoding="utf-8"))
+    assert differences(report, report) == []
+    text = report | {"sha256": report["sha256"] | {"token ids": "other"}}
+    assert len(differences(report, text)) == 1
+    weights = report | {"sha256": report["sha256"] | {"weights": "other"}}
+    assert "weights" in differences(report, weights)[0]
+    elsewhere = weights | {"environment": {"cpu": "another"}}
+    assert differences(report, elsewhere) == [], "another processor rounds differently"
+    knows = {kind: share + 0.02 for kind, share in report["known"].items()}
+    assert len(differences(report, report | {"known": knows})) == 2
+    losses = [loss + 0.06 for loss in report[LOSS]]
+    assert len(differences(report, report | {LOSS: losses})) == 10
 
 
 class Interrupted(Exception):
