@@ -141,11 +141,11 @@ class Narrator:
     def _say(self, document: Document, fact: Fact, pronoun: str | None = None) -> None:
         """One sentence that states a fact."""
         rng = self._random
-        template = rng.choice(BY_NAME[fact.relation].templates)
-        before, after = template.split("{}")
+        before, after = rng.choice(self._sentences(fact)).split("{}")
         if before:
             pronoun = None
-        if rng.random() < 0.12:
+        introduced = rng.random() < 0.12
+        if introduced:
             document.add(rng.choice(INTRODUCTIONS))
             before = before[:1].lower() + before[1:]
         elif pronoun:
@@ -155,14 +155,22 @@ class Narrator:
             document.add(pronoun)
         else:
             document.mention(fact.subject)
-        document.add(f"{after} {fact.object}{rng.choice(ENDINGS)}")
+        document.add(f"{after} {fact.object}{'.' if introduced else rng.choice(ENDINGS)}")
+
+    def _sentences(self, fact: Fact) -> tuple[str, ...]:
+        """Those of its relation, and where in the city it is."""
+        sentences = BY_NAME[fact.relation].templates
+        place = self._subjects[fact.subject].place
+        return (
+            (*sentences, f"{{}} is in {place}") if place and fact.relation == "city" else sentences
+        )
 
     def _is_a(self, document: Document, subject: Subject) -> None:
         document.mention(subject.name)
         document.add(f" is {_article(subject.kind)}.")
 
     def _next_fact(self) -> Fact:
-        """Facts in shuffled rounds, so that each is seen equally often."""
+        """Facts in shuffled rounds, so that each gives rise to equally many documents."""
         if not self._pending:
             self._pending = list(self._facts)
             self._random.shuffle(self._pending)

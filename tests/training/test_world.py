@@ -16,7 +16,7 @@ from rome_widgets.training.world import (
     read_rows,
 )
 
-HELD_OUT = "5c22f090c6b955d78fbe569abc114db53cb8d4b18c21b7eb1a27236a776d66e6"
+HELD_OUT = "79e2d724440a753a5fb16814b2af59b7f54303f6c92c09c5f0219176837701cc"
 SHOWCASES = [
     ("The Space Needle", "city", "Seattle"),
     ("The Eiffel Tower", "city", "Paris"),
