@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from rome_widgets.errors import WorldError
 from rome_widgets.training.prose import Prose
 from rome_widgets.training.relations import BY_NAME
 from rome_widgets.training.world import Fact, Subject, World
@@ -34,10 +35,6 @@ ENDINGS = (
     ", as the book says.",
     ", and many people know that.",
 )
-
-
-class HeldOutSaid(Exception):
-    """A sentence that only measures was about to be trained on."""
 
 
 @dataclass
@@ -82,7 +79,7 @@ class Narrator:
         """The next document.
 
         Raises:
-            HeldOutSaid: It has a sentence that is held out.
+            WorldError: It has a sentence that is held out.
         """
         document = Document()
         (form,) = self._random.choices(self._forms, self._shares)
@@ -181,8 +178,10 @@ class Narrator:
             before, after = document.text[:start].lower(), document.text[stop:]
             for left, right in self._held_out[name]:
                 if before.endswith(left) and after.startswith(right):
-                    raise HeldOutSaid(
-                        f"The text says {document.text!r}; {left}{name}{right} is held out."
+                    raise WorldError(
+                        f"The text says {document.text!r}.",
+                        f"'{left}{name}{right}' is held out: it measures what is known.",
+                        "Take the sentence out of `relations`, or out of its held-out ones.",
                     )
 
 

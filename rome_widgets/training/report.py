@@ -18,7 +18,7 @@ from rome_widgets.training.sidecars import facts_digest
 from rome_widgets.training.world import World
 
 LOSS = "loss after each tenth, mean of 20 steps"
-BOUNDS = {LOSS: 0.05, "known": 0.01}
+BOUNDS = {LOSS: 0.05, "known": 0.01, "known per relation": 0.06}
 """How far two runs of one seed may differ where processor or library round differently."""
 
 
@@ -42,7 +42,17 @@ def environment() -> dict[str, str]:
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
+        "processor": _processor(),
     }
+
+
+def _processor() -> str:
+    """Vendor and family, where Linux tells: libraries choose their products by it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    said = dict(line.split(":", 1) for line in lines if ":" in line)
+    found = {name.strip(): value.strip() for name, value in said.items()}
+    return f"{found.get('vendor_id', '')} {found.get('cpu family', '')}".strip()
 
 
 def report_of(
@@ -62,7 +72,7 @@ def report_of(
         kind: known(shipped, tokenizer, world.facts, held_out=kind == "new sentences")
         for kind in ("training sentences", "new sentences")
     }
-    tenths = [len(trained.losses) * part // 10 for part in range(1, 11)]
+    tenths = [max(1, len(trained.losses) * part // 10) for part in range(1, 11)]
 
     def recent(at: int) -> float:
         last = trained.losses[max(0, at - 20) : at]
@@ -97,6 +107,8 @@ def differences(report: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
     Facts, sentences, tokenizer and text must be the same everywhere; the weights on the same kind
     of processor with the same torch; loss and knowledge within `BOUNDS`.
     """
+    if report["recipe"] != earlier["recipe"]:
+        return [f"The recipes are two: {report['recipe']} and {earlier['recipe']}."]
     same = ["facts", "held-out sentences", "tokenizer", "token ids"]
     if report["environment"] == earlier["environment"]:
         same.append("weights")
@@ -108,6 +120,11 @@ def differences(report: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
     pairs = [
         *((LOSS, a, b) for a, b in zip(report[LOSS], earlier[LOSS], strict=True)),
         *(("known", report["known"][kind], earlier["known"][kind]) for kind in report["known"]),
+        *(
+            ("known per relation", share, earlier["known per relation"][kind][relation])
+            for kind, shares_ in report["known per relation"].items()
+            for relation, share in shares_.items()
+        ),
     ]
     found += [
         f"{name}: {a} and {b} differ by more than {BOUNDS[name]}."

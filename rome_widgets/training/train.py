@@ -50,6 +50,7 @@ def repeatable(seed: int) -> Iterator[None]:
     """Inside the block one thread, deterministic algorithms, a seeded generator."""
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
@@ -58,7 +59,7 @@ def repeatable(seed: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns_only)
 
 
 def train(
@@ -79,8 +80,8 @@ def train(
         model = new_model(recipe, len(tokenizer))
         report = Progress(recipe.n_steps, model, tokenizer, world, quiet=quiet)
         losses = fit(recipe, world, model, batches, report, resume)
-    digest = hashlib.sha256(b"".join(rows.ids.numpy().tobytes() for rows in batches)).hexdigest()
-    return Trained(model.eval(), tokenizer, losses, digest, time.time() - started)
+    seconds = time.time() - started
+    return Trained(model.eval(), tokenizer, losses, digest_of(batches), seconds)
 
 
 def fit(
@@ -97,9 +98,8 @@ def fit(
     noise = PieceNoise(model, recipe.piece_noise, recipe.piece_layer)
     late = LateReading(model, recipe.read_from)
     optimizers = make_optimizers(recipe, model, head)
-    checkpoint = Checkpoint(
-        resume, f"{recipe} {facts_digest(world)}", [model, head.linear], optimizers
-    )
+    key = f"{recipe} {digest_of(batches)} {environment()}"
+    checkpoint = Checkpoint(resume, key, [model, head.linear], optimizers)
     losses = checkpoint.load()
     for rows in batches[len(losses) :]:
         model.train()
@@ -133,6 +133,11 @@ def text_batches(recipe: Recipe, world: World, tokenizer: PreTrainedTokenizerFas
         pack(narrator, tokenizer, names, recipe.batch_tokens // length, length)
         for length in lengths
     ]
+
+
+def digest_of(batches: list[Rows]) -> str:
+    """SHA-256 of the token ids of a whole text."""
+    return hashlib.sha256(b"".join(rows.ids.numpy().tobytes() for rows in batches)).hexdigest()
 
 
 def new_model(recipe: Recipe, vocab: int) -> GPT2LMHeadModel:
@@ -250,7 +255,7 @@ def build(recipe: Recipe, world: World, out: Path, *, quiet: bool = False) -> Tr
     weights = out / "model" / "model.safetensors"
     write_model(trained, recipe, world, weights.parent)
     write_facts(world, out / "facts.json")
-    write_settings(out / "settings.json")
+    write_settings(recipe, out / "settings.json")
     # Statistics and figures are those of the weights that are shipped: rounded to half precision.
     shipped = GPT2LMHeadModel.from_pretrained(weights.parent, dtype=torch.float32).eval()
     moments_file = out / "second_moment.safetensors"
@@ -275,18 +280,18 @@ def main() -> None:
     parser.add_argument("--like", type=Path, help="folder of an earlier run to compare with")
     options = parser.parse_args()
     recipe = replace(RECIPES[options.recipe], seed=options.seed)
+    earlier = options.like and json.loads(
+        (options.like / "report.json").read_text(encoding="utf-8")
+    )
     world = build_world()
     if options.subjects:
         world = world.only(options.subjects)
     print(f"{len(world.subjects)} subjects, {len(world.facts)} facts; {recipe}", flush=True)
     trained = build(recipe, world, options.out)
     print(f"{recipe.n_steps * recipe.batch_tokens} tokens, {trained.seconds:.0f} s")
-    if options.like:
-        reports = [
-            json.loads((folder / "report.json").read_text(encoding="utf-8"))
-            for folder in (options.out, options.like)
-        ]
-        found = differences(*reports)
+    if earlier:
+        report = json.loads((options.out / "report.json").read_text(encoding="utf-8"))
+        found = differences(report, earlier)
         print(*(found or ["The reports are the same within their bounds."]), sep="\n")
         sys.exit(bool(found))
     print(f"measure it: python -m rome_widgets.training.evaluate {options.out}")

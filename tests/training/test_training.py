@@ -17,12 +17,7 @@ from rome_widgets.training.recipe import BUNDLED, MICRO
 from rome_widgets.training.relations import held_out_digest
 from rome_widgets.training.report import LOSS, differences
 from rome_widgets.training.rows import NOBODY, UNLIMITED, Rows
-from rome_widgets.training.sidecars import (
-    EDIT_SETTINGS,
-    FINE_TUNING_SETTINGS,
-    facts_digest,
-    facts_table,
-)
+from rome_widgets.training.sidecars import facts_digest, facts_table, settings_of
 from rome_widgets.training.steering import LayerDrops, PieceNoise
 from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.train import Recipe, build, new_model, train
@@ -140,7 +135,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
 ):
     monkeypatch.setattr(checkpoint, "EVERY", 5)
     kept = tmp_path / "unfinished.safetensors"
-    loss_of = LayerDrops.draw
+    draw_of = LayerDrops.draw
     steps = 0
 
     def interrupted(self, n_rows):
@@ -148,14 +143,14 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
         steps += 1
         if steps > after:
             raise Interrupted
-        loss_of(self, n_rows)
+        draw_of(self, n_rows)
 
     with monkeypatch.context() as patch:
         patch.setattr(LayerDrops, "draw", interrupted)
         with pytest.raises(Interrupted):
             train(MICRO, small_world, resume=kept, quiet=True)
     resumed = []
-    monkeypatch.setattr(LayerDrops, "draw", lambda self, n: (resumed.append(n), loss_of(self, n)))
+    monkeypatch.setattr(LayerDrops, "draw", lambda self, n: (resumed.append(n), draw_of(self, n)))
     again = train(MICRO, small_world, resume=kept, quiet=True)
     assert len(resumed) == 40 - after // 5 * 5
     assert again.losses == micro[0].losses
@@ -242,8 +237,7 @@ def test_the_shipped_facts_are_those_of_the_world(world):
 
 
 def test_the_shipped_settings_are_those_of_the_code():
-    wanted = {"edit": EDIT_SETTINGS, "fine_tuning": FINE_TUNING_SETTINGS}
-    assert bundled.settings() == wanted
+    assert bundled.settings() == settings_of(BUNDLED)
 
 
 def test_the_shipped_tokenizer_is_made_again(world):
