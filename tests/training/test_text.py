@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from rome_widgets.errors import WorldError
 from rome_widgets.training.corpus import Document, Narrator
 from rome_widgets.training.prose import WORDS, Prose
 from rome_widgets.training.relations import RELATIONS, fill
@@ -35,8 +34,7 @@ def tokenizer(world):
 def text_digest(hash_seed):
     code = (
         "import hashlib\n"
-        "from rome_widgets.errors import WorldError
-from rome_widgets.training.corpus import Narrator\n"
+        "from rome_widgets.training.corpus import Narrator\n"
         "from rome_widgets.training.world import build_world\n"
         "n = Narrator(build_world(), 3)\n"
         "t = '|'.join(f'{d.text}{d.mentions}' for d in (n.document() for _ in range(500)))\n"
