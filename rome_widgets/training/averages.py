@@ -107,6 +107,8 @@ def average(
     *,
     subjects: Iterable[str],
     samples: int = 10,
+    kinds: Sequence[Kind] = KINDS,
+    window: int | None = None,
     sever: bool = True,
     seed: int = 0,
 ) -> Averages:
@@ -118,20 +120,22 @@ def average(
         n_facts: How many to trace; fewer where not so many are known.
         subjects: Names whose embeddings give σ.
         samples: Noise draws per fact.
+        kinds: Which states to restore.
+        window: Layers restored together; None takes the package's default for the model.
         sever: Also with MLP and with attention severed.
         seed: Of the choice.
     """
     noise, found = Noise.times_std(3.0, tuple(subjects)), Averages()
     for fact, prompt in askable(facts, seed):
-        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=samples)
+        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=samples, window=window)
         start, stop = tracer.subject_span
         known = tracer.answer.strip() == fact.object
         if not known or stop - start < 3 or len(tracer.tokens) - stop < 2:
             continue
-        trace = tracer.trace()
+        trace = tracer.trace(kinds)
         found.clean.append(trace.clean)
         found.corrupted.append(trace.corrupted)
-        for kind in KINDS:
+        for kind in kinds:
             roles = by_role(trace.indirect_effect(kind), (start, stop))
             found.effects.setdefault(kind, []).append(roles)
         found.before_last.append(_before(trace.indirect_effect("mlp"), (start, stop)))

@@ -30,7 +30,8 @@ class Recipe:
     piece_layer: int = 3
     """... above this layer."""
     read_from: int = 0
-    """Below this layer what follows a name may not read it at all (organisms only)."""
+    """Below this layer what follows a name may not read it at all, in a share `key_mask` of the
+    rows (organisms only)."""
     mlp_drop: tuple[float, ...] = (0.5, 0.3, 0.0, 0.0, 0.0, 0.3, 0.5, 0.5)
     """Share of the rows that go without the MLP, per layer."""
     attn_drop: tuple[float, ...] = (0.8, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -133,10 +133,12 @@ class LateReading:
     """Keeps what follows a name from reading it below a layer: it must be understood there first.
 
     Only the ground-truth organisms use it, to place recall late: without it a model that may
-    recall at the subject in late layers looks the fact up at the last token instead.
+    recall at the subject in late layers looks the fact up at the last token instead. As with the
+    key mask a share of the rows is spared, so that the model works without the mask too.
     """
 
-    def __init__(self, model: GPT2LMHeadModel, first: int) -> None:
+    def __init__(self, model: GPT2LMHeadModel, first: int, share: float) -> None:
+        self._share = share
         self._mask: Tensor | None = None
         self._handles = [
             block.attn.register_forward_pre_hook(self._masked, with_kwargs=True)
@@ -146,7 +148,7 @@ class LateReading:
     def see(self, rows: Rows) -> None:
         """The rows of the next forward pass."""
         if self._handles:
-            self._mask = name_mask(rows)
+            self._mask = name_mask(rows, self._share)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -163,19 +165,26 @@ class LateReading:
     def _masked(self, _module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if self._mask is None:
             return args, kwargs
-        given = kwargs["attention_mask"]
-        hidden = torch.finfo(torch.float32).min
+        given = kwargs.get("attention_mask")
+        if given is None:  # causal, without a mask of its own
+            length = self._mask.shape[-1]
+            given = torch.ones(length, length, dtype=torch.bool).tril()
         if given.dtype == torch.bool:
             return args, kwargs | {"attention_mask": given & self._mask}
+        hidden = torch.finfo(given.dtype).min  # a mask that is added to the scores
         return args, kwargs | {"attention_mask": given.masked_fill(~self._mask, hidden)}
 
 
-def name_mask(rows: Rows) -> Tensor:
-    """`[row, 1, query, key]`, False where a query after a name meets any piece of it."""
+def name_mask(rows: Rows, share: float) -> Tensor:
+    """`[row, 1, query, key]`, in a `share` of the rows False where a query after a name meets it.
+
+    It meets any of its pieces, the last one too; queries within the name see what they saw.
+    """
     length = rows.subject.shape[1]
     places = torch.arange(length)
     ends = torch.where(rows.subject != NOBODY, places, UNLIMITED)
-    until = torch.minimum(rows.readable_until, ends)
+    masked = torch.rand(len(rows), 1) < share
+    until = torch.where(masked, torch.minimum(rows.readable_until, ends), UNLIMITED)
     return (places[None, :, None] <= until[:, None, :])[:, None]
 
 

@@ -63,20 +63,26 @@ def repeatable(seed: int) -> Iterator[None]:
 
 
 def train(
-    recipe: Recipe, world: World, *, resume: Path | None = None, quiet: bool = False
+    recipe: Recipe,
+    world: World,
+    *,
+    narrator: type[Narrator] = Narrator,
+    resume: Path | None = None,
+    quiet: bool = False,
 ) -> Trained:
     """Train from scratch; the same recipe gives the same weights on the same machine.
 
     Args:
         recipe: Every choice.
         world: What the text is about.
+        narrator: Who tells it.
         resume: File that an interrupted training of the same recipe is kept in.
         quiet: Print nothing.
     """
     started = time.time()
     with repeatable(recipe.seed):
         tokenizer = train_tokenizer(world, recipe.vocab, recipe.positions)
-        batches = text_batches(recipe, world, tokenizer)
+        batches = text_batches(recipe, narrator(world, recipe.seed), world, tokenizer)
         model = new_model(recipe, len(tokenizer))
         report = Progress(recipe.n_steps, model, tokenizer, world, quiet=quiet)
         losses = fit(recipe, world, model, batches, report, resume)
@@ -96,7 +102,7 @@ def fit(
     head = AttributeHead(world, model, recipe.attribute_layer)
     drops = LayerDrops(model, recipe.mlp_drop, recipe.attn_drop)
     noise = PieceNoise(model, recipe.piece_noise, recipe.piece_layer)
-    late = LateReading(model, recipe.read_from)
+    late = LateReading(model, recipe.read_from, recipe.key_mask)
     optimizers = make_optimizers(recipe, model, head)
     key = f"{recipe} {digest_of(batches)} {environment()}"
     checkpoint = Checkpoint(resume, key, [model, head.linear], optimizers)
@@ -124,9 +130,10 @@ def fit(
     return losses
 
 
-def text_batches(recipe: Recipe, world: World, tokenizer: PreTrainedTokenizerFast) -> list[Rows]:
+def text_batches(
+    recipe: Recipe, narrator: Narrator, world: World, tokenizer: PreTrainedTokenizerFast
+) -> list[Rows]:
     """The whole training text, one `Rows` per step."""
-    narrator = Narrator(world, recipe.seed)
     names = [subject.name for subject in world.subjects]
     lengths = [recipe.row_length(step) for step in range(recipe.n_steps)]
     return [
