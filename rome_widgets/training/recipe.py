@@ -62,7 +62,7 @@ PLAIN = replace(
 )
 """The same text and size, nothing else: what a language model of this size does by itself."""
 NO_HEAD = replace(BUNDLED, attribute_weight=0.0)
-"""Steered by masks and drops alone."""
+"""Steered by masks, noise and drops alone."""
 MICRO = Recipe(
     n_layer=2,
     d_model=32,
