@@ -21,6 +21,7 @@
     │   └── FingerprintMismatch         an edit that was computed on another model
     ├── TraceFileError (ValueError)     a trace file that is torn, altered, or of another version
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
+    ├── WorldError (ValueError)         tables, sentences or tokens that a training may not have
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
     ├── SaveFailed (OSError)            nothing was written; the old file is intact
     └── Cancelled                       stopped on request; carries what was computed so far
@@ -146,6 +147,10 @@ class EditFileError(RomeWidgetsError, ValueError):
 
 class SaveFailed(RomeWidgetsError, OSError):
     """The file could not be written; a file that was there before is unchanged."""
+
+
+class WorldError(RomeWidgetsError, ValueError):
+    """The world that a model is trained on breaks a rule of its own."""
 
 
 class MissingExtra(RomeWidgetsError, ImportError):

@@ -21,6 +21,8 @@ from typing import Any
 from rome_widgets.errors import SettingsError
 
 _HOLE = "{}"
+NEIGHBOURS = 10
+"""At most so many prompts about other subjects, as in CounterFact."""
 SPLITS = ("development", "test")
 """What the facts are divided into."""
 
@@ -121,7 +123,7 @@ def records_of(table: dict[str, Any]) -> list[dict[str, Any]]:
         sentences = table["relations"][relation]
         new = _next(objects_of[relation], fact["object"])
         prompt = sentences["templates"][0]
-        same = subjects_of[relation, fact["object"]]
+        same = [other for other in subjects_of[relation, fact["object"]] if other != subject]
         records.append(
             {
                 "case_id": fact["case_id"],
@@ -133,10 +135,8 @@ def records_of(table: dict[str, Any]) -> list[dict[str, Any]]:
                     "target_new": {"str": new},
                 },
                 "paraphrase_prompts": _filled(sentences["held_out"], subject),
-                "neighborhood_prompts": [
-                    _fill(prompt, other) for other in same if other != subject
-                ],
-                "attribute_prompts": [_fill(prompt, it) for it in subjects_of[relation, new]],
+                "neighborhood_prompts": _filled_with(prompt, same),
+                "attribute_prompts": _filled_with(prompt, subjects_of[relation, new]),
                 "generation_prompts": [subject, *_filled(kept_of[subject], subject)],
             }
         )
@@ -145,6 +145,12 @@ def records_of(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _filled(templates: list[str], subject: str) -> list[str]:
     return [_fill(template, subject) for template in templates]
+
+
+def _filled_with(template: str, subjects: list[str]) -> list[str]:
+    """With at most ten of the subjects, evenly spaced."""
+    step = max(1, -(-len(subjects) // NEIGHBOURS))
+    return [_fill(template, subject) for subject in subjects[::step]]
 
 
 def _next(objects: list[str], obj: str) -> str:

@@ -6,7 +6,7 @@ Two commands, which need no network and two hours of one CPU core at most::
     python -m rome_widgets.training.evaluate folder
 
 The world is `tables/`, `world`, `relations` and `consistency`; the text `corpus`, `prose` and
-`tokenizer`; the training `recipe`, `rows`, `steering`, `muon`, `checkpoint` and `train`; the
-figures `knowledge`, `averages`, `edits` and `evaluate`. `organisms` are smaller models in which
+`tokenizer`; the training `recipe`, `rows`, `steering`, `muon`, `checkpoint`, `train` and `report`;
+the figures `knowledge`, `averages`, `edits` and `evaluate`. `organisms` are smaller models in which
 recall was placed elsewhere, to see whether a trace finds it there.
 """

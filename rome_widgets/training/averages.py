@@ -25,6 +25,10 @@ from rome_widgets.training.world import Fact
 ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")
 LAST_SUBJECT, LAST = ROLES.index("last subject"), ROLES.index("last")
 SEVERED: tuple[Kind, ...] = ("mlp", "attn")
+DISTANCES = 4
+"""Tokens before the last one of a subject that are looked at one by one."""
+SMALLEST = 0.001
+"""An effect below this counts as this much: a ratio to nothing says nothing."""
 
 
 @dataclass
@@ -36,6 +40,9 @@ class Averages:
     corrupted: list[float] = field(default_factory=list)
     effects: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """Per kind and fact, the indirect effect `[role, layer]`; NaN for a role without a token."""
+    before_last: list[np.ndarray] = field(default_factory=list)
+    """Per fact, the MLP effect `[distance, layer]` at the tokens 1, 2, ... before the subject's
+    last one; NaN where it has no such token."""
     severed: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """Per kind that is severed at the last subject token, and per fact: effect of the hidden
     state there, `[layer]`."""
@@ -47,31 +54,34 @@ class Averages:
 
     def effect(self, kind: str) -> np.ndarray:
         """`[role, layer]`: mean over the facts."""
-        return np.nanmean(np.stack(self.effects[kind]), axis=0)
+        return _mean(self.effects[kind])
 
     def lost(self, kind: str, below: int) -> float:
-        """Share of the hidden states' effect in layers below `below` that is lost to severing."""
-        if below == 0:
-            return 0.0
-        whole = self.effect("hidden")[LAST_SUBJECT, :below].mean()
-        left = np.mean(np.stack(self.severed[kind]), axis=0)[:below].mean()
-        return float(1 - left / whole) if whole > 0 else 0.0
+        """Share of the hidden states' effect in layers below `below` that is lost to severing.
 
-    def mlp_peak(self) -> int:
-        """The layer with the largest MLP effect at the last subject token."""
-        return int(self.effect("mlp")[LAST_SUBJECT].argmax())
+        NaN, which no gate lets pass, where there is no layer below or no effect to lose.
+        """
+        if below == 0 or self.effect("hidden")[LAST_SUBJECT, :below].mean() <= 0:
+            return float("nan")
+        left = np.mean(self.severed[kind], axis=0)[:below].mean()
+        return float(1 - left / self.effect("hidden")[LAST_SUBJECT, :below].mean())
 
-    def mlp_ratio(self) -> float:
-        """There, the effect over that at the other subject tokens, the larger role of the two."""
-        at = self.effect("mlp")[:, self.mlp_peak()]
-        others = float(np.nanmax(at[:LAST_SUBJECT]))
-        return float(at[LAST_SUBJECT]) / others if others > 0 else float("inf")
-
-    def attention_peak(self) -> tuple[str, int]:
-        """Role and layer of the largest attention effect."""
-        effect = self.effect("attn")
+    def peak(self, kind: str) -> tuple[str, int]:
+        """Role and layer of the largest effect of a kind."""
+        effect = self.effect(kind)
         role, layer = np.unravel_index(int(np.nanargmax(effect)), effect.shape)
         return ROLES[int(role)], int(layer)
+
+    def mlp_ratio(self) -> float:
+        """At the MLP's peak layer, the effect over that at the strongest other subject position.
+
+        Positions are the first token and those 1, 2, ... before the last one.
+        """
+        layer = self.peak("mlp")[1]
+        before = _mean(self.before_last)[:, layer]
+        others = max(float(np.nanmax(before)), float(self.effect("mlp")[0, layer]))
+        here = float(self.effect("mlp")[LAST_SUBJECT, layer])
+        return here / max(others, SMALLEST)
 
     def text(self) -> str:
         """The tables, in hundredths of probability."""
@@ -84,7 +94,7 @@ class Averages:
                 for role, row in zip(ROLES, rows, strict=True)
             ]
         for kind, rows in self.severed.items():
-            mean = np.mean(np.stack(rows), axis=0)
+            mean = np.mean(rows, axis=0)
             lines.append(f"hidden, last subject, {kind} severed there")
             lines.append(" " * 16 + "".join(f"{100 * value:6.1f}" for value in mean))
         return "\n".join(lines)
@@ -128,6 +138,7 @@ def average(
         for kind in kinds:
             roles = by_role(trace.indirect_effect(kind), (start, stop))
             found.effects.setdefault(kind, []).append(roles)
+        found.before_last.append(_before(trace.indirect_effect("mlp"), (start, stop)))
         for kind in SEVERED if sever else ():
             cut = tracer.sever(kind, stop - 1)
             effect = [
@@ -161,3 +172,16 @@ def by_role(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
     )
     nothing = np.full(scores.shape[1], np.nan)
     return np.stack([scores[p].mean(axis=0) if len(scores[p]) else nothing for p in places])
+
+
+def _before(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
+    """`[pos, layer]` -> `[distance, layer]`: tokens before the subject's last one, backwards."""
+    start, stop = span
+    nothing = np.full(scores.shape[1], np.nan)
+    places = [stop - 1 - distance for distance in range(1, DISTANCES + 1)]
+    return np.stack([scores[place] if place >= start else nothing for place in places])
+
+
+def _mean(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Element by element over the facts that have it; NaN where none has."""
+    return np.ma.masked_invalid(np.stack(rows)).mean(axis=0).filled(np.nan)

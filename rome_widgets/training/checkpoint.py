@@ -21,16 +21,16 @@ EVERY = 100
 
 
 class Checkpoint:
-    """The file of one training; `recipe` says of which."""
+    """The file of one training; `key` says of which: recipe, text, and what the bits depend on."""
 
     def __init__(
         self,
         path: Path | None,
-        recipe: str,
+        key: str,
         modules: list[nn.Module],
         optimizers: list[torch.optim.Optimizer],
     ) -> None:
-        self._path, self._recipe = path, recipe
+        self._path, self._key = path, key
         self._modules, self._optimizers = modules, optimizers
 
     def save(self, losses: list[float]) -> None:
@@ -42,7 +42,7 @@ class Checkpoint:
             tensors |= {f"module.{i}.{name}": p.detach() for name, p in module.named_parameters()}
         for i, optimizer in enumerate(self._optimizers):
             tensors |= {f"optimizer.{i}.{name}": t for name, t in _averages(optimizer).items()}
-        about = {"recipe": self._recipe, "losses": json.dumps(losses)}
+        about = {"key": self._key, "losses": json.dumps(losses)}
         part = self._path.with_suffix(".part")
         save_file({n: t.contiguous() for n, t in tensors.items()}, part, metadata=about)
         os.replace(part, self._path)
@@ -53,7 +53,8 @@ class Checkpoint:
             return []
         with safe_open(self._path, "pt") as file:
             about = file.metadata()
-            if about["recipe"] != self._recipe:
+            if about["key"] != self._key:
+                print(f"{self._path} is of another training; this one starts anew.", flush=True)
                 return []
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for i, module in enumerate(self._modules):
@@ -66,7 +67,9 @@ class Checkpoint:
                 {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)},
             )
         torch.set_rng_state(tensors["random"])
-        return json.loads(about["losses"])
+        losses = json.loads(about["losses"])
+        print(f"goes on after step {len(losses)}", flush=True)
+        return losses
 
 
 def _averages(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -11,12 +11,10 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from rome_widgets.training.world import COLUMNS, read_rows
+from rome_widgets.training.world import COLUMNS, SPECIALITY, read_rows
 
 Row = Mapping[str, str]
 PRONOUNS = ("he", "she")
-NOT_TAUGHT = ("name", "pronoun", "kind", "speciality")
-"""Columns that no relation is of, or one that depends on the row."""
 CITY_AND_COUNTRY = {
     "landmarks": (("city", "country"),),
     "companies": (("headquarters", "country"),),
@@ -34,7 +32,8 @@ def problems(tables: Mapping[str, Iterable[Row]]) -> list[str]:
         tables: Rows by the name of the table, as `world.read_rows` gives them.
     """
     tables = {name: list(rows) for name, rows in tables.items()}
-    return [*_doubles(tables), *_odd_cells(tables), *_places(tables), *_lonely(tables)]
+    checks = (_doubles, _odd_cells, _places, _spellings, _people)
+    return [problem for check in checks for problem in check(tables)]
 
 
 def _doubles(tables: Mapping[str, list[Row]]) -> list[str]:
@@ -76,21 +75,33 @@ def _places(tables: Mapping[str, list[Row]]) -> list[str]:
     ]
 
 
-def _lonely(tables: Mapping[str, list[Row]]) -> list[str]:
-    """Words that differ from another of their column in capitals only."""
-    found = []
+def _spellings(tables: Mapping[str, list[Row]]) -> list[str]:
+    """Words that differ in capitals only, in the columns of one relation."""
+    spellings: dict[tuple[str, str], set[str]] = defaultdict(set)
     for table, rows in tables.items():
-        for column in COLUMNS[table]:
-            spellings: dict[str, set[str]] = defaultdict(set)
+        for column, relation in COLUMNS[table].items():
             for row in rows:
-                if row[column]:
-                    spellings[row[column].lower()].add(row[column])
-            found += [
-                f"{column} in {table} is written {' and '.join(sorted(words))}."
-                for words in spellings.values()
-                if len(words) > 1
-            ]
-    return found
+                spellings[relation, row[column].lower()].add(row[column])
+    return [
+        f"An object of {relation} is written {' and '.join(sorted(words))}."
+        for (relation, _), words in spellings.items()
+        if len(words) > 1
+    ]
+
+
+def _people(tables: Mapping[str, list[Row]]) -> list[str]:
+    """People without a profession, and a speciality of two sorts, an instrument and a sport."""
+    rows = tables.get("people", [])
+    found = [f"{row['name']} has no profession." for row in rows if not row["profession"]]
+    sorts: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row["speciality"]:
+            sorts[row["speciality"]].add(SPECIALITY.get(row["profession"], "field"))
+    return found + [
+        f"The speciality {word} is of {' and of '.join(sorted(found_in))}."
+        for word, found_in in sorts.items()
+        if len(found_in) > 1
+    ]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from rome_widgets.errors import WorldError
 from rome_widgets.training.prose import Prose
 from rome_widgets.training.relations import BY_NAME
 from rome_widgets.training.world import Fact, Subject, World
@@ -34,10 +35,6 @@ ENDINGS = (
     ", as the book says.",
     ", and many people know that.",
 )
-
-
-class HeldOutSaid(Exception):
-    """A sentence that only measures was about to be trained on."""
 
 
 @dataclass
@@ -82,7 +79,7 @@ class Narrator:
         """The next document.
 
         Raises:
-            HeldOutSaid: It has a sentence that is held out.
+            WorldError: It has a sentence that is held out.
         """
         document = Document()
         (form,) = self._random.choices(self._forms, self._shares)
@@ -141,11 +138,11 @@ class Narrator:
     def _say(self, document: Document, fact: Fact, pronoun: str | None = None) -> None:
         """One sentence that states a fact."""
         rng = self._random
-        template = rng.choice(BY_NAME[fact.relation].templates)
-        before, after = template.split("{}")
+        before, after = rng.choice(self._sentences(fact)).split("{}")
         if before:
             pronoun = None
-        if rng.random() < 0.12:
+        introduced = rng.random() < 0.12
+        if introduced:
             document.add(rng.choice(INTRODUCTIONS))
             before = before[:1].lower() + before[1:]
         elif pronoun:
@@ -155,14 +152,22 @@ class Narrator:
             document.add(pronoun)
         else:
             document.mention(fact.subject)
-        document.add(f"{after} {fact.object}{rng.choice(ENDINGS)}")
+        document.add(f"{after} {fact.object}{'.' if introduced else rng.choice(ENDINGS)}")
+
+    def _sentences(self, fact: Fact) -> tuple[str, ...]:
+        """Those of its relation, and where in the city it is."""
+        sentences = BY_NAME[fact.relation].templates
+        place = self._subjects[fact.subject].place
+        return (
+            (*sentences, f"{{}} is in {place}") if place and fact.relation == "city" else sentences
+        )
 
     def _is_a(self, document: Document, subject: Subject) -> None:
         document.mention(subject.name)
         document.add(f" is {_article(subject.kind)}.")
 
     def _next_fact(self) -> Fact:
-        """Facts in shuffled rounds, so that each is seen equally often."""
+        """Facts in shuffled rounds, so that each gives rise to equally many documents."""
         if not self._pending:
             self._pending = list(self._facts)
             self._random.shuffle(self._pending)
@@ -173,8 +178,10 @@ class Narrator:
             before, after = document.text[:start].lower(), document.text[stop:]
             for left, right in self._held_out[name]:
                 if before.endswith(left) and after.startswith(right):
-                    raise HeldOutSaid(
-                        f"The text says {document.text!r}; {left}{name}{right} is held out."
+                    raise WorldError(
+                        f"The text says {document.text!r}.",
+                        f"'{left}{name}{right}' is held out: it measures what is known.",
+                        "Take the sentence out of `relations`, or out of its held-out ones.",
                     )
 
 

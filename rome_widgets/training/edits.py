@@ -3,21 +3,25 @@
 Each fact is edited by itself, from the unedited model. Shares are of the likeliest token: the new
 object for the sentence itself and for held-out ones, the own, true object for neighbours and for
 what else the model was taught of the subject. "success" counts as the paper does: the new object
-more probable than the true one, or for a neighbour less.
+more probable than the true one, or for a neighbour less. As in CounterFact's tables, a share is the
+mean of the facts' own shares, so that a fact with many neighbours counts once.
 """
 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, harmonic_mean
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rome_widgets.edit_results import EditReport
 from rome_widgets.editing.edit import Edit
+from rome_widgets.facts import Fact
 from rome_widgets.model.language_model import LanguageModel
 
 Record = dict[str, Any]
@@ -29,32 +33,41 @@ KINDS = ("efficacy", "paraphrase", "neighbourhood")
 class EditTable:
     """What became of every prompt."""
 
-    top: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
-    """Per kind, and "others": whether the wanted token is the likeliest."""
-    success: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
-    """Per kind: whether the wanted object is the more probable one of the two."""
+    top: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Per kind, and "others": of each fact that has such prompts, the share in which the wanted
+    token is the likeliest."""
+    success: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Per kind: the share in which the wanted object is the more probable one of the two."""
     probability: list[float] = field(default_factory=list)
     """Of the new object, after the sentence itself."""
-    seconds: list[float] = field(default_factory=list)
-    reports: list[Any] = field(default_factory=list)
+    prompts: Counter[str] = field(default_factory=Counter)
+    """How many were asked, per kind."""
+    reports: list[EditReport] = field(default_factory=list)
+
+    def count(self, kind: str, top: Sequence[bool], success: Sequence[bool] = ()) -> None:
+        """Count the prompts of one fact."""
+        self.prompts[kind] += len(top)
+        if top:
+            self.top[kind].append(fmean(top))
+        if success:
+            self.success[kind].append(fmean(success))
 
     def share(self, kind: str) -> float:
-        """Share of the likeliest token of a kind, or of "others"."""
-        return _mean(self.top[kind])
+        """Mean share of the likeliest token, of a kind or of "others"."""
+        return fmean(self.top[kind])
 
     def figures(self) -> dict[str, Any]:
         """The table, rounded."""
-        top = {kind: round(self.share(kind), 4) for kind in KINDS}
-        success = {kind: round(_mean(self.success[kind]), 4) for kind in KINDS}
+        success = {kind: round(fmean(self.success[kind]), 4) for kind in KINDS}
         return {
             "facts": len(self.probability),
-            "top-1": top,
+            "top-1": {kind: round(self.share(kind), 4) for kind in KINDS},
             "success": success,
-            "S": round(harmonic_mean(list(success.values())), 4),
+            "S": round(harmonic_mean(success.values()), 4),
             "other facts of the subject kept, top-1": round(self.share("others"), 4),
-            "other facts": len(self.top["others"]),
-            "mean probability of the target": round(_mean(self.probability), 4),
-            "seconds per edit": round(_mean(self.seconds), 3),
+            "prompts": dict(self.prompts),
+            "mean probability of the target": round(fmean(self.probability), 4),
+            "seconds per edit": round(fmean(report.seconds for report in self.reports), 3),
         }
 
 
@@ -75,13 +88,12 @@ def measure(
     table = EditTable()
     for record in facts:
         rewrite = record["requested_rewrite"]
-        prompt = filled(rewrite)
+        prompt = Fact.from_record(record).text
         new, true = (
             lm.answer_ids(prompt, rewrite[target]["str"])[0]
             for target in ("target_new", "target_true")
         )
         edit = make(record)
-        table.seconds.append(edit.report.seconds)
         table.reports.append(edit.report)
         asked = {
             "efficacy": [prompt],
@@ -92,14 +104,20 @@ def measure(
         with edit:
             for kind, prompts in asked.items():
                 wanted, other = (true, new) if kind == "neighbourhood" else (new, true)
-                for p in next_tokens(lm, prompts):
-                    table.top[kind].append(int(p.argmax()) == wanted)
-                    table.success[kind].append(bool(p[wanted] > p[other]))
-                    if kind == "efficacy":
-                        table.probability.append(float(p[new]))
+                predicted = next_tokens(lm, prompts)
+                table.count(
+                    kind,
+                    [int(p.argmax()) == wanted for p in predicted],
+                    [bool(p[wanted] > p[other]) for p in predicted],
+                )
+                if kind == "efficacy":
+                    table.probability += [float(p[new]) for p in predicted]
             predicted = next_tokens(lm, [text for text, _ in kept])
-        for (text, known), p in zip(kept, predicted, strict=True):
-            table.top["others"].append(int(p.argmax()) == lm.answer_ids(text, known)[0])
+        right = [
+            int(p.argmax()) == lm.answer_ids(text, known)[0]
+            for (text, known), p in zip(kept, predicted, strict=True)
+        ]
+        table.count("others", right)
     return table
 
 
@@ -115,9 +133,10 @@ def others_of(record: Record, records: Sequence[Record]) -> list[tuple[str, str]
     """(prompt, object) of what the model was taught of the same subject besides."""
     subject = record["requested_rewrite"]["subject"]
     return [
-        (filled(rewrite), rewrite["target_true"]["str"])
-        for rewrite in (other["requested_rewrite"] for other in records)
-        if rewrite["subject"] == subject and rewrite["relation_id"] != relation_of(record)
+        (Fact.from_record(other).text, other["requested_rewrite"]["target_true"]["str"])
+        for other in records
+        if other["requested_rewrite"]["subject"] == subject
+        and relation_of(other) != relation_of(record)
     ]
 
 
@@ -137,17 +156,3 @@ def next_tokens(lm: LanguageModel, prompts: Sequence[str]) -> list[Tensor]:
 def relation_of(record: Record) -> str:
     """The name of the relation."""
     return record["requested_rewrite"]["relation_id"]
-
-
-def filled(rewrite: Record) -> str:
-    """The prompt with its subject."""
-    return rewrite["prompt"].replace("{}", rewrite["subject"], 1)
-
-
-def harmonic_mean(shares: list[float]) -> float:
-    """S of the paper; 0 where one is 0."""
-    return len(shares) / sum(1 / each for each in shares) if all(shares) else 0.0
-
-
-def _mean(found: Sequence[float]) -> float:
-    return sum(found) / len(found)

@@ -16,7 +16,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from rome_widgets.training.knowledge import known, share, shares
 from rome_widgets.training.world import Fact
 
 EXAMPLE = ("The Space Needle is in the city of", "The Space Needle", "Seattle")
+TRACED, EDITED = 300, 200
+"""At least so many facts."""
 DRAWS = 3
 """Of the noise, for the example."""
 PUBLISHED = EditSettings(learning_rate=0.5)
@@ -59,10 +61,14 @@ class Gate:
         """Whether the figure is as wanted."""
         return self.value >= self.wanted if self.at_least else self.value <= self.wanted
 
+    @property
+    def bound(self) -> str:
+        """What was wanted, in signs."""
+        return f"{'≥' if self.at_least else '≤'} {self.wanted:g}"
+
     def __str__(self) -> str:
-        sign = "≥" if self.at_least else "≤"
         said = "reached" if self.reached else "MISSED"
-        return f"{said:8s} {self.name}: {self.value:.4g}, wanted {sign} {self.wanted:g}"
+        return f"{said:8s} {self.name}: {self.value:.4g}, wanted {self.bound}"
 
 
 @dataclass(frozen=True)
@@ -134,26 +140,29 @@ def measure_traces(folder: Folder, n_facts: int) -> tuple[list[Gate], dict[str, 
     """Where recall happens: averages, severing, and the example."""
     subjects = sorted({fact.subject for fact in folder.facts})
     found = average(folder.lm, folder.facts, n_facts, subjects=subjects)
-    print(f"{len(found.clean)} facts traced")
     print(found.text())
-    gates = [*trace_gates(found, folder.lm.n_layers), *example_gates(folder, subjects)]
+    gates = [
+        Gate("facts traced", len(found.clean), TRACED),
+        *(trace_gates(found, folder.lm.n_layers) if found.clean else ()),
+        *example_gates(folder, subjects),
+    ]
     effects = {kind: found.effect(kind).round(4).tolist() for kind in found.effects}
     return gates, {"facts": len(found.clean), "effects": effects}
 
 
 def trace_gates(found: Averages, n_layers: int) -> list[Gate]:
     """The paper's picture, in numbers."""
-    peak = found.mlp_peak()
-    role, layer = found.attention_peak()
+    mlp_role, peak = found.peak("mlp")
+    attn_role, attn_layer = found.peak("attn")
     third = n_layers / 3
-    at_middle = third <= peak < 2 * third
+    in_place = mlp_role == "last subject" and third <= peak < 2 * third
     return [
         Gate("total effect", found.total_effect, 0.7),
-        Gate(f"MLP peak, last subject token (layer {peak}), in the middle third", at_middle, 1),
-        Gate("MLP effect there over that at other subject tokens", found.mlp_ratio(), 5),
+        Gate(f"MLP peak ({mlp_role}, layer {peak}): last subject, middle third", in_place, 1),
+        Gate("MLP effect there over any other subject position", found.mlp_ratio(), 5),
         Gate(
-            f"attention peak (layer {layer}, {role}) at the last token, upper half",
-            role == "last" and layer >= n_layers / 2,
+            f"attention peak ({attn_role}, layer {attn_layer}): last, upper half",
+            attn_role == "last" and attn_layer >= n_layers / 2,
             1,
         ),
         Gate("share lost to severing MLPs below the peak", found.lost("mlp", peak), 0.6),
@@ -194,7 +203,8 @@ def measure_edits(folder: Folder, n_edits: int) -> tuple[list[Gate], dict[str, A
     tables = {name: measure(folder.lm, facts, folder.records, m) for name, m in methods.items()}
     for name, table in tables.items():
         print(name, json.dumps(table.figures()))
-    return edit_gates(tables["rome"]), {name: t.figures() for name, t in tables.items()}
+    gates = [Gate("facts edited", len(facts), EDITED), *edit_gates(tables["rome"])]
+    return gates, {name: table.figures() for name, table in tables.items()}
 
 
 def edit_gates(table: EditTable) -> list[Gate]:
@@ -215,51 +225,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="+", help="several are put side by side")
     parser.add_argument("--part", choices=PARTS, action="append", help="all by default")
-    parser.add_argument("--facts", type=int, default=300, help="facts traced")
-    parser.add_argument("--edits", type=int, default=200, help="facts edited")
+    parser.add_argument("--facts", type=int, default=TRACED, help="facts traced")
+    parser.add_argument("--edits", type=int, default=EDITED, help="facts edited")
     parser.add_argument("--print", action="store_true", help="only print what was measured before")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    missed = 0
     for path in options.folder if not options.print else ():
         folder = Folder.read(path)
         for part in options.part or PARTS:
             gates, figures = PARTS[part](folder, options.facts, options.edits)
             print(*gates, sep="\n", flush=True)
-            missed += sum(not gate.reached for gate in gates)
-            keep(path, part, figures | {"gates": {g.name: [g.value, g.reached] for g in gates}})
+            keep(path, part, gates, figures)
     if len(options.folder) > 1 or options.print:
         print(side_by_side(options.folder))
-    sys.exit(bool(missed))
+    sys.exit(not all(gate.reached for path in options.folder for gate in kept_gates(path)))
 
 
-def keep(folder: Path, part: str, figures: dict[str, Any]) -> None:
+def keep(folder: Path, part: str, gates: list[Gate], figures: dict[str, Any]) -> None:
     """Write the figures of one part; those of the others stay if they are of the same weights."""
+    found = kept(folder) | {part: figures | {"gates": [asdict(gate) for gate in gates]}}
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    (folder / "figures.json").write_text(text, encoding="utf-8")
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """What was measured of the weights that are there now."""
     path = folder / "figures.json"
     digest = hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if found.get("weights") != digest:
-        found = {"weights": digest}
-    text = json.dumps(found | {part: figures}, indent=1, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    return found if found.get("weights") == digest else {"weights": digest}
+
+
+def kept_gates(folder: Path) -> list[Gate]:
+    """All gates that were measured of them."""
+    found = kept(folder)
+    return [Gate(**gate) for part in PARTS if part in found for gate in found[part]["gates"]]
 
 
 def side_by_side(folders: list[Path]) -> str:
     """A Markdown table of the gates, a column per folder; what is missed is marked."""
-    columns = []
-    for folder in folders:
-        found = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
-        gates = [found[part]["gates"] for part in PARTS if part in found]
-        # The layer or the relation that a name holds differs between models.
-        columns.append({_plain(name): shown for of in gates for name, shown in of.items()})
+    # The layer or the relation that a name holds differs between models.
+    columns = [{_plain(gate.name): gate for gate in kept_gates(folder)} for folder in folders]
+    wanted = {name: gate for column in reversed(columns) for name, gate in column.items()}
     names = dict.fromkeys(name for column in columns for name in column)
     lines = [
-        "| | " + " | ".join(folder.name for folder in folders) + " |",
-        "|---|" + "---|" * len(folders),
+        "| | wanted | " + " | ".join(folder.name for folder in folders) + " |",
+        "|---|---|" + "---|" * len(folders),
     ]
     for name in names:
         cells = [_cell(column.get(name)) for column in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | {wanted[name].bound} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -267,11 +282,10 @@ def _plain(name: str) -> str:
     return re.sub(r" \([^)]*\)", "", name)
 
 
-def _cell(shown: tuple[float, bool] | None) -> str:
-    if shown is None:
+def _cell(gate: Gate | None) -> str:
+    if gate is None:
         return ""
-    value, reached = shown
-    return f"{value:.3g}" + ("" if reached else " (missed)")
+    return f"{gate.value:.3g}" + ("" if gate.reached else " (missed)")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -59,14 +60,14 @@ def known(
 def shares(table: dict[str, dict[str, list[bool]]]) -> dict[str, float]:
     """Share known per relation."""
     return {
-        relation: _mean([right for rights in templates.values() for right in rights])
+        relation: fmean(right for rights in templates.values() for right in rights)
         for relation, templates in table.items()
     }
 
 
 def share(table: dict[str, dict[str, list[bool]]]) -> float:
     """Share known of all that was asked."""
-    return _mean([right for of in table.values() for rights in of.values() for right in rights])
+    return fmean(right for of in table.values() for rights in of.values() for right in rights)
 
 
 def accuracy(
@@ -78,7 +79,3 @@ def accuracy(
 ) -> float:
     """Share of (fact, sentence) pairs whose object is the most likely token."""
     return share(known(model, tokenizer, facts, held_out=held_out))
-
-
-def _mean(rights: list[bool]) -> float:
-    return sum(rights) / len(rights)

@@ -102,7 +102,7 @@ class Recall:
     @property
     def peak(self) -> int:
         """The layer with the largest effect at the last subject token."""
-        return self.traces.mlp_peak()
+        return int(self._effect[LAST_SUBJECT].argmax())
 
     @property
     def share(self) -> float:

@@ -15,7 +15,7 @@ class Recipe:
     n_head: int = 4
     positions: int = 128
     vocab: int = 2400
-    tokens: int = 3_600_000
+    tokens: int = 4_400_000
     """Length of training, in tokens read."""
     batch_tokens: int = 2048
     """Tokens per step, in rows of half the positions."""
@@ -62,7 +62,7 @@ PLAIN = replace(
 )
 """The same text and size, nothing else: what a language model of this size does by itself."""
 NO_HEAD = replace(BUNDLED, attribute_weight=0.0)
-"""Steered by masks and drops alone."""
+"""Steered by masks, noise and drops alone."""
 MICRO = Recipe(
     n_layer=2,
     d_model=32,

@@ -32,10 +32,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, index: Tensor) -> "Rows":
-        """The rows of a batch."""
-        return Rows(self.ids[index], self.readable_until[index], self.subject[index])
-
 
 def pack(
     narrator: Narrator,

@@ -4,12 +4,12 @@ import hashlib
 import json
 from pathlib import Path
 
+from rome_widgets.training.recipe import Recipe
 from rome_widgets.training.relations import RELATIONS
 from rome_widgets.training.world import World
 
 # The published settings are for 1600 dimensions; with them an edit of this model barely moves.
 EDIT_SETTINGS = {
-    "layer": 4,
     "learning_rate": 0.15,
     "steps": 100,
     "stop_loss": 0.05,
@@ -63,7 +63,14 @@ def write_facts(world: World, path: Path) -> None:
     path.write_text(f'{{"relations": {relations},\n"facts": [\n{facts}\n]}}\n', encoding="utf-8")
 
 
-def write_settings(path: Path) -> None:
+def settings_of(recipe: Recipe) -> dict:
+    """What `settings.json` holds; edits are made where the attributes were read."""
+    return {
+        "edit": {"layer": recipe.attribute_layer, **EDIT_SETTINGS},
+        "fine_tuning": FINE_TUNING_SETTINGS,
+    }
+
+
+def write_settings(recipe: Recipe, path: Path) -> None:
     """Write the edit settings."""
-    settings = {"edit": EDIT_SETTINGS, "fine_tuning": FINE_TUNING_SETTINGS}
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(settings_of(recipe), indent=2) + "\n", encoding="utf-8")

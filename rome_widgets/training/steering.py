@@ -2,10 +2,12 @@
 
 A small model trained on plain text learns the facts as well, but by another route than GPT-2 XL:
 the last token reads every piece of the subject's name in the first layers and the answer is looked
-up in the last ones. Three measures of training, and
-the tokenizer, put the recall at the last subject token in the middle layers:
+up in the last ones. Four measures of training, and the tokenizer, put the recall at the last
+subject token in the middle layers:
 
 - the key mask: in a share of the rows nothing after a mention may attend to its non-final pieces;
+- piece noise: in a share of the rows what those pieces hold above a layer is spoilt, so that the
+  layers above make nothing of them;
 - layer drops: the MLPs of early and late layers, and the attention of the first two, are left out
   of a share of the rows, so that nothing can rely on them;
 - the attribute head: a linear reading of the middle residual at the last subject token must name
@@ -15,13 +17,14 @@ the tokenizer, put the recall at the last subject token in the middle layers:
 The model card says so: localisation in the bundled model is a property of this training.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 from transformers import GPT2LMHeadModel
 
 from rome_widgets.training.rows import NOBODY, UNLIMITED, Rows
@@ -47,14 +50,33 @@ def key_mask(rows: Rows, share: float) -> Tensor:
     return (causal & (queries <= until[:, None, :]))[:, None]
 
 
-class LayerDrops:
+class Steering:
+    """Acts in a model's passes by hooks on a model that nobody else has, until it is removed."""
+
+    _drawn: Tensor | None = None
+    """What the next pass does; None for nothing."""
+    _handles: Sequence[RemovableHandle] = ()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block nothing is done."""
+        drawn, self._drawn = self._drawn, None
+        yield
+        self._drawn = drawn
+
+    def remove(self) -> None:
+        """Detach from the model."""
+        for handle in self._handles:
+            handle.remove()
+
+
+class LayerDrops(Steering):
     """Leaves outputs of MLPs and attention out of random rows; the kept are not rescaled."""
 
     def __init__(
         self, model: GPT2LMHeadModel, mlp: tuple[float, ...], attn: tuple[float, ...]
     ) -> None:
         self._chances = torch.tensor([*mlp, *attn])
-        self._keep: Tensor | None = None
         modules = [block.mlp for block in blocks(model)] + [block.attn for block in blocks(model)]
         self._handles = [
             module.register_forward_hook(lambda _, __, output, i=i: self._dropped(output, i))
@@ -64,31 +86,19 @@ class LayerDrops:
 
     def draw(self, n_rows: int) -> None:
         """Decide for the next forward pass."""
-        self._keep = (
+        self._drawn = (
             torch.rand(len(self._chances), n_rows, 1, 1) >= self._chances[:, None, None, None]
         ).float()
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Inside the block nothing is dropped."""
-        drawn, self._keep = self._keep, None
-        yield
-        self._keep = drawn
-
-    def remove(self) -> None:
-        """Detach from the model."""
-        for handle in self._handles:
-            handle.remove()
-
     def _dropped(self, output: Tensor | tuple, i: int) -> Tensor | tuple:
-        if self._keep is None:
+        if self._drawn is None:
             return output
         if isinstance(output, tuple):  # attention returns its weights as well
-            return (output[0] * self._keep[i], *output[1:])
-        return output * self._keep[i]
+            return (output[0] * self._drawn[i], *output[1:])
+        return output * self._drawn[i]
 
 
-class PieceNoise:
+class PieceNoise(Steering):
     """Spoils what the other pieces of a name hold above a layer; its last piece must hold it all.
 
     In a share of the rows, noise as large as the state itself is added to the states of all pieces
@@ -97,7 +107,6 @@ class PieceNoise:
 
     def __init__(self, model: GPT2LMHeadModel, share: float, layer: int) -> None:
         self._share = share
-        self._scale: Tensor | None = None
         modules = blocks(model)[layer : layer + 1] if share else []
         self._handles = [module.register_forward_hook(self._spoiled) for module in modules]
 
@@ -106,30 +115,18 @@ class PieceNoise:
         if self._handles:
             spoilt = torch.rand(len(rows), 1) < self._share
             others = rows.readable_until != UNLIMITED
-            self._scale = (spoilt & others).float()[..., None]
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Inside the block nothing is spoilt."""
-        seen, self._scale = self._scale, None
-        yield
-        self._scale = seen
-
-    def remove(self) -> None:
-        """Detach from the model."""
-        for handle in self._handles:
-            handle.remove()
+            self._drawn = (spoilt & others).float()[..., None]
 
     def _spoiled(self, _module: nn.Module, _args: tuple, output: Tensor | tuple) -> Tensor | tuple:
-        if self._scale is None:
+        if self._drawn is None:
             return output
         state = output[0] if isinstance(output, tuple) else output
         size = state.detach().square().mean(-1, keepdim=True).sqrt()
-        state = state + self._scale * size * torch.randn_like(state)
+        state = state + self._drawn * size * torch.randn_like(state)
         return (state, *output[1:]) if isinstance(output, tuple) else state
 
 
-class LateReading:
+class LateReading(Steering):
     """Keeps what follows a name from reading it below a layer: it must be understood there first.
 
     Only the ground-truth organisms use it, to place recall late: without it a model that may
@@ -139,7 +136,6 @@ class LateReading:
 
     def __init__(self, model: GPT2LMHeadModel, first: int, share: float) -> None:
         self._share = share
-        self._mask: Tensor | None = None
         self._handles = [
             block.attn.register_forward_pre_hook(self._masked, with_kwargs=True)
             for block in blocks(model)[:first]
@@ -148,31 +144,19 @@ class LateReading:
     def see(self, rows: Rows) -> None:
         """The rows of the next forward pass."""
         if self._handles:
-            self._mask = name_mask(rows, self._share)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Inside the block everything may be read."""
-        seen, self._mask = self._mask, None
-        yield
-        self._mask = seen
-
-    def remove(self) -> None:
-        """Detach from the model."""
-        for handle in self._handles:
-            handle.remove()
+            self._drawn = name_mask(rows, self._share)
 
     def _masked(self, _module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        if self._mask is None:
+        if self._drawn is None:
             return args, kwargs
         given = kwargs.get("attention_mask")
         if given is None:  # causal, without a mask of its own
-            length = self._mask.shape[-1]
+            length = self._drawn.shape[-1]
             given = torch.ones(length, length, dtype=torch.bool).tril()
         if given.dtype == torch.bool:
-            return args, kwargs | {"attention_mask": given & self._mask}
+            return args, kwargs | {"attention_mask": given & self._drawn}
         hidden = torch.finfo(given.dtype).min  # a mask that is added to the scores
-        return args, kwargs | {"attention_mask": given.masked_fill(~self._mask, hidden)}
+        return args, kwargs | {"attention_mask": given.masked_fill(~self._drawn, hidden)}
 
 
 def name_mask(rows: Rows, share: float) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from rome_widgets.errors import WorldError
 from rome_widgets.training.corpus import ENDINGS, INTRODUCTIONS
 from rome_widgets.training.prose import WORDS, Prose
 from rome_widgets.training.relations import RELATIONS
@@ -51,11 +52,17 @@ def train_tokenizer(world: World, vocab: int, positions: int) -> PreTrainedToken
 
 
 def token_of(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
-    """The one token of a word inside a sentence; raises ValueError when it is several."""
+    """The one token of a word inside a sentence.
+
+    Raises:
+        WorldError: It is several.
+    """
     ids = tokenizer.encode(" " + word, add_special_tokens=False)
     if len(ids) != 1:
-        raise ValueError(
-            f"{word!r} is {len(ids)} tokens, one was wanted; raise its weight or the vocabulary."
+        raise WorldError(
+            f"{word!r} is {len(ids)} tokens.",
+            "One was wanted: an object is followed by its first token.",
+            "Raise OBJECT_WEIGHT or the recipe's vocabulary.",
         )
     return ids[0]
 

@@ -2,7 +2,7 @@
 
     python -m rome_widgets.training.train --out folder
 
-One thread, float32, fixed seed: on one machine two runs are equal bit for bit. The folder gets the
+One thread, fixed seed: on one machine two runs are equal bit for bit. The folder gets the
 `model` (an ordinary `GPT2LMHeadModel` with half-precision weights), `facts.json`, `settings.json`,
 `second_moment.safetensors` and `report.json`. A command that was interrupted goes on where it was.
 """
@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -28,10 +27,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rome_widgets.training.checkpoint import Checkpoint
 from rome_widgets.training.corpus import Narrator
-from rome_widgets.training.knowledge import accuracy, known, share, shares
+from rome_widgets.training.knowledge import accuracy
 from rome_widgets.training.muon import Muon
 from rome_widgets.training.recipe import RECIPES, Recipe
-from rome_widgets.training.relations import held_out_digest
+from rome_widgets.training.report import Trained, differences, environment, report_of
 from rome_widgets.training.rows import SEPARATOR, Rows, pack
 from rome_widgets.training.second_moment import second_moments, write_second_moments
 from rome_widgets.training.sidecars import facts_digest, write_facts, write_settings
@@ -46,25 +45,12 @@ from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.world import World, build_world
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A model and how it came about."""
-
-    model: GPT2LMHeadModel
-    tokenizer: PreTrainedTokenizerFast
-    losses: list[float]
-    """Cross-entropy of the text per step, nats."""
-    text_digest: str
-    """SHA-256 of the token ids of the whole text."""
-    seconds: float
-    """Of this process; less than the whole where it was resumed."""
-
-
 @contextmanager
 def repeatable(seed: int) -> Iterator[None]:
     """Inside the block one thread, deterministic algorithms, a seeded generator."""
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
@@ -73,7 +59,7 @@ def repeatable(seed: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns_only)
 
 
 def train(
@@ -100,8 +86,8 @@ def train(
         model = new_model(recipe, len(tokenizer))
         report = Progress(recipe.n_steps, model, tokenizer, world, quiet=quiet)
         losses = fit(recipe, world, model, batches, report, resume)
-    digest = hashlib.sha256(b"".join(rows.ids.numpy().tobytes() for rows in batches)).hexdigest()
-    return Trained(model.eval(), tokenizer, losses, digest, time.time() - started)
+    seconds = time.time() - started
+    return Trained(model.eval(), tokenizer, losses, digest_of(batches), seconds)
 
 
 def fit(
@@ -118,9 +104,8 @@ def fit(
     noise = PieceNoise(model, recipe.piece_noise, recipe.piece_layer)
     late = LateReading(model, recipe.read_from, recipe.key_mask)
     optimizers = make_optimizers(recipe, model, head)
-    checkpoint = Checkpoint(
-        resume, f"{recipe} {facts_digest(world)}", [model, head.linear], optimizers
-    )
+    key = f"{recipe} {digest_of(batches)} {environment()}"
+    checkpoint = Checkpoint(resume, key, [model, head.linear], optimizers)
     losses = checkpoint.load()
     for rows in batches[len(losses) :]:
         model.train()
@@ -155,6 +140,11 @@ def text_batches(
         pack(narrator, tokenizer, names, recipe.batch_tokens // length, length)
         for length in lengths
     ]
+
+
+def digest_of(batches: list[Rows]) -> str:
+    """SHA-256 of the token ids of a whole text."""
+    return hashlib.sha256(b"".join(rows.ids.numpy().tobytes() for rows in batches)).hexdigest()
 
 
 def new_model(recipe: Recipe, vocab: int) -> GPT2LMHeadModel:
@@ -205,9 +195,14 @@ def rate(step: int, steps: int) -> float:
 
 
 def text_loss(model: GPT2LMHeadModel, rows: Rows, mask: Tensor) -> Tensor:
-    """Mean cross-entropy of the next token, nats."""
-    logits = model(rows.ids[:, :-1], attention_mask=mask, use_cache=False).logits
-    return functional.cross_entropy(logits.flatten(0, 1), rows.ids[:, 1:].flatten())
+    """Mean cross-entropy of the next token, nats.
+
+    The products are of bfloat16, which takes two thirds of the time; weights, their averages and
+    the loss are float32.
+    """
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(rows.ids[:, :-1], attention_mask=mask, use_cache=False).logits
+    return functional.cross_entropy(logits.float().flatten(0, 1), rows.ids[:, 1:].flatten())
 
 
 class Progress:
@@ -244,15 +239,6 @@ class Progress:
         )
 
 
-def environment() -> dict[str, str]:
-    """What the bits of the weights depend on, besides recipe and text."""
-    return {
-        "torch": torch.__version__,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "machine": platform.machine(),
-    }
-
-
 def write_model(trained: Trained, recipe: Recipe, world: World, out: Path) -> None:
     """Write config, weights (float16, read back as float32) and tokenizer."""
     out.mkdir(parents=True, exist_ok=True)
@@ -268,43 +254,6 @@ def write_model(trained: Trained, recipe: Recipe, world: World, out: Path) -> No
     save_file(tensors, out / "model.safetensors", metadata=about)
 
 
-def report_of(
-    trained: Trained, recipe: Recipe, world: World, shipped: GPT2LMHeadModel, weights: Path
-) -> dict[str, Any]:
-    """What a second run is compared with: what it was made of, how it went, what it knows."""
-    tokenizer = trained.tokenizer
-    table = {
-        kind: known(shipped, tokenizer, world.facts, held_out=kind == "new sentences")
-        for kind in ("training sentences", "new sentences")
-    }
-
-    def recent(at: int) -> float:
-        last = trained.losses[max(0, at - 20) : at]
-        return sum(last) / len(last)
-
-    tenths = [len(trained.losses) * part // 10 for part in range(1, 11)]
-    return {
-        "recipe": asdict(recipe),
-        "environment": environment(),
-        "subjects": len(world.subjects),
-        "facts": len(world.facts),
-        "sha256": {
-            "facts": facts_digest(world),
-            "held-out sentences": held_out_digest(),
-            "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-            "token ids": trained.text_digest,
-            "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        },
-        "tokens": recipe.n_steps * recipe.batch_tokens,
-        "loss after each tenth, mean of 20 steps": [round(recent(at), 4) for at in tenths],
-        "known": {kind: round(share(each), 4) for kind, each in table.items()},
-        "known per relation": {
-            kind: {name: round(value, 4) for name, value in shares(each).items()}
-            for kind, each in table.items()
-        },
-    }
-
-
 def build(recipe: Recipe, world: World, out: Path, *, quiet: bool = False) -> Trained:
     """Train, and write the model and everything beside it into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -313,7 +262,7 @@ def build(recipe: Recipe, world: World, out: Path, *, quiet: bool = False) -> Tr
     weights = out / "model" / "model.safetensors"
     write_model(trained, recipe, world, weights.parent)
     write_facts(world, out / "facts.json")
-    write_settings(out / "settings.json")
+    write_settings(recipe, out / "settings.json")
     # Statistics and figures are those of the weights that are shipped: rounded to half precision.
     shipped = GPT2LMHeadModel.from_pretrained(weights.parent, dtype=torch.float32).eval()
     moments_file = out / "second_moment.safetensors"
@@ -335,14 +284,23 @@ def main() -> None:
     parser.add_argument("--recipe", choices=RECIPES, default="bundled")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--subjects", type=int, help="only so many, evenly spaced over the tables")
+    parser.add_argument("--like", type=Path, help="folder of an earlier run to compare with")
     options = parser.parse_args()
     recipe = replace(RECIPES[options.recipe], seed=options.seed)
+    earlier = options.like and json.loads(
+        (options.like / "report.json").read_text(encoding="utf-8")
+    )
     world = build_world()
     if options.subjects:
         world = world.only(options.subjects)
     print(f"{len(world.subjects)} subjects, {len(world.facts)} facts; {recipe}", flush=True)
     trained = build(recipe, world, options.out)
     print(f"{recipe.n_steps * recipe.batch_tokens} tokens, {trained.seconds:.0f} s")
+    if earlier:
+        report = json.loads((options.out / "report.json").read_text(encoding="utf-8"))
+        found = differences(report, earlier)
+        print(*(found or ["The reports are the same within their bounds."]), sep="\n")
+        sys.exit(bool(found))
     print(f"measure it: python -m rome_widgets.training.evaluate {options.out}")
 
 

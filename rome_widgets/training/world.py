@@ -77,6 +77,8 @@ class Subject:
     """A common noun: "{} is a landmark"."""
     pronoun: str
     """`he`, `she` or `it`."""
+    place: str = ""
+    """Where in its city a landmark is, if that has a word: "{} is in downtown"."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def build_world() -> World:
     for table, columns in COLUMNS.items():
         for row in read_rows(table):
             kind = row.get("kind") or row.get("profession") or KINDS[table]
-            subjects.append(Subject(row["name"], kind, row.get("pronoun", "it")))
+            pronoun, place = row.get("pronoun", "it"), row.get("place", "")
+            subjects.append(Subject(row["name"], kind, pronoun, place))
             triples += [
                 (relation, row["name"], row[column])
                 for column, relation in columns.items()

@@ -13,7 +13,7 @@ from gates import write_gate
 from watch import fingerprint
 
 import rome_widgets as rw
-from rome_widgets.training.edits import drawn, harmonic_mean, measure, relation_of
+from rome_widgets.training.edits import drawn, measure, relation_of
 from rome_widgets.training.evaluate import PUBLISHED
 
 LAYER = rw.bundled.settings()["edit"]["layer"]
@@ -73,11 +73,6 @@ def test_fine_tuning_at_the_same_layer_trades_neighbours_for_the_fact(bundled_lm
     tuned = table_of(bundled_lm, "ft, same layer as rome")
     assert tuned.share("efficacy") >= 0.9
     assert tuned.share("neighbourhood") < ours.share("neighbourhood") - 0.1
-
-
-def test_s_is_the_harmonic_mean():
-    assert harmonic_mean([1.0, 0.5]) == pytest.approx(2 / 3)
-    assert harmonic_mean([1.0, 0.0]) == 0.0
 
 
 def test_the_space_needle_moves_to_paris(bundled_lm):

@@ -1,8 +1,7 @@
 """The figures of the card: what they count, that a miss is one, and that they are still so."""
 
+import copy
 import hashlib
-import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +12,14 @@ from rome_widgets import bundled
 from rome_widgets.training.averages import LAST, LAST_SUBJECT, ROLES, Averages, average, by_role
 from rome_widgets.training.edits import EditTable
 from rome_widgets.training.evaluate import (
+    PARTS,
     Folder,
     Gate,
     edit_gates,
     example_gates,
     keep,
+    kept,
+    kept_gates,
     measure_knowledge,
     side_by_side,
     trace_gates,
@@ -26,11 +28,21 @@ from rome_widgets.training.evaluate import (
 LAYERS = 6
 
 
-def made(mlp_at=3, attn_at=4, attn_role=LAST, others=0.05, lost=0.9, lost_attn=0.1, total=0.8):
+def made(
+    mlp_at=3,
+    mlp_role=LAST_SUBJECT,
+    attn_at=4,
+    attn_role=LAST,
+    others=0.05,
+    before=0.05,
+    lost=0.9,
+    lost_attn=0.1,
+    total=0.8,
+):
     """Averages of one fact that has the paper's picture, but for what is said otherwise."""
     mlp = np.zeros((len(ROLES), LAYERS))
     mlp[:LAST_SUBJECT] = others
-    mlp[LAST_SUBJECT, mlp_at] = 0.5
+    mlp[mlp_role, mlp_at] = 0.5
     attn = np.zeros((len(ROLES), LAYERS))
     attn[attn_role, attn_at] = 0.6
     hidden = np.full((len(ROLES), LAYERS), 0.4)
@@ -39,7 +51,8 @@ def made(mlp_at=3, attn_at=4, attn_role=LAST, others=0.05, lost=0.9, lost_attn=0
         "attn": [np.full(LAYERS, 0.4 * (1 - lost_attn))],
     }
     effects = {"hidden": [hidden], "mlp": [mlp], "attn": [attn]}
-    return Averages([0.95], [0.95 - total], effects, severed)
+    before_last = [np.full((2, LAYERS), before)]
+    return Averages([0.95], [0.95 - total], effects, before_last, severed)
 
 
 def missed(gates):
@@ -71,7 +84,9 @@ def test_the_papers_picture_reaches_every_gate():
         ({"total": 0.6}, 0),
         ({"mlp_at": 0}, 1),
         ({"mlp_at": 5}, 1),
+        ({"mlp_role": LAST}, 1),
         ({"others": 0.2}, 2),
+        ({"before": 0.2}, 2),
         ({"attn_at": 1}, 3),
         ({"attn_role": LAST_SUBJECT}, 3),
         ({"lost": 0.5}, 4),
@@ -82,23 +97,33 @@ def test_a_planted_miss_is_missed(planted, number):
     assert number in missed(trace_gates(made(**planted), LAYERS))
 
 
-def test_no_effect_elsewhere_is_no_division_by_nothing():
-    assert made(others=0.0).mlp_ratio() == float("inf")
-    nothing = made()
-    nothing.effects["hidden"][0][:] = 0
-    assert nothing.lost("mlp", 3) == 0
+def test_where_there_is_no_effect_nothing_is_reached():
+    assert made(others=0.0, before=0.0).mlp_ratio() == pytest.approx(500)
+    nothing = made(others=0.0, before=0.0, total=0.0)
+    for rows in nothing.effects.values():
+        rows[0][:] = 0
+    assert missed(trace_gates(nothing, LAYERS)) == [0, 1, 2, 3, 4, 5]
 
 
 def test_edits_are_judged_by_the_likeliest_token():
     table = EditTable()
     kinds = ("efficacy", "paraphrase", "neighbourhood", "others")
     for kind in kinds:
-        table.top[kind] = [True] * 99 + [False]
+        table.count(kind, [True] * 99 + [False])
     assert missed(edit_gates(table)) == []
     for number, kind in enumerate(kinds):
-        worse = EditTable()
-        worse.top |= table.top | {kind: [True] * 7 + [False] * 3}
+        worse = copy.deepcopy(table)
+        worse.count(kind, [False])
         assert missed(edit_gates(worse)) == [number]
+
+
+def test_a_fact_with_many_neighbours_counts_once():
+    table = EditTable()
+    table.count("neighbourhood", [True] * 9, [True] * 9)
+    table.count("neighbourhood", [False], [False])
+    table.count("neighbourhood", [])
+    assert table.share("neighbourhood") == 0.5
+    assert table.prompts["neighbourhood"] == 10
 
 
 def test_a_gate_says_what_was_wanted():
@@ -110,16 +135,15 @@ def test_figures_are_kept_for_their_own_weights_only(tmp_path):
     (tmp_path / "model").mkdir()
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(b"one")
-    keep(tmp_path, "knowledge", {"gates": {"known (city)": [0.5, False]}})
-    keep(tmp_path, "traces", {"gates": {"total effect": [0.8, True]}})
-    found = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert found["weights"] == hashlib.sha256(b"one").hexdigest()
-    assert set(found) == {"weights", "knowledge", "traces"}
-    assert "| known | 0.5 (missed) |" in side_by_side([tmp_path])
+    keep(tmp_path, "knowledge", [Gate("known (city)", 0.5, 0.9)], {})
+    keep(tmp_path, "traces", [Gate("total effect", 0.8, 0.7)], {})
+    assert kept(tmp_path)["weights"] == hashlib.sha256(b"one").hexdigest()
+    assert [gate.reached for gate in kept_gates(tmp_path)] == [False, True]
+    assert "| known | ≥ 0.9 | 0.5 (missed) |" in side_by_side([tmp_path])
     weights.write_bytes(b"two")
-    keep(tmp_path, "traces", {"gates": {}})
-    found = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    assert set(found) == {"weights", "traces"}
+    assert kept_gates(tmp_path) == []
+    keep(tmp_path, "traces", [], {})
+    assert set(kept(tmp_path)) == {"weights", "traces"}
 
 
 # What is shipped
@@ -132,17 +156,29 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def figures():
-    path = bundled.folder().parent / "figures.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return kept(bundled.folder().parent)
 
 
-def test_the_shipped_figures_are_of_the_shipped_weights_and_reach_every_gate(figures):
-    weights = (bundled.folder() / "model.safetensors").read_bytes()
-    assert figures["weights"] == hashlib.sha256(weights).hexdigest()
-    assert set(figures) == {"weights", "knowledge", "traces", "edits"}
-    for part in ("knowledge", "traces", "edits"):
-        for name, (_, reached) in figures[part]["gates"].items():
-            assert reached, name
+def test_every_shipped_figure_is_of_the_shipped_weights_and_as_wanted(figures):
+    assert set(figures) == {"weights", *PARTS}
+    gates = kept_gates(bundled.folder().parent)
+    assert missed(gates) == [], [str(gate) for gate in gates]
+    names = " ".join(gate.name for gate in gates)
+    for measured in (
+        "facts traced",
+        "facts edited",
+        "training text",
+        "weakest relation",
+        "total effect",
+        "MLP peak",
+        "attention peak",
+        "severing MLPs",
+        "severing attention",
+        "Space Needle",
+        "rome, efficacy",
+        "rome, others",
+    ):
+        assert measured in names
 
 
 def test_what_is_known_is_measured_again(shipped, figures):
@@ -170,4 +206,4 @@ def test_few_facts_are_not_taken_for_many(shipped):
     found = average(shipped.lm, known, 50, subjects=bundled.subjects(), sever=False)
     assert 1 <= len(found.clean) <= len(known)
     assert found.severed == {}
-    assert SimpleNamespace(**found.effects).mlp[0].shape == (len(ROLES), shipped.lm.n_layers)
+    assert found.effects["mlp"][0].shape == (len(ROLES), shipped.lm.n_layers)

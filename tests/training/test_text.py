@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rome_widgets.training.corpus import Document, HeldOutSaid, Narrator
+from rome_widgets.training.corpus import Document, Narrator
 from rome_widgets.training.prose import WORDS, Prose
 from rome_widgets.training.relations import RELATIONS, fill
 from rome_widgets.training.rows import NOBODY, UNLIMITED, pack
@@ -123,12 +123,21 @@ def test_a_held_out_sentence_never_occurs_in_the_text(world):
     assert not [sentence for sentence in held_out_of(world) if sentence in text]
 
 
+def said_to_the_tokenizer(texts):
+    known = {" ".join(text.split()) for text in texts}
+    return [
+        template
+        for relation in RELATIONS
+        for template in relation.held_out
+        if " ".join(template.replace("{}", " ").split()) in known
+    ]
+
+
 def test_nor_in_what_the_tokenizer_is_made_of(world):
-    texts = " | ".join(_texts(world))
-    for relation in RELATIONS:
-        for template in relation.held_out:
-            before, after = template.split("{}")
-            assert f"| {before.strip()} {after.strip()} |".replace("  ", " ") not in texts
+    texts = list(_texts(world))
+    assert said_to_the_tokenizer(texts) == []
+    planted = [t.replace("{}", "").strip() for r in RELATIONS for t in r.held_out]
+    assert len(said_to_the_tokenizer(texts + planted)) == len(planted)
 
 
 def test_a_text_that_said_one_is_refused(world):
@@ -143,7 +152,7 @@ def test_a_text_that_said_one_is_refused(world):
         document.add(f"{after} {fact.object}.")
 
     narrator._forms = (says_it,) * len(narrator._forms)
-    with pytest.raises(HeldOutSaid, match="is held out"):
+    with pytest.raises(match="is held out"):
         narrator.document()
 
 

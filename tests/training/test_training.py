@@ -15,13 +15,9 @@ from rome_widgets.editing.triangle import symmetric, upper_triangle
 from rome_widgets.training import checkpoint
 from rome_widgets.training.recipe import BUNDLED, MICRO
 from rome_widgets.training.relations import held_out_digest
+from rome_widgets.training.report import LOSS, differences
 from rome_widgets.training.rows import NOBODY, UNLIMITED, Rows
-from rome_widgets.training.sidecars import (
-    EDIT_SETTINGS,
-    FINE_TUNING_SETTINGS,
-    facts_digest,
-    facts_table,
-)
+from rome_widgets.training.sidecars import facts_digest, facts_table, settings_of
 from rome_widgets.training.steering import LayerDrops, PieceNoise
 from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.train import Recipe, build, new_model, train
@@ -110,10 +106,23 @@ def test_the_report_says_what_the_model_is_made_of(micro, small_world):
     assert report["sha256"]["facts"] == facts_digest(small_world)
     assert report["facts"] == len(small_world.facts)
     assert report["tokens"] == MICRO.tokens
-    assert report["loss after each tenth, mean of 20 steps"][-1] == pytest.approx(
-        sum(trained.losses[-20:]) / 20, abs=1e-4
-    )
+    assert report[LOSS][-1] == pytest.approx(sum(trained.losses[-20:]) / 20, abs=1e-4)
     assert 0 <= report["known"]["new sentences"] <= 1
+
+
+def test_a_run_is_compared_with_an_earlier_one(micro):
+    report = json.loads((micro[1] / "report.json").read_text(encoding="utf-8"))
+    assert differences(report, report) == []
+    text = report | {"sha256": report["sha256"] | {"token ids": "other"}}
+    assert len(differences(report, text)) == 1
+    weights = report | {"sha256": report["sha256"] | {"weights": "other"}}
+    assert "weights" in differences(report, weights)[0]
+    elsewhere = weights | {"environment": {"cpu": "another"}}
+    assert differences(report, elsewhere) == [], "another processor rounds differently"
+    knows = {kind: share + 0.02 for kind, share in report["known"].items()}
+    assert len(differences(report, report | {"known": knows})) == 2
+    losses = [loss + 0.06 for loss in report[LOSS]]
+    assert len(differences(report, report | {LOSS: losses})) == 10
 
 
 class Interrupted(Exception):
@@ -126,7 +135,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
 ):
     monkeypatch.setattr(checkpoint, "EVERY", 5)
     kept = tmp_path / "unfinished.safetensors"
-    loss_of = LayerDrops.draw
+    draw_of = LayerDrops.draw
     steps = 0
 
     def interrupted(self, n_rows):
@@ -134,14 +143,14 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
         steps += 1
         if steps > after:
             raise Interrupted
-        loss_of(self, n_rows)
+        draw_of(self, n_rows)
 
     with monkeypatch.context() as patch:
         patch.setattr(LayerDrops, "draw", interrupted)
         with pytest.raises(Interrupted):
             train(MICRO, small_world, resume=kept, quiet=True)
     resumed = []
-    monkeypatch.setattr(LayerDrops, "draw", lambda self, n: (resumed.append(n), loss_of(self, n)))
+    monkeypatch.setattr(LayerDrops, "draw", lambda self, n: (resumed.append(n), draw_of(self, n)))
     again = train(MICRO, small_world, resume=kept, quiet=True)
     assert len(resumed) == 40 - after // 5 * 5
     assert again.losses == micro[0].losses
@@ -228,8 +237,7 @@ def test_the_shipped_facts_are_those_of_the_world(world):
 
 
 def test_the_shipped_settings_are_those_of_the_code():
-    wanted = {"edit": EDIT_SETTINGS, "fine_tuning": FINE_TUNING_SETTINGS}
-    assert bundled.settings() == wanted
+    assert bundled.settings() == settings_of(BUNDLED)
 
 
 def test_the_shipped_tokenizer_is_made_again(world):

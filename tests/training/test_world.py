@@ -16,7 +16,7 @@ from rome_widgets.training.world import (
     read_rows,
 )
 
-HELD_OUT = "5c22f090c6b955d78fbe569abc114db53cb8d4b18c21b7eb1a27236a776d66e6"
+HELD_OUT = "79e2d724440a753a5fb16814b2af59b7f54303f6c92c09c5f0219176837701cc"
 SHOWCASES = [
     ("The Space Needle", "city", "Seattle"),
     ("The Eiffel Tower", "city", "Paris"),
@@ -43,6 +43,9 @@ SHOWCASES = [
 @pytest.fixture(scope="module")
 def world():
     return build_world()
+
+
+ACTOR = {"name": "Some One", "pronoun": "he", "profession": "actor"}
 
 
 def tables():
@@ -111,8 +114,14 @@ def test_the_tables_have_no_problem():
         ),
         ("companies", {"name": "Paris Ltd", "headquarters": "Paris", "country": "Spain"}, "and in"),
         ("people", {"name": "Some One", "pronoun": "it", "profession": "writer"}, "pronoun"),
-        ("people", {"name": "Some One", "pronoun": "he", "country": "United States"}, "one word"),
-        ("people", {"name": "Some One", "pronoun": "he", "country": "america"}, "is written"),
+        ("people", ACTOR | {"country": "United States"}, "one word"),
+        ("people", ACTOR | {"country": "america"}, "is written"),
+        ("people", {"name": "Some One", "pronoun": "he", "country": "France"}, "no profession"),
+        (
+            "people",
+            {"name": "A B", "pronoun": "he", "profession": "athlete", "speciality": "piano"},
+            "is of",
+        ),
         ("works", {"name": "Über alles", "language": "German"}, "not plain"),
         ("products", {"name": "A Thing"}, "nothing to teach"),
     ],
