@@ -15,7 +15,7 @@ class Recipe:
     n_head: int = 4
     positions: int = 128
     vocab: int = 2400
-    tokens: int = 4_400_000
+    tokens: int = 5_000_000
     """Length of training, in tokens read."""
     batch_tokens: int = 2048
     """Tokens per step, in rows of half the positions."""
