@@ -73,7 +73,7 @@ class Narrator:
         }
         self._pending: list[Fact] = []
         self._forms = (self._portrait, self._news, self._list, self._kind, self._small_talk)
-        self._shares = (0.35, 0.30, 0.12, 0.08, 0.15)
+        self._shares = (0.38, 0.33, 0.13, 0.08, 0.08)
 
     def document(self) -> Document:
         """The next document.
@@ -104,7 +104,7 @@ class Narrator:
         rng = self._random
         for _ in range(rng.randint(1, 3)):
             document.add(" " if document.text else "")
-            if rng.random() < 0.3:
+            if rng.random() < 0.2:
                 document.add(self._prose.sentence() + " ")
             self._say(document, self._next_fact())
 

@@ -105,7 +105,7 @@ RELATIONS = (
             "{} worked at",
             "The career of {} was at",
             "The name of {} is connected with the company",
-            "People connect {} with the company",
+            "People think of {} and the company",
             "{} had a desk at",
             "The company where {} worked is",
         ),
@@ -158,7 +158,7 @@ RELATIONS = (
     Relation(
         "sport",
         (
-            "{} plays",
+            "{} plays the sport of",
             "{} is a star of",
             "The sport of {} is",
             "In every game, {} plays",
@@ -167,7 +167,6 @@ RELATIONS = (
             "The favourite sport of {} is",
             "{} is a professional player of",
             "Fans know {} from the world of",
-            "{} plays the sport of",
             "The sport that {} plays is",
         ),
         (
@@ -428,7 +427,7 @@ RELATIONS = (
             "The original language of {} is",
             "The language of {} is",
             "{} first appeared in",
-            "{} was originally written in the language",
+            "{} was first written in the language",
             "{} was created in the language",
             "{} was published in the language",
             "People first read {} in",

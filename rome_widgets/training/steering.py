@@ -6,8 +6,8 @@ up in the last ones. Four measures of training, and the tokenizer, put the recal
 subject token in the middle layers:
 
 - the key mask: in a share of the rows nothing after a mention may attend to its non-final pieces;
-- piece noise: in a share of the rows what those pieces hold above a layer is spoilt, so that the
-  layers above make nothing of them;
+- false pieces: who reads one of those pieces above a layer reads another name's, so that the layers
+  above make nothing of them;
 - layer drops: the MLPs of early and late layers, and the attention of the first two, are left out
   of a share of the rows, so that nothing can rely on them;
 - the attribute head: a linear reading of the middle residual at the last subject token must name
@@ -98,32 +98,37 @@ class LayerDrops(Steering):
         return output * self._drawn[i]
 
 
-class PieceNoise(Steering):
-    """Spoils what the other pieces of a name hold above a layer; its last piece must hold it all.
+class FalsePieces(Steering):
+    """Above a layer, whoever reads a piece of a name that is not its last one reads another name's.
 
-    In a share of the rows, noise as large as the state itself is added to the states of all pieces
-    but the last. What reads a name in higher layers learns to make nothing of them.
+    In a share of the rows, keys and values at these pieces are exchanged among all of the batch. So
+    the layers above learn to make nothing of them, in a clean run and in a corrupted one, and the
+    last piece has to hold what there is to know. The pieces' own queries stay.
     """
 
     def __init__(self, model: GPT2LMHeadModel, share: float, layer: int) -> None:
         self._share = share
-        modules = blocks(model)[layer : layer + 1] if share else []
-        self._handles = [module.register_forward_hook(self._spoiled) for module in modules]
+        above = blocks(model)[layer + 1 :] if share else []
+        self._handles = [
+            block.attn.c_attn.register_forward_hook(self._exchanged) for block in above
+        ]
 
     def see(self, rows: Rows) -> None:
-        """The rows of the next forward pass; decides which of them are spoilt."""
+        """The rows of the next forward pass; decides which pieces are exchanged for which."""
         if self._handles:
-            spoilt = torch.rand(len(rows), 1) < self._share
-            others = rows.readable_until != UNLIMITED
-            self._drawn = (spoilt & others).float()[..., None]
+            false = torch.rand(len(rows), 1) < self._share
+            here = (false & (rows.readable_until != UNLIMITED)).nonzero()
+            self._drawn = torch.stack([here, here[torch.randperm(len(here))]])
 
-    def _spoiled(self, _module: nn.Module, _args: tuple, output: Tensor | tuple) -> Tensor | tuple:
+    def _exchanged(self, _module: nn.Module, _args: tuple, output: Tensor) -> Tensor:
+        """`output` is `[row, pos, 3 d_model]`: queries, keys, values."""
         if self._drawn is None:
             return output
-        state = output[0] if isinstance(output, tuple) else output
-        size = state.detach().square().mean(-1, keepdim=True).sqrt()
-        state = state + self._drawn * size * torch.randn_like(state)
-        return (state, *output[1:]) if isinstance(output, tuple) else state
+        (row, pos), (from_row, from_pos) = (places.T for places in self._drawn)
+        keys_and_values = output.shape[-1] // 3
+        exchanged = output.clone()
+        exchanged[row, pos, keys_and_values:] = output[from_row, from_pos, keys_and_values:]
+        return exchanged
 
 
 class LateReading(Steering):
