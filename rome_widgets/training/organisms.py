@@ -8,8 +8,8 @@ out of half of the rows, lets what follows a name read mostly its last piece, an
 read the facts there right after the second of the two. The twin is trained on the same text for
 as long, without any of it, and recalls at the last token.
 
-That recall is where it was put is also seen without a trace: the facts that a model still knows
-without the MLP of one layer. Traces restore single layers (a window of 1): the default of three
+That recall is where it was put is also seen without a trace: by the facts that a model still knows
+without two neighbouring MLPs (one is not enough: the other may know the fact as well). Traces restore single layers (a window of 1): the default of three
 finds the same layers, but spreads each effect over its neighbours.
 
 The command trains all four (about three minutes), prints both, and exits with 1 where a trace does
@@ -96,7 +96,7 @@ class Recall:
     known: float
     """Share of the facts in new sentences that is known."""
     without: np.ndarray
-    """`[layer]`: the same without the layer's MLP, at all tokens."""
+    """`[layer]`: the same without the MLPs of the layer and the next one, at all tokens."""
     traces: Averages
     """MLPs only, one layer at a time."""
 
@@ -126,15 +126,20 @@ class Recall:
         effect = self._effect[LAST_SUBJECT].clip(min=0)
         return float(effect[list(layers)].sum() / effect.sum())
 
+    def without_others(self, layers: tuple[int, ...]) -> float:
+        """Least share of what is known that stays without two neighbouring MLPs, none of these."""
+        pairs = [pair for pair in range(LAYERS - 1) if not {pair, pair + 1} & set(layers)]
+        return float(self.without[pairs].min() / self.known)
+
     def text(self) -> str:
         """The table, in hundredths of probability and of the facts."""
         found = self.traces
-        rows = {"known without": self.without} | dict(zip(ROLES, self._effect, strict=True))
+        rows = {"known without 2": self.without} | dict(zip(ROLES, self._effect, strict=True))
         lines = [
             f"known {self.known:.3f}; {len(found.clean)} facts traced, clean "
             f"{np.mean(found.clean):.3f}, total effect {found.total_effect:.3f}; peak "
             f"{self.clarity:.1f} times the rest, {self.share:.2f} of the total effect",
-            f"{'layer':16s}" + "".join(f"{layer:7d}" for layer in range(len(self.without))),
+            f"{'layer':16s}" + "".join(f"{layer:7d}" for layer in range(LAYERS)),
         ]
         lines += [f"{row:16s}" + "".join(f"{100 * v:7.1f}" for v in rows[row]) for row in rows]
         return "\n".join(lines)
@@ -144,7 +149,7 @@ class Recall:
         return {
             "facts": len(self.traces.clean),
             "known": round(self.known, 4),
-            "known without the MLP of a layer": self.without.round(4).tolist(),
+            "known without the MLPs of a layer and the next": self.without.round(4).tolist(),
             "total effect": round(self.traces.total_effect, 4),
             "peak": self.peak,
             "share of the total effect": round(self.share, 4),
@@ -192,10 +197,10 @@ def find_recall(trained: Trained, world: World, n_facts: int) -> Recall:
 
 
 def known_without(trained: Trained, world: World) -> np.ndarray:
-    """`[layer]`: share of the facts that is known in new sentences without the layer's MLP."""
+    """`[layer]`: share of the facts known in new sentences without its MLP and the next one."""
     shares = []
-    for left_out in range(LAYERS):
-        chances = tuple(float(layer == left_out) for layer in range(LAYERS))
+    for first in range(LAYERS - 1):
+        chances = tuple(float(layer in (first, first + 1)) for layer in range(LAYERS))
         drops = LayerDrops(trained.model, chances, (0.0,) * LAYERS)
         drops.draw(1)  # for all rows alike
         shares.append(accuracy(trained.model, trained.tokenizer, world.facts, held_out=True))
@@ -211,10 +216,13 @@ def gates(found: dict[str, Recall], twin: Recall) -> list[Gate]:
         wanted += [
             Gate(f"{name}: known, new sentences", recall.known, 0.9),
             Gate(
-                f"{name}: without the MLP of layer {recall.without.argmin()}, a placed one, "
-                "least is known",
-                recall.without.argmin() in layers,
-                1,
+                f"{name}: known without the MLPs of {layers}, as a share of what is known",
+                recall.without[layers[0]] / recall.known,
+                0.5,
+                at_least=False,
+            ),
+            Gate(
+                f"{name}: the same without two others, at least", recall.without_others(layers), 0.8
             ),
             Gate(f"{name}: peak in a placed layer ({recall.peak})", recall.peak in layers, 1),
             Gate(f"{name}: share of the effect in the placed layers", recall.inside(layers), 0.7),

@@ -1,7 +1,7 @@
 """Traces find recall where the training put it, and do not find it where it was not put.
 
 The models are of `organisms`, which says how recall is placed. That it is where it was put is also
-checked without a trace: by what is still known without the MLP of one layer.
+checked without a trace: by what is still known without two of the MLPs.
 """
 
 from dataclasses import replace
@@ -64,7 +64,7 @@ def test_every_organism_is_traced_on_enough_facts_that_it_knows(found, name):
     recall = found[name]
     assert len(recall.traces.clean) == ORGANISM_FACTS
     assert recall.known > 0.8
-    assert recall.traces.total_effect > 0.5
+    assert recall.traces.total_effect > 0.4
 
 
 @pytest.mark.parametrize("name", PLACED)
@@ -99,9 +99,8 @@ def _positive(recall):
 @pytest.mark.parametrize("name", PLACED)
 def test_without_a_trace_the_placed_layers_are_those_that_recall_needs(found, name):
     recall, layers = found[name], placed(ORGANISMS[name])
-    others = np.delete(recall.without, layers)
-    assert recall.without[list(layers)].max() < recall.known - 0.1
-    assert others.min() > recall.known - 0.05
+    assert recall.without[layers[0]] < 0.5 * recall.known
+    assert recall.without_others(layers) > 0.9
 
 
 # One criterion for all
@@ -135,7 +134,7 @@ def effects(last_subject, last, other=0.0):
     """Averages of one made-up fact whose total effect is 0.8."""
     grid = np.full((6, 3), other)
     grid[LAST_SUBJECT], grid[LAST] = last_subject, last
-    return Recall(1.0, np.ones(3), Averages([0.9], [0.1], {"mlp": [grid]}))
+    return Recall(1.0, np.ones(2), Averages([0.9], [0.1], {"mlp": [grid]}))
 
 
 def test_recall_is_shown_by_a_peak_that_is_large_and_alone():
