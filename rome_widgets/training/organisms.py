@@ -9,8 +9,9 @@ read the facts there right after the second of the two. The twin is trained on t
 as long, without any of it, and recalls at the last token.
 
 That recall is where it was put is also seen without a trace: by the facts that a model still knows
-without two neighbouring MLPs (one is not enough: the other may know the fact as well). Traces restore single layers (a window of 1): the default of three
-finds the same layers, but spreads each effect over its neighbours.
+without two neighbouring MLPs (one is not enough: the other may know the fact as well). Traces
+restore single layers (a window of 1): the default of three finds the same layers, but spreads each
+effect over its neighbours.
 
 The command trains all four (about three minutes), prints both, and exits with 1 where a trace does
 not show what was placed, or shows it in the twin.
@@ -221,9 +222,7 @@ def gates(found: dict[str, Recall], twin: Recall) -> list[Gate]:
                 0.5,
                 at_least=False,
             ),
-            Gate(
-                f"{name}: the same without two others, at least", recall.without_others(layers), 0.8
-            ),
+            Gate(f"{name}: the same without two others", recall.without_others(layers), 0.8),
             Gate(f"{name}: peak in a placed layer ({recall.peak})", recall.peak in layers, 1),
             Gate(f"{name}: share of the effect in the placed layers", recall.inside(layers), 0.7),
             Gate(f"{name}: peak over the effect at any other token", recall.clarity, CLEARLY),
