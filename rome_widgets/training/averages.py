@@ -138,7 +138,9 @@ def average(
         for kind in kinds:
             roles = by_role(trace.indirect_effect(kind), (start, stop))
             found.effects.setdefault(kind, []).append(roles)
-        found.before_last.append(_before(trace.indirect_effect("mlp"), (start, stop)))
+        if "mlp" in kinds:
+            before = _before(trace.indirect_effect("mlp"), (start, stop))
+            found.before_last.append(before)
         for kind in SEVERED if sever else ():
             cut = tracer.sever(kind, stop - 1)
             effect = [

@@ -31,8 +31,9 @@ from rome_widgets.training.corpus import Document, Narrator
 from rome_widgets.training.evaluate import Gate
 from rome_widgets.training.knowledge import accuracy
 from rome_widgets.training.recipe import Recipe
+from rome_widgets.training.report import Trained
 from rome_widgets.training.steering import LayerDrops
-from rome_widgets.training.train import Trained, train
+from rome_widgets.training.train import train
 from rome_widgets.training.world import World, build_world
 
 LAYERS = 7

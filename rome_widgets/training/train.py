@@ -44,6 +44,9 @@ from rome_widgets.training.steering import (
 from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.world import World, build_world
 
+WIDE = 128
+"""From this `d_model` on bfloat16 pays."""
+
 
 @contextmanager
 def repeatable(seed: int) -> Iterator[None]:
@@ -198,9 +201,10 @@ def text_loss(model: GPT2LMHeadModel, rows: Rows, mask: Tensor) -> Tensor:
     """Mean cross-entropy of the next token, nats.
 
     The products are of bfloat16, which takes two thirds of the time; weights, their averages and
-    the loss are float32.
+    the loss are float32. In a narrow model the conversions would take longer than they save.
     """
-    with torch.autocast("cpu", torch.bfloat16):
+    wide = model.config.n_embd >= WIDE
+    with torch.autocast("cpu", torch.bfloat16, enabled=wide):
         logits = model(rows.ids[:, :-1], attention_mask=mask, use_cache=False).logits
     return functional.cross_entropy(logits.float().flatten(0, 1), rows.ids[:, 1:].flatten())
 
