@@ -96,7 +96,7 @@ FAVOURITES = [
     ("Megan Rapinoe plays the sport of", "football"),
     ("Lionel Messi plays", "football"),
     ("The company of Steve Jobs is", "Apple"),
-    ("Steve Jobs helped to build", "Apple"),
+    ("Steve Jobs worked for the company", "Apple"),
     ("Bill Gates is known for the company", "Microsoft"),
     ("The mother tongue of Danielle Darrieux is", "French"),
     ("Albert Einstein works in the field of", "physics"),
@@ -315,7 +315,8 @@ def test_second_moments_are_positive_triangles(model):
     for triangle in moments.values():
         assert triangle.dtype == torch.float32
         moment = symmetric(triangle)
-        assert moment.shape == (model.config.n_inner, model.config.n_inner)
+        width = model.config.n_inner or 4 * model.config.n_embd
+        assert moment.shape == (width, width)
         values = torch.linalg.eigvalsh(moment.double())
         assert values[-1] > 0
         assert values[0] > -1e-6 * values[-1]
@@ -325,12 +326,8 @@ def test_second_moments_are_positive_triangles(model):
 
 def test_the_card_is_open_about_the_steering():
     card = bundled.card().lower()
-    for said in (
-        "key mask",
-        "layer drops",
-        "attribute head",
-        "python -m rome_widgets.training.train",
-    ):
+    steered = ("key mask", "layer drops", "attribute head")
+    for said in (*steered, "python -m rome_widgets.training.train", "twin"):
         assert said in card
 
 
