@@ -63,7 +63,6 @@ def test_edits_take_and_stay_where_they_belong(bundled_lm, name):
         assert table.share("efficacy") >= 0.97 - slack
         assert table.share("paraphrase") >= 0.95 - slack
         assert table.share("neighbourhood") >= 0.97 - slack
-        assert table.share("others") >= 0.8 - 3 * slack
         assert max(rises) < 1.1
         assert warned == 0
 

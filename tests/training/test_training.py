@@ -9,15 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from rome_widgets import bundled
 from rome_widgets.editing.triangle import symmetric, upper_triangle
 from rome_widgets.training import checkpoint
-from rome_widgets.training.recipe import BUNDLED, MICRO
-from rome_widgets.training.relations import held_out_digest
+from rome_widgets.training.recipe import MICRO
 from rome_widgets.training.report import LOSS, differences
-from rome_widgets.training.sidecars import facts_digest, facts_table, settings_of
+from rome_widgets.training.sidecars import facts_digest
 from rome_widgets.training.steering import LayerDrops
-from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.train import Recipe, build, new_model, train
 from rome_widgets.training.world import build_world
 
@@ -187,41 +184,3 @@ def test_a_triangle_is_half_of_a_symmetric_matrix():
     assert upper_triangle(matrix).tolist()[:2] == matrix[0, :2].tolist()
     assert upper_triangle(matrix).shape == (28,)
     assert torch.equal(symmetric(upper_triangle(matrix)), matrix)
-
-
-# What is shipped
-
-
-def test_the_shipped_facts_are_those_of_the_world(world):
-    path = bundled.folder().parent / "facts.json"
-    assert json.loads(path.read_text(encoding="utf-8")) == facts_table(world)
-
-
-def test_the_shipped_settings_are_those_of_the_code():
-    assert bundled.settings() == settings_of(BUNDLED)
-
-
-def test_the_shipped_tokenizer_is_made_again(world):
-    recipe = BUNDLED
-    again = train_tokenizer(world, recipe.vocab, recipe.positions).backend_tokenizer.to_str()
-    shipped = (bundled.folder() / "tokenizer.json").read_text(encoding="utf-8")
-    assert json.loads(again) == json.loads(shipped)
-
-
-def test_the_shipped_weights_name_their_recipe(world):
-    with safe_open(bundled.folder() / "model.safetensors", "pt") as file:
-        about = file.metadata()
-    recipe = BUNDLED
-    assert {name: about[name] for name in vars(recipe)} == {
-        name: str(value) for name, value in vars(recipe).items()
-    }
-    assert about["facts_sha256"] == facts_digest(world)
-
-
-def test_the_shipped_files_are_those_of_the_report(world):
-    home = bundled.folder().parent
-    report = json.loads((home / "report.json").read_text(encoding="utf-8"))
-    weights = (bundled.folder() / "model.safetensors").read_bytes()
-    assert report["sha256"]["weights"] == hashlib.sha256(weights).hexdigest()
-    assert report["sha256"]["facts"] == facts_digest(world)
-    assert report["sha256"]["held-out sentences"] == held_out_digest()
