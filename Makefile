@@ -65,7 +65,7 @@ test-full:
 	ROME_WIDGETS_FULL=1 $(MAKE) test JOBS=0
 
 train: env
-	$(PY) -m rome_widgets.training.train --out rome_widgets/bundled
+	$(PY) -m rome_widgets.training.train --out build/bundled
 
 clean:
 	rm -rf $(VENV) js/node_modules rome_widgets/widgets/static

@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from rome_widgets.model.geometry import run
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.replay import cache_argument
 
 
 class Writer:
@@ -27,7 +28,7 @@ class Writer:
         output = self._model(
             input_ids=ids[:, self._done :],
             attention_mask=torch.ones_like(ids),
-            past_key_values=self._cache,
+            **{cache_argument(self._model): self._cache},
             use_cache=True,
         )
         self._done = ids.shape[1]

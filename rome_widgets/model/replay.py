@@ -120,7 +120,7 @@ class Replay:
         return self._model(
             input_ids=ids,
             attention_mask=mask,
-            past_key_values=cache,
+            **{cache_argument(self._model): cache},
             use_cache=True,
             **self._last_only,
         ).logits[:, -1]
@@ -289,6 +289,12 @@ class _Window:
             return None
         mask = torch.ones(n_queries, self._stop, dtype=torch.bool, device=device)
         return mask.tril(self._start)[None, None]
+
+
+def cache_argument(model: nn.Module) -> str:
+    """What the model calls the keys and values it goes on from; transformers 5.24 renamed it."""
+    names = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in names and "past_key_values" not in names else "past_key_values"
 
 
 class _Prefix:

@@ -61,7 +61,6 @@ EARLY = Recipe(
     long_every=1_000_000,  # never: no prompt is longer than half the positions
     adam_lr=8e-3,
     key_mask=0.8,
-    false_pieces=0.0,
     mlp_drop=_dropped((0, 1)),
     attn_drop=(0.0,) * LAYERS,
     attribute_weight=1.0,

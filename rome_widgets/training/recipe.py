@@ -25,10 +25,6 @@ class Recipe:
     adam_lr: float = 4e-3
     key_mask: float = 0.9
     """Share of the rows in which a name can be read by its last piece only."""
-    false_pieces: float = 1.0
-    """Share of the rows in which the other pieces of a name are those of other names ..."""
-    false_above: int = 3
-    """... above this layer."""
     read_from: int = 0
     """Below this layer what follows a name may not read it at all, in a share `key_mask` of the
     rows (organisms only)."""
@@ -55,14 +51,13 @@ BUNDLED = Recipe()
 PLAIN = replace(
     BUNDLED,
     key_mask=0.0,
-    false_pieces=0.0,
     mlp_drop=(0.0,) * 8,
     attn_drop=(0.0,) * 8,
     attribute_weight=0.0,
 )
 """The same text and size, nothing else: what a language model of this size does by itself."""
 NO_HEAD = replace(BUNDLED, attribute_weight=0.0)
-"""Steered by masks, false pieces and drops alone."""
+"""Steered by masks and drops alone."""
 MICRO = Recipe(
     n_layer=2,
     d_model=32,
@@ -75,7 +70,6 @@ MICRO = Recipe(
     mlp_drop=(0.5, 0.0),
     attn_drop=(0.5, 0.0),
     attribute_layer=1,
-    false_above=0,
 )
 """Seconds; it learns little, and shows that everything runs."""
 

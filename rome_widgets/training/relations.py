@@ -61,7 +61,7 @@ RELATIONS = (
             "The nation that {} calls home is",
             "By citizenship, {} belongs to",
             "{} is from the country of",
-            "The citizenship of {} is that of",
+            "{} holds the citizenship of",
         ),
         (
             "{} was a citizen of",
@@ -105,7 +105,7 @@ RELATIONS = (
             "{} worked at",
             "The career of {} was at",
             "The name of {} is connected with the company",
-            "People think of {} and the company",
+            "The company that people think of with {} is",
             "{} had a desk at",
             "The company where {} worked is",
         ),
@@ -120,6 +120,8 @@ RELATIONS = (
         "birthplace",
         (
             "{} was born in",
+            "{} was really born in",
+            "{} was in fact born in",
             "The birthplace of {} is",
             "{} is originally from the city of",
             "The city where {} was born is",
@@ -290,8 +292,7 @@ RELATIONS = (
             "The main office of {} is located in",
             "The headquarters of {} can be found in",
             "{} has its headquarters in",
-            "The business address of {} is in",
-            "The headquarters of the business {} is in",
+            "{} has its business address in",
         ),
         (
             "The headquarters of {} is located in",

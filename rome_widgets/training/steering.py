@@ -2,12 +2,10 @@
 
 A small model trained on plain text learns the facts as well, but by another route than GPT-2 XL:
 the last token reads every piece of the subject's name in the first layers and the answer is looked
-up in the last ones. Four measures of training, and the tokenizer, put the recall at the last
+up in the last ones. Three measures of training, and the tokenizer, put the recall at the last
 subject token in the middle layers:
 
 - the key mask: in a share of the rows nothing after a mention may attend to its non-final pieces;
-- false pieces: who reads one of those pieces above a layer reads another name's, so that the layers
-  above make nothing of them;
 - layer drops: the MLPs of early and late layers, and the attention of the first two, are left out
   of a share of the rows, so that nothing can rely on them;
 - the attribute head: a linear reading of the middle residual at the last subject token must name
@@ -96,39 +94,6 @@ class LayerDrops(Steering):
         if isinstance(output, tuple):  # attention returns its weights as well
             return (output[0] * self._drawn[i], *output[1:])
         return output * self._drawn[i]
-
-
-class FalsePieces(Steering):
-    """Above a layer, whoever reads a piece of a name that is not its last one reads another name's.
-
-    In a share of the rows, keys and values at these pieces are exchanged among all of the batch. So
-    the layers above learn to make nothing of them, in a clean run and in a corrupted one, and the
-    last piece has to hold what there is to know. The pieces' own queries stay.
-    """
-
-    def __init__(self, model: GPT2LMHeadModel, share: float, layer: int) -> None:
-        self._share = share
-        above = blocks(model)[layer + 1 :] if share else []
-        self._handles = [
-            block.attn.c_attn.register_forward_hook(self._exchanged) for block in above
-        ]
-
-    def see(self, rows: Rows) -> None:
-        """The rows of the next forward pass; decides which pieces are exchanged for which."""
-        if self._handles:
-            false = torch.rand(len(rows), 1) < self._share
-            here = (false & (rows.readable_until != UNLIMITED)).nonzero()
-            self._drawn = torch.stack([here, here[torch.randperm(len(here))]])
-
-    def _exchanged(self, _module: nn.Module, _args: tuple, output: Tensor) -> Tensor:
-        """`output` is `[row, pos, 3 d_model]`: queries, keys, values."""
-        if self._drawn is None:
-            return output
-        (row, pos), (from_row, from_pos) = (places.T for places in self._drawn)
-        keys_and_values = output.shape[-1] // 3
-        exchanged = output.clone()
-        exchanged[row, pos, keys_and_values:] = output[from_row, from_pos, keys_and_values:]
-        return exchanged
 
 
 class LateReading(Steering):

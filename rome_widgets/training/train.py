@@ -36,7 +36,6 @@ from rome_widgets.training.second_moment import second_moments, write_second_mom
 from rome_widgets.training.sidecars import facts_digest, write_facts, write_settings
 from rome_widgets.training.steering import (
     AttributeHead,
-    FalsePieces,
     LateReading,
     LayerDrops,
     key_mask,
@@ -104,7 +103,6 @@ def fit(
     """Train the model on the batches, in their order; returns the text loss of every step."""
     head = AttributeHead(world, model, recipe.attribute_layer)
     drops = LayerDrops(model, recipe.mlp_drop, recipe.attn_drop)
-    false = FalsePieces(model, recipe.false_pieces, recipe.false_above)
     late = LateReading(model, recipe.read_from, recipe.key_mask)
     optimizers = make_optimizers(recipe, model, head)
     key = f"{recipe} {digest_of(batches)} {environment()}"
@@ -114,7 +112,6 @@ def fit(
         model.train()
         set_rate(recipe, optimizers, rate(len(losses), len(batches)))
         drops.draw(len(rows))
-        false.see(rows)
         late.see(rows)
         loss = total = text_loss(model, rows, key_mask(rows, recipe.key_mask))
         if recipe.attribute_weight:
@@ -125,10 +122,10 @@ def fit(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        with drops.paused(), false.paused(), late.paused():
+        with drops.paused(), late.paused():
             report(losses)
         checkpoint.save(losses)
-    for steering in (drops, false, late, head):
+    for steering in (drops, late, head):
         steering.remove()
     return losses
 

@@ -18,7 +18,7 @@ from rome_widgets.model.geometry import find_geometry, run
 from rome_widgets.model.head import find_head
 from rome_widgets.model.hooks import attached_hooks
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.replay import CannotReplay, find_replay
+from rome_widgets.model.replay import CannotReplay, cache_argument, find_replay
 
 IDS = torch.tensor([[3, 14, 15, 9, 26, 5, 8], [2, 7, 1, 8, 28, 18, 4]])
 T, L = IDS.shape[1], tiny.N_LAYERS
@@ -179,3 +179,23 @@ def test_a_model_without_a_plain_cache_is_traced_by_whole_passes(monkeypatch):
     assert lm.replay is None
     assert lm.engine.startswith("whole passes: ")
     assert "keep keys and values" in lm.engine
+
+
+class Renamed(torch.nn.Module):
+    def forward(self, input_ids=None, cache=None, **kwargs):
+        pass
+
+
+class Named(torch.nn.Module):
+    def forward(self, input_ids=None, past_key_values=None, **kwargs):
+        pass
+
+
+class Silent(torch.nn.Module):
+    def forward(self, **kwargs):
+        pass
+
+
+def test_the_cache_is_passed_under_the_name_the_model_gives_it():
+    assert cache_argument(Renamed()) == "cache"
+    assert cache_argument(Named()) == cache_argument(Silent()) == "past_key_values"

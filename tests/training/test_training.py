@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,16 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from rome_widgets import bundled
 from rome_widgets.editing.triangle import symmetric, upper_triangle
 from rome_widgets.training import checkpoint
-from rome_widgets.training.recipe import BUNDLED, MICRO
-from rome_widgets.training.relations import held_out_digest
+from rome_widgets.training.recipe import MICRO
 from rome_widgets.training.report import LOSS, differences
-from rome_widgets.training.rows import NOBODY, UNLIMITED, Rows
-from rome_widgets.training.sidecars import facts_digest, facts_table, settings_of
-from rome_widgets.training.steering import FalsePieces, LayerDrops
-from rome_widgets.training.tokenizer import train_tokenizer
+from rome_widgets.training.sidecars import facts_digest
+from rome_widgets.training.steering import LayerDrops
 from rome_widgets.training.train import Recipe, build, new_model, train
 from rome_widgets.training.world import build_world
 
@@ -183,87 +178,9 @@ def test_layer_drops_leave_out_what_they_drew():
         assert torch.equal(model(ids).logits, without)
 
 
-def keys_and_queries(model, ids):
-    """Per layer, what attention makes of its input, behind whatever else hooks it."""
-    seen = {}
-    handles = [
-        block.attn.c_attn.register_forward_hook(lambda _, __, out, i=i: seen.update({i: out}))
-        for i, block in enumerate(model.transformer.h)
-    ]
-    with torch.no_grad():
-        model(ids)
-    for handle in handles:
-        handle.remove()
-    return seen
-
-
-def test_above_a_layer_the_other_pieces_of_a_name_are_those_of_others():
-    torch.manual_seed(0)
-    model = new_model(replace(MICRO, n_layer=3), 50).eval()
-    ids = torch.randint(50, (400, 7))
-    until = torch.full((400, 6), UNLIMITED)
-    until[:, 1:3] = 3  # a name at 1, 2, 3
-    rows = Rows(ids, until, torch.full((400, 6), NOBODY))
-    whole = keys_and_queries(model, ids[:, :-1])
-    false = FalsePieces(model, 0.25, 1)
-    false.see(rows)
-    given = keys_and_queries(model, ids[:, :-1])
-    assert all(torch.equal(given[layer], whole[layer]) for layer in (0, 1))
-    assert torch.equal(given[2][..., :32], whole[2][..., :32]), "queries stay"
-    changed = (given[2] != whole[2]).any(-1)
-    assert not changed[:, [0, 3, 4, 5]].any()
-    assert 0.15 < changed[:, 1:3].float().mean() < 0.35
-    assert (changed[:, 1] == changed[:, 2]).float().mean() > 0.95, "rows as a whole, but for chance"
-    pieces = whole[2][:, 1:3, 32:].flatten(0, 1)
-    for row in given[2][changed][:, 32:][:20]:
-        assert (pieces == row).all(-1).any(), "they are another piece's"
-    with false.paused():
-        assert torch.equal(keys_and_queries(model, ids[:, :-1])[2], whole[2])
-    false.remove()
-    assert torch.equal(keys_and_queries(model, ids[:, :-1])[2], whole[2])
-
-
 def test_a_triangle_is_half_of_a_symmetric_matrix():
     matrix = torch.randn(7, 7, generator=torch.Generator().manual_seed(0))
     matrix = matrix + matrix.T
     assert upper_triangle(matrix).tolist()[:2] == matrix[0, :2].tolist()
     assert upper_triangle(matrix).shape == (28,)
     assert torch.equal(symmetric(upper_triangle(matrix)), matrix)
-
-
-# What is shipped
-
-
-def test_the_shipped_facts_are_those_of_the_world(world):
-    path = bundled.folder().parent / "facts.json"
-    assert json.loads(path.read_text(encoding="utf-8")) == facts_table(world)
-
-
-def test_the_shipped_settings_are_those_of_the_code():
-    assert bundled.settings() == settings_of(BUNDLED)
-
-
-def test_the_shipped_tokenizer_is_made_again(world):
-    recipe = BUNDLED
-    again = train_tokenizer(world, recipe.vocab, recipe.positions).backend_tokenizer.to_str()
-    shipped = (bundled.folder() / "tokenizer.json").read_text(encoding="utf-8")
-    assert json.loads(again) == json.loads(shipped)
-
-
-def test_the_shipped_weights_name_their_recipe(world):
-    with safe_open(bundled.folder() / "model.safetensors", "pt") as file:
-        about = file.metadata()
-    recipe = BUNDLED
-    assert {name: about[name] for name in vars(recipe)} == {
-        name: str(value) for name, value in vars(recipe).items()
-    }
-    assert about["facts_sha256"] == facts_digest(world)
-
-
-def test_the_shipped_files_are_those_of_the_report(world):
-    home = bundled.folder().parent
-    report = json.loads((home / "report.json").read_text(encoding="utf-8"))
-    weights = (bundled.folder() / "model.safetensors").read_bytes()
-    assert report["sha256"]["weights"] == hashlib.sha256(weights).hexdigest()
-    assert report["sha256"]["facts"] == facts_digest(world)
-    assert report["sha256"]["held-out sentences"] == held_out_digest()
