@@ -1,8 +1,9 @@
 """Edits of the bundled model take, carry over to other sentences, and leave the rest alone.
 
-`rome_widgets.training.edits` says what the table counts; facts are of the test split, which no
-setting was chosen on. What fine-tuning and the published settings do is reported, not demanded,
-but for the trade-off that the paper reports.
+`rome_widgets.training.edits` says what the table counts. The facts are drawn from all: settings of
+the model that ships were chosen before there was a split, on facts that this table does not use.
+What fine-tuning and the published settings do is reported, not demanded, but for the trade-off that
+the paper reports.
 """
 
 from functools import cache
@@ -31,7 +32,7 @@ FIGURES = {}
 @cache
 def table_of(lm, name):
     """Each method's edits are made once, whichever tests are run."""
-    facts = drawn(rw.bundled.facts("test"), EDITED_FACTS)
+    facts = drawn(rw.bundled.facts(), EDITED_FACTS)
     assert len({relation_of(r) for r in facts}) == len({relation_of(r) for r in rw.bundled.facts()})
     return measure(
         lm, facts, rw.bundled.facts(), lambda record: rw.edit(lm, record, **METHODS[name])
@@ -58,11 +59,9 @@ def test_edits_take_and_stay_where_they_belong(bundled_lm, name):
     if len(FIGURES) == len(METHODS):
         write_gate("rome", FIGURES)
     if name in ("rome", "r-rome"):
-        # Of few edits one is much: the quick counts ask for less.
-        slack = 0.0 if FULL else 0.08
-        assert table.share("efficacy") >= 0.97 - slack
-        assert table.share("paraphrase") >= 0.95 - slack
-        assert table.share("neighbourhood") >= 0.97 - slack
+        assert table.share("efficacy") >= (0.97 if FULL else 0.95)
+        assert table.share("paraphrase") >= (0.95 if FULL else 0.9)
+        assert table.share("neighbourhood") >= (0.97 if FULL else 0.95)
         assert max(rises) < 1.1
         assert warned == 0
 
