@@ -19,7 +19,7 @@ help:
 	@echo "make test       every test: Python, TypeScript, browser, notebooks"
 	@echo "make test-full  the same with the full counts"
 	@echo "make lint | types | js | python   parts of make test"
-	@echo "make train      train the bundled model again"
+	@echo "make train      train a model like the bundled one, into build/bundled"
 
 env: $(VENV)/.ready
 

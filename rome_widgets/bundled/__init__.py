@@ -42,8 +42,8 @@ def facts(split: str | None = None) -> list[dict[str, Any]]:
     with its fact as long as the model does.
 
     Args:
-        split: "development" for those that settings were chosen on, "test" for those that the
-            card's figures are of; None for all.
+        split: "development" for a quarter to choose settings on, "test" for the others, to
+            measure on; None for all. The settings that ship were chosen before there was a split.
 
     Returns:
         New dictionaries at every call; changing one changes nothing else.

@@ -1,6 +1,6 @@
 """How the bundled model is made: its world, its text, its training, and what is measured of it.
 
-Two commands, which need no network and two hours of one CPU core at most::
+Two commands, which need no network; a training takes twenty minutes to half an hour of one core::
 
     python -m rome_widgets.training.train --out folder
     python -m rome_widgets.training.evaluate folder
