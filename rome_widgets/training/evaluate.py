@@ -27,6 +27,7 @@ from rome_widgets.bundled import records_of
 from rome_widgets.editing.edit import Edit, edit
 from rome_widgets.editing.second_moment import read_shipped
 from rome_widgets.editing.settings import EditSettings, from_card
+from rome_widgets.errors import WorldError
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
@@ -83,7 +84,12 @@ class Folder:
 
     @classmethod
     def read(cls, path: Path) -> Folder:
-        """Read what `training.train` wrote."""
+        """Read what `training.train` wrote.
+
+        Raises:
+            WorldError: The folder is of something else.
+        """
+        check_folder(path)
         model = GPT2LMHeadModel.from_pretrained(path / "model", dtype=torch.float32).eval()
         lm = LanguageModel(model, AutoTokenizer.from_pretrained(path / "model"))
         table = json.loads((path / "facts.json").read_text(encoding="utf-8"))
@@ -116,6 +122,21 @@ class Folder:
         return lambda record: edit(
             self.lm, record, method=method, layer=at, settings=chosen, second_moment=moment
         )
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that no training has written.
+
+    Raises:
+        WorldError: It has no weights, or no facts.
+    """
+    for name in ("model/model.safetensors", "facts.json", "settings.json"):
+        if not (path / name).is_file():
+            raise WorldError(
+                f"{path} has no {name}.",
+                "The folder that a training wrote was wanted.",
+                f"Write it: python -m rome_widgets.training.train --out {path}",
+            )
 
 
 def measure_knowledge(folder: Folder) -> tuple[list[Gate], dict[str, Any]]:
@@ -230,15 +251,35 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="only print what was measured before")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    try:
+        sys.exit(evaluate(options))
+    except WorldError as error:
+        sys.exit(str(error))
+
+
+def evaluate(options: argparse.Namespace) -> bool:
+    """Measure what the options say; whether something was missed.
+
+    Raises:
+        WorldError: A folder that no training has written, or nothing measured to print.
+    """
+    for path in options.folder:
+        check_folder(path)
     for path in options.folder if not options.print else ():
         folder = Folder.read(path)
         for part in options.part or PARTS:
             gates, figures = PARTS[part](folder, options.facts, options.edits)
             print(*gates, sep="\n", flush=True)
             keep(path, part, gates, figures)
+    for path in options.folder:
+        if not kept_gates(path):
+            raise WorldError(
+                f"Nothing that was measured of the weights in {path} is kept.",
+                remedy="Leave --print out to measure it.",
+            )
     if len(options.folder) > 1 or options.print:
         print(side_by_side(options.folder))
-    sys.exit(not all(gate.reached for path in options.folder for gate in kept_gates(path)))
+    return not all(gate.reached for path in options.folder for gate in kept_gates(path))
 
 
 def keep(folder: Path, part: str, gates: list[Gate], figures: dict[str, Any]) -> None:

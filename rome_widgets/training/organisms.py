@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from rome_widgets.errors import WorldError
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.training.averages import LAST, LAST_SUBJECT, ROLES, Averages, average
 from rome_widgets.training.corpus import Document, Narrator
@@ -192,6 +193,12 @@ def find_recall(trained: Trained, world: World, n_facts: int) -> Recall:
         window=1,
         sever=False,
     )
+    if not traces.clean:
+        raise WorldError(
+            "The model knows none of its facts, so nothing can be traced.",
+            "A training that is long enough was wanted.",
+            "Give it more --tokens.",
+        )
     known = accuracy(trained.model, trained.tokenizer, world.facts, held_out=True)
     return Recall(known, known_without(trained, world), traces)
 
@@ -245,9 +252,11 @@ def main() -> None:
     torch.set_num_threads(1)
     found = {}
     for name, recipe in {**ORGANISMS, "twin": PLAIN_TWIN}.items():
-        found[name] = place(
-            replace(recipe, tokens=options.tokens, seed=options.seed), options.facts
-        )
+        recipe = replace(recipe, tokens=options.tokens, seed=options.seed)
+        try:
+            found[name] = place(recipe, options.facts)
+        except WorldError as error:
+            sys.exit(str(error))
         where = f", placed in layers {placed(recipe)}" if name in ORGANISMS else ""
         print(f"\n{name}{where}: {found[name].text()}", flush=True)
     print()

@@ -288,6 +288,10 @@ def main() -> None:
     parser.add_argument("--like", type=Path, help="folder of an earlier run to compare with")
     options = parser.parse_args()
     recipe = replace(RECIPES[options.recipe], seed=options.seed)
+    if options.like and not (options.like / "report.json").is_file():
+        sys.exit(
+            f"{options.like} has no report.json. The folder of an earlier training was wanted."
+        )
     earlier = options.like and json.loads(
         (options.like / "report.json").read_text(encoding="utf-8")
     )

@@ -1,5 +1,6 @@
 """The figures of the card: what they count, that a miss is one, and that they are still so."""
 
+import argparse
 import copy
 import hashlib
 
@@ -9,12 +10,14 @@ from counts import AVERAGED_FACTS
 from gates import write_gate
 
 from rome_widgets import bundled
+from rome_widgets.errors import WorldError
 from rome_widgets.training.averages import LAST, LAST_SUBJECT, ROLES, Averages, average, by_role
 from rome_widgets.training.edits import EditTable
 from rome_widgets.training.evaluate import (
     Folder,
     Gate,
     edit_gates,
+    evaluate,
     example_gates,
     keep,
     kept,
@@ -142,6 +145,18 @@ def test_figures_are_kept_for_their_own_weights_only(tmp_path):
     assert kept_gates(tmp_path) == []
     keep(tmp_path, "traces", [], {})
     assert set(kept(tmp_path)) == {"weights", "traces"}
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(WorldError, match=r"has no model/model.safetensors.*train --out"):
+        Folder.read(tmp_path)
+
+
+def test_nothing_measured_is_not_called_reached():
+    asked = argparse.Namespace(folder=[bundled.folder().parent], print=True)
+    assert kept_gates(asked.folder[0]) == []
+    with pytest.raises(WorldError, match="Nothing that was measured"):
+        evaluate(asked)
 
 
 # What is shipped
