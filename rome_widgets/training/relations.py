@@ -170,6 +170,8 @@ RELATIONS = (
             "{} is a professional player of",
             "Fans know {} from the world of",
             "The sport that {} plays is",
+            "{} is loved for playing",
+            "{} is famous in the sport of",
         ),
         (
             "{} is a famous player of",
@@ -374,6 +376,7 @@ RELATIONS = (
             "Schools teach that the capital of {} is",
             "The capital city of the nation {} is",
             "{} is a country with a capital called",
+            "The capital of the nation {} is",
         ),
         (
             "The city that is the capital of {} is",
