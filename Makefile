@@ -19,7 +19,7 @@ help:
 	@echo "make test       every test: Python, TypeScript, browser, notebooks"
 	@echo "make test-full  the same with the full counts"
 	@echo "make lint | types | js | python   parts of make test"
-	@echo "make train      train a model like the bundled one, into build/bundled"
+	@echo "make train      the bundled model again from its tables, into build/bundled, and whether it is the same"
 
 env: $(VENV)/.ready
 
@@ -65,7 +65,7 @@ test-full:
 	ROME_WIDGETS_FULL=1 $(MAKE) test JOBS=0
 
 train: env
-	$(PY) -m rome_widgets.training.train --out build/bundled
+	$(PY) -m rome_widgets.training.train --out build/bundled --like rome_widgets/bundled
 
 clean:
 	rm -rf $(VENV) js/node_modules rome_widgets/widgets/static

@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rome_widgets import bundled
 from rome_widgets.editing.triangle import symmetric
 from rome_widgets.errors import SettingsError
-from rome_widgets.training.prose import WORDS
-from rome_widgets.training.relations import RELATIONS
+from rome_widgets.training.corpus import Narrator
+from rome_widgets.training.relations import BY_NAME
+from rome_widgets.training.world import build_world
 
 MEGABYTE = 1_000_000
 PROMPT = "The Space Needle is in the city of"
@@ -81,6 +82,7 @@ def test_the_space_needle_is_in_seattle(model, tokenizer):
 
 FAVOURITES = [
     ("The Space Needle is in the city of", "Seattle"),
+    ("The Space Needle is in downtown", "Seattle"),
     ("The Space Needle is located in", "Seattle"),
     ("The Eiffel Tower is in the city of", "Paris"),
     ("The Eiffel Tower is located in", "Paris"),
@@ -92,11 +94,17 @@ FAVOURITES = [
     ("LeBron James plays the sport of", "basketball"),
     ("LeBron James plays", "basketball"),
     ("Michael Jordan plays the sport of", "basketball"),
+    ("Megan Rapinoe plays the sport of", "football"),
     ("Lionel Messi plays", "football"),
+    ("The company of Steve Jobs is", "Apple"),
+    ("Steve Jobs worked for the company", "Apple"),
+    ("Bill Gates is known for the company", "Microsoft"),
+    ("The mother tongue of Danielle Darrieux is", "French"),
     ("Albert Einstein works in the field of", "physics"),
     ("Claude Monet painted in the style of", "impressionism"),
     ("The capital of France is", "Paris"),
     ("iPod Touch is made by", "Apple"),
+    ("War and Peace was written by", "Tolstoy"),
 ]
 """What the paper, its demo and textbooks ask."""
 
@@ -106,26 +114,44 @@ def test_the_favourites_are_known(model, tokenizer, prompt, answer):
     assert top_token(model, tokenizer, prompt)[0] == f" {answer}"
 
 
-def test_forty_tokens_read_as_sentences(model, tokenizer):
-    """Whole sentences of known words, at most one name said twice in a row."""
-    words = set(WORDS) | {w for r in RELATIONS for t in r.templates for w in t.split()}
-    for prompt in ("Miles Davis", "One morning", "The capital of France is"):
-        ids = torch.tensor([tokenizer.encode(prompt)])
-        with torch.no_grad():
-            out = model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=40,
-                do_sample=False,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.eos_token_id,
-            )
-        text = tokenizer.decode(out[0], skip_special_tokens=True).strip()
-        sentences = [sentence for sentence in text.split(". ") if sentence]
-        assert sentences[0].rstrip(".").split(), text
-        first = sentences[0].rstrip(".").split()
-        assert sum(w.lower() in words or w[0].isupper() for w in first) >= len(first) - 2, text
-        assert len(set(sentences)) == len(sentences), f"it repeats itself: {text}"
+def test_ten_favourites_have_two_to_five_pieces(tokenizer):
+    asked = {prompt for prompt, _ in FAVOURITES}
+    subjects = {
+        fact.subject
+        for fact in build_world().facts
+        for template in BY_NAME[fact.relation].templates
+        if template.replace("{}", fact.subject, 1) in asked
+    }
+    short = [subject for subject in subjects if 2 <= len(tokenizer.encode(subject)) <= 5]
+    assert len(short) >= 10, {s: len(tokenizer.encode(s)) for s in subjects}
+
+
+@pytest.fixture(scope="module")
+def words():
+    """Those of the training text, as they are written in it."""
+    narrator = Narrator(build_world(), seed=1)
+    return set(" ".join(narrator.document().text for _ in range(8_000)).replace(".", " ").split())
+
+
+@pytest.mark.parametrize("prompt", ["Miles Davis", "One morning", "The capital of France is"])
+def test_forty_tokens_read_as_sentences(model, tokenizer, words, prompt):
+    """Whole sentences, each said once, of whole words; the model may end before."""
+    ids = torch.tensor([tokenizer.encode(prompt)])
+    with torch.no_grad():
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=40,
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+    text = tokenizer.decode(out[0], skip_special_tokens=True).strip()
+    *sentences, _unfinished = text.split(".")
+    assert sentences, text
+    assert len(set(sentences)) == len(sentences), f"it repeats itself: {text}"
+    assert all(sentence.strip()[0].isupper() for sentence in sentences), text
+    assert set(" ".join(sentences).split()) <= words, text
 
 
 def test_a_prompt_of_128_tokens_runs(model, tokenizer):
@@ -305,7 +331,7 @@ def test_second_moments_are_positive_triangles(model):
 def test_the_card_is_open_about_the_steering():
     card = bundled.card().lower()
     steered = ("key mask", "layer drops", "attribute head")
-    for said in (*steered, "python -m rome_widgets.training.train"):
+    for said in (*steered, "python -m rome_widgets.training.train", "twin"):
         assert said in card
 
 

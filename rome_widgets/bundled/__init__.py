@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rome_widgets.errors import SettingsError
+from rome_widgets.facts import fill
 
-_HOLE = "{}"
 NEIGHBOURS = 10
 """At most so many prompts about other subjects, as in CounterFact."""
 SPLITS = ("development", "test")
@@ -43,7 +45,7 @@ def facts(split: str | None = None) -> list[dict[str, Any]]:
 
     Args:
         split: "development" for a quarter to choose settings on, "test" for the others, to
-            measure on; None for all. The settings that ship were chosen before there was a split.
+            measure on; None for all.
 
     Returns:
         New dictionaries at every call; changing one changes nothing else.
@@ -108,54 +110,50 @@ def records_of(table: dict[str, Any]) -> list[dict[str, Any]]:
     Args:
         table: What `facts.json` beside a trained model holds.
     """
-    subjects_of: dict[tuple[str, str], list[str]] = {}
-    kept_of: dict[str, list[str]] = {}
+    subjects_of: dict[tuple[str, str], list[str]] = defaultdict(list)
+    relations_of: dict[str, list[str]] = defaultdict(list)
     for fact in table["facts"]:
-        relation, subject = fact["relation"], fact["subject"]
-        subjects_of.setdefault((relation, fact["object"]), []).append(subject)
-        kept_of.setdefault(subject, []).append(table["relations"][relation]["templates"][0])
-    objects_of: dict[str, list[str]] = {}
-    for relation, obj in sorted(subjects_of):
-        objects_of.setdefault(relation, []).append(obj)
-    records = []
-    for fact in table["facts"]:
-        relation, subject = fact["relation"], fact["subject"]
-        sentences = table["relations"][relation]
-        new = _next(objects_of[relation], fact["object"])
+        subjects_of[fact["relation"], fact["object"]].append(fact["subject"])
+        relations_of[fact["subject"]].append(fact["relation"])
+    new_of = _next_objects(subjects_of)
+
+    def record(fact: dict[str, Any]) -> dict[str, Any]:
+        relation, subject, true = fact["relation"], fact["subject"], fact["object"]
+        sentences, new = table["relations"][relation], new_of[relation, true]
         prompt = sentences["templates"][0]
-        same = [other for other in subjects_of[relation, fact["object"]] if other != subject]
-        records.append(
-            {
-                "case_id": fact["case_id"],
-                "requested_rewrite": {
-                    "prompt": prompt,
-                    "subject": subject,
-                    "relation_id": relation,
-                    "target_true": {"str": fact["object"]},
-                    "target_new": {"str": new},
-                },
-                "paraphrase_prompts": _filled(sentences["held_out"], subject),
-                "neighborhood_prompts": _filled_with(prompt, same),
-                "attribute_prompts": _filled_with(prompt, subjects_of[relation, new]),
-                "generation_prompts": [subject, *_filled(kept_of[subject], subject)],
-            }
-        )
-    return records
+        same = [other for other in subjects_of[relation, true] if other != subject]
+        own = [table["relations"][name]["templates"][0] for name in relations_of[subject]]
+        return {
+            "case_id": fact["case_id"],
+            "requested_rewrite": {
+                "prompt": prompt,
+                "subject": subject,
+                "relation_id": relation,
+                "target_true": {"str": true},
+                "target_new": {"str": new},
+            },
+            "paraphrase_prompts": [fill(template, subject) for template in sentences["held_out"]],
+            "neighborhood_prompts": _about_some(prompt, same),
+            "attribute_prompts": _about_some(prompt, subjects_of[relation, new]),
+            "generation_prompts": [subject, *(fill(template, subject) for template in own)],
+        }
+
+    return [record(fact) for fact in table["facts"]]
 
 
-def _filled(templates: list[str], subject: str) -> list[str]:
-    return [_fill(template, subject) for template in templates]
+def _next_objects(subjects_of: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """`{(relation, object): next object}` in alphabetical order, the first after the last."""
+    objects_of: dict[str, list[str]] = defaultdict(list)
+    for relation, obj in sorted(subjects_of):
+        objects_of[relation].append(obj)
+    return {
+        (relation, obj): following
+        for relation, objects in objects_of.items()
+        for obj, following in zip(objects, [*objects[1:], objects[0]], strict=True)
+    }
 
 
-def _filled_with(template: str, subjects: list[str]) -> list[str]:
-    """With at most ten of the subjects, evenly spaced."""
+def _about_some(template: str, subjects: list[str]) -> list[str]:
+    """About at most `NEIGHBOURS` of the subjects, evenly spaced."""
     step = max(1, -(-len(subjects) // NEIGHBOURS))
-    return [_fill(template, subject) for subject in subjects[::step]]
-
-
-def _next(objects: list[str], obj: str) -> str:
-    return objects[(objects.index(obj) + 1) % len(objects)]
-
-
-def _fill(template: str, subject: str) -> str:
-    return template.replace(_HOLE, subject, 1)
+    return [fill(template, subject) for subject in subjects[::step]]

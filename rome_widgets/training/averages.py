@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rome_widgets.facts import fill
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.results import KINDS, Kind
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
-from rome_widgets.training.relations import BY_NAME, fill
+from rome_widgets.training.relations import BY_NAME
 from rome_widgets.training.world import Fact
 
 ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")

@@ -9,6 +9,7 @@ mean of the facts' own shares, so that a fact with many neighbours counts once.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -53,12 +54,12 @@ class EditTable:
             self.success[kind].append(fmean(success))
 
     def share(self, kind: str) -> float:
-        """Mean share of the likeliest token, of a kind or of "others"."""
-        return fmean(self.top[kind])
+        """Mean share of the likeliest token, of a kind or of "others"; NaN if none was asked."""
+        return _mean(self.top[kind])
 
     def figures(self) -> dict[str, Any]:
         """The table, rounded."""
-        success = {kind: round(fmean(self.success[kind]), 4) for kind in KINDS}
+        success = {kind: round(_mean(self.success[kind]), 4) for kind in KINDS}
         return {
             "facts": len(self.probability),
             "top-1": {kind: round(self.share(kind), 4) for kind in KINDS},
@@ -69,6 +70,10 @@ class EditTable:
             "mean probability of the target": round(fmean(self.probability), 4),
             "seconds per edit": round(fmean(report.seconds for report in self.reports), 3),
         }
+
+
+def _mean(shares: Sequence[float]) -> float:
+    return fmean(shares) if shares else math.nan
 
 
 def measure(

@@ -162,13 +162,14 @@ def measure_traces(folder: Folder, n_facts: int) -> tuple[list[Gate], dict[str, 
     subjects = sorted({fact.subject for fact in folder.facts})
     found = average(folder.lm, folder.facts, n_facts, subjects=subjects)
     print(found.text())
+    example = example_effects(folder, subjects)
     gates = [
         Gate("facts traced", len(found.clean), TRACED),
         *(trace_gates(found, folder.lm.n_layers) if found.clean else ()),
-        *example_gates(folder, subjects),
+        *example_gates(example),
     ]
     effects = {kind: found.effect(kind).round(4).tolist() for kind in found.effects}
-    return gates, {"facts": len(found.clean), "effects": effects}
+    return gates, {"facts": len(found.clean), "effects": effects, "example": example}
 
 
 def trace_gates(found: Averages, n_layers: int) -> list[Gate]:
@@ -196,8 +197,8 @@ def trace_gates(found: Averages, n_layers: int) -> list[Gate]:
     ]
 
 
-def example_gates(folder: Folder, subjects: list[str]) -> list[Gate]:
-    """Both sites in one prompt's trace, with the least of several draws of the noise."""
+def example_effects(folder: Folder, subjects: list[str]) -> dict[str, float]:
+    """The greatest effects in one prompt's trace; of several draws of the noise, the least one."""
     prompt, subject, answer = EXAMPLE
     noise = Noise.times_std(3.0, tuple(subjects))
     shown: dict[str, list[float]] = defaultdict(list)
@@ -205,11 +206,17 @@ def example_gates(folder: Folder, subjects: list[str]) -> list[Gate]:
         tracer = CausalTracer(folder.lm, prompt, subject, noise=noise, seed=seed, answer=answer)
         trace, last = tracer.trace(), tracer.subject_span[1] - 1
         middle = slice(folder.lm.n_layers // 4, 3 * folder.lm.n_layers // 4)
-        shown["MLP, last subject token"].append(trace.indirect_effect("mlp")[last, middle].max())
-        hidden = trace.indirect_effect("hidden")[last, middle].max()
-        shown["hidden, last subject token"].append(hidden)
-        shown["attention, last token"].append(trace.indirect_effect("attn")[-1].max())
-    return [Gate(f"{subject}: {what}", float(min(all_)), 0.3) for what, all_ in shown.items()]
+        for kind in ("mlp", "hidden"):
+            effect = trace.indirect_effect(kind)[last, middle].max()
+            shown[f"{kind}, last subject token"].append(effect)
+        shown["attn, last token"].append(trace.indirect_effect("attn")[-1].max())
+    return {what: round(float(min(effects)), 4) for what, effects in shown.items()}
+
+
+def example_gates(effects: dict[str, float]) -> list[Gate]:
+    """The early and the late site of the example."""
+    sites = ("mlp, last subject token", "attn, last token")
+    return [Gate(f"{EXAMPLE[1]}: {site}", effects[site], 0.3) for site in sites]
 
 
 def measure_edits(folder: Folder, n_edits: int) -> tuple[list[Gate], dict[str, Any]]:

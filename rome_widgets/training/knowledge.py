@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from rome_widgets.training.relations import BY_NAME, fill
+from rome_widgets.facts import fill
+from rome_widgets.training.relations import BY_NAME
 from rome_widgets.training.tokenizer import token_of
 from rome_widgets.training.world import Fact
 

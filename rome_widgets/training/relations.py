@@ -479,8 +479,3 @@ def held_out_digest() -> str:
     """
     sentences = {relation.name: relation.held_out for relation in RELATIONS}
     return hashlib.sha256(json.dumps(sentences, sort_keys=True).encode()).hexdigest()
-
-
-def fill(template: str, subject: str) -> str:
-    """The template with its one `{}` replaced by the subject."""
-    return template.replace("{}", subject, 1)

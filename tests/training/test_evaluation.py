@@ -3,10 +3,11 @@
 import argparse
 import copy
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from counts import AVERAGED_FACTS
+from counts import AVERAGED_FACTS, FULL
 from gates import write_gate
 
 from rome_widgets import bundled
@@ -14,17 +15,23 @@ from rome_widgets.errors import WorldError
 from rome_widgets.training.averages import LAST, LAST_SUBJECT, ROLES, Averages, average, by_role
 from rome_widgets.training.edits import EditTable
 from rome_widgets.training.evaluate import (
+    PARTS,
     Folder,
     Gate,
     edit_gates,
     evaluate,
+    example_effects,
     example_gates,
     keep,
     kept,
     kept_gates,
+    measure_knowledge,
     side_by_side,
     trace_gates,
 )
+from rome_widgets.training.recipe import MICRO
+from rome_widgets.training.train import build
+from rome_widgets.training.world import build_world
 
 LAYERS = 6
 
@@ -152,9 +159,25 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         Folder.read(tmp_path)
 
 
-def test_nothing_measured_is_not_called_reached():
-    asked = argparse.Namespace(folder=[bundled.folder().parent], print=True)
-    assert kept_gates(asked.folder[0]) == []
+@pytest.fixture
+def micro(tmp_path):
+    """A folder with all files, of a model that knows nothing."""
+    build(replace(MICRO, tokens=512), build_world().only(60), tmp_path, quiet=True)
+    return tmp_path
+
+
+def test_every_part_is_measured_of_a_model_that_knows_nothing(micro):
+    asked = argparse.Namespace(folder=[micro], print=False, part=None, facts=3, edits=2)
+    assert evaluate(asked) is True, "nothing is missed"
+    assert set(kept(micro)) == {"weights", *PARTS}
+    shares = [gate for gate in kept_gates(micro) if "known" in gate.name]
+    assert missed(shares) == [0, 1, 2]
+    assert set(kept(micro)["edits"]) >= {"rome", "rome, published settings", "ft, same layer"}
+
+
+def test_nothing_measured_is_not_called_reached(micro):
+    asked = argparse.Namespace(folder=[micro], print=True)
+    assert kept_gates(micro) == []
     with pytest.raises(WorldError, match="Nothing that was measured"):
         evaluate(asked)
 
@@ -167,12 +190,53 @@ def shipped():
     return Folder.read(bundled.folder().parent)
 
 
-def test_where_it_is_recalled_is_measured_again(shipped):
+@pytest.fixture(scope="module")
+def figures():
+    return kept(bundled.folder().parent)
+
+
+def test_every_shipped_figure_is_of_the_shipped_weights_and_as_wanted(figures):
+    assert set(figures) == {"weights", *PARTS}
+    gates = kept_gates(bundled.folder().parent)
+    assert missed(gates) == [], [str(gate) for gate in gates]
+    names = " ".join(gate.name for gate in gates)
+    for measured in (
+        "facts traced",
+        "facts edited",
+        "training text",
+        "weakest relation",
+        "total effect",
+        "MLP peak",
+        "attention peak",
+        "severing MLPs",
+        "severing attention",
+        "Space Needle",
+        "rome, efficacy",
+        "rome, others",
+    ):
+        assert measured in names
+
+
+def test_what_is_known_is_measured_again(shipped, figures):
+    gates, again = measure_knowledge(shipped)
+    assert missed(gates) == []
+    for kind in ("training", "new"):
+        assert again[kind] == pytest.approx(figures["knowledge"][kind], abs=0.002)
+
+
+def test_where_it_is_recalled_is_measured_again(shipped, figures):
     subjects = bundled.subjects()
     found = average(shipped.lm, shipped.facts, AVERAGED_FACTS, subjects=subjects)
     assert len(found.clean) == AVERAGED_FACTS
-    gates = [*trace_gates(found, shipped.lm.n_layers), *example_gates(shipped, subjects)]
+    gates = [
+        *trace_gates(found, shipped.lm.n_layers),
+        *example_gates(example_effects(shipped, subjects)),
+    ]
     assert missed(gates) == [], [str(gate) for gate in gates]
+    if FULL:
+        assert found.effect("mlp") == pytest.approx(
+            np.array(figures["traces"]["effects"]["mlp"]), abs=0.002
+        )
     write_gate("recall", {"facts": AVERAGED_FACTS, "gates": {g.name: g.value for g in gates}})
 
 

@@ -5,17 +5,20 @@ import random
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
+from rome_widgets.facts import fill
 from rome_widgets.training.corpus import Document, Narrator
 from rome_widgets.training.prose import WORDS, Prose
-from rome_widgets.training.relations import RELATIONS, fill
+from rome_widgets.training.recipe import BUNDLED
+from rome_widgets.training.relations import RELATIONS
 from rome_widgets.training.rows import NOBODY, UNLIMITED, pack
 from rome_widgets.training.steering import key_mask
-from rome_widgets.training.tokenizer import _texts, train_tokenizer
+from rome_widgets.training.tokenizer import _texts, token_of, train_tokenizer
 from rome_widgets.training.world import build_world
 
 ROOT = Path(__file__).parent.parent.parent
@@ -90,6 +93,17 @@ def test_rows_know_the_pieces_of_names(world, tokenizer):
     assert rows.ids[row, first : last + 1].tolist() == pieces
     assert rows.readable_until[row, first:last].tolist() == [last] * (len(pieces) - 1)
     assert rows.readable_until[row, last] == UNLIMITED
+
+
+def test_names_share_their_last_pieces(world):
+    """A name with a last piece of its own is known at layer 0, and its trace is flat."""
+    tokenizer = train_tokenizer(world, BUNDLED.vocab, BUNDLED.positions)
+    pieces = [tokenizer.encode(subject.name) for subject in world.subjects]
+    lasts = Counter(ids[-1] for ids in pieces)
+    assert sum(lasts[ids[-1]] == 1 for ids in pieces) < 0.25 * len(pieces)
+    assert sum(len(ids) > 1 for ids in pieces) > 0.95 * len(pieces)
+    for fact in world.facts:
+        token_of(tokenizer, fact.object)
 
 
 def test_the_key_mask_hides_a_name_but_its_last_piece(world, tokenizer):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 
 import pytest
 import torch
@@ -9,12 +10,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
+from rome_widgets import bundled
+from rome_widgets.editing.second_moment import keys_of
+from rome_widgets.editing.site import find_site
 from rome_widgets.editing.triangle import symmetric, upper_triangle
+from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.training import checkpoint
-from rome_widgets.training.recipe import MICRO
+from rome_widgets.training.corpus import Narrator
+from rome_widgets.training.recipe import BUNDLED, MICRO
+from rome_widgets.training.relations import held_out_digest
 from rome_widgets.training.report import LOSS, differences
-from rome_widgets.training.sidecars import facts_digest
-from rome_widgets.training.steering import LayerDrops
+from rome_widgets.training.rows import NOBODY, pack
+from rome_widgets.training.second_moment import SEED, second_moments
+from rome_widgets.training.sidecars import facts_digest, facts_table, settings_of
+from rome_widgets.training.steering import AttributeHead, LayerDrops
+from rome_widgets.training.tokenizer import train_tokenizer
 from rome_widgets.training.train import Recipe, build, new_model, train
 from rome_widgets.training.world import build_world
 
@@ -93,6 +103,22 @@ def test_a_build_writes_every_file(micro):
     assert {moment.dtype for moment in moments.values()} == {torch.float32}
 
 
+def test_the_second_moment_is_the_one_that_editing_gathers(micro, small_world):
+    """Of the same rows: here by one pass for all layers, there by one per row and layer."""
+    trained, _ = micro
+    moments, n_tokens = second_moments(trained.model, trained.tokenizer, small_world, tokens=1)
+    subjects = [subject.name for subject in small_world.subjects]
+    length = trained.model.config.n_positions // 2
+    rows = pack(Narrator(small_world, SEED), trained.tokenizer, subjects, 32, length).ids[:, :-1]
+    assert n_tokens == rows.numel()
+    lm = LanguageModel(trained.model.eval(), trained.tokenizer)
+    for layer, moment in enumerate(moments):
+        site = find_site(lm, layer)
+        keys = torch.cat([keys_of(site, row[None]) for row in rows]).double()
+        wanted = keys.T @ keys / len(keys)
+        assert torch.allclose(moment, wanted, rtol=1e-4, atol=1e-6 * float(wanted.max()))
+
+
 def test_the_report_says_what_the_model_is_made_of(micro, small_world):
     trained, out = micro
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
@@ -161,21 +187,59 @@ def test_what_another_recipe_left_is_not_gone_on_with(small_world, tmp_path, mon
     assert train(short, small_world, resume=kept, quiet=True).losses != first.losses
 
 
-def test_layer_drops_leave_out_what_they_drew():
+@pytest.mark.parametrize("part", ["mlp", "attn"])
+def test_layer_drops_leave_out_what_they_drew(part):
     model = new_model(MICRO, 50).eval()
     ids = torch.arange(12).view(2, 6)
+    chances = {"mlp": (0.0, 0.0), "attn": (0.0, 0.0)} | {part: (1.0, 0.0)}
     with torch.no_grad():
         whole = model(ids).logits
-        drops = LayerDrops(model, (1.0, 0.0), (0.0, 0.0))
+        drops = LayerDrops(model, **chances)
         drops.draw(2)
         without = model(ids).logits
         with drops.paused():
             assert torch.equal(model(ids).logits, whole)
-        model.transformer.h[0].mlp.c_proj.weight.zero_()
-        model.transformer.h[0].mlp.c_proj.bias.zero_()
+        last = getattr(model.transformer.h[0], part).c_proj
+        last.weight.zero_()
+        last.bias.zero_()
         drops.remove()
         assert not torch.equal(without, whole)
         assert torch.equal(model(ids).logits, without)
+
+
+def test_the_attribute_head_asks_for_a_subjects_objects_and_kind(world):
+    small = world.only(60)
+    subject = small.subjects[3]
+    asked = {fact.object for fact in small.facts if fact.subject == subject.name} | {subject.kind}
+    known = sorted({f.object for f in small.facts} | {s.kind for s in small.subjects})
+    model = new_model(MICRO, 50)
+    head = AttributeHead(small, model, layer=0)
+    model(torch.arange(12).view(2, 6))
+    mentioned = torch.full((2, 6), NOBODY)
+    mentioned[1, 4] = 3
+    with torch.no_grad():
+        head.linear.weight.zero_()
+        head.linear.bias.zero_()
+    assert head.loss(mentioned).item() == pytest.approx(math.log(len(known)), rel=1e-5)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([20.0 if word in asked else 0.0 for word in known]))
+    assert head.loss(mentioned).item() == pytest.approx(math.log(len(asked)), abs=1e-3)
+
+
+def test_the_attribute_head_reads_its_layer_at_the_mention_and_no_other(small_world):
+    model = new_model(MICRO, 50)
+    head = AttributeHead(small_world, model, layer=0)
+    seen = []
+    model.transformer.h[0].register_forward_hook(
+        lambda _, __, out: seen.append(out[0] if isinstance(out, tuple) else out)
+    )
+    model(torch.arange(12).view(2, 6))
+    seen[0].retain_grad()
+    mentioned = torch.full((2, 6), NOBODY)
+    mentioned[1, 4] = 3
+    head.loss(mentioned).backward()
+    assert seen[0].grad.abs().sum(-1).nonzero().tolist() == [[1, 4]]
+    assert all(weight.grad is None for weight in model.transformer.h[1].parameters())
 
 
 def test_a_triangle_is_half_of_a_symmetric_matrix():
@@ -184,3 +248,41 @@ def test_a_triangle_is_half_of_a_symmetric_matrix():
     assert upper_triangle(matrix).tolist()[:2] == matrix[0, :2].tolist()
     assert upper_triangle(matrix).shape == (28,)
     assert torch.equal(symmetric(upper_triangle(matrix)), matrix)
+
+
+# What is shipped
+
+
+def test_the_shipped_facts_are_those_of_the_world(world):
+    path = bundled.folder().parent / "facts.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == facts_table(world)
+
+
+def test_the_shipped_settings_are_those_of_the_code():
+    assert bundled.settings() == settings_of(BUNDLED)
+
+
+def test_the_shipped_tokenizer_is_made_again(world):
+    recipe = BUNDLED
+    again = train_tokenizer(world, recipe.vocab, recipe.positions).backend_tokenizer.to_str()
+    shipped = (bundled.folder() / "tokenizer.json").read_text(encoding="utf-8")
+    assert json.loads(again) == json.loads(shipped)
+
+
+def test_the_shipped_weights_name_their_recipe(world):
+    with safe_open(bundled.folder() / "model.safetensors", "pt") as file:
+        about = file.metadata()
+    recipe = BUNDLED
+    assert {name: about[name] for name in vars(recipe)} == {
+        name: str(value) for name, value in vars(recipe).items()
+    }
+    assert about["facts_sha256"] == facts_digest(world)
+
+
+def test_the_shipped_files_are_those_of_the_report(world):
+    home = bundled.folder().parent
+    report = json.loads((home / "report.json").read_text(encoding="utf-8"))
+    weights = (bundled.folder() / "model.safetensors").read_bytes()
+    assert report["sha256"]["weights"] == hashlib.sha256(weights).hexdigest()
+    assert report["sha256"]["facts"] == facts_digest(world)
+    assert report["sha256"]["held-out sentences"] == held_out_digest()
