@@ -200,7 +200,7 @@ def test_text_survives_the_tokenizer_and_no_token_is_added(tokenizer):
 
 
 def test_records_have_the_form_of_counterfact(records):
-    assert len(records) >= 2000
+    assert len(records) >= 3400, "as README says"
     assert [record["case_id"] for record in records] == list(range(len(records)))
     for record in records:
         assert set(record) == {
@@ -228,7 +228,6 @@ def test_a_subject_occurs_once_in_each_of_its_prompts(records):
         for prompt in (filled, *record["paraphrase_prompts"]):
             assert prompt.count(subject) == 1
             assert "{}" not in prompt
-        assert not any(subject == prompt for prompt in record["neighborhood_prompts"])
 
 
 def test_neighbours_are_other_subjects_with_the_same_object(records):
@@ -245,6 +244,33 @@ def test_neighbours_are_other_subjects_with_the_same_object(records):
             assert objects[prompt] == rewrite["target_true"]["str"]
         if rewrite["relation_id"] != "capital":
             assert len(record["neighborhood_prompts"]) >= 2
+
+
+def test_records_of_a_small_table():
+    facts = [("r", f"s{number:02d}", "b") for number in range(25)]
+    facts += [("r", "last", "c"), ("r", "first", "a"), ("q", "first", "z"), ("q", "other", "y")]
+    table = {
+        "relations": {
+            "r": {"templates": ["{} r", "{} said r"], "held_out": ["new {} r"]},
+            "q": {"templates": ["{} q"], "held_out": []},
+        },
+        "facts": [
+            {"case_id": number, "relation": relation, "subject": subject, "object": obj}
+            for number, (relation, subject, obj) in enumerate(facts)
+        ],
+    }
+    records = {
+        (r["requested_rewrite"]["relation_id"], r["requested_rewrite"]["subject"]): r
+        for r in bundled.records_of(table)
+    }
+    new = {who: r["requested_rewrite"]["target_new"]["str"] for who, r in records.items()}
+    assert (new["r", "first"], new["r", "s00"], new["r", "last"]) == ("b", "c", "a")
+    assert records["r", "s00"]["paraphrase_prompts"] == ["new s00 r"]
+    near = records["r", "s00"]["neighborhood_prompts"]
+    assert near == [f"s{number:02d} r" for number in range(1, 25, 3)], "evenly, at most ten"
+    assert records["r", "last"]["neighborhood_prompts"] == []
+    assert records["r", "last"]["attribute_prompts"] == ["first r"]
+    assert records["q", "first"]["generation_prompts"] == ["first", "first r", "first q"]
 
 
 def test_every_target_is_one_token_with_a_leading_space(tokenizer, records):

@@ -113,12 +113,14 @@ def average(
     sever: bool = True,
     seed: int = 0,
 ) -> Averages:
-    """Trace random facts, each in a random training sentence.
+    """Trace random facts that are known, each in a random training sentence.
+
+    Only those in which every role has a token: a subject of at least three, and two after it.
 
     Args:
         lm: The model.
         facts: What it was taught.
-        n_facts: How many to trace; fewer where not so many are known.
+        n_facts: How many to trace; fewer where there are not so many.
         subjects: Names whose embeddings give σ.
         samples: Noise draws per fact.
         kinds: Which states to restore.
@@ -128,6 +130,8 @@ def average(
     """
     noise, found = Noise.times_std(3.0, tuple(subjects)), Averages()
     for fact, prompt in askable(facts, seed):
+        if len(found.clean) >= n_facts:
+            break
         tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=samples, window=window)
         start, stop = tracer.subject_span
         known = tracer.answer.strip() == fact.object
@@ -149,8 +153,6 @@ def average(
                 for layer in range(lm.n_layers)
             ]
             found.severed.setdefault(kind, []).append(np.array(effect))
-        if len(found.clean) == n_facts:
-            break
     return found
 
 

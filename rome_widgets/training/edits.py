@@ -67,8 +67,8 @@ class EditTable:
             "S": round(harmonic_mean(success.values()), 4),
             "other facts of the subject kept, top-1": round(self.share("others"), 4),
             "prompts": dict(self.prompts),
-            "mean probability of the target": round(fmean(self.probability), 4),
-            "seconds per edit": round(fmean(report.seconds for report in self.reports), 3),
+            "mean probability of the target": round(_mean(self.probability), 4),
+            "seconds per edit": round(_mean([report.seconds for report in self.reports]), 3),
         }
 
 

@@ -1,4 +1,4 @@
-"""Every figure of the model card, each beside what was wanted of it.
+"""Every figure of the model card, beside what was wanted of it.
 
     python -m rome_widgets.training.evaluate folder
 
@@ -198,7 +198,10 @@ def trace_gates(found: Averages, n_layers: int) -> list[Gate]:
 
 
 def example_effects(folder: Folder, subjects: list[str]) -> dict[str, float]:
-    """The greatest effects in one prompt's trace; of several draws of the noise, the least one."""
+    """The greatest effects in one prompt's trace; of several draws of the noise, the least one.
+
+    At the last subject token of the middle half of the layers, at the last token of all.
+    """
     prompt, subject, answer = EXAMPLE
     noise = Noise.times_std(3.0, tuple(subjects))
     shown: dict[str, list[float]] = defaultdict(list)

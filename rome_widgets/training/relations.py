@@ -7,8 +7,9 @@ Three rules keep that measurement fair:
 
 - every word of a held-out template occurs in training templates (the model has no other way to
   learn it);
-- no training text continues a held-out template's ending with anything but such an object ("is in"
-  may be followed by "the city of", so nothing ends in "is in" about a landmark);
+- where it can be helped, no training text continues a held-out template's ending with anything but
+  such an object ("is in" may be followed by "the city of", so nothing ends in "is in" about a
+  landmark);
 - no article stands before an object that may start with a vowel.
 """
 
@@ -473,9 +474,10 @@ BY_NAME = {relation.name: relation for relation in RELATIONS}
 
 
 def held_out_digest() -> str:
-    """SHA-256 of the held-out sentences, which were fixed before any model was trained on the rest.
+    """SHA-256 of the held-out sentences, which were fixed before the shipped model was trained.
 
-    `tests/training` holds the digest; a training writes it into its report.
+    `tests/training` holds the digest; a training writes it into its report. Training sentences
+    were added where earlier models had got a held-out one wrong: see the model card.
     """
     sentences = {relation.name: relation.held_out for relation in RELATIONS}
     return hashlib.sha256(json.dumps(sentences, sort_keys=True).encode()).hexdigest()

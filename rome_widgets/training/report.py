@@ -56,7 +56,12 @@ def _processor() -> str:
 
 
 def report_of(
-    trained: Trained, recipe: Recipe, world: World, shipped: GPT2LMHeadModel, weights: Path
+    trained: Trained,
+    recipe: Recipe,
+    world: World,
+    shipped: GPT2LMHeadModel,
+    weights: Path,
+    second_moment: Path,
 ) -> dict[str, Any]:
     """What it was made of, how it went, what it knows.
 
@@ -66,6 +71,7 @@ def report_of(
         world: What it was told.
         shipped: The model as it is read back, rounded to half precision.
         weights: Its file.
+        second_moment: The file of its keys' statistics.
     """
     tokenizer = trained.tokenizer
     table = {
@@ -91,6 +97,7 @@ def report_of(
             "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
             "token ids": trained.text_digest,
             "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "second moment": hashlib.sha256(second_moment.read_bytes()).hexdigest(),
         },
         LOSS: [round(recent(at), 4) for at in tenths],
         "known": {kind: round(share(each), 4) for kind, each in table.items()},
@@ -111,12 +118,14 @@ def differences(report: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
         return [f"The recipes are two: {report['recipe']} and {earlier['recipe']}."]
     same = ["facts", "held-out sentences", "tokenizer", "token ids"]
     if report["environment"] == earlier["environment"]:
-        same.append("weights")
+        same += ["weights", "second moment"]
     found = [
         f"The {name} are not the same: {report['sha256'][name]}, {earlier['sha256'][name]}."
         for name in same
         if report["sha256"][name] != earlier["sha256"][name]
     ]
+    if report["sha256"]["facts"] != earlier["sha256"]["facts"]:
+        return found
     pairs = [
         *((LOSS, a, b) for a, b in zip(report[LOSS], earlier[LOSS], strict=True)),
         *(("known", report["known"][kind], earlier["known"][kind]) for kind in report["known"]),

@@ -59,8 +59,10 @@ class Steering:
     def paused(self) -> Iterator[None]:
         """Inside the block nothing is done."""
         drawn, self._drawn = self._drawn, None
-        yield
-        self._drawn = drawn
+        try:
+            yield
+        finally:
+            self._drawn = drawn
 
     def remove(self) -> None:
         """Detach from the model."""

@@ -1,9 +1,9 @@
 """The tokenizer: byte-level pieces, every object one token, most subjects several.
 
-Three weights decide what becomes a token: an object occurs often enough to be merged whole; a
-subject's name occurs only once, so that it stays several pieces and shares its last piece with
-other subjects (a subject with a last piece of its own is already known at layer 0, and the trace is
-flat); the words of the templates lie between.
+Weights decide what becomes a token: an object occurs often enough to be merged whole; a subject's
+name occurs only twice, so that it stays several pieces and shares its last piece with other
+subjects (a subject with a last piece of its own is already known at layer 0, and the trace is
+flat); the words of templates and prose lie between.
 """
 
 import random

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -79,7 +80,7 @@ def train(
         world: What the text is about.
         narrator: Who tells it.
         resume: File that an interrupted training of the same recipe is kept in.
-        quiet: Print nothing.
+        quiet: Do not print how it goes.
     """
     started = time.time()
     with repeatable(recipe.seed):
@@ -269,13 +270,33 @@ def build(recipe: Recipe, world: World, out: Path, *, quiet: bool = False) -> Tr
     moments_file = out / "second_moment.safetensors"
     with repeatable(recipe.seed):
         moments, n_tokens = second_moments(shipped, trained.tokenizer, world)
-        report = report_of(trained, recipe, world, shipped, weights)
     write_second_moments(moments, n_tokens, moments_file)
+    report = report_of(trained, recipe, world, shipped, weights, moments_file)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for path in (weights, moments_file):
         path.chmod(0o644)  # safetensors writes for the owner alone; package data is for everybody
     kept.unlink(missing_ok=True)
     return trained
+
+
+def earlier_report(folder: Path, recipe: Recipe, world: World) -> dict[str, Any]:
+    """The report of an earlier training, which ends the command if it is of something else."""
+    path = folder / "report.json"
+    if not path.is_file():
+        sys.exit(
+            f"{folder} has no report.json. The folder of an earlier training was wanted. "
+            f"Write it: python -m rome_widgets.training.train --out {folder}"
+        )
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    about = {"recipe": json.loads(json.dumps(asdict(recipe))), "facts": facts_digest(world)}
+    found = {"recipe": earlier["recipe"], "facts": earlier["sha256"]["facts"]}
+    for name, wanted in about.items():
+        if found[name] != wanted:
+            sys.exit(
+                f"The {name} of {folder} are {found[name]}. To compare with it, {wanted} were "
+                "wanted. Give the same --recipe, --seed and --subjects, or leave --like out."
+            )
+    return earlier
 
 
 def main() -> None:
@@ -288,16 +309,10 @@ def main() -> None:
     parser.add_argument("--like", type=Path, help="folder of an earlier run to compare with")
     options = parser.parse_args()
     recipe = replace(RECIPES[options.recipe], seed=options.seed)
-    if options.like and not (options.like / "report.json").is_file():
-        sys.exit(
-            f"{options.like} has no report.json. The folder of an earlier training was wanted."
-        )
-    earlier = options.like and json.loads(
-        (options.like / "report.json").read_text(encoding="utf-8")
-    )
     world = build_world()
     if options.subjects:
         world = world.only(options.subjects)
+    earlier = options.like and earlier_report(options.like, recipe, world)
     print(f"{len(world.subjects)} subjects, {len(world.facts)} facts; {recipe}", flush=True)
     trained = build(recipe, world, options.out)
     print(f"{recipe.n_steps * recipe.batch_tokens} tokens, {trained.seconds:.0f} s")

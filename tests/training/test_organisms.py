@@ -127,7 +127,9 @@ def test_the_gates_of_the_command_say_the_same(found):
 
 
 def test_the_figures_of_a_full_run_are_written(found):
-    write_gate("organisms", {name: recall.figures() for name, recall in found.items()})
+    figures = {name: found[name].figures() for name in (*PLACED, "twin")}
+    assert all(figure["facts"] == ORGANISM_FACTS for figure in figures.values())
+    write_gate("organisms", figures)
 
 
 def effects(last_subject, last, other=0.0):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from rome_widgets.editing.site import find_site
 from rome_widgets.editing.triangle import symmetric, upper_triangle
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.training import checkpoint
+from rome_widgets.training import train as train_module
 from rome_widgets.training.corpus import Narrator
 from rome_widgets.training.recipe import BUNDLED, MICRO
 from rome_widgets.training.relations import held_out_digest
@@ -25,7 +27,7 @@ from rome_widgets.training.second_moment import SEED, second_moments
 from rome_widgets.training.sidecars import facts_digest, facts_table, settings_of
 from rome_widgets.training.steering import AttributeHead, LayerDrops
 from rome_widgets.training.tokenizer import train_tokenizer
-from rome_widgets.training.train import Recipe, build, new_model, train
+from rome_widgets.training.train import Recipe, build, earlier_report, new_model, train
 from rome_widgets.training.world import build_world
 
 
@@ -56,6 +58,19 @@ def test_two_trainings_are_equal_bit_for_bit(micro, small_world):
     assert again.losses == micro[0].losses
     ours, theirs = again.model.state_dict(), micro[0].model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_products_in_half_precision_repeat_as_well(small_world, monkeypatch):
+    """As in the training of the bundled model, which is wider than this one."""
+    short = replace(MICRO, tokens=10 * 512)
+    exact = train(short, small_world, quiet=True)
+    monkeypatch.setattr(train_module, "WIDE", MICRO.d_model)
+    first, second = (train(short, small_world, quiet=True) for _ in range(2))
+    assert first.losses == second.losses
+    ours, theirs = first.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert first.losses != exact.losses
+    assert first.losses == pytest.approx(exact.losses, abs=0.05)
 
 
 def test_training_leaves_the_process_as_it_was(small_world):
@@ -144,6 +159,21 @@ def test_a_run_is_compared_with_an_earlier_one(micro):
     assert len(differences(report, report | {"known": knows})) == 2
     losses = [loss + 0.06 for loss in report[LOSS]]
     assert len(differences(report, report | {LOSS: losses})) == 10
+    seed = report | {"recipe": report["recipe"] | {"seed": 1}}
+    assert "recipes are two" in differences(report, seed)[0]
+    facts = report | {"sha256": report["sha256"] | {"facts": "other"}, "known per relation": {}}
+    assert "facts are not the same" in differences(report, facts)[0]
+
+
+def test_what_cannot_be_compared_is_said_before_the_training(micro, small_world, tmp_path):
+    _, out = micro
+    assert earlier_report(out, MICRO, small_world)["recipe"]["seed"] == 0
+    with pytest.raises(SystemExit, match=r"recipe of .* Give the same --recipe"):
+        earlier_report(out, replace(MICRO, seed=1), small_world)
+    with pytest.raises(SystemExit, match="facts of"):
+        earlier_report(out, MICRO, small_world.only(10))
+    with pytest.raises(SystemExit, match=r"no report.json.*train --out"):
+        earlier_report(tmp_path, MICRO, small_world)
 
 
 class Interrupted(Exception):
@@ -283,6 +313,11 @@ def test_the_shipped_files_are_those_of_the_report(world):
     home = bundled.folder().parent
     report = json.loads((home / "report.json").read_text(encoding="utf-8"))
     weights = (bundled.folder() / "model.safetensors").read_bytes()
-    assert report["sha256"]["weights"] == hashlib.sha256(weights).hexdigest()
-    assert report["sha256"]["facts"] == facts_digest(world)
-    assert report["sha256"]["held-out sentences"] == held_out_digest()
+    moments = (home / "second_moment.safetensors").read_bytes()
+    tokenizer = AutoTokenizer.from_pretrained(bundled.folder()).backend_tokenizer.to_str().encode()
+    sha256 = report["sha256"]
+    assert sha256["weights"] == hashlib.sha256(weights).hexdigest()
+    assert sha256["second moment"] == hashlib.sha256(moments).hexdigest()
+    assert sha256["tokenizer"] == hashlib.sha256(tokenizer).hexdigest()
+    assert sha256["facts"] == facts_digest(world)
+    assert sha256["held-out sentences"] == held_out_digest()
