@@ -15,7 +15,7 @@ class Recipe:
     n_head: int = 4
     positions: int = 128
     vocab: int = 2400
-    tokens: int = 4_600_000
+    tokens: int = 6_200_000
     """Length of training, in tokens read."""
     batch_tokens: int = 2048
     """Tokens per step, in rows of half the positions."""

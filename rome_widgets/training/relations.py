@@ -109,6 +109,7 @@ RELATIONS = (
             "The company that people think of with {} is",
             "{} had a desk at",
             "The company where {} worked is",
+            "{} made a career at the company",
         ),
         (
             "{} is famous for work at",
@@ -150,6 +151,9 @@ RELATIONS = (
             "On stage, {} plays the",
             "The favourite instrument of {} is the",
             "{} made music on the",
+            "{} is loved for playing the",
+            "{} is admired for playing the",
+            "{} is a gifted player of the",
         ),
         (
             "{} is a famous player of the",
@@ -172,6 +176,8 @@ RELATIONS = (
             "Fans know {} from the world of",
             "The sport that {} plays is",
             "{} is loved for playing",
+            "{} is admired for playing",
+            "{} is a gifted player of",
             "{} is famous in the sport of",
         ),
         (
