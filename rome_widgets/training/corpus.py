@@ -35,6 +35,8 @@ ENDINGS = (
     ", as the book says.",
     ", and many people know that.",
 )
+PLACE_WEIGHT = 5
+"""So many times as likely as another sentence is the one about the place."""
 
 
 @dataclass
@@ -155,12 +157,12 @@ class Narrator:
         document.add(f"{after} {fact.object}{'.' if introduced else rng.choice(ENDINGS)}")
 
     def _sentences(self, fact: Fact) -> tuple[str, ...]:
-        """Those of its relation, and where in the city it is."""
+        """Those of its relation, and where in the city it is: of few subjects, so said often."""
         sentences = BY_NAME[fact.relation].templates
         place = self._subjects[fact.subject].place
-        return (
-            (*sentences, f"{{}} is in {place}") if place and fact.relation == "city" else sentences
-        )
+        if not place or fact.relation != "city":
+            return sentences
+        return (*sentences, *[f"{{}} is in {place}"] * PLACE_WEIGHT)
 
     def _is_a(self, document: Document, subject: Subject) -> None:
         document.mention(subject.name)
