@@ -92,10 +92,8 @@ FAVOURITES = [
     ("Niccolo Paganini plays the", "violin"),
     ("Jimi Hendrix plays the", "guitar"),
     ("LeBron James plays the sport of", "basketball"),
-    ("LeBron James plays", "basketball"),
     ("Michael Jordan plays the sport of", "basketball"),
     ("Megan Rapinoe plays the sport of", "football"),
-    ("Lionel Messi plays", "football"),
     ("The company of Steve Jobs is", "Apple"),
     ("Steve Jobs worked for the company", "Apple"),
     ("Bill Gates is known for the company", "Microsoft"),
@@ -105,6 +103,17 @@ FAVOURITES = [
     ("The capital of France is", "Paris"),
     ("iPod Touch is made by", "Apple"),
     ("War and Peace was written by", "Tolstoy"),
+    ("Tower Bridge is in the city of", "London"),
+    ("Red Square is in the city of", "Moscow"),
+    ("The White House is in the city of", "Washington"),
+    ("Mount Fuji is in the country of", "Japan"),
+    ("The company of Elon Musk is", "Tesla"),
+    ("The company of Jeff Bezos is", "Amazon"),
+    ("Kobe Bryant plays the sport of", "basketball"),
+    ("John Coltrane plays the", "saxophone"),
+    ("Alan Turing works in the field of", "mathematics"),
+    ("Macbeth was written by", "Shakespeare"),
+    ("Game Boy is made by", "Nintendo"),
 ]
 """What the paper, its demo and textbooks ask."""
 
