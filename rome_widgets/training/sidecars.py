@@ -8,11 +8,11 @@ from rome_widgets.training.recipe import Recipe
 from rome_widgets.training.relations import RELATIONS
 from rome_widgets.training.world import World
 
-# The published settings are for 1600 dimensions; with them an edit of this model barely moves.
+# Chosen, as the paper chose its own, by sweeps on facts of the development split: see the card.
 EDIT_SETTINGS = {
-    "learning_rate": 0.15,
-    "steps": 100,
-    "stop_loss": 0.05,
+    "learning_rate": 0.2,
+    "steps": 200,
+    "stop_loss": 0.07,
     "weight_decay": 0.02,
     "clamp": 10.0,
     "kl": 0.0625,
@@ -20,7 +20,6 @@ EDIT_SETTINGS = {
     "empty_contexts": 5,
     "ridge": 1e-4,
 }
-# Chosen as the paper chose its own, by a sweep on facts that the tests do not use; see the card.
 FINE_TUNING_SETTINGS = {
     "ft": {"layer": 0, "learning_rate": 0.002},
     "ft-l": {"layer": 0, "learning_rate": 0.002, "max_change": 0.02},
