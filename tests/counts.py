@@ -63,7 +63,7 @@ CELL_RUNS = _count(15, 200)
 """Times that a cell which makes a widget is run again in JupyterLab."""
 AVERAGED_FACTS = _count(30, 300)
 """Facts of the bundled model that are traced for the averages of its card."""
-ORGANISM_TOKENS = _count(200_000, 480_000)
+ORGANISM_TOKENS = _count(280_000, 480_000)
 """Length of the training of each model in which recall was placed."""
 ORGANISM_FACTS = _count(25, 120)
 """Facts of each of these models that are traced."""
