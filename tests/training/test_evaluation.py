@@ -13,8 +13,16 @@ from gates import write_gate
 from rome_widgets import bundled
 from rome_widgets.errors import WorldError
 from rome_widgets.results import KINDS
-from rome_widgets.training.averages import LAST, LAST_SUBJECT, ROLES, Averages, average, by_role
-from rome_widgets.training.edits import EditTable
+from rome_widgets.training.averages import (
+    LAST,
+    LAST_SUBJECT,
+    ROLES,
+    Averages,
+    askable,
+    average,
+    by_role,
+)
+from rome_widgets.training.edits import EditTable, next_tokens
 from rome_widgets.training.evaluate import (
     PARTS,
     Folder,
@@ -30,6 +38,7 @@ from rome_widgets.training.evaluate import (
     side_by_side,
     trace_gates,
 )
+from rome_widgets.training.knowledge import top_tokens
 from rome_widgets.training.recipe import MICRO
 from rome_widgets.training.train import build
 from rome_widgets.training.world import build_world
@@ -237,6 +246,14 @@ def test_where_it_is_recalled_is_measured_again(shipped, figures):
         effect = np.array(figures["traces"]["effects"][kind])
         assert found.effect(kind) == pytest.approx(effect, abs=0.002)
     write_gate("recall", {"facts": AVERAGED_FACTS, "gates": {g.name: g.value for g in gates}})
+
+
+def test_prompts_of_all_lengths_at_once_are_answered_as_in_groups_of_one(shipped):
+    asked = list(askable(shipped.facts, seed=1))[:60]
+    prompts = [prompt for _, prompt in asked]
+    together = top_tokens(shipped.lm.model, shipped.lm.tokenizer, prompts, batch=7)
+    one_length = [int(p.argmax()) for p in next_tokens(shipped.lm, prompts)]
+    assert together.tolist() == one_length
 
 
 def test_few_facts_are_not_taken_for_many(shipped):
