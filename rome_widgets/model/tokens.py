@@ -169,6 +169,7 @@ def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[Span
         return_attention_mask=False,
         return_token_type_ids=False,
         split_special_tokens=True,
+        verbose=False,  # what is too long is cut or refused by who runs it
     )
     offsets = [tuple(pair) for pair in encoded["offset_mapping"]]
     return list(encoded["input_ids"]), offsets

@@ -327,3 +327,12 @@ def test_one_token_too_many_is_refused_with_the_numbers():
 def test_an_id_without_an_embedding_is_refused():
     with pytest.raises(VocabMismatch, match="id 28, but the model embeds only 20"):
         encode("words", "w3 w28", "w3", n_embeddings=20)
+
+
+def test_a_text_longer_than_the_model_is_encoded_without_alarm(caplog):
+    """Who runs it cuts it or refuses; transformers would speak of indexing errors."""
+    import rome_widgets as rw
+
+    lm = rw.load(device="cpu")
+    assert len(lm.encode_text("The Space Needle is in Seattle. " * 40)) > lm.n_positions
+    assert "longer than" not in caplog.text
