@@ -259,6 +259,6 @@ def test_prompts_of_all_lengths_at_once_are_answered_as_in_groups_of_one(shipped
 def test_few_facts_are_not_taken_for_many(shipped):
     known = [fact for fact in shipped.facts if fact.subject == "The Space Needle"]
     found = average(shipped.lm, known, 50, subjects=bundled.subjects(), sever=False)
-    assert 1 <= len(found.clean) < 50
+    assert 1 <= len(found.clean) <= len(known)
     assert found.severed == {}
     assert found.effects["mlp"][0].shape == (len(ROLES), shipped.lm.n_layers)
