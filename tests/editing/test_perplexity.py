@@ -46,7 +46,8 @@ def test_an_ordinary_edit_is_not_warned_of(bundled_lm):
         made = rw.edit(bundled_lm, *FACT, method=method)
         before, after, n_tokens = made.report.perplexity
         assert n_tokens >= 20
-        assert 0.85 < after / before < 1.2
+        # Fine-tuning of the first layer disturbs more; what is too much is warned of.
+        assert 0.85 < after / before < (1.2 if method.startswith("ft") else 1.05)
         assert made.warnings == made.report.warnings == ()
 
 
