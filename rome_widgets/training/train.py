@@ -288,13 +288,16 @@ def earlier_report(folder: Path, recipe: Recipe, world: World) -> dict[str, Any]
             f"Write it: python -m rome_widgets.training.train --out {folder}"
         )
     earlier = json.loads(path.read_text(encoding="utf-8"))
-    about = {"recipe": json.loads(json.dumps(asdict(recipe))), "facts": facts_digest(world)}
-    found = {"recipe": earlier["recipe"], "facts": earlier["sha256"]["facts"]}
+    about = {
+        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "table of facts": facts_digest(world),
+    }
+    found = {"recipe": earlier["recipe"], "table of facts": earlier["sha256"]["facts"]}
     for name, wanted in about.items():
         if found[name] != wanted:
             sys.exit(
-                f"The {name} of {folder} are {found[name]}. To compare with it, {wanted} were "
-                "wanted. Give the same --recipe, --seed and --subjects, or leave --like out."
+                f"{folder} was made with another {name}: found {found[name]}, wanted {wanted}. "
+                "Give the same --recipe, --seed and --subjects, or leave --like out."
             )
     return earlier
 

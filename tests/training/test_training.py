@@ -168,9 +168,9 @@ def test_a_run_is_compared_with_an_earlier_one(micro):
 def test_what_cannot_be_compared_is_said_before_the_training(micro, small_world, tmp_path):
     _, out = micro
     assert earlier_report(out, MICRO, small_world)["recipe"]["seed"] == 0
-    with pytest.raises(SystemExit, match=r"recipe of .* Give the same --recipe"):
+    with pytest.raises(SystemExit, match=r"another recipe: found .* Give the same --recipe"):
         earlier_report(out, replace(MICRO, seed=1), small_world)
-    with pytest.raises(SystemExit, match="facts of"):
+    with pytest.raises(SystemExit, match="another table of facts"):
         earlier_report(out, MICRO, small_world.only(10))
     with pytest.raises(SystemExit, match=r"no report.json.*train --out"):
         earlier_report(tmp_path, MICRO, small_world)
