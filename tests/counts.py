@@ -23,7 +23,7 @@ INTERRUPTS = _count(96, 1200)
 """Interrupts that land at a random moment, over all phases."""
 INTERRUPT_PLACES = _count(96, 1200)
 """Interrupts put at chosen calls inside our own code, over all phases."""
-ESTIMATED_FACTS = _count(6, 60)
+ESTIMATED_FACTS = _count(20, 60)
 """Facts on which the estimate is compared with the exact grid."""
 TRACES = _count(3, 10)
 """Traces timed in JupyterLab, from the press of the button."""
