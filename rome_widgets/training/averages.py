@@ -115,7 +115,8 @@ def average(
 ) -> Averages:
     """Trace random facts that are known, each in a random training sentence.
 
-    Only those in which every role has a token: a subject of at least three, and two after it.
+    Only subjects of at least three tokens with two or more after them, so that all roles but
+    "further" have a token.
 
     Args:
         lm: The model.
@@ -144,7 +145,7 @@ def average(
             roles = by_role(trace.indirect_effect(kind), (start, stop))
             found.effects.setdefault(kind, []).append(roles)
         if "mlp" in kinds:
-            before = _before(trace.indirect_effect("mlp"), (start, stop))
+            before = backwards(trace.indirect_effect("mlp"), (start, stop))
             found.before_last.append(before)
         for kind in SEVERED if sever else ():
             cut = tracer.sever(kind, stop - 1)
@@ -179,7 +180,7 @@ def by_role(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
     return np.stack([scores[p].mean(axis=0) if len(scores[p]) else nothing for p in places])
 
 
-def _before(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
+def backwards(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
     """`[pos, layer]` -> `[distance, layer]`: tokens before the subject's last one, backwards."""
     start, stop = span
     nothing = np.full(scores.shape[1], np.nan)

@@ -12,9 +12,11 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from rome_widgets.errors import WorldError
 
 EVERY = 100
 """Steps between two checkpoints."""
@@ -48,15 +50,24 @@ class Checkpoint:
         os.replace(part, self._path)
 
     def load(self) -> list[float]:
-        """Put back what was kept; the losses of the steps that are done, none if nothing is."""
+        """Put back what was kept; the losses of the steps that are done, none if nothing is.
+
+        Raises:
+            WorldError: What was kept is damaged, or of another training, which would be lost.
+        """
         if self._path is None or not self._path.exists():
             return []
-        with safe_open(self._path, "pt") as file:
-            about = file.metadata()
-            if about["key"] != self._key:
-                print(f"{self._path} is of another training; this one starts anew.", flush=True)
-                return []
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        remedy = f"Give another folder, or delete {self._path}."
+        try:
+            with safe_open(self._path, "pt") as file:
+                about = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            found = f"{self._path} is damaged ({error})."
+            raise WorldError(found, "An unfinished training was wanted.", remedy) from error
+        if about["key"] != self._key:
+            found = f"{self._path} is of another training: {about['key']}."
+            raise WorldError(found, f"Wanted was that of {self._key}.", remedy)
         for i, module in enumerate(self._modules):
             for name, parameter in module.named_parameters():
                 parameter.data.copy_(tensors[f"module.{i}.{name}"])

@@ -106,8 +106,10 @@ def _people(tables: Mapping[str, list[Row]]) -> list[str]:
 
 def main() -> None:
     """The command of the module's docstring."""
-    found = problems({table: read_rows(table) for table in COLUMNS})
-    print(*found, sep="\n")
+    tables = {table: list(read_rows(table)) for table in COLUMNS}
+    found = problems(tables)
+    rows = sum(len(rows) for rows in tables.values())
+    print(*(found or [f"{rows} rows, no doubles, no contradictions."]), sep="\n")
     sys.exit(bool(found))
 
 

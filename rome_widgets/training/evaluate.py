@@ -3,8 +3,8 @@
     python -m rome_widgets.training.evaluate folder
 
 The folder is what a training wrote; several are put side by side. The figures go into
-`figures.json` in it; parts can be measured by themselves (`--part`), each replaces its own. Exits
-with 1 where a figure is missed.
+`figures.json` in it; parts can be measured by themselves (`--part`), each replaces its own. They
+count for the files that they were measured of, and no longer. Exits with 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import sys
 from collections import defaultdict
@@ -34,6 +35,7 @@ from rome_widgets.tracing.tracer import CausalTracer
 from rome_widgets.training.averages import Averages, average
 from rome_widgets.training.edits import EditTable, Record, drawn, measure
 from rome_widgets.training.knowledge import known, share, shares
+from rome_widgets.training.sidecars import relations_table
 from rome_widgets.training.world import Fact
 
 EXAMPLE = ("The Space Needle is in the city of", "The Space Needle", "Seattle")
@@ -43,6 +45,10 @@ DRAWS = 3
 """Of the noise, for the example."""
 PUBLISHED = EditSettings(learning_rate=0.5)
 """The published numbers of GPT-2."""
+TRAINED_FILES = ("model/model.safetensors", "model/tokenizer.json", "facts.json")
+"""What every figure depends on."""
+EDITING_FILES = ("settings.json", "second_moment.safetensors")
+"""What those of edits depend on besides."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,6 @@ class Gate:
     value: float
     wanted: float
     at_least: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "value", round(float(self.value), 4))
 
     @property
     def reached(self) -> bool:
@@ -87,12 +90,18 @@ class Folder:
         """Read what `training.train` wrote.
 
         Raises:
-            WorldError: The folder is of something else.
+            WorldError: The folder is of something else, or of other sentences than today's.
         """
         check_folder(path)
+        table = json.loads((path / "facts.json").read_text(encoding="utf-8"))
+        if table["relations"] != relations_table():
+            raise WorldError(
+                f"{path / 'facts.json'} has other sentences than this version of the package.",
+                "A model that was trained on today's sentences was wanted.",
+                f"Train it again: python -m rome_widgets.training.train --out {path}",
+            )
         model = GPT2LMHeadModel.from_pretrained(path / "model", dtype=torch.float32).eval()
         lm = LanguageModel(model, AutoTokenizer.from_pretrained(path / "model"))
-        table = json.loads((path / "facts.json").read_text(encoding="utf-8"))
         facts = tuple(
             Fact(fact["case_id"], fact["relation"], fact["subject"], fact["object"])
             for fact in table["facts"]
@@ -128,9 +137,9 @@ def check_folder(path: Path) -> None:
     """Refuse a folder that no training has written.
 
     Raises:
-        WorldError: It has no weights, or no facts.
+        WorldError: It has no weights, or not everything beside them.
     """
-    for name in ("model/model.safetensors", "facts.json", "settings.json"):
+    for name in (*TRAINED_FILES, *EDITING_FILES):
         if not (path / name).is_file():
             raise WorldError(
                 f"{path} has no {name}.",
@@ -244,10 +253,23 @@ def edit_gates(table: EditTable) -> list[Gate]:
     return [Gate(f"rome, {kind}", table.share(kind), least) for kind, least in wanted.items()]
 
 
-PARTS: dict[str, Callable[[Folder, int, int], tuple[list[Gate], dict[str, Any]]]] = {
-    "knowledge": lambda folder, n_facts, n_edits: measure_knowledge(folder),
-    "traces": lambda folder, n_facts, n_edits: measure_traces(folder, n_facts),
-    "edits": lambda folder, n_facts, n_edits: measure_edits(folder, n_edits),
+@dataclass(frozen=True)
+class Part:
+    """Figures that are measured together."""
+
+    measure: Callable[[Folder, int, int], tuple[list[Gate], dict[str, Any]]]
+    """Of a folder, with so many facts traced and so many edited."""
+    files: tuple[str, ...] = TRAINED_FILES
+    """Of the folder; what the figures depend on."""
+
+
+PARTS = {
+    "knowledge": Part(lambda folder, n_facts, n_edits: measure_knowledge(folder)),
+    "traces": Part(lambda folder, n_facts, n_edits: measure_traces(folder, n_facts)),
+    "edits": Part(
+        lambda folder, n_facts, n_edits: measure_edits(folder, n_edits),
+        TRAINED_FILES + EDITING_FILES,
+    ),
 }
 
 
@@ -278,13 +300,13 @@ def evaluate(options: argparse.Namespace) -> bool:
     for path in options.folder if not options.print else ():
         folder = Folder.read(path)
         for part in options.part or PARTS:
-            gates, figures = PARTS[part](folder, options.facts, options.edits)
+            gates, figures = PARTS[part].measure(folder, options.facts, options.edits)
             print(*gates, sep="\n", flush=True)
             keep(path, part, gates, figures)
     for path in options.folder:
         if not kept_gates(path):
             raise WorldError(
-                f"Nothing that was measured of the weights in {path} is kept.",
+                f"Nothing that was measured of what is in {path} now is kept.",
                 remedy="Leave --print out to measure it.",
             )
     if len(options.folder) > 1 or options.print:
@@ -293,24 +315,35 @@ def evaluate(options: argparse.Namespace) -> bool:
 
 
 def keep(folder: Path, part: str, gates: list[Gate], figures: dict[str, Any]) -> None:
-    """Write the figures of one part; those of the others stay if they are of the same weights."""
-    found = kept(folder) | {part: figures | {"gates": [asdict(gate) for gate in gates]}}
-    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-    (folder / "figures.json").write_text(text, encoding="utf-8")
+    """Write the figures of one part; those of the others stay if they still count."""
+    about = {"sha256": digests(folder, part), "gates": [asdict(gate) for gate in gates]}
+    text = json.dumps(kept(folder) | {part: figures | about}, indent=1, ensure_ascii=False)
+    unfinished = folder / "figures.part"
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / "figures.json")
 
 
 def kept(folder: Path) -> dict[str, Any]:
-    """What was measured of the weights that are there now."""
+    """By part, what was measured of the files that are there now."""
     path = folder / "figures.json"
-    digest = hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found if found.get("weights") == digest else {"weights": digest}
+    return {
+        part: found[part]
+        for part in PARTS
+        if part in found and found[part].get("sha256") == digests(folder, part)
+    }
+
+
+def digests(folder: Path, part: str) -> dict[str, str]:
+    """SHA-256 of every file that the figures of a part depend on."""
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in PARTS[part].files
+    }
 
 
 def kept_gates(folder: Path) -> list[Gate]:
     """All gates that were measured of them."""
-    found = kept(folder)
-    return [Gate(**gate) for part in PARTS if part in found for gate in found[part]["gates"]]
+    return [Gate(**gate) for part in kept(folder).values() for gate in part["gates"]]
 
 
 def side_by_side(folders: list[Path]) -> str:

@@ -28,7 +28,14 @@ import torch
 
 from rome_widgets.errors import WorldError
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.training.averages import LAST, LAST_SUBJECT, ROLES, Averages, average
+from rome_widgets.training.averages import (
+    LAST,
+    LAST_SUBJECT,
+    ROLES,
+    SMALLEST,
+    Averages,
+    average,
+)
 from rome_widgets.training.corpus import Document, Narrator
 from rome_widgets.training.evaluate import Gate
 from rome_widgets.training.knowledge import accuracy
@@ -115,7 +122,8 @@ class Recall:
     def clarity(self) -> float:
         """The effect there over the largest at any other token, in any layer."""
         others = np.delete(self._effect, LAST_SUBJECT, axis=0)
-        return float(self._effect[LAST_SUBJECT, self.peak] / np.nanmax(others))
+        here = float(self._effect[LAST_SUBJECT, self.peak])
+        return here / max(float(np.nanmax(others)), SMALLEST)
 
     @property
     def shown(self) -> bool:
@@ -230,7 +238,7 @@ def gates(found: dict[str, Recall], twin: Recall) -> list[Gate]:
                 0.5,
                 at_least=False,
             ),
-            Gate(f"{name}: the same without two others", recall.without_others(layers), 0.8),
+            Gate(f"{name}: the same without two others", recall.without_others(layers), 0.9),
             Gate(f"{name}: peak in a placed layer ({recall.peak})", recall.peak in layers, 1),
             Gate(f"{name}: share of the effect in the placed layers", recall.inside(layers), 0.7),
             Gate(f"{name}: peak over the effect at any other token", recall.clarity, CLEARLY),

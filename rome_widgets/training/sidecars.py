@@ -26,16 +26,21 @@ FINE_TUNING_SETTINGS = {
 }
 
 
+def relations_table() -> dict[str, dict[str, list[str]]]:
+    """The sentences of every relation: those of the text, and those that only measure."""
+    return {
+        relation.name: {
+            "templates": list(relation.templates),
+            "held_out": list(relation.held_out),
+        }
+        for relation in RELATIONS
+    }
+
+
 def facts_table(world: World) -> dict:
     """What `facts.json` holds: templates once per relation, then one row per fact."""
     return {
-        "relations": {
-            relation.name: {
-                "templates": list(relation.templates),
-                "held_out": list(relation.held_out),
-            }
-            for relation in RELATIONS
-        },
+        "relations": relations_table(),
         "facts": [
             {
                 "case_id": fact.case_id,

@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from rome_widgets.errors import WorldError
 from rome_widgets.training.checkpoint import Checkpoint
 from rome_widgets.training.corpus import Narrator
 from rome_widgets.training.knowledge import accuracy
@@ -106,7 +108,8 @@ def fit(
     drops = LayerDrops(model, recipe.mlp_drop, recipe.attn_drop)
     late = LateReading(model, recipe.read_from, recipe.key_mask)
     optimizers = make_optimizers(recipe, model, head)
-    key = f"{recipe} {digest_of(batches)} {environment()}"
+    about = environment() | {"transformers": transformers.__version__}
+    key = f"{recipe} {digest_of(batches)} {about}"
     checkpoint = Checkpoint(resume, key, [model, head.linear], optimizers)
     losses = checkpoint.load()
     for rows in batches[len(losses) :]:
@@ -280,12 +283,17 @@ def build(recipe: Recipe, world: World, out: Path, *, quiet: bool = False) -> Tr
 
 
 def earlier_report(folder: Path, recipe: Recipe, world: World) -> dict[str, Any]:
-    """The report of an earlier training, which ends the command if it is of something else."""
+    """The report of an earlier training.
+
+    Raises:
+        WorldError: There is none, or it is of another recipe or other facts.
+    """
     path = folder / "report.json"
     if not path.is_file():
-        sys.exit(
-            f"{folder} has no report.json. The folder of an earlier training was wanted. "
-            f"Write it: python -m rome_widgets.training.train --out {folder}"
+        raise WorldError(
+            f"{folder} has no report.json.",
+            "The folder of an earlier training was wanted.",
+            f"Write it: python -m rome_widgets.training.train --out {folder}",
         )
     earlier = json.loads(path.read_text(encoding="utf-8"))
     about = {
@@ -295,9 +303,10 @@ def earlier_report(folder: Path, recipe: Recipe, world: World) -> dict[str, Any]
     found = {"recipe": earlier["recipe"], "table of facts": earlier["sha256"]["facts"]}
     for name, wanted in about.items():
         if found[name] != wanted:
-            sys.exit(
-                f"{folder} was made with another {name}: found {found[name]}, wanted {wanted}. "
-                "Give the same --recipe, --seed and --subjects, or leave --like out."
+            raise WorldError(
+                f"{folder} was made with another {name}: found {found[name]},",
+                f"wanted {wanted}.",
+                "Give the same --recipe, --seed and --subjects, or leave --like out.",
             )
     return earlier
 
@@ -310,23 +319,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="the recipe's own by default")
     parser.add_argument("--subjects", type=int, help="only so many, evenly spaced over the tables")
     parser.add_argument("--like", type=Path, help="folder of an earlier run to compare with")
-    options = parser.parse_args()
+    try:
+        sys.exit(make(parser.parse_args()))
+    except WorldError as error:
+        sys.exit(str(error))
+
+
+def make(options: argparse.Namespace) -> bool:
+    """Train as the options say; whether it came out other than what it is compared with.
+
+    Raises:
+        WorldError: No world of so few subjects, an earlier run that cannot be compared, or an
+            unfinished training of something else in the folder.
+    """
     recipe = RECIPES[options.recipe]
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     world = build_world()
-    if options.subjects:
+    if options.subjects is not None:
         world = world.only(options.subjects)
     earlier = options.like and earlier_report(options.like, recipe, world)
     print(f"{len(world.subjects)} subjects, {len(world.facts)} facts; {recipe}", flush=True)
     trained = build(recipe, world, options.out)
     print(f"{recipe.n_steps * recipe.batch_tokens} tokens, {trained.seconds:.0f} s")
-    if earlier:
-        report = json.loads((options.out / "report.json").read_text(encoding="utf-8"))
-        found = differences(report, earlier)
-        print(*(found or ["The reports are the same within their bounds."]), sep="\n")
-        sys.exit(bool(found))
-    print(f"measure it: python -m rome_widgets.training.evaluate {options.out}")
+    if not earlier:
+        print(f"measure it: python -m rome_widgets.training.evaluate {options.out}")
+        return False
+    report = json.loads((options.out / "report.json").read_text(encoding="utf-8"))
+    found = differences(report, earlier)
+    print(*(found or ["The reports are the same within their bounds."]), sep="\n")
+    return bool(found)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from rome_widgets.errors import WorldError
 from rome_widgets.training.relations import RELATIONS
 
 TABLES = Path(__file__).parent / "tables"
@@ -120,7 +121,16 @@ class World:
         )
 
     def only(self, n_subjects: int) -> "World":
-        """The world reduced to `n_subjects` subjects, evenly spaced over the tables."""
+        """The world reduced to `n_subjects` subjects, evenly spaced over the tables.
+
+        Raises:
+            WorldError: That is none, or more than there are.
+        """
+        if not 1 <= n_subjects <= len(self.subjects):
+            raise WorldError(
+                f"A world of {n_subjects} subjects is none that there is.",
+                f"From 1 to {len(self.subjects)} were wanted.",
+            )
         kept = set(_evenly(list(self.subjects), n_subjects))
         names = {subject.name for subject in kept}
         return World(

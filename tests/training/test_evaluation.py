@@ -3,7 +3,11 @@
 import argparse
 import copy
 import hashlib
+import json
+import re
+from collections import Counter, defaultdict
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,17 +18,21 @@ from rome_widgets import bundled
 from rome_widgets.errors import WorldError
 from rome_widgets.results import KINDS
 from rome_widgets.training.averages import (
+    DISTANCES,
     LAST,
     LAST_SUBJECT,
     ROLES,
     Averages,
     askable,
     average,
+    backwards,
     by_role,
 )
-from rome_widgets.training.edits import EditTable, next_tokens
+from rome_widgets.training.edits import EditTable, drawn, measure, next_tokens
 from rome_widgets.training.evaluate import (
+    EDITED,
     PARTS,
+    TRACED,
     Folder,
     Gate,
     edit_gates,
@@ -44,6 +52,7 @@ from rome_widgets.training.train import build
 from rome_widgets.training.world import build_world
 
 LAYERS = 6
+README = Path(__file__).parents[2] / "README.md"
 
 
 def made(
@@ -90,6 +99,14 @@ def test_a_token_that_is_first_after_and_last_counts_as_last():
     roles = by_role(scores, (0, 3))[:, 0]
     assert np.isnan(roles[ROLES.index("first after")])
     assert roles[LAST] == 3
+
+
+def test_tokens_before_the_last_of_a_subject_are_looked_at_one_by_one():
+    scores = np.arange(12.0).reshape(6, 2)
+    near = backwards(scores, (1, 5))
+    assert near.shape == (DISTANCES, 2)
+    assert near[:3, 0].tolist() == [6, 4, 2], "positions 3, 2, 1: not 4, the last one"
+    assert np.isnan(near[3]).all(), "position 0 is before the subject"
 
 
 def test_the_papers_picture_reaches_every_gate():
@@ -149,24 +166,55 @@ def test_a_gate_says_what_was_wanted():
     assert str(Gate("share", 0.5, 0.6, at_least=False)) == "reached  share: 0.5, wanted ≤ 0.6"
 
 
-def test_figures_are_kept_for_their_own_weights_only(tmp_path):
+def test_a_gate_is_not_reached_by_rounding():
+    assert not Gate("share", 0.79999, 0.8).reached
+    assert not Gate("share", 0.30001, 0.3, at_least=False).reached
+    assert not Gate("share", float("nan"), 0.3).reached
+    assert not Gate("share", float("nan"), 0.3, at_least=False).reached
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A folder that has every file that figures depend on."""
     (tmp_path / "model").mkdir()
-    weights = tmp_path / "model" / "model.safetensors"
-    weights.write_bytes(b"one")
-    keep(tmp_path, "knowledge", [Gate("known (city)", 0.5, 0.9)], {})
-    keep(tmp_path, "traces", [Gate("total effect", 0.8, 0.7)], {})
-    assert kept(tmp_path)["weights"] == hashlib.sha256(b"one").hexdigest()
-    assert [gate.reached for gate in kept_gates(tmp_path)] == [False, True]
-    assert "| known | ≥ 0.9 | 0.5 (missed) |" in side_by_side([tmp_path])
-    weights.write_bytes(b"two")
-    assert kept_gates(tmp_path) == []
-    keep(tmp_path, "traces", [], {})
-    assert set(kept(tmp_path)) == {"weights", "traces"}
+    for name in PARTS["edits"].files:
+        (tmp_path / name).write_bytes(b"one")
+    return tmp_path
+
+
+def test_figures_are_kept_by_part_and_put_side_by_side(files):
+    keep(files, "knowledge", [Gate("known (city)", 0.5, 0.9)], {})
+    keep(files, "traces", [Gate("total effect", 0.8, 0.7)], {})
+    assert set(kept(files)["traces"]["sha256"].values()) == {hashlib.sha256(b"one").hexdigest()}
+    assert [gate.reached for gate in kept_gates(files)] == [False, True]
+    assert "| known | ≥ 0.9 | 0.5 (missed) |" in side_by_side([files])
+    assert {path.name for path in files.glob("figures*")} == {"figures.json"}
+
+
+@pytest.mark.parametrize("name", PARTS["edits"].files)
+def test_figures_count_for_the_files_they_were_measured_of_only(files, name):
+    for part in PARTS:
+        keep(files, part, [Gate(part, 0.5, 0.9)], {})
+    assert set(kept(files)) == set(PARTS)
+    (files / name).write_bytes(b"two")
+    assert set(kept(files)) == {part for part in PARTS if name not in PARTS[part].files}
+    assert "edits" not in kept(files)
+    keep(files, "edits", [], {})
+    assert "edits" in kept(files)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(WorldError, match=r"has no model/model.safetensors.*train --out"):
         Folder.read(tmp_path)
+
+
+def test_a_folder_of_other_sentences_is_refused(micro):
+    path = micro / "facts.json"
+    table = json.loads(path.read_text(encoding="utf-8"))
+    table["relations"]["city"]["held_out"].pop()
+    path.write_text(json.dumps(table), encoding="utf-8")
+    with pytest.raises(WorldError, match=r"other sentences.*today's.*Train it again"):
+        Folder.read(micro)
 
 
 @pytest.fixture
@@ -179,7 +227,7 @@ def micro(tmp_path):
 def test_every_part_is_measured_of_a_model_that_knows_nothing(micro):
     asked = argparse.Namespace(folder=[micro], print=False, part=None, facts=3, edits=2)
     assert evaluate(asked) is True, "nothing is missed"
-    assert set(kept(micro)) == {"weights", *PARTS}
+    assert set(kept(micro)) == set(PARTS)
     shares = [gate for gate in kept_gates(micro) if "known" in gate.name]
     assert missed(shares) == [0, 1, 2]
     assert set(kept(micro)["edits"]) >= {"rome", "rome, published settings", "ft, same layer"}
@@ -190,6 +238,31 @@ def test_nothing_measured_is_not_called_reached(micro):
     assert kept_gates(micro) == []
     with pytest.raises(WorldError, match="Nothing that was measured"):
         evaluate(asked)
+
+
+class NoEdit:
+    """Changes nothing."""
+
+    report = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_an_edit_that_does_nothing_takes_nowhere_and_keeps_everything(shipped):
+    facts = drawn(shipped.of_split("test"), 40)
+    table = measure(shipped.lm, facts, shipped.records, lambda record: NoEdit())
+    assert table.share("efficacy") == 0
+    assert table.share("paraphrase") == 0
+    assert table.share("neighbourhood") > 0.97
+    assert table.share("others") > 0.97
+    taught = Counter(fact.subject for fact in shipped.facts)
+    besides = [taught[record["requested_rewrite"]["subject"]] - 1 for record in facts]
+    assert table.prompts["others"] == sum(besides) > 40
+    assert table.prompts["paraphrase"] == sum(len(r["paraphrase_prompts"]) for r in facts)
 
 
 # What is shipped
@@ -205,8 +278,8 @@ def figures():
     return kept(bundled.folder().parent)
 
 
-def test_every_shipped_figure_is_of_the_shipped_weights_and_as_wanted(figures):
-    assert set(figures) == {"weights", *PARTS}
+def test_every_shipped_figure_is_of_the_shipped_files_and_as_wanted(figures):
+    assert set(figures) == set(PARTS)
     gates = kept_gates(bundled.folder().parent)
     assert missed(gates) == [], [str(gate) for gate in gates]
     names = " ".join(gate.name for gate in gates)
@@ -227,9 +300,60 @@ def test_every_shipped_figure_is_of_the_shipped_weights_and_as_wanted(figures):
         assert measured in names
 
 
+def told(gates):
+    """Names and bounds: the layer or relation in a name may differ."""
+    return [(re.sub(r" \([^)]*\)", "", g.name), g.wanted, g.at_least) for g in gates]
+
+
+def test_shipped_figures_are_held_to_todays_bounds(shipped):
+    nothing = EditTable()
+    today = [
+        *trace_gates(made(), LAYERS),
+        *example_gates(defaultdict(float)),
+        *edit_gates(nothing),
+        Gate("facts traced", 0, TRACED),
+        Gate("facts edited", 0, EDITED),
+    ]
+    kept_now = [gate for gate in told(kept_gates(shipped.path)) if "known" not in gate[0]]
+    assert sorted(kept_now) == sorted(told(today))
+
+
+def test_card_and_readme_say_the_shipped_figures(figures):
+    rows = table_rows(bundled.card())
+    for gate in kept_gates(bundled.folder().parent):
+        if "peak:" in gate.name or gate.name.startswith("facts "):
+            continue
+        said = rows[re.sub(r" \([^)]*\)", "", gate.name)][1]
+        assert float(said.split()[0]) == pytest.approx(gate.value, rel=0.006), gate.name
+    names = {
+        "ROME, this card's settings": "rome",
+        "ROME, settings of the card": "rome",
+        "ROME, published settings": "rome, published settings",
+        "ft, same matrix": "ft, same layer",
+        "fine-tuning": "ft, same layer",
+    }
+    tables = {name: row for name, row in rows.items() if name in names}
+    tables |= {n: row for n, row in table_rows(README.read_text("utf-8")).items() if n in names}
+    assert set(tables) == set(names)
+    for name, row in tables.items():
+        found = figures["edits"][names[name]]
+        shares = [*found["top-1"].values(), found["other facts of the subject kept, top-1"]]
+        for said, share in zip(row, shares, strict=False):
+            digits = len(said.removesuffix(" %").partition(".")[2])
+            assert said == f"{100 * share + 1e-9:.{digits}f} %", name
+
+
+def table_rows(text):
+    """`{first cell: other cells}` of every Markdown table in a text."""
+    rows = [line.strip() for line in text.splitlines() if line.strip().startswith("|")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {first: others for first, *others in cells}
+
+
 def test_what_is_known_is_measured_again(shipped, figures):
     gates, again = measure_knowledge(shipped)
     assert missed(gates) == []
+    assert told(gates) == told(kept_gates(shipped.path))[: len(gates)]
     for kind in ("training", "new"):
         assert again[kind] == pytest.approx(figures["knowledge"][kind], abs=0.002)
 
@@ -242,6 +366,10 @@ def test_where_it_is_recalled_is_measured_again(shipped, figures):
     gates = [*trace_gates(found, shipped.lm.n_layers), *example_gates(example)]
     assert missed(gates) == [], [str(gate) for gate in gates]
     assert example == pytest.approx(figures["traces"]["example"], abs=0.01)
+    if FULL:
+        values = {gate.name: gate.value for gate in kept_gates(shipped.path)}
+        for gate in gates:
+            assert gate.value == pytest.approx(values[gate.name], rel=0.01), gate.name
     for kind in KINDS if FULL else ():
         effect = np.array(figures["traces"]["effects"][kind])
         assert found.effect(kind) == pytest.approx(effect, abs=0.002)

@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from counts import ORGANISM_FACTS, ORGANISM_TOKENS
+from counts import FULL, ORGANISM_FACTS, ORGANISM_TOKENS
 from gates import write_gate
 
 from rome_widgets.training.averages import LAST, LAST_SUBJECT, Averages
 from rome_widgets.training.organisms import (
     CLEARLY,
     EARLY,
+    LAYERS,
     ORGANISMS,
     PLAIN_TWIN,
     SHARE,
@@ -87,7 +88,8 @@ def test_at_the_peak_no_other_token_comes_near_the_last_subject_token(found, nam
 def test_early_middle_and_late_come_in_this_order(found):
     early, middle, late = (found[name] for name in ("early", "middle", "late"))
     assert early.peak < middle.peak < late.peak
-    centres = [np.average(range(7), weights=_positive(recall)) for recall in (early, middle, late)]
+    weights = [_positive(recall) for recall in (early, middle, late)]
+    centres = [np.average(range(LAYERS), weights=each) for each in weights]
     assert centres[0] + 1 < centres[1]
     assert centres[1] + 1 < centres[2]
 
@@ -120,8 +122,9 @@ def test_the_trace_of_the_plain_twin_does_not(found):
 
 def test_the_gates_of_the_command_say_the_same(found):
     judged = gates({name: found[name] for name in ORGANISMS}, found["twin"])
-    missed = [str(gate) for gate in judged if not gate.reached and "known, new" not in gate.name]
-    assert not missed
+    # A quick training knows less; the tests above say how much it must.
+    wanted = [gate for gate in judged if FULL or "known, new" not in gate.name]
+    assert not [str(gate) for gate in wanted if not gate.reached]
     swapped = gates(dict.fromkeys(ORGANISMS, found["twin"]), found["early"])
     assert sum(not gate.reached for gate in swapped) >= 8
 
@@ -146,6 +149,8 @@ def test_recall_is_shown_by_a_peak_that_is_large_and_alone():
     assert not effects([0.0, 0.4, 0.1], 0.0, other=0.4 / CLEARLY + 0.01).shown
     assert not effects([0.0, 0.8 * SHARE - 0.01, 0.0], 0.0, other=0.001).shown
     assert effects([0.1, 0.2, 0.1], 0.0).inside((0, 1)) == pytest.approx(0.75)
+    assert effects([0.0, 0.4, 0.1], 0.0, other=-0.01).shown, "nothing elsewhere is no objection"
+    assert effects([0.0, 0.4, 0.1], 0.0).clarity == pytest.approx(400)
 
 
 # Late reading

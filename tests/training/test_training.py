@@ -3,25 +3,28 @@
 import hashlib
 import json
 import math
+import re
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from rome_widgets import bundled
 from rome_widgets.editing.second_moment import keys_of
 from rome_widgets.editing.site import find_site
 from rome_widgets.editing.triangle import symmetric, upper_triangle
+from rome_widgets.errors import WorldError
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.training import checkpoint
 from rome_widgets.training import train as train_module
 from rome_widgets.training.corpus import Narrator
 from rome_widgets.training.recipe import BUNDLED, MICRO
 from rome_widgets.training.relations import held_out_digest
-from rome_widgets.training.report import LOSS, differences
+from rome_widgets.training.report import LOSS, differences, tensors_digest
 from rome_widgets.training.rows import NOBODY, pack
 from rome_widgets.training.second_moment import SEED, second_moments
 from rome_widgets.training.sidecars import facts_digest, facts_table, settings_of
@@ -137,13 +140,30 @@ def test_the_second_moment_is_the_one_that_editing_gathers(micro, small_world):
 def test_the_report_says_what_the_model_is_made_of(micro, small_world):
     trained, out = micro
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    weights = (out / "model" / "model.safetensors").read_bytes()
-    assert report["sha256"]["weights"] == hashlib.sha256(weights).hexdigest()
+    assert report["sha256"]["weights"] == tensors_digest(out / "model" / "model.safetensors")
     assert report["sha256"]["facts"] == facts_digest(small_world)
     assert report["facts"] == len(small_world.facts)
     assert report["tokens"] == MICRO.tokens
     assert report[LOSS][-1] == pytest.approx(sum(trained.losses[-20:]) / 20, abs=1e-4)
     assert 0 <= report["known"]["new sentences"] <= 1
+
+
+def test_tensors_have_a_checksum_whatever_their_file_looks_like(tmp_path):
+    tensors = {"b": torch.tensor([1.0, -0.0]), "a": torch.zeros(2, 3, dtype=torch.float16)}
+    same = dict(reversed(tensors.items()))
+    for number in range(6):
+        about = {str((number + i) % 6): "about" for i in range(6)}
+        save_file(same if number % 2 else tensors, tmp_path / f"{number}", metadata=about)
+    (digest,) = {tensors_digest(tmp_path / f"{number}") for number in range(6)}
+    others = [
+        tensors | {"b": torch.tensor([1.0, 0.0])},
+        tensors | {"a": torch.zeros(3, 2, dtype=torch.float16)},
+        tensors | {"a": torch.zeros(2, 3, dtype=torch.bfloat16)},
+        {"c": tensors["b"], "a": tensors["a"]},
+    ]
+    for other in others:
+        save_file(other, tmp_path / "other")
+        assert tensors_digest(tmp_path / "other") != digest
 
 
 def test_a_run_is_compared_with_an_earlier_one(micro):
@@ -157,6 +177,8 @@ def test_a_run_is_compared_with_an_earlier_one(micro):
     assert differences(report, elsewhere) == [], "another processor rounds differently"
     knows = {kind: share + 0.02 for kind, share in report["known"].items()}
     assert len(differences(report, report | {"known": knows})) == 2
+    nothing = {"known": dict.fromkeys(report["known"], math.nan)}
+    assert len(differences(report | nothing, report | nothing)) == 2
     losses = [loss + 0.06 for loss in report[LOSS]]
     assert len(differences(report, report | {LOSS: losses})) == 10
     seed = report | {"recipe": report["recipe"] | {"seed": 1}}
@@ -168,11 +190,11 @@ def test_a_run_is_compared_with_an_earlier_one(micro):
 def test_what_cannot_be_compared_is_said_before_the_training(micro, small_world, tmp_path):
     _, out = micro
     assert earlier_report(out, MICRO, small_world)["recipe"]["seed"] == 0
-    with pytest.raises(SystemExit, match=r"another recipe: found .* Give the same --recipe"):
+    with pytest.raises(WorldError, match=r"another recipe: found .* Give the same --recipe"):
         earlier_report(out, replace(MICRO, seed=1), small_world)
-    with pytest.raises(SystemExit, match="another table of facts"):
+    with pytest.raises(WorldError, match="another table of facts"):
         earlier_report(out, MICRO, small_world.only(10))
-    with pytest.raises(SystemExit, match=r"no report.json.*train --out"):
+    with pytest.raises(WorldError, match=r"no report.json.*train --out"):
         earlier_report(tmp_path, MICRO, small_world)
 
 
@@ -209,12 +231,60 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_what_another_recipe_left_is_not_gone_on_with(small_world, tmp_path, monkeypatch):
+def test_what_another_recipe_left_is_neither_gone_on_with_nor_lost(
+    small_world, tmp_path, monkeypatch
+):
     monkeypatch.setattr(checkpoint, "EVERY", 1)
     kept = tmp_path / "unfinished.safetensors"
-    short = Recipe(**{**vars(MICRO), "tokens": 1024})
-    first = train(Recipe(**{**vars(short), "seed": 1}), small_world, resume=kept, quiet=True)
-    assert train(short, small_world, resume=kept, quiet=True).losses != first.losses
+    short = replace(MICRO, tokens=1024)
+    train(replace(short, seed=1), small_world, resume=kept, quiet=True)
+    left = kept.read_bytes()
+    with pytest.raises(WorldError, match=r"of another training: .*seed=1.*seed=0.*or delete"):
+        train(short, small_world, resume=kept, quiet=True)
+    assert kept.read_bytes() == left
+    kept.write_bytes(left[:1000])
+    with pytest.raises(WorldError, match=r"is damaged.*or delete"):
+        train(short, small_world, resume=kept, quiet=True)
+
+
+@pytest.fixture
+def micro_command(monkeypatch):
+    """The command, with a recipe of seconds; returns what it exits with."""
+    monkeypatch.setitem(train_module.RECIPES, "bundled", replace(MICRO, tokens=20 * 512))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            train_module.main()
+        return ended.value.code
+
+    return run
+
+
+def test_the_command_says_how_it_goes_and_compares(micro_command, tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert micro_command("--out", first, "--subjects", 60) == 0
+    said = capsys.readouterr().out
+    steps = re.findall(r"step (\d+) of 20: loss [\d.]+, new sentences [\d.]+, \d+ min left", said)
+    assert [int(step) for step in steps] == list(range(1, 20))
+    assert said.startswith("60 subjects, ")
+    assert f"training.evaluate {first}" in said
+    assert micro_command("--out", second, "--subjects", 60, "--like", first) == 0
+    assert "The reports are the same within their bounds." in capsys.readouterr().out
+    report = json.loads((first / "report.json").read_text(encoding="utf-8"))
+    report["sha256"]["token ids"] = "other"
+    (first / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert micro_command("--out", second, "--subjects", 60, "--like", first) == 1
+    assert "The token ids are not the same" in capsys.readouterr().out
+    like_another = ("--out", second, "--subjects", 60, "--like", first, "--seed", 3)
+    assert "another recipe" in micro_command(*like_another)
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**6])
+def test_a_world_of_so_few_or_so_many_subjects_is_refused(micro_command, tmp_path, count):
+    refusal = micro_command("--out", tmp_path, "--subjects", count)
+    assert "From 1 to 1447 were wanted." in refusal
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("part", ["mlp", "attn"])
@@ -312,12 +382,10 @@ def test_the_shipped_weights_name_their_recipe(world):
 def test_the_shipped_files_are_those_of_the_report(world):
     home = bundled.folder().parent
     report = json.loads((home / "report.json").read_text(encoding="utf-8"))
-    weights = (bundled.folder() / "model.safetensors").read_bytes()
-    moments = (home / "second_moment.safetensors").read_bytes()
     tokenizer = AutoTokenizer.from_pretrained(bundled.folder()).backend_tokenizer.to_str().encode()
     sha256 = report["sha256"]
-    assert sha256["weights"] == hashlib.sha256(weights).hexdigest()
-    assert sha256["second moment"] == hashlib.sha256(moments).hexdigest()
+    assert sha256["weights"] == tensors_digest(bundled.folder() / "model.safetensors")
+    assert sha256["second moment"] == tensors_digest(bundled.second_moment_file())
     assert sha256["tokenizer"] == hashlib.sha256(tokenizer).hexdigest()
     assert sha256["facts"] == facts_digest(world)
     assert sha256["held-out sentences"] == held_out_digest()
