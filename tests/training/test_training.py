@@ -184,7 +184,7 @@ def test_a_run_is_compared_with_an_earlier_one(micro):
     seed = report | {"recipe": report["recipe"] | {"seed": 1}}
     assert "recipes are two" in differences(report, seed)[0]
     facts = report | {"sha256": report["sha256"] | {"facts": "other"}, "known per relation": {}}
-    assert "facts are not the same" in differences(report, facts)[0]
+    assert "facts: " in differences(report, facts)[0]
 
 
 def test_what_cannot_be_compared_is_said_before_the_training(micro, small_world, tmp_path):
@@ -275,7 +275,7 @@ def test_the_command_says_how_it_goes_and_compares(micro_command, tmp_path, caps
     report["sha256"]["token ids"] = "other"
     (first / "report.json").write_text(json.dumps(report), encoding="utf-8")
     assert micro_command("--out", second, "--subjects", 60, "--like", first) == 1
-    assert "The token ids are not the same" in capsys.readouterr().out
+    assert "token ids: " in capsys.readouterr().out
     like_another = ("--out", second, "--subjects", 60, "--like", first, "--seed", 3)
     assert "another recipe" in micro_command(*like_another)
 

@@ -1,0 +1,75 @@
+"""Sentences that were written after the shipped model was trained, and never trained for.
+
+The held-out sentences of `relations` measured the models before the shipped one, too, and training
+sentences were added where they were read wrongly. These were written once, before anybody looked
+at what the model makes of them, and are not to be changed with the model: a training sentence
+that is one of them makes this test worthless, which is checked. Some can rightly go on with
+another word ("is known for", "is a place in"): those count as not known, like any other.
+"""
+
+from statistics import fmean, median
+
+import pytest
+import torch
+from gates import write_gate
+
+from rome_widgets import bundled
+from rome_widgets.facts import fill
+from rome_widgets.training.evaluate import Folder
+from rome_widgets.training.knowledge import top_tokens
+from rome_widgets.training.relations import RELATIONS
+from rome_widgets.training.tokenizer import token_of
+
+SENTENCES = {
+    "profession": ["{} worked as a", "{} is remembered as a celebrated"],
+    "citizenship": ["The nation of {} is", "{} calls home the country of"],
+    "language": ["{} is a speaker of", "The language of {} is"],
+    "company": ["{} is connected with the company", "{} worked for years at"],
+    "birthplace": ["The life of {} began in", "{} was born in the city of"],
+    "instrument": ["The favourite instrument that {} plays is the", "{} is a star of the"],
+    "sport": ["The game that {} plays is", "{} is a master of the sport of"],
+    "field": ["The field that {} studied is", "{} is known in the field of"],
+    "movement": ["{} is a famous painter of", "The movement that {} belongs to is"],
+    "city": ["Everyone can visit {} in the city of", "{} stands in the city of"],
+    "country": ["You can find {} in the country of", "{} is a place in"],
+    "continent": ["The continent around {} is", "Travellers find {} on the continent of"],
+    "headquarters": ["The home of the company {} is the city of", "{} has its offices in"],
+    "industry": ["The company {} is in the business of", "{} is known for"],
+    "company_country": ["{} was started in the country of", "The nation of the company {} is"],
+    "maker": ["{} comes from the company", "The company behind {} is"],
+    "capital": ["The capital of the land of {} is", "People in {} call their capital"],
+    "official_language": ["The people in {} speak", "Children in {} learn"],
+    "currency": ["The people in {} use the", "Shops in {} take the"],
+    "work_language": ["The first language of the text of {} is", "{} was first read in"],
+    "author": ["{} was created by", "The name of the writer of {} is"],
+}
+"""Two per relation."""
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Folder.read(bundled.folder().parent)
+
+
+def test_the_sentences_are_none_that_the_text_or_the_held_out_ones_have():
+    assert set(SENTENCES) == {relation.name for relation in RELATIONS}
+    for relation in RELATIONS:
+        assert not set(SENTENCES[relation.name]) & {*relation.templates, *relation.held_out}
+
+
+def test_what_is_known_in_sentences_written_afterwards(shipped):
+    lm = shipped.lm
+    asked = [(f, sentence) for f in shipped.facts for sentence in SENTENCES[f.relation]]
+    prompts = [fill(sentence, fact.subject) for fact, sentence in asked]
+    wanted = torch.tensor([token_of(lm.tokenizer, fact.object) for fact, _ in asked])
+    right = (top_tokens(lm.model, lm.tokenizer, prompts) == wanted).tolist()
+    shares = {
+        sentence: round(
+            fmean(r for r, (_, s) in zip(right, asked, strict=True) if s == sentence), 3
+        )
+        for sentences in SENTENCES.values()
+        for sentence in sentences
+    }
+    write_gate("unseen", {"known": round(fmean(right), 4), "by sentence": shares})
+    assert fmean(right) > 0.7
+    assert median(shares.values()) > 0.95
