@@ -133,7 +133,7 @@ def differences(report: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
     if report["environment"] == earlier["environment"]:
         same += ["weights", "second moment"]
     found = [
-        f"The {name} are not the same: {report['sha256'][name]}, {earlier['sha256'][name]}."
+        f"{name}: {report['sha256'][name]} and {earlier['sha256'][name]} are not the same."
         for name in same
         if report["sha256"][name] != earlier["sha256"][name]
     ]
