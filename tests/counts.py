@@ -45,7 +45,7 @@ FLIPPED_BITS = _count(1_000, 10_000)
 """Single bits of a file of an edit that are flipped, one at a time."""
 EDITED_FACTS = _count(24, 200)
 """Facts of the bundled model that are edited."""
-REFERENCE_EDITS = _count(2, 20)
+REFERENCE_EDITS = _count(2, 200)
 """Facts of it whose edit is computed by the slow reference, too."""
 EDIT_PLACES = _count(9, 1)
 """Every how manieth place of writing an edit is interrupted."""
