@@ -47,6 +47,7 @@ from rome_widgets.training.evaluate import (
     trace_gates,
 )
 from rome_widgets.training.knowledge import top_tokens
+from rome_widgets.training.organisms import ORGANISMS, placed
 from rome_widgets.training.recipe import MICRO
 from rome_widgets.training.train import build
 from rome_widgets.training.world import build_world
@@ -342,8 +343,23 @@ def test_the_card_says_what_was_measured_of_every_model():
             assert ("✗" in said) == (not gate.reached), (label, gate.name)
             inside = re.search(r"\(([^)]*)\)", gate.name)
             assert inside is None or inside.group(1) in said
-            if "peak:" not in gate.name:
+            if "peak:" not in plain(gate.name):
                 assert float(said.split()[0]) == pytest.approx(gate.value, rel=0.006), gate.name
+
+
+def test_the_card_says_where_recall_was_found_that_was_put_elsewhere():
+    """The largest effect in bold."""
+    rows = table_rows(bundled.card())
+    path = README.parent / "benchmarks" / "results" / "organisms.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    names = {name: f"layers {', '.join(map(str, placed(r)))}" for name, r in ORGANISMS.items()}
+    for name, row in {**names, "twin": "nowhere (plain training)"}.items():
+        *effects, clarity = (cell.replace("**", "") for cell in rows[row])
+        hundredths = [round(100 * effect) for effect in found[name]["last subject token"]]
+        assert [int(effect) for effect in effects] == hundredths
+        assert float(clarity) == found[name]["times the effect elsewhere"]
+        if name in ORGANISMS:
+            assert "**" in rows[row][found[name]["peak"]]
 
 
 def test_card_and_readme_have_the_same_table_of_edits(figures):
