@@ -5,6 +5,7 @@ import copy
 import hashlib
 import json
 import re
+import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from gates import write_gate
 from rome_widgets import bundled
 from rome_widgets.errors import WorldError
 from rome_widgets.results import KINDS
+from rome_widgets.training import consistency, organisms
+from rome_widgets.training import evaluate as evaluation
 from rome_widgets.training.averages import (
     DISTANCES,
     LAST,
@@ -264,6 +267,34 @@ def test_an_edit_that_does_nothing_takes_nowhere_and_keeps_everything(shipped):
     besides = [taught[record["requested_rewrite"]["subject"]] - 1 for record in facts]
     assert table.prompts["others"] == sum(besides) > 40
     assert table.prompts["paraphrase"] == sum(len(r["paraphrase_prompts"]) for r in facts)
+
+
+def ended(monkeypatch, module, *arguments):
+    """What a command exits with."""
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        module.main()
+    return end.value.code
+
+
+def test_the_command_prints_what_is_kept_and_fails_where_it_is_missed(files, monkeypatch, capsys):
+    assert "Leave --print out" in ended(monkeypatch, evaluation, files, "--print")
+    keep(files, "traces", [Gate("total effect", 0.8, 0.7)], {})
+    assert ended(monkeypatch, evaluation, files, "--print") == 0
+    keep(files, "edits", [Gate("rome, efficacy", 0.8, 0.9)], {})
+    assert ended(monkeypatch, evaluation, files, "--print") == 1
+    assert "| rome, efficacy | ≥ 0.9 | 0.8 (missed) |" in capsys.readouterr().out
+    assert "train --out" in ended(monkeypatch, evaluation, files / "nothing")
+
+
+def test_organisms_that_know_nothing_are_refused(monkeypatch):
+    refusal = ended(monkeypatch, organisms, "--tokens", 512, "--facts", 1)
+    assert "Give it more --tokens." in refusal
+
+
+def test_the_tables_are_found_consistent(monkeypatch, capsys):
+    assert ended(monkeypatch, consistency) == 0
+    assert "1462 rows, no doubles, no contradictions." in capsys.readouterr().out
 
 
 # What is shipped
