@@ -39,7 +39,7 @@ def find_value(model, down, rows, target, kl_row, settings):
 
     rows: [(prompt ids, position of the last subject token)], the bare prompt first
     target: token ids; kl_row: (ids, position) whose prediction at the position should stay
-    settings: learning_rate, steps, stop_loss, weight_decay, clamp, kl
+    settings: learning_rate, steps, stop_loss, stop_on ("loss" or "nll"), weight_decay, clamp, kl
     returns (delta, [(loss, nll, kl, weight decay, norm) per pass])
     """
     start = forward(model, down, rows[0][0], rows[0][1])[2]
@@ -58,7 +58,8 @@ def find_value(model, down, rows, target, kl_row, settings):
         decay = settings["weight_decay"] * delta.norm() / start.norm() ** 2
         loss = nll + kl + decay
         log.append([float(x.detach()) for x in (loss, nll, kl, decay, delta.norm())])
-        if loss < settings["stop_loss"] or step == settings["steps"] - 1:
+        judged = nll if settings["stop_on"] == "nll" else loss
+        if judged < settings["stop_loss"] or step == settings["steps"] - 1:
             break
         (delta.grad,) = torch.autograd.grad(loss, [delta])
         optimizer.step()

@@ -31,6 +31,8 @@ METHODS = {
     "rome, published settings": {"method": "rome", "settings": PUBLISHED},
 }
 FIGURES = {}
+DIFFERENCES = {}
+"""Of each edit to that of the reference, as a share of its norm."""
 MEASURED = ("top-1", "success", "other facts of the subject kept, top-1")
 
 
@@ -116,7 +118,12 @@ def test_an_edit_is_that_of_the_slow_reference(bundled_lm, record):
     (update,) = made.updates
     ours = torch.outer(update.v[0].double(), update.u[0].double())
     wanted = by_reference(bundled_lm, made, record)
-    assert float((ours - wanted).norm() / wanted.norm()) < 0.01
+    DIFFERENCES[record["case_id"]] = float((ours - wanted).norm() / wanted.norm())
+    if len(DIFFERENCES) == REFERENCE_EDITS:
+        worst = max(DIFFERENCES.values())
+        write_gate("rome_reference", {"edits": REFERENCE_EDITS, "worst difference": worst})
+    # float32 against float64: over up to 200 steps of the optimisation
+    assert DIFFERENCES[record["case_id"]] < 1e-4
 
 
 def test_fine_tuning_at_the_same_layer_trades_neighbours_for_the_fact(bundled_lm):
