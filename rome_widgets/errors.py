@@ -21,7 +21,7 @@
     │   └── FingerprintMismatch         an edit that was computed on another model
     ├── TraceFileError (ValueError)     a trace file that is torn, altered, or of another version
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
-    ├── WorldError (ValueError)         tables, sentences or tokens that a training may not have
+    ├── WorldError (ValueError)         what a training may not be made of, or compared with
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
     ├── SaveFailed (OSError)            nothing was written; the old file is intact
     └── Cancelled                       stopped on request; carries what was computed so far
@@ -150,7 +150,7 @@ class SaveFailed(RomeWidgetsError, OSError):
 
 
 class WorldError(RomeWidgetsError, ValueError):
-    """The world that a model is trained on breaks a rule of its own."""
+    """A training is asked of a world that breaks its rules, or of files of something else."""
 
 
 class MissingExtra(RomeWidgetsError, ImportError):

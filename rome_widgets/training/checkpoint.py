@@ -60,14 +60,14 @@ class Checkpoint:
         remedy = f"Give another folder, or delete {self._path}."
         try:
             with safe_open(self._path, "pt") as file:
-                about = file.metadata()
+                about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             found = f"{self._path} is damaged ({error})."
             raise WorldError(found, "An unfinished training was wanted.", remedy) from error
-        if about["key"] != self._key:
-            found = f"{self._path} is of another training: {about['key']}."
-            raise WorldError(found, f"Wanted was that of {self._key}.", remedy)
+        if about.get("key") != self._key:
+            found = f"{self._path} is of another training: {about.get('key')}."
+            raise WorldError(found, f"That of {self._key} was wanted.", remedy)
         for i, module in enumerate(self._modules):
             for name, parameter in module.named_parameters():
                 parameter.data.copy_(tensors[f"module.{i}.{name}"])

@@ -349,7 +349,7 @@ def kept_gates(folder: Path) -> list[Gate]:
 def side_by_side(folders: list[Path]) -> str:
     """A Markdown table of the gates, a column per folder; what is missed is marked."""
     # The layer or the relation that a name holds differs between models.
-    columns = [{_plain(gate.name): gate for gate in kept_gates(folder)} for folder in folders]
+    columns = [{plain(gate.name): gate for gate in kept_gates(folder)} for folder in folders]
     wanted = {name: gate for column in reversed(columns) for name, gate in column.items()}
     names = dict.fromkeys(name for column in columns for name in column)
     lines = [
@@ -362,7 +362,8 @@ def side_by_side(folders: list[Path]) -> str:
     return "\n".join(lines)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A gate's name without the layer or relation that was found."""
     return re.sub(r" \([^)]*\)", "", name)
 
 

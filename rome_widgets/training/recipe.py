@@ -48,7 +48,7 @@ class Recipe:
 
 
 BUNDLED = Recipe(seed=1)
-"""The model that ships; of three seeds this one, for the reasons in its card."""
+"""The model that ships; this seed for the reasons in its card."""
 PLAIN = replace(
     BUNDLED,
     key_mask=0.0,

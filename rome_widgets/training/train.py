@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -108,8 +107,7 @@ def fit(
     drops = LayerDrops(model, recipe.mlp_drop, recipe.attn_drop)
     late = LateReading(model, recipe.read_from, recipe.key_mask)
     optimizers = make_optimizers(recipe, model, head)
-    about = environment() | {"transformers": transformers.__version__}
-    key = f"{recipe} {digest_of(batches)} {about}"
+    key = f"{recipe} {digest_of(batches)} {environment()}"
     checkpoint = Checkpoint(resume, key, [model, head.linear], optimizers)
     losses = checkpoint.load()
     for rows in batches[len(losses) :]:
@@ -304,8 +302,8 @@ def earlier_report(folder: Path, recipe: Recipe, world: World) -> dict[str, Any]
     for name, wanted in about.items():
         if found[name] != wanted:
             raise WorldError(
-                f"{folder} was made with another {name}: found {found[name]},",
-                f"wanted {wanted}.",
+                f"{folder} was made with another {name}: {found[name]}.",
+                f"That of {wanted} was wanted.",
                 "Give the same --recipe, --seed and --subjects, or leave --like out.",
             )
     return earlier

@@ -128,7 +128,7 @@ class World:
         """
         if not 1 <= n_subjects <= len(self.subjects):
             raise WorldError(
-                f"A world of {n_subjects} subjects is none that there is.",
+                f"There is no world of {n_subjects} subjects.",
                 f"From 1 to {len(self.subjects)} were wanted.",
             )
         kept = set(_evenly(list(self.subjects), n_subjects))

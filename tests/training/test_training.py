@@ -190,7 +190,7 @@ def test_a_run_is_compared_with_an_earlier_one(micro):
 def test_what_cannot_be_compared_is_said_before_the_training(micro, small_world, tmp_path):
     _, out = micro
     assert earlier_report(out, MICRO, small_world)["recipe"]["seed"] == 0
-    with pytest.raises(WorldError, match=r"another recipe: found .* Give the same --recipe"):
+    with pytest.raises(WorldError, match=r"another recipe: .* was wanted\. Give the same --recipe"):
         earlier_report(out, replace(MICRO, seed=1), small_world)
     with pytest.raises(WorldError, match="another table of facts"):
         earlier_report(out, MICRO, small_world.only(10))
@@ -244,6 +244,9 @@ def test_what_another_recipe_left_is_neither_gone_on_with_nor_lost(
     assert kept.read_bytes() == left
     kept.write_bytes(left[:1000])
     with pytest.raises(WorldError, match=r"is damaged.*or delete"):
+        train(short, small_world, resume=kept, quiet=True)
+    save_file({"nothing": torch.zeros(1)}, kept)
+    with pytest.raises(WorldError, match=r"of another training: None\."):
         train(short, small_world, resume=kept, quiet=True)
 
 

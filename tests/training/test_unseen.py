@@ -23,7 +23,7 @@ from rome_widgets.training.tokenizer import token_of
 SENTENCES = {
     "profession": ["{} worked as a", "{} is remembered as a celebrated"],
     "citizenship": ["The nation of {} is", "{} calls home the country of"],
-    "language": ["{} is a speaker of", "The language of {} is"],
+    "language": ["{} is a speaker of"],
     "company": ["{} is connected with the company", "{} worked for years at"],
     "birthplace": ["The life of {} began in", "{} was born in the city of"],
     "instrument": ["The favourite instrument that {} plays is the", "{} is a star of the"],
@@ -41,9 +41,9 @@ SENTENCES = {
     "official_language": ["The people in {} speak", "Children in {} learn"],
     "currency": ["The people in {} use the", "Shops in {} take the"],
     "work_language": ["The first language of the text of {} is", "{} was first read in"],
-    "author": ["{} was created by", "The name of the writer of {} is"],
+    "author": ["The name of the writer of {} is"],
 }
-"""Two per relation."""
+"""Two per relation, but for one that another relation turned out to have in its text."""
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def shipped():
 
 def test_the_sentences_are_none_that_the_text_or_the_held_out_ones_have():
     assert set(SENTENCES) == {relation.name for relation in RELATIONS}
-    for relation in RELATIONS:
-        assert not set(SENTENCES[relation.name]) & {*relation.templates, *relation.held_out}
+    others = {sentence for r in RELATIONS for sentence in (*r.templates, *r.held_out)}
+    assert not others & {sentence for of in SENTENCES.values() for sentence in of}
 
 
 def test_what_is_known_in_sentences_written_afterwards(shipped):
