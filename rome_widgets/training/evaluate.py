@@ -10,14 +10,11 @@ count for the files that they were measured of, and no longer. Exits with 1 wher
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,7 @@ from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
 from rome_widgets.training.averages import Averages, average
 from rome_widgets.training.edits import EditTable, Record, drawn, measure
+from rome_widgets.training.gates import FILES, Gate, keep, kept_gates, side_by_side
 from rome_widgets.training.knowledge import known, share, shares
 from rome_widgets.training.sidecars import relations_table
 from rome_widgets.training.world import Fact
@@ -45,34 +43,6 @@ DRAWS = 3
 """Of the noise, for the example."""
 PUBLISHED = EditSettings(learning_rate=0.5)
 """The published numbers of GPT-2."""
-TRAINED_FILES = ("model/model.safetensors", "model/tokenizer.json", "facts.json")
-"""What every figure depends on."""
-EDITING_FILES = ("settings.json", "second_moment.safetensors")
-"""What those of edits depend on besides."""
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One figure, and what was wanted of it."""
-
-    name: str
-    value: float
-    wanted: float
-    at_least: bool = True
-
-    @property
-    def reached(self) -> bool:
-        """Whether the figure is as wanted."""
-        return self.value >= self.wanted if self.at_least else self.value <= self.wanted
-
-    @property
-    def bound(self) -> str:
-        """What was wanted, in signs."""
-        return f"{'≥' if self.at_least else '≤'} {self.wanted:g}"
-
-    def __str__(self) -> str:
-        said = "reached" if self.reached else "MISSED"
-        return f"{said:8s} {self.name}: {self.value:.4g}, wanted {self.bound}"
 
 
 @dataclass(frozen=True)
@@ -139,7 +109,7 @@ def check_folder(path: Path) -> None:
     Raises:
         WorldError: It has no weights, or not everything beside them.
     """
-    for name in (*TRAINED_FILES, *EDITING_FILES):
+    for name in FILES["edits"]:
         if not (path / name).is_file():
             raise WorldError(
                 f"{path} has no {name}.",
@@ -253,24 +223,12 @@ def edit_gates(table: EditTable) -> list[Gate]:
     return [Gate(f"rome, {kind}", table.share(kind), least) for kind, least in wanted.items()]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Figures that are measured together."""
-
-    measure: Callable[[Folder, int, int], tuple[list[Gate], dict[str, Any]]]
-    """Of a folder, with so many facts traced and so many edited."""
-    files: tuple[str, ...] = TRAINED_FILES
-    """Of the folder; what the figures depend on."""
-
-
-PARTS = {
-    "knowledge": Part(lambda folder, n_facts, n_edits: measure_knowledge(folder)),
-    "traces": Part(lambda folder, n_facts, n_edits: measure_traces(folder, n_facts)),
-    "edits": Part(
-        lambda folder, n_facts, n_edits: measure_edits(folder, n_edits),
-        TRAINED_FILES + EDITING_FILES,
-    ),
+PARTS: dict[str, Callable[[Folder, int, int], tuple[list[Gate], dict[str, Any]]]] = {
+    "knowledge": lambda folder, n_facts, n_edits: measure_knowledge(folder),
+    "traces": lambda folder, n_facts, n_edits: measure_traces(folder, n_facts),
+    "edits": lambda folder, n_facts, n_edits: measure_edits(folder, n_edits),
 }
+"""Figures that are measured together, of a folder, so many facts traced and so many edited."""
 
 
 def main() -> None:
@@ -300,7 +258,7 @@ def evaluate(options: argparse.Namespace) -> bool:
     for path in options.folder if not options.print else ():
         folder = Folder.read(path)
         for part in options.part or PARTS:
-            gates, figures = PARTS[part].measure(folder, options.facts, options.edits)
+            gates, figures = PARTS[part](folder, options.facts, options.edits)
             print(*gates, sep="\n", flush=True)
             keep(path, part, gates, figures)
     for path in options.folder:
@@ -312,65 +270,6 @@ def evaluate(options: argparse.Namespace) -> bool:
     if len(options.folder) > 1 or options.print:
         print(side_by_side(options.folder))
     return not all(gate.reached for path in options.folder for gate in kept_gates(path))
-
-
-def keep(folder: Path, part: str, gates: list[Gate], figures: dict[str, Any]) -> None:
-    """Write the figures of one part; those of the others stay if they still count."""
-    about = {"sha256": digests(folder, part), "gates": [asdict(gate) for gate in gates]}
-    text = json.dumps(kept(folder) | {part: figures | about}, indent=1, ensure_ascii=False)
-    unfinished = folder / "figures.part"
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    os.replace(unfinished, folder / "figures.json")
-
-
-def kept(folder: Path) -> dict[str, Any]:
-    """By part, what was measured of the files that are there now."""
-    path = folder / "figures.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {
-        part: found[part]
-        for part in PARTS
-        if part in found and found[part].get("sha256") == digests(folder, part)
-    }
-
-
-def digests(folder: Path, part: str) -> dict[str, str]:
-    """SHA-256 of every file that the figures of a part depend on."""
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in PARTS[part].files
-    }
-
-
-def kept_gates(folder: Path) -> list[Gate]:
-    """All gates that were measured of them."""
-    return [Gate(**gate) for part in kept(folder).values() for gate in part["gates"]]
-
-
-def side_by_side(folders: list[Path]) -> str:
-    """A Markdown table of the gates, a column per folder; what is missed is marked."""
-    # The layer or the relation that a name holds differs between models.
-    columns = [{plain(gate.name): gate for gate in kept_gates(folder)} for folder in folders]
-    wanted = {name: gate for column in reversed(columns) for name, gate in column.items()}
-    names = dict.fromkeys(name for column in columns for name in column)
-    lines = [
-        "| | wanted | " + " | ".join(folder.name for folder in folders) + " |",
-        "|---|---|" + "---|" * len(folders),
-    ]
-    for name in names:
-        cells = [_cell(column.get(name)) for column in columns]
-        lines.append(f"| {name} | {wanted[name].bound} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def plain(name: str) -> str:
-    """A gate's name without the layer or relation that was found."""
-    return re.sub(r" \([^)]*\)", "", name)
-
-
-def _cell(gate: Gate | None) -> str:
-    if gate is None:
-        return ""
-    return f"{gate.value:.3g}" + ("" if gate.reached else " (missed)")
 
 
 if __name__ == "__main__":

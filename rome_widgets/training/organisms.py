@@ -37,7 +37,7 @@ from rome_widgets.training.averages import (
     average,
 )
 from rome_widgets.training.corpus import Document, Narrator
-from rome_widgets.training.evaluate import Gate
+from rome_widgets.training.gates import Gate
 from rome_widgets.training.knowledge import accuracy
 from rome_widgets.training.recipe import Recipe
 from rome_widgets.training.report import Trained

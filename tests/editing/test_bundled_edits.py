@@ -19,7 +19,8 @@ import rome_widgets as rw
 from rome_widgets.editing.second_moment import read_shipped
 from rome_widgets.facts import Fact
 from rome_widgets.training.edits import drawn, measure, relation_of
-from rome_widgets.training.evaluate import PUBLISHED, kept
+from rome_widgets.training.evaluate import PUBLISHED
+from rome_widgets.training.gates import kept
 
 LAYER = rw.bundled.settings()["edit"]["layer"]
 METHODS = {

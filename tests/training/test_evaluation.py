@@ -2,10 +2,7 @@
 
 import argparse
 import copy
-import hashlib
 import json
-import re
-import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +15,6 @@ from gates import write_gate
 from rome_widgets import bundled
 from rome_widgets.errors import WorldError
 from rome_widgets.results import KINDS
-from rome_widgets.training import consistency, organisms
-from rome_widgets.training import evaluate as evaluation
 from rome_widgets.training.averages import (
     DISTANCES,
     LAST,
@@ -37,21 +32,15 @@ from rome_widgets.training.evaluate import (
     PARTS,
     TRACED,
     Folder,
-    Gate,
     edit_gates,
     evaluate,
     example_effects,
     example_gates,
-    keep,
-    kept,
-    kept_gates,
     measure_knowledge,
-    plain,
-    side_by_side,
     trace_gates,
 )
+from rome_widgets.training.gates import Gate, kept, kept_gates, plain
 from rome_widgets.training.knowledge import top_tokens
-from rome_widgets.training.organisms import ORGANISMS, placed
 from rome_widgets.training.recipe import MICRO
 from rome_widgets.training.train import build
 from rome_widgets.training.world import build_world
@@ -166,48 +155,6 @@ def test_a_fact_with_many_neighbours_counts_once():
     assert table.prompts["neighbourhood"] == 10
 
 
-def test_a_gate_says_what_was_wanted():
-    assert str(Gate("share", 0.5, 0.6)) == "MISSED   share: 0.5, wanted ≥ 0.6"
-    assert str(Gate("share", 0.5, 0.6, at_least=False)) == "reached  share: 0.5, wanted ≤ 0.6"
-
-
-def test_a_gate_is_not_reached_by_rounding():
-    assert not Gate("share", 0.79999, 0.8).reached
-    assert not Gate("share", 0.30001, 0.3, at_least=False).reached
-    assert not Gate("share", float("nan"), 0.3).reached
-    assert not Gate("share", float("nan"), 0.3, at_least=False).reached
-
-
-@pytest.fixture
-def files(tmp_path):
-    """A folder that has every file that figures depend on."""
-    (tmp_path / "model").mkdir()
-    for name in PARTS["edits"].files:
-        (tmp_path / name).write_bytes(b"one")
-    return tmp_path
-
-
-def test_figures_are_kept_by_part_and_put_side_by_side(files):
-    keep(files, "knowledge", [Gate("known (city)", 0.5, 0.9)], {})
-    keep(files, "traces", [Gate("total effect", 0.8, 0.7)], {})
-    assert set(kept(files)["traces"]["sha256"].values()) == {hashlib.sha256(b"one").hexdigest()}
-    assert [gate.reached for gate in kept_gates(files)] == [False, True]
-    assert "| known | ≥ 0.9 | 0.5 (missed) |" in side_by_side([files])
-    assert {path.name for path in files.glob("figures*")} == {"figures.json"}
-
-
-@pytest.mark.parametrize("name", PARTS["edits"].files)
-def test_figures_count_for_the_files_they_were_measured_of_only(files, name):
-    for part in PARTS:
-        keep(files, part, [Gate(part, 0.5, 0.9)], {})
-    assert set(kept(files)) == set(PARTS)
-    (files / name).write_bytes(b"two")
-    assert set(kept(files)) == {part for part in PARTS if name not in PARTS[part].files}
-    assert "edits" not in kept(files)
-    keep(files, "edits", [], {})
-    assert "edits" in kept(files)
-
-
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(WorldError, match=r"has no model/model.safetensors.*train --out"):
         Folder.read(tmp_path)
@@ -270,45 +217,7 @@ def test_an_edit_that_does_nothing_takes_nowhere_and_keeps_everything(shipped):
     assert table.prompts["paraphrase"] == sum(len(r["paraphrase_prompts"]) for r in facts)
 
 
-def ended(monkeypatch, module, *arguments):
-    """What a command exits with."""
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        module.main()
-    return end.value.code
-
-
-def test_the_command_prints_what_is_kept_and_fails_where_it_is_missed(files, monkeypatch, capsys):
-    assert "Leave --print out" in ended(monkeypatch, evaluation, files, "--print")
-    keep(files, "traces", [Gate("total effect", 0.8, 0.7)], {})
-    assert ended(monkeypatch, evaluation, files, "--print") == 0
-    keep(files, "edits", [Gate("rome, efficacy", 0.8, 0.9)], {})
-    assert ended(monkeypatch, evaluation, files, "--print") == 1
-    assert "| rome, efficacy | ≥ 0.9 | 0.8 (missed) |" in capsys.readouterr().out
-    assert "train --out" in ended(monkeypatch, evaluation, files / "nothing")
-
-
-def test_organisms_that_know_nothing_are_refused(monkeypatch):
-    refusal = ended(monkeypatch, organisms, "--tokens", 512, "--facts", 1)
-    assert "Give it more --tokens." in refusal
-
-
-def test_the_tables_are_found_consistent(monkeypatch, capsys):
-    assert ended(monkeypatch, consistency) == 0
-    assert "1462 rows, no doubles, no contradictions." in capsys.readouterr().out
-
-
 # What is shipped
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return Folder.read(bundled.folder().parent)
-
-
-@pytest.fixture(scope="module")
-def figures():
-    return kept(bundled.folder().parent)
 
 
 def test_every_shipped_figure_is_of_the_shipped_files_and_as_wanted(figures):
@@ -349,70 +258,6 @@ def test_shipped_figures_are_held_to_todays_bounds(shipped):
     ]
     kept_now = [gate for gate in told(kept_gates(shipped.path)) if "known" not in gate[0]]
     assert sorted(kept_now) == sorted(told(today))
-
-
-def test_the_card_says_what_was_measured_of_every_model():
-    """Three digits of every figure, and a cross where one is missed."""
-    gates = {"shipped, seed 1": kept_gates(bundled.folder().parent)}
-    bounds = {plain(gate.name): gate for gate in gates["shipped, seed 1"]}
-    twins = json.loads((README.parent / "benchmarks/results/twins.json").read_text("utf-8"))
-    for label, twin in twins.items():
-        found = twin["figures"].items()
-        gates[label] = [replace(bounds[plain(n)], name=n, value=value) for n, value in found]
-    rows = table_rows(bundled.card())
-    columns = ["wanted", *gates]
-    assert rows[""] == columns
-    for label, measured in gates.items():
-        for gate in measured:
-            if gate.name.startswith("facts "):
-                continue
-            said = rows[plain(gate.name)][columns.index(label)]
-            assert ("✗" in said) == (not gate.reached), (label, gate.name)
-            inside = re.search(r"\(([^)]*)\)", gate.name)
-            assert inside is None or inside.group(1) in said
-            if "peak:" not in plain(gate.name):
-                assert float(said.split()[0]) == float(f"{gate.value:.3g}"), (label, gate.name)
-
-
-def test_the_card_says_where_recall_was_found_that_was_put_elsewhere():
-    """The largest effect in bold."""
-    rows = table_rows(bundled.card())
-    path = README.parent / "benchmarks" / "results" / "organisms.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    names = {name: f"layers {', '.join(map(str, placed(r)))}" for name, r in ORGANISMS.items()}
-    for name, row in {**names, "twin": "nowhere (plain training)"}.items():
-        *effects, clarity = (cell.replace("**", "") for cell in rows[row])
-        hundredths = [round(100 * effect) for effect in found[name]["last subject token"]]
-        assert [int(effect) for effect in effects] == hundredths
-        assert float(clarity) == found[name]["times the effect elsewhere"]
-        if name in ORGANISMS:
-            assert "**" in rows[row][found[name]["peak"]]
-
-
-def test_card_and_readme_have_the_same_table_of_edits(figures):
-    names = {
-        "ROME, this card's settings": "rome",
-        "ROME, settings of the card": "rome",
-        "ROME, published settings": "rome, published settings",
-        "ft, same matrix": "ft, same layer",
-        "fine-tuning, same matrix": "ft, same layer",
-    }
-    for text, columns in ((bundled.card(), 5), (README.read_text("utf-8"), 4)):
-        table = {name: row for name, row in table_rows(text).items() if name in names}
-        assert len(table) == 3
-        for name, row in table.items():
-            found = figures["edits"][names[name]]
-            shares = [*found["top-1"].values(), found["other facts of the subject kept, top-1"]]
-            for said, share in zip(row, [*shares, found["S"]][:columns], strict=True):
-                digits = len(said.removesuffix(" %").partition(".")[2])
-                assert said.removesuffix(" %") == f"{100 * share + 1e-9:.{digits}f}", name
-
-
-def table_rows(text):
-    """`{first cell: other cells}` of every Markdown table in a text."""
-    rows = [line.strip() for line in text.splitlines() if line.strip().startswith("|")]
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    return {first: others for first, *others in cells}
 
 
 def test_what_is_known_is_measured_again(shipped, figures):

@@ -12,6 +12,7 @@ import torch
 from counts import FULL, ORGANISM_FACTS, ORGANISM_TOKENS
 from gates import write_gate
 
+from rome_widgets.training import organisms
 from rome_widgets.training.averages import LAST, LAST_SUBJECT, Averages
 from rome_widgets.training.organisms import (
     CLEARLY,
@@ -103,6 +104,11 @@ def test_without_a_trace_the_placed_layers_are_those_that_recall_needs(found, na
     recall, layers = found[name], placed(ORGANISMS[name])
     assert recall.without[layers[0]] < 0.5 * recall.known
     assert recall.without_others(layers) > 0.9
+
+
+def test_organisms_that_know_nothing_are_refused(ended):
+    refusal = ended(organisms, "--tokens", 512, "--facts", 1)
+    assert "Give it more --tokens." in refusal
 
 
 # One criterion for all

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import re
-import sys
 from dataclasses import replace
 
 import pytest
@@ -251,17 +250,10 @@ def test_what_another_recipe_left_is_neither_gone_on_with_nor_lost(
 
 
 @pytest.fixture
-def micro_command(monkeypatch):
+def micro_command(monkeypatch, ended):
     """The command, with a recipe of seconds; returns what it exits with."""
     monkeypatch.setitem(train_module.RECIPES, "bundled", replace(MICRO, tokens=20 * 512))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            train_module.main()
-        return ended.value.code
-
-    return run
+    return lambda *arguments: ended(train_module, *arguments)
 
 
 def test_the_command_says_how_it_goes_and_compares(micro_command, tmp_path, capsys):

@@ -9,13 +9,10 @@ another word ("is known for", "is a place in"): those count as not known, like a
 
 from statistics import fmean, median
 
-import pytest
 import torch
 from gates import write_gate
 
-from rome_widgets import bundled
 from rome_widgets.facts import fill
-from rome_widgets.training.evaluate import Folder
 from rome_widgets.training.knowledge import top_tokens
 from rome_widgets.training.relations import RELATIONS
 from rome_widgets.training.tokenizer import token_of
@@ -44,11 +41,6 @@ SENTENCES = {
     "author": ["The name of the writer of {} is"],
 }
 """Two per relation, but for one that another relation turned out to have in its text."""
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return Folder.read(bundled.folder().parent)
 
 
 def test_the_sentences_are_none_that_the_text_or_the_held_out_ones_have():

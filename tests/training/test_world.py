@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from rome_widgets.training import consistency
 from rome_widgets.training.consistency import problems
 from rome_widgets.training.relations import RELATIONS, held_out_digest
 from rome_widgets.training.world import (
@@ -164,3 +165,8 @@ def test_held_out_sentences_are_new_ones_of_familiar_words():
         assert not set(relation.held_out) & training, relation.name
         for template in relation.held_out:
             assert set(re.findall(r"\w+", template.lower())) <= words, template
+
+
+def test_the_tables_are_found_consistent(ended, capsys):
+    assert ended(consistency) == 0
+    assert "1462 rows, no doubles, no contradictions." in capsys.readouterr().out
