@@ -24,8 +24,8 @@ SITES = [(kind, layer) for kind in KINDS for layer in range(tiny.N_LAYERS)]
 
 MEASURED = {"hidden": (0.617, 0.22), "mlp": (0.721, 0.18), "attn": (0.644, 0.18)}
 """Rank correlation with the exact grid on 60 facts of the bundled model: mean, and standard
-deviation between facts. A mean over n facts may lie three standard errors below; twenty are
-enough for that, six are not: a few facts (David Oistrakh, Hudson Bay) are far below the rest."""
+deviation between facts. A mean over n facts may lie three standard errors below; a few facts
+(David Oistrakh, Hudson Bay) are far below the rest, so that n is not to be small."""
 
 
 def draws(samples=1):
