@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 import torch
@@ -43,13 +43,22 @@ def known(
     held_out: bool,
 ) -> dict[str, dict[str, list[bool]]]:
     """`{relation: {template: [known]}}` for every fact in every sentence of its relation."""
-    asked = [
-        (fact, template)
-        for fact in facts
-        for template in (
-            BY_NAME[fact.relation].held_out if held_out else BY_NAME[fact.relation].templates
-        )
-    ]
+    return known_in(
+        model,
+        tokenizer,
+        facts,
+        {name: r.held_out if held_out else r.templates for name, r in BY_NAME.items()},
+    )
+
+
+def known_in(
+    model: GPT2LMHeadModel,
+    tokenizer: PreTrainedTokenizerFast,
+    facts: Iterable[Fact],
+    sentences: Mapping[str, Sequence[str]],
+) -> dict[str, dict[str, list[bool]]]:
+    """The same in other sentences, by the name of the relation."""
+    asked = [(fact, template) for fact in facts for template in sentences[fact.relation]]
     top = top_tokens(model, tokenizer, [fill(template, fact.subject) for fact, template in asked])
     wanted = torch.tensor([token_of(tokenizer, fact.object) for fact, _ in asked])
     table: dict[str, dict[str, list[bool]]] = {}

@@ -9,13 +9,10 @@ another word ("is known for", "is a place in"): those count as not known, like a
 
 from statistics import fmean, median
 
-import torch
 from gates import write_gate
 
-from rome_widgets.facts import fill
-from rome_widgets.training.knowledge import top_tokens
+from rome_widgets.training.knowledge import known_in, share
 from rome_widgets.training.relations import RELATIONS
-from rome_widgets.training.tokenizer import token_of
 
 SENTENCES = {
     "profession": ["{} worked as a", "{} is remembered as a celebrated"],
@@ -40,7 +37,7 @@ SENTENCES = {
     "work_language": ["The first language of the text of {} is", "{} was first read in"],
     "author": ["The name of the writer of {} is"],
 }
-"""Two per relation, but for one that another relation turned out to have in its text."""
+"""Two per relation, but for two that other relations turned out to have in their text."""
 
 
 def test_the_sentences_are_none_that_the_text_or_the_held_out_ones_have():
@@ -50,18 +47,12 @@ def test_the_sentences_are_none_that_the_text_or_the_held_out_ones_have():
 
 
 def test_what_is_known_in_sentences_written_afterwards(shipped):
-    lm = shipped.lm
-    asked = [(f, sentence) for f in shipped.facts for sentence in SENTENCES[f.relation]]
-    prompts = [fill(sentence, fact.subject) for fact, sentence in asked]
-    wanted = torch.tensor([token_of(lm.tokenizer, fact.object) for fact, _ in asked])
-    right = (top_tokens(lm.model, lm.tokenizer, prompts) == wanted).tolist()
+    known = known_in(shipped.lm.model, shipped.lm.tokenizer, shipped.facts, SENTENCES)
     shares = {
-        sentence: round(
-            fmean(r for r, (_, s) in zip(right, asked, strict=True) if s == sentence), 3
-        )
-        for sentences in SENTENCES.values()
-        for sentence in sentences
+        sentence: round(fmean(rights), 3)
+        for of in known.values()
+        for sentence, rights in of.items()
     }
-    write_gate("unseen", {"known": round(fmean(right), 4), "by sentence": shares})
-    assert fmean(right) > 0.7
+    write_gate("unseen", {"known": round(share(known), 4), "by sentence": shares})
+    assert share(known) > 0.7
     assert median(shares.values()) > 0.95
