@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from rome_widgets.bundled import records_of
@@ -30,10 +31,11 @@ from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
 from rome_widgets.training.averages import Averages, average
+from rome_widgets.training.command import count
 from rome_widgets.training.edits import EditTable, Record, drawn, measure
 from rome_widgets.training.gates import FILES, Gate, keep, kept_gates, side_by_side
 from rome_widgets.training.knowledge import known, share, shares
-from rome_widgets.training.sidecars import relations_table
+from rome_widgets.training.sidecars import read_json, relations_table
 from rome_widgets.training.world import Fact
 
 EXAMPLE = ("The Space Needle is in the city of", "The Space Needle", "Seattle")
@@ -60,23 +62,31 @@ class Folder:
         """Read what `training.train` wrote.
 
         Raises:
-            WorldError: The folder is of something else, or of other sentences than today's.
+            WorldError: The folder is of something else or of other sentences than today's, or a
+                file in it is damaged.
         """
         check_folder(path)
-        table = json.loads((path / "facts.json").read_text(encoding="utf-8"))
+        table = read_json(path / "facts.json")
         if table["relations"] != relations_table():
             raise WorldError(
                 f"{path / 'facts.json'} has other sentences than this version of the package.",
                 "A model that was trained on today's sentences was wanted.",
                 f"Train it again: python -m rome_widgets.training.train --out {path}",
             )
-        model = GPT2LMHeadModel.from_pretrained(path / "model", dtype=torch.float32).eval()
+        try:
+            model = GPT2LMHeadModel.from_pretrained(path / "model", dtype=torch.float32).eval()
+        except SafetensorError as error:
+            raise WorldError(
+                f"The weights in {path / 'model'} are damaged ({error}).",
+                "Those that a training wrote were wanted.",
+                f"Write them again: python -m rome_widgets.training.train --out {path}",
+            ) from error
         lm = LanguageModel(model, AutoTokenizer.from_pretrained(path / "model"))
         facts = tuple(
             Fact(fact["case_id"], fact["relation"], fact["subject"], fact["object"])
             for fact in table["facts"]
         )
-        settings = json.loads((path / "settings.json").read_text(encoding="utf-8"))
+        settings = read_json(path / "settings.json")
         return cls(path, lm, facts, records_of(table), settings)
 
     def of_split(self, split: str) -> list[Record]:
@@ -159,11 +169,13 @@ def trace_gates(found: Averages, n_layers: int) -> list[Gate]:
     in_place = mlp_role == "last subject" and third <= peak < 2 * third
     return [
         Gate("total effect", found.total_effect, 0.7),
-        Gate(f"MLP peak ({mlp_role}, layer {peak}): last subject, middle third", in_place, 1),
+        Gate(
+            f"MLP peak ({mlp_role}, layer {peak}): last subject, middle third", float(in_place), 1
+        ),
         Gate("MLP effect there over any other subject position", found.mlp_ratio(), 5),
         Gate(
             f"attention peak ({attn_role}, layer {attn_layer}): last, upper half",
-            attn_role == "last" and attn_layer >= n_layers / 2,
+            float(attn_role == "last" and attn_layer >= n_layers / 2),
             1,
         ),
         Gate("share lost to severing MLPs below the peak", found.lost("mlp", peak), 0.6),
@@ -236,8 +248,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="+", help="several are put side by side")
     parser.add_argument("--part", choices=PARTS, action="append", help="all by default")
-    parser.add_argument("--facts", type=int, default=TRACED, help="facts traced")
-    parser.add_argument("--edits", type=int, default=EDITED, help="facts edited")
+    parser.add_argument("--facts", type=count, default=TRACED, help="facts traced")
+    parser.add_argument("--edits", type=count, default=EDITED, help="facts edited")
     parser.add_argument("--print", action="store_true", help="only print what was measured before")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rome_widgets.training.sidecars import read_json
+
 _TRAINED = ("model/model.safetensors", "model/tokenizer.json", "facts.json")
 FILES = {
     "knowledge": _TRAINED,
@@ -53,9 +55,13 @@ def keep(folder: Path, part: str, gates: list[Gate], figures: dict[str, Any]) ->
 
 
 def kept(folder: Path) -> dict[str, Any]:
-    """By part, what was measured of the files that are there now."""
+    """By part, what was measured of the files that are there now.
+
+    Raises:
+        WorldError: The file of figures is damaged.
+    """
     path = folder / "figures.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = read_json(path) if path.exists() else {}
     return {
         part: found[part]
         for part in FILES

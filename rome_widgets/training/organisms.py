@@ -36,6 +36,7 @@ from rome_widgets.training.averages import (
     Averages,
     average,
 )
+from rome_widgets.training.command import count
 from rome_widgets.training.corpus import Document, Narrator
 from rome_widgets.training.gates import Gate
 from rome_widgets.training.knowledge import accuracy
@@ -239,7 +240,9 @@ def gates(found: dict[str, Recall], twin: Recall) -> list[Gate]:
                 at_least=False,
             ),
             Gate(f"{name}: the same without two others", recall.without_others(layers), 0.9),
-            Gate(f"{name}: peak in a placed layer ({recall.peak})", recall.peak in layers, 1),
+            Gate(
+                f"{name}: peak in a placed layer ({recall.peak})", float(recall.peak in layers), 1
+            ),
             Gate(f"{name}: share of the effect in the placed layers", recall.inside(layers), 0.7),
             Gate(f"{name}: peak over the effect at any other token", recall.clarity, CLEARLY),
             Gate(f"{name}: peak as a share of the total effect", recall.share, SHARE),
@@ -248,15 +251,17 @@ def gates(found: dict[str, Recall], twin: Recall) -> list[Gate]:
         *wanted,
         Gate("twin: known, new sentences", twin.known, 0.9),
         Gate("twin: peak over the effect at any other token", twin.clarity, 1, at_least=False),
-        Gate("twin: the trace shows recall at the last subject token", twin.shown, 0, False),
+        Gate("twin: the trace shows recall at the last subject token", float(twin.shown), 0, False),
     ]
 
 
 def main() -> None:
     """The command of the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--facts", type=int, default=120, help="facts traced in each model")
-    parser.add_argument("--tokens", type=int, default=EARLY.tokens, help="length of each training")
+    parser.add_argument("--facts", type=count, default=120, help="facts traced in each model")
+    parser.add_argument(
+        "--tokens", type=count, default=EARLY.tokens, help="length of each training"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)

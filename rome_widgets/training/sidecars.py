@@ -3,7 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
+from rome_widgets.errors import WorldError
 from rome_widgets.training.recipe import Recipe
 from rome_widgets.training.relations import RELATIONS
 from rome_widgets.training.world import World
@@ -24,6 +26,22 @@ FINE_TUNING_SETTINGS = {
     "ft": {"layer": 0, "learning_rate": 0.004},
     "ft-l": {"layer": 0, "learning_rate": 0.004, "max_change": 0.06},
 }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file beside the model holds.
+
+    Raises:
+        WorldError: It is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WorldError(
+            f"{path} is damaged ({error}).",
+            "The file that a training or an evaluation wrote was wanted.",
+            "Write it again, or delete it if it is figures.json.",
+        ) from error
 
 
 def relations_table() -> dict[str, dict[str, list[str]]]:

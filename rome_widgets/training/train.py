@@ -35,7 +35,7 @@ from rome_widgets.training.recipe import RECIPES, Recipe
 from rome_widgets.training.report import Trained, differences, environment, report_of
 from rome_widgets.training.rows import SEPARATOR, Rows, pack
 from rome_widgets.training.second_moment import second_moments, write_second_moments
-from rome_widgets.training.sidecars import facts_digest, write_facts, write_settings
+from rome_widgets.training.sidecars import facts_digest, read_json, write_facts, write_settings
 from rome_widgets.training.steering import (
     AttributeHead,
     LateReading,
@@ -284,7 +284,7 @@ def earlier_report(folder: Path, recipe: Recipe, world: World) -> dict[str, Any]
     """The report of an earlier training.
 
     Raises:
-        WorldError: There is none, or it is of another recipe or other facts.
+        WorldError: There is none, it is damaged, or of another recipe or other facts.
     """
     path = folder / "report.json"
     if not path.is_file():
@@ -293,7 +293,7 @@ def earlier_report(folder: Path, recipe: Recipe, world: World) -> dict[str, Any]
             "The folder of an earlier training was wanted.",
             f"Write it: python -m rome_widgets.training.train --out {folder}",
         )
-    earlier = json.loads(path.read_text(encoding="utf-8"))
+    earlier = read_json(path)
     about = {
         "recipe": json.loads(json.dumps(asdict(recipe))),
         "table of facts": facts_digest(world),
@@ -327,9 +327,11 @@ def make(options: argparse.Namespace) -> bool:
     """Train as the options say; whether it came out other than what it is compared with.
 
     Raises:
-        WorldError: No world of so few subjects, an earlier run that cannot be compared, or an
-            unfinished training of something else in the folder.
+        WorldError: A file where the folder should be, no world of so few subjects, an earlier run
+            that cannot be compared, or an unfinished training of something else in the folder.
     """
+    if options.out.is_file():
+        raise WorldError(f"{options.out} is a file.", "A folder was wanted.", "Give another --out.")
     recipe = RECIPES[options.recipe]
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
@@ -343,7 +345,7 @@ def make(options: argparse.Namespace) -> bool:
     if not earlier:
         print(f"measure it: python -m rome_widgets.training.evaluate {options.out}")
         return False
-    report = json.loads((options.out / "report.json").read_text(encoding="utf-8"))
+    report = read_json(options.out / "report.json")
     found = differences(report, earlier)
     print(*(found or ["The reports are the same within their bounds."]), sep="\n")
     return bool(found)

@@ -130,6 +130,7 @@ class World:
             raise WorldError(
                 f"There is no world of {n_subjects} subjects.",
                 f"From 1 to {len(self.subjects)} were wanted.",
+                "Give such a number, or none for all of them.",
             )
         kept = set(_evenly(list(self.subjects), n_subjects))
         names = {subject.name for subject in kept}

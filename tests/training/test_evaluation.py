@@ -5,7 +5,6 @@ import copy
 import json
 from collections import Counter, defaultdict
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,7 +45,6 @@ from rome_widgets.training.train import build
 from rome_widgets.training.world import build_world
 
 LAYERS = 6
-README = Path(__file__).parents[2] / "README.md"
 
 
 def made(
@@ -166,6 +164,14 @@ def test_a_folder_of_other_sentences_is_refused(micro):
     table["relations"]["city"]["held_out"].pop()
     path.write_text(json.dumps(table), encoding="utf-8")
     with pytest.raises(WorldError, match=r"other sentences.*today's.*Train it again"):
+        Folder.read(micro)
+
+
+@pytest.mark.parametrize("name", ["facts.json", "settings.json", "model/model.safetensors"])
+def test_a_damaged_folder_is_refused(micro, name):
+    whole = (micro / name).read_bytes()
+    (micro / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WorldError, match=r"damaged .* wanted\. Write (it|them) again"):
         Folder.read(micro)
 
 

@@ -58,3 +58,11 @@ def test_the_command_prints_what_is_kept_and_fails_where_it_is_missed(files, end
     assert ended(evaluate, files, "--print") == 1
     assert "| rome, efficacy | ≥ 0.9 | 0.8 (missed) |" in capsys.readouterr().out
     assert "train --out" in ended(evaluate, files / "nothing")
+    (files / "figures.json").write_text("{")
+    assert "figures.json is damaged" in ended(evaluate, files, "--print")
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "few"])
+def test_a_number_of_nothing_is_refused(files, ended, capsys, count):
+    assert ended(evaluate, files, f"--edits={count}") == 2
+    assert f"found '{count}', wanted a whole number of at least 1" in capsys.readouterr().err

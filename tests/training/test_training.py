@@ -275,6 +275,13 @@ def test_the_command_says_how_it_goes_and_compares(micro_command, tmp_path, caps
     assert "another recipe" in micro_command(*like_another)
 
 
+def test_a_file_for_a_folder_and_a_damaged_report_are_refused(micro_command, tmp_path):
+    file = tmp_path / "report.json"
+    file.write_text("{")
+    assert "A folder was wanted." in micro_command("--out", file)
+    assert "is damaged" in micro_command("--out", tmp_path / "new", "--like", tmp_path)
+
+
 @pytest.mark.parametrize("count", [0, -1, 10**6])
 def test_a_world_of_so_few_or_so_many_subjects_is_refused(micro_command, tmp_path, count):
     refusal = micro_command("--out", tmp_path, "--subjects", count)
