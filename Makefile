@@ -9,7 +9,7 @@ export PATH := $(abspath $(VENV)/bin):$(PATH)
 # JupyterLab refuses to run as root (in a container, say) unless told.
 LAB_FLAGS := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
-JS_SOURCES := $(shell find js/src js/build.mjs rome_widgets/palettes.json -type f 2>/dev/null)
+JS_SOURCES := $(shell find js/src js/build.mjs rome_widgets/charts/palettes.json -type f 2>/dev/null)
 BUNDLE := rome_widgets/widgets/static/trace.js
 
 .PHONY: help env lab build browser lint types js python test test-full train clean
@@ -65,7 +65,7 @@ test-full:
 	ROME_WIDGETS_FULL=1 $(MAKE) test JOBS=0
 
 train: env
-	$(PY) -m rome_widgets.training.train --out build/bundled --like rome_widgets/bundled
+	$(PY) -m training.train --out build/bundled --like rome_widgets/bundled
 
 clean:
 	rm -rf $(VENV) js/node_modules rome_widgets/widgets/static

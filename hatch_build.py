@@ -97,7 +97,7 @@ def sources(root: Path) -> list[Path]:
         js / "build.mjs",
         js / "package.json",
         js / "package-lock.json",
-        root / "rome_widgets" / "palettes.json",
+        root / "rome_widgets" / "charts" / "palettes.json",
     ]
 
 

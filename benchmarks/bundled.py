@@ -20,7 +20,7 @@ import torch
 
 import rome_widgets as rw
 from benchmarks import report
-from rome_widgets.tracing.plan import group_cells, make_wave
+from rome_widgets.tracing.waves import group_cells, make_wave
 
 TRACE_SECONDS, THOUSAND_FACTS_SECONDS, FIRST_SECONDS = 0.5, 60, 2
 

@@ -25,8 +25,8 @@ import rome_widgets as rw
 from benchmarks import jobs, report
 from benchmarks.trace import cpu_seconds
 from rome_widgets.editing.prefixes import prefixes
-from rome_widgets.editing.second_moment import SecondMoment
 from rome_widgets.editing.settings import EditSettings
+from rome_widgets.editing.statistics.second_moment import SecondMoment
 
 LAYER, STEPS = 4, 20
 WANTED = 4.8

@@ -21,7 +21,8 @@ import numpy as np
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from benchmarks import report
-from rome_widgets.results import KINDS, CausalTrace
+from rome_widgets.records.states import KINDS
+from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets import TraceGrid
 from tools.browser import ARGUMENTS, REMEDIES, find
 

@@ -23,7 +23,7 @@ import torch
 import rome_widgets as rw
 from benchmarks import jobs, report
 from benchmarks.jobs import Job
-from rome_widgets.tracing.replayed import UNEMBEDDED
+from rome_widgets.tracing.replayed_runs import UNEMBEDDED
 
 SECONDS = 60.0
 FACTOR = 2.0

@@ -4,7 +4,7 @@ import { gzipSync } from "node:zlib";
 import { context, build as once } from "esbuild";
 import { minify } from "terser";
 
-const PALETTES = new URL("../rome_widgets/palettes.json", import.meta.url).pathname;
+const PALETTES = new URL("../rome_widgets/charts/palettes.json", import.meta.url).pathname;
 
 /** In a template, as in JSX, a line break is no space: it goes, except inside a tag. So do quotes that HTML can spare. */
 const tidy = (source) =>

@@ -16,55 +16,55 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rome_widgets import bundled as bundled
     from rome_widgets import errors as errors
-    from rome_widgets.edit_results import Comparison as Comparison
-    from rome_widgets.edit_results import EditReport as EditReport
     from rome_widgets.editing.edit import Edit as Edit
     from rome_widgets.editing.edit import edit as edit
     from rome_widgets.editing.edit_file import load_edit as load_edit
     from rome_widgets.editing.settings import EditSettings as EditSettings
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
-    from rome_widgets.facts import Fact as Fact
+    from rome_widgets.files.trace_file import load_trace as load_trace
     from rome_widgets.model.language_model import LanguageModel as LanguageModel
     from rome_widgets.model.load import load as load
-    from rome_widgets.results import CausalTrace as CausalTrace
-    from rome_widgets.results import Restoration as Restoration
-    from rome_widgets.results import State as State
-    from rome_widgets.session.editing import EditPanel as EditPanel
-    from rome_widgets.session.generating import GenerationCompare as GenerationCompare
-    from rome_widgets.session.tracing import TraceExplorer as TraceExplorer
-    from rome_widgets.trace_file import load_trace as load_trace
+    from rome_widgets.records.edit import Comparison as Comparison
+    from rome_widgets.records.edit import EditReport as EditReport
+    from rome_widgets.records.fact import Fact as Fact
+    from rome_widgets.records.states import State as State
+    from rome_widgets.records.trace import CausalTrace as CausalTrace
+    from rome_widgets.records.trace import Restoration as Restoration
+    from rome_widgets.session.edit_engine import EditPanel as EditPanel
+    from rome_widgets.session.generation_engine import GenerationCompare as GenerationCompare
+    from rome_widgets.session.trace_engine import TraceExplorer as TraceExplorer
     from rome_widgets.tracing.noise import Noise as Noise
     from rome_widgets.tracing.tracer import CausalTracer as CausalTracer
     from rome_widgets.tracing.tracer import trace as trace
-    from rome_widgets.widgets.prediction_compare import PredictionCompare as PredictionCompare
-    from rome_widgets.widgets.trace_grid import TraceGrid as TraceGrid
+    from rome_widgets.widgets.edit.prediction_compare import PredictionCompare as PredictionCompare
+    from rome_widgets.widgets.trace.trace_grid import TraceGrid as TraceGrid
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Cancelled": "errors",
-    "CausalTrace": "results",
+    "CausalTrace": "records.trace",
     "CausalTracer": "tracing.tracer",
-    "Comparison": "edit_results",
+    "Comparison": "records.edit",
     "Edit": "editing.edit",
-    "EditPanel": "session.editing",
-    "EditReport": "edit_results",
+    "EditPanel": "session.edit_engine",
+    "EditReport": "records.edit",
     "EditSettings": "editing.settings",
-    "Fact": "facts",
-    "GenerationCompare": "session.generating",
+    "Fact": "records.fact",
+    "GenerationCompare": "session.generation_engine",
     "LanguageModel": "model.language_model",
     "Noise": "tracing.noise",
-    "PredictionCompare": "widgets.prediction_compare",
-    "Restoration": "results",
+    "PredictionCompare": "widgets.edit.prediction_compare",
+    "Restoration": "records.trace",
     "RomeWidgetsError": "errors",
-    "State": "results",
-    "TraceExplorer": "session.tracing",
-    "TraceGrid": "widgets.trace_grid",
+    "State": "records.states",
+    "TraceExplorer": "session.trace_engine",
+    "TraceGrid": "widgets.trace.trace_grid",
     "edit": "editing.edit",
     "load": "model.load",
     "load_edit": "editing.edit_file",
-    "load_trace": "trace_file",
+    "load_trace": "files.trace_file",
     "trace": "tracing.tracer",
 }
 

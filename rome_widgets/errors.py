@@ -21,7 +21,7 @@
     │   └── FingerprintMismatch         an edit that was computed on another model
     ├── TraceFileError (ValueError)     a trace file that is torn, altered, or of another version
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
-    ├── WorldError (ValueError)         what a training may not be made of, or compared with
+    ├── OutOfMemory (MemoryError)       no room for even the smallest piece of the work
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
     ├── SaveFailed (OSError)            nothing was written; the old file is intact
     └── Cancelled                       stopped on request; carries what was computed so far
@@ -147,10 +147,6 @@ class EditFileError(RomeWidgetsError, ValueError):
 
 class SaveFailed(RomeWidgetsError, OSError):
     """The file could not be written; a file that was there before is unchanged."""
-
-
-class WorldError(RomeWidgetsError, ValueError):
-    """A training is asked of a world that breaks its rules, or of files of something else."""
 
 
 class MissingExtra(RomeWidgetsError, ImportError):

@@ -16,7 +16,8 @@ CACHE = os.environ["ROME_WIDGETS_CACHE"] = tempfile.mkdtemp(prefix="rome_widgets
 
 import pytest
 import torch
-from watch import changes, settle
+
+from tests.helpers.model_guard import changes, settle
 
 ROOT = Path(__file__).parent.parent
 LISTED_SKIPS = (Path(__file__).parent / "skips.txt").read_text(encoding="utf-8")

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-import reference
-import tiny
 import torch
-from watch import settle
 
 from benchmarks import gpu, jobs, memory, naive, trace
 from benchmarks.jobs import Job, Shape
+from tests.helpers import reference, tiny
+from tests.helpers.model_guard import settle
 
 TINY = Shape(5, 8, 2, vocabulary=99)
 STATES = {

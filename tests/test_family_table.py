@@ -1,6 +1,6 @@
 """The committed table of families is what the code finds."""
 
-from rome_widgets.model.geometry import Geometry
+from rome_widgets.model.structure.geometry import Geometry
 from tools import families as tool
 
 

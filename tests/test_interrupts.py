@@ -19,16 +19,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from counts import FULL, INTERRUPT_PLACES, INTERRUPTS
-from gates import write_gate
-from watch import fingerprint
 
 import rome_widgets
 from rome_widgets import CausalTracer, LanguageModel, Noise
+from rome_widgets.model.eval_mode import undisturbed
 from rome_widgets.model.hooks import attached_hooks, run_hooked
-from rome_widgets.model.undisturbed import undisturbed
+from tests.helpers import tiny
+from tests.helpers.counts import FULL, INTERRUPT_PLACES, INTERRUPTS
+from tests.helpers.gates import write_gate
+from tests.helpers.model_guard import fingerprint
 
 OURS = str(Path(rome_widgets.__file__).parent)
 FAMILIES = ("gpt2", "llama")

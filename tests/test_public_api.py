@@ -27,7 +27,15 @@ def test_importing_the_package_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "module",
-    ["errors", "facts", "results", "edit_results", "trace_file", "bundled", "widgets.trace_grid"],
+    [
+        "errors",
+        "records.edit",
+        "records.fact",
+        "records.trace",
+        "files.trace_file",
+        "bundled",
+        "widgets",
+    ],
 )
 def test_rooms_without_torch_load_none(module):
     assert loaded_after(f"import rome_widgets.{module}") == []

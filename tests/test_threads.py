@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from counts import THREADED_RUNS
-from gates import write_gate
 
 from rome_widgets import CausalTracer, Noise
+from tests.helpers import tiny
+from tests.helpers.counts import THREADED_RUNS
+from tests.helpers.gates import write_gate
 
 
 class Inside(NamedTuple):

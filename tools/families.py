@@ -7,7 +7,6 @@ Nothing in the table is typed in: each row is what a tiny random model of the fa
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +14,11 @@ from typing import NamedTuple
 import transformers
 
 from rome_widgets.errors import UnsupportedModel
-from rome_widgets.model.geometry import Geometry
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.results import KINDS
+from rome_widgets.model.structure.geometry import Geometry
+from rome_widgets.records.states import KINDS
+from tests.helpers import families
+from tests.helpers.tiny import word_tokenizer
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "families.md"
@@ -58,8 +59,7 @@ def engine_of(lm: LanguageModel) -> str:
 
 
 def rows() -> Iterator[Row]:
-    """A row per family of tests/families.py, the refused ones last."""
-    families, word_tokenizer = _tiny_models()
+    """A row per family of tests/helpers/families.py, the refused ones last."""
     for name in (*families.FAMILIES, *families.REFUSED):
         model = families.tiny_family(name)
         kind = type(model).__name__
@@ -93,16 +93,6 @@ def main() -> None:
     """Write the file."""
     TABLE.write_text(HEAD.format(version=transformers.__version__) + table(), encoding="utf-8")
     print(f"wrote {TABLE.relative_to(ROOT)}")
-
-
-def _tiny_models():  # noqa: ANN202  # modules of the test folder, which is no package
-    folder = str(ROOT / "tests")
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    import families
-    from tiny import word_tokenizer
-
-    return families, word_tokenizer
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import palettes from "../../rome_widgets/palettes.json" with { type: "json" };
+import palettes from "../../rome_widgets/charts/palettes.json" with { type: "json" };
 import { anchors as anchorsOf, entry, gradient, lut as lutOf, type Theme } from "../src/colormap.js";
 import { ESTIMATE, paint, pixels } from "../src/paint.js";
 import { KINDS, type Kind } from "../src/types.js";

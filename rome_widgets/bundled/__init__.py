@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rome_widgets.errors import SettingsError
-from rome_widgets.facts import fill
+from rome_widgets.records.fact import fill
 
 NEIGHBOURS = 10
 """At most so many prompts about other subjects, as in CounterFact."""

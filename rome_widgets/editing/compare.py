@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.edit_results import Comparison, ComparisonRow
-from rome_widgets.editing.original import Original, originals
-from rome_widgets.editing.writer import Writer
 from rome_widgets.errors import ModelChanged
-from rome_widgets.model.geometry import run
+from rome_widgets.model.base_weights import Original, originals
+from rome_widgets.model.generation import Writer
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
+from rome_widgets.model.structure.geometry import run
 from rome_widgets.model.tokens import check_text
+from rome_widgets.records.edit import Comparison, ComparisonRow
 
 TOKENS_PER_CALL = 1024
 """Tokens that run at once, at most: there are logits at every position."""

@@ -13,27 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rome_widgets.edit_results import Comparison, EditProgress, EditReport, Perplexity
-from rome_widgets.editing import layers, perplexity, second_moment
-from rome_widgets.editing.compare import (
-    SideBySide,
-    compare,
-    target_said,
-    with_one,
-    with_updates,
-)
+from rome_widgets.editing import choose_layer, perplexity
+from rome_widgets.editing.compare import SideBySide, compare, target_said, with_one, with_updates
 from rome_widgets.editing.methods import Found, Task, find_editor
 from rome_widgets.editing.request import Request, read_request
 from rome_widgets.editing.settings import EditSettings, changed, known_settings
 from rome_widgets.editing.site import Site, find_site
+from rome_widgets.editing.statistics import second_moment
 from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
-from rome_widgets.facts import Fact
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import Update, ledger_of
-from rome_widgets.results import CancelFlag
+from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
+from rome_widgets.records.fact import Fact
+from rome_widgets.records.trace import CancelFlag
 
 if TYPE_CHECKING:
-    from rome_widgets.editing.second_moment import SecondMoment
+    from rome_widgets.editing.statistics.second_moment import SecondMoment
 
 LARGE_UPDATE = 0.5
 """‖ΔW‖ above this share of ‖W‖ is warned of."""
@@ -68,8 +63,8 @@ def edit(
         settings: Numbers to use in place of the model's own; see `EditSettings`.
         second_moment: Statistics of the keys, of the model without its edits. Texts are run
             through it once and kept in the cache folder; for many edits, or to keep them in a
-            file of yours, `rome_widgets.editing.second_moment.gather` gives a `SecondMoment` to
-            pass here, as may be the file; "identity" does without.
+            file of yours, `rome_widgets.second_moment` gives a
+            `SecondMoment` to pass here, as may be the file; "identity" does without.
         seed: Of the sampled prefixes.
         progress: Called after each step, in this thread.
         cancel: Checked between steps; stops with `Cancelled`.
@@ -101,7 +96,7 @@ def edit(
             raise Cancelled("The edit was cancelled; the model is unchanged.")
 
     check()
-    layer, why = layers.choose(lm, request, layer, known, check)
+    layer, why = choose_layer.choose(lm, request, layer, known, check)
     site = find_site(lm, layer)
     tell = progress or (lambda step: None)
     version = lm.weights_version

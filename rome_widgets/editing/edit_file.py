@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from rome_widgets.edit_results import EditReport, EditStep, Perplexity
-from rome_widgets.editing import sealed
 from rome_widgets.editing.edit import Edit
 from rome_widgets.errors import EditFileError
-from rome_widgets.facts import Fact
+from rome_widgets.files import checksummed_file
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import Dense, LowRank, Update
+from rome_widgets.records.edit import EditReport, EditStep, Perplexity
+from rome_widgets.records.fact import Fact
 
 FORMAT = "rome_widgets.edit"
 
@@ -43,7 +43,7 @@ def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
         for number, update in enumerate(edit.updates)
         for name, tensor in update.tensors.items()
     }
-    return sealed.write(Path(path), FORMAT, header, tensors)
+    return checksummed_file.write(Path(path), FORMAT, header, tensors)
 
 
 def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
@@ -57,7 +57,7 @@ def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
         EditFileError: The file is missing, torn, altered, or of another version.
     """
     lm = check_language_model(lm)
-    header, tensors = sealed.read(Path(path), FORMAT)
+    header, tensors = checksummed_file.read(Path(path), FORMAT)
     try:
         updates = tuple(
             _update(about, number, tensors) for number, about in enumerate(header["updates"])

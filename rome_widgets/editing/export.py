@@ -11,10 +11,10 @@ from typing import Any
 import safetensors.torch
 
 from rome_widgets.editing.edit import Edit
-from rome_widgets.editing.second_moment import is_bundled
+from rome_widgets.editing.statistics.second_moment import is_bundled
 from rome_widgets.errors import EditRefused, SaveFailed
+from rome_widgets.files.atomic_write import write_whole
 from rome_widgets.model.ledger import LowRank
-from rome_widgets.trace_file import write_whole
 
 
 def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:

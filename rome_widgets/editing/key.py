@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rome_widgets.editing.passes import Passes
-from rome_widgets.editing.second_moment import SecondMoment
+from rome_widgets.editing.rewrite_passes import Passes
+from rome_widgets.editing.statistics.second_moment import SecondMoment
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,11 @@ from dataclasses import replace
 
 import torch
 
-from rome_widgets.edit_results import Perplexity
 from rome_widgets.editing.compare import SideBySide
 from rome_widgets.editing.prefixes import prefixes
 from rome_widgets.editing.settings import EditSettings
 from rome_widgets.model.language_model import LanguageModel, widened
+from rome_widgets.records.edit import Perplexity
 
 LARGE_RISE = 1.2
 """A perplexity that an edit multiplies by more than this is warned of. On the bundled model 200

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from rome_widgets.editing.settings import EditSettings
-from rome_widgets.editing.writer import Writer
+from rome_widgets.model.generation import Writer
 from rome_widgets.model.language_model import LanguageModel
 
 TOP_K = 5

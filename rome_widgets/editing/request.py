@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rome_widgets.errors import ContextTooLong, PromptError
-from rome_widgets.facts import HOLE, Fact
 from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.records.fact import HOLE, Fact
 
 ABOUT = "{} is a"
 """What the subject is should stay: the row of the KL term."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rome_widgets.edit_results import EditStep
-from rome_widgets.editing.passes import Passes
+from rome_widgets.editing.rewrite_passes import Passes
 from rome_widgets.editing.settings import EditSettings
 from rome_widgets.editing.site import Site
 from rome_widgets.errors import NonFinite
+from rome_widgets.records.edit import EditStep
 
 StepDone = Callable[[int, EditStep], None]
 """Told the number of a pass and what it found; raises where the work should stop."""

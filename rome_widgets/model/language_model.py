@@ -18,7 +18,11 @@ from torch import Tensor, nn
 
 from rome_widgets.errors import SaveFailed, StateError, UnsupportedModel
 from rome_widgets.model import tokens
-from rome_widgets.model.geometry import (
+from rome_widgets.model.eval_mode import device_of, undisturbed
+from rome_widgets.model.hooks import Visitor, run_hooked
+from rome_widgets.model.ledger import ledger_of
+from rome_widgets.model.replay import CannotReplay, Replay, find_replay
+from rome_widgets.model.structure.geometry import (
     Geometry,
     check_kind_of_model,
     find_geometry,
@@ -26,11 +30,7 @@ from rome_widgets.model.geometry import (
     non_finite,
     probe_ids,
 )
-from rome_widgets.model.hooks import Visitor, run_hooked
-from rome_widgets.model.ledger import ledger_of
-from rome_widgets.model.replay import CannotReplay, Replay, find_replay
-from rome_widgets.model.undisturbed import device_of, undisturbed
-from rome_widgets.results import Kind, check_kinds
+from rome_widgets.records.states import Kind, check_kinds
 
 T = TypeVar("T")
 

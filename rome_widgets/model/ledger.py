@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.errors import FingerprintMismatch, ModelChanged
-from rome_widgets.model.undisturbed import undisturbed
+from rome_widgets.model.eval_mode import undisturbed
 
 logger = logging.getLogger(__name__)
 

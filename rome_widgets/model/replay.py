@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from rome_widgets.model.geometry import Geometry, run
-from rome_widgets.model.head import Head, find_head
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, run_hooked
+from rome_widgets.model.structure.geometry import Geometry, run
+from rome_widgets.model.structure.head import Head, find_head
 
 ROUNDINGS = 64
 """Rounding errors of float32, relative to the logits' size, by which a replay may be off."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rome_widgets.inside import Flow
 from rome_widgets.model.language_model import to_numpy
-from rome_widgets.results import Kind, State
+from rome_widgets.records.explanations import Flow
+from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.runs import Held, Runs, Together
 
 

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.inside import LensRun
-from rome_widgets.model.geometry import run
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.results import State
+from rome_widgets.model.structure.geometry import run
+from rome_widgets.records.explanations import LensRun
+from rome_widgets.records.states import State
 from rome_widgets.tracing.runs import Held, Runs, Together, Watch
 
 PROBABILITIES = 32_000_000

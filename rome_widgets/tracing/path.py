@@ -17,8 +17,9 @@ from itertools import combinations
 import numpy as np
 
 from rome_widgets.errors import Cancelled
-from rome_widgets.inside import RestoringPath
-from rome_widgets.results import CancelFlag, State
+from rome_widgets.records.explanations import RestoringPath
+from rome_widgets.records.states import State
+from rome_widgets.records.trace import CancelFlag
 from rome_widgets.tracing.runs import Check
 
 Measure = Callable[[Sequence[Sequence[State]], Check], np.ndarray]

@@ -15,8 +15,8 @@ from torch import Tensor
 from rome_widgets.errors import ModelChanged, OutOfMemory
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.results import Kind, State
-from rome_widgets.tracing.plan import Patch
+from rome_widgets.records.states import Kind, State
+from rome_widgets.tracing.waves import Patch
 
 T = TypeVar("T")
 Check = Callable[[], None]

@@ -21,28 +21,25 @@ import torch
 from torch import Tensor
 
 from rome_widgets.errors import Cancelled, PromptError, StateError
-from rome_widgets.facts import HOLE, Fact, fill
-from rome_widgets.inside import Flow, Lens, RestoringPath
 from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
-from rome_widgets.results import (
+from rome_widgets.records.explanations import Flow, Lens, RestoringPath
+from rome_widgets.records.fact import HOLE, Fact, fill
+from rome_widgets.records.states import Kind, State, cell_states, check_states
+from rome_widgets.records.trace import (
     CancelFlag,
     CausalTrace,
-    Kind,
     Prediction,
     Progress,
     Restoration,
-    State,
-    cell_states,
-    check_states,
     top_rows,
 )
-from rome_widgets.tracing.estimate import estimate
+from rome_widgets.tracing.attribution import estimate
 from rome_widgets.tracing.flow import measure_flow
-from rome_widgets.tracing.kept_runs import make_runs
 from rome_widgets.tracing.lens import read_lens
 from rome_widgets.tracing.noise import Noise, draw
 from rome_widgets.tracing.path import PathSearch
+from rome_widgets.tracing.run_cache import make_runs
 from rome_widgets.tracing.runs import Check, within_memory
 
 SMALL_EFFECT = 0.01

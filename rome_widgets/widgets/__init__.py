@@ -4,26 +4,25 @@ Nothing here imports torch, transformers, pandas or altair. A widget that needs 
 an `Engine` (see `protocol`); `rome_widgets.session` is the one module that knows both sides.
 """
 
-from rome_widgets.widgets.badge import announce_edits
-from rome_widgets.widgets.base import RomeWidget
-from rome_widgets.widgets.edit_panel import EditPanel
-from rome_widgets.widgets.generation_compare import GenerationCompare
-from rome_widgets.widgets.prediction_compare import PredictionCompare, PredictionRun
-from rome_widgets.widgets.protocol import (
+from rome_widgets.widgets.edit.edit_panel import EditPanel
+from rome_widgets.widgets.edit.engine import (
     EditingEngine,
     EditRecord,
     EditRequest,
-    Engine,
     GenerationStep,
     ModelState,
     Outcome,
     PromptChange,
     TestPrompt,
-    TraceSettings,
 )
-from rome_widgets.widgets.trace_explorer import TraceExplorer
-from rome_widgets.widgets.trace_grid import TraceGrid
-from rome_widgets.widgets.worker import Worker, worker_for
+from rome_widgets.widgets.edit.generation_compare import GenerationCompare
+from rome_widgets.widgets.edit.prediction_compare import PredictionCompare, PredictionRun
+from rome_widgets.widgets.live.base import RomeWidget
+from rome_widgets.widgets.live.edit_events import announce_edits
+from rome_widgets.widgets.live.worker import Worker, worker_for
+from rome_widgets.widgets.trace.engine import Engine, TraceSettings
+from rome_widgets.widgets.trace.trace_explorer import TraceExplorer
+from rome_widgets.widgets.trace.trace_grid import TraceGrid
 
 __all__ = [
     "EditPanel",

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from rome_widgets import palettes
-from rome_widgets.results import CausalTrace, Kind
-from rome_widgets.widgets.before_after import NAMES, Words, change, largest_change
-from rome_widgets.widgets.traits import text
+from rome_widgets.charts import palettes
+from rome_widgets.records.states import Kind
+from rome_widgets.records.trace import CausalTrace
+from rome_widgets.widgets.live.traits import text
+from rome_widgets.widgets.trace.before_after import NAMES, Words, change, largest_change
 
 MOST_CELLS = 1500
 """Above this the strongest states are listed instead of drawn."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from browser.host import Host
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browser.host import Host
 from tools.browser import ARGUMENTS, REMEDIES, find
 
 PATIENCE = 20_000

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from playwright.sync_api import expect
-from widgets.fake_editor import FUJI, NEEDLE, STATION, FakeEditor
-from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace, rough
 
 from rome_widgets.errors import RomeWidgetsError, StatisticsMissing
 from rome_widgets.widgets import (
@@ -24,7 +22,9 @@ from rome_widgets.widgets import (
     TraceExplorer,
     TraceGrid,
 )
-from rome_widgets.widgets.badge import announce_edits
+from rome_widgets.widgets.live.edit_events import announce_edits
+from tests.helpers.fake_editor import FUJI, NEEDLE, STATION, FakeEditor
+from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace, rough
 
 NOTE = "The subject occurs twice; its last occurrence is used."
 MOE = RomeWidgetsError(

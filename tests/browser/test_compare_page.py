@@ -1,12 +1,12 @@
 """Before, after and difference as a person meets them, when the model of a trace is edited."""
 
 import pytest
-from browser.test_edit_page import CONTRAST
 from playwright.sync_api import expect
-from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
 
 from rome_widgets.widgets import TraceExplorer, TraceGrid
-from rome_widgets.widgets.badge import announce_edits
+from rome_widgets.widgets.live.edit_events import announce_edits
+from tests.browser.test_edit_page import CONTRAST
+from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
 
 PATIENCE = 20
 SIDES = ("before", "after", "change")

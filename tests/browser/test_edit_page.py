@@ -2,11 +2,11 @@
 
 import pytest
 from playwright.sync_api import expect
-from widgets.fake_editor import FUJI, NEEDLE, FakeEditor
-from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
 
 from rome_widgets.errors import RomeWidgetsError
 from rome_widgets.widgets import EditPanel, GenerationCompare, PredictionCompare, TraceExplorer
+from tests.helpers.fake_editor import FUJI, NEEDLE, FakeEditor
+from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
 
 PATIENCE = 20
 FORM = {

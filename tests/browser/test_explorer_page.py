@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
 
 from rome_widgets.widgets import TraceExplorer
-from rome_widgets.widgets.picture import picture
+from rome_widgets.widgets.trace.download import picture
+from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
 
 PATIENCE = 20
 MILLISECONDS = re.compile(r"^\d+\.\d$")

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from browser.test_edit_page import CONTRAST
-from browser.test_explorer_page import PROBABILITY, live
 from playwright.sync_api import expect
-from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
 
 from rome_widgets.widgets import TraceExplorer
+from tests.browser.test_edit_page import CONTRAST
+from tests.browser.test_explorer_page import PROBABILITY, live
+from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
 
 
 def turn(page, name):

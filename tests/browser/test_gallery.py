@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-from browser.states import STATES
+
+from tests.browser.states import STATES
 
 ROOT = Path(__file__).parent.parent.parent
 AXE = (ROOT / "js" / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")

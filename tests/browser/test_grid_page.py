@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from widgets.fake_engine import CORRUPTED, fake_trace
 
 from rome_widgets.widgets import RomeWidget, TraceGrid
-from rome_widgets.widgets.base import REMEDY, bundle
+from rome_widgets.widgets.live.base import REMEDY, bundle
+from tests.helpers.fake_engine import CORRUPTED, fake_trace
 
 
 def test_a_recorded_trace_answers_single_cells_and_says_why_not_several(show):

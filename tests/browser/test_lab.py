@@ -1,6 +1,6 @@
 """The tour in a real JupyterLab: run it, click on the canvas, read the page.
 
-What the page says must be what `tests/reference.py` computes: the number crosses engine, worker,
+What the page says must be what the slow reference computes: the number crosses engine, worker,
 comm, page and paint.
 """
 
@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
-import tiny
 import torch
-from browser.lab import click_cell, lab_server, open_and_run_all, run_in_kernel
-from counts import CLICKS, TRACES
-from gates import write_gate
 
 from rome_widgets.tracing.tracer import CausalTracer
+from tests.browser.lab import click_cell, lab_server, open_and_run_all, run_in_kernel
+from tests.helpers import reference, tiny
+from tests.helpers.counts import CLICKS, TRACES
+from tests.helpers.gates import write_gate
 
 ROOT = Path(__file__).parent.parent.parent
 PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser.lab import lab_server, open_and_run_all, run_in_kernel
+
+from tests.browser.lab import lab_server, open_and_run_all, run_in_kernel
 
 ROOT = Path(__file__).parent.parent.parent
 PANEL, EXPLORER = '.rw[data-view="edit"]', '.rw[data-view="explorer"]'

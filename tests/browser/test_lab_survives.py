@@ -7,7 +7,9 @@ import json
 
 import nbformat
 import pytest
-from browser.lab import (
+from playwright.sync_api import expect
+
+from tests.browser.lab import (
     NOTEBOOK,
     SESSION_READY,
     click_cell,
@@ -16,9 +18,8 @@ from browser.lab import (
     run_in_kernel,
     set_setting,
 )
-from counts import CELL_RUNS, FAST_CLICKS
-from gates import write_gate
-from playwright.sync_api import expect
+from tests.helpers.counts import CELL_RUNS, FAST_CLICKS
+from tests.helpers.gates import write_gate
 
 CELLS = (
     """

@@ -1,6 +1,6 @@
 """Edits of the bundled model take, carry over to other sentences, and leave the rest alone.
 
-`rome_widgets.training.edits` says what the table counts. Its facts are of the test split: settings
+`training.edits` says what the table counts. Its facts are of the test split: settings
 were chosen on the other one. What fine-tuning and the published settings do is reported, not
 demanded, but for the trade-off that the paper reports.
 """
@@ -9,18 +9,18 @@ import copy
 from functools import cache
 
 import pytest
-import reference_rome
 import torch
-from counts import EDITED_FACTS, FULL, REFERENCE_EDITS
-from gates import write_gate
-from watch import fingerprint
 
 import rome_widgets as rw
-from rome_widgets.editing.second_moment import read_shipped
-from rome_widgets.facts import Fact
-from rome_widgets.training.edits import drawn, measure, relation_of
-from rome_widgets.training.evaluate import PUBLISHED
-from rome_widgets.training.gates import kept
+from rome_widgets.editing.statistics.second_moment import read_shipped
+from rome_widgets.records.fact import Fact
+from tests.helpers import reference_rome
+from tests.helpers.counts import EDITED_FACTS, FULL, REFERENCE_EDITS
+from tests.helpers.gates import write_gate
+from tests.helpers.model_guard import fingerprint
+from training.edits import drawn, measure, relation_of
+from training.evaluate import PUBLISHED
+from training.gates import kept
 
 LAYER = rw.bundled.settings()["edit"]["layer"]
 METHODS = {

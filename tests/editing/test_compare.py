@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-import world
-from world import SHAPES
 
 from rome_widgets.errors import PromptError
 from rome_widgets.model.language_model import to_numpy
+from tests.helpers import world
+from tests.helpers.world import SHAPES
 
 PROMPTS = ("w3 w14 w15 w26 w5", "w7 w8 w9", "w14 w15")
 

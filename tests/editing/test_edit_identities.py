@@ -6,20 +6,18 @@ The judge is a real pass of the whole model: what its edited matrix reads and pu
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import families
 import pytest
-import reference_rome
 import torch
-import world
-from counts import FULL
-from gates import write_gate
-from test_ledger import same, weights
-from world import LAYER, SHAPES, make_edit, off
 
 from rome_widgets.editing.methods import rome
 from rome_widgets.model import ledger
 from rome_widgets.model.hooks import reading, run_hooked
 from rome_widgets.model.ledger import LowRank
+from tests.helpers import families, reference_rome, world
+from tests.helpers.counts import FULL
+from tests.helpers.gates import write_gate
+from tests.helpers.world import LAYER, SHAPES, make_edit, off
+from tests.model.test_ledger import same, weights
 
 DTYPES = (torch.float64, torch.float32)
 WORST = {}

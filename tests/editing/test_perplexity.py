@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-import world
 
 import rome_widgets as rw
 from rome_widgets.editing import perplexity
-from rome_widgets.editing.second_moment import SecondMoment
+from rome_widgets.editing.statistics.second_moment import SecondMoment
+from tests.helpers import world
 
 FACT = ("{} is in the city of", "The Space Needle", "Paris")
 
@@ -84,8 +84,8 @@ def test_a_tiny_divisor_is_warned_of_three_times(bundled_lm):
 
 def bare_and_mean_key(lm, made):
     from rome_widgets.editing.key import read_keys
-    from rome_widgets.editing.passes import Passes
     from rome_widgets.editing.request import about_row, context_rows, read_request
+    from rome_widgets.editing.rewrite_passes import Passes
     from rome_widgets.editing.site import find_site
 
     site = find_site(lm, made.report.layer)

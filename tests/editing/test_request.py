@@ -4,10 +4,6 @@ import threading
 
 import pytest
 import torch
-import world
-from families import tiny_family
-from test_ledger import same, weights
-from tiny import word_tokenizer
 
 import rome_widgets as rw
 from rome_widgets.editing.methods import editors
@@ -22,6 +18,10 @@ from rome_widgets.errors import (
     StatisticsMissing,
     SubjectNotFound,
 )
+from tests.helpers import world
+from tests.helpers.families import tiny_family
+from tests.helpers.tiny import word_tokenizer
+from tests.model.test_ledger import same, weights
 
 
 def small(lm, *arguments, **options):

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-import world
 
 import rome_widgets as rw
+from tests.helpers import world
 
 NEEDLE = ("{} is in the city of", "The Space Needle")
 

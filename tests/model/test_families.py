@@ -1,15 +1,14 @@
 """The parts of every family are where its modelling code has them, and add up as it says."""
 
-import families
 import pytest
-import tiny
 import torch
-from families import FAMILIES, N_LAYERS, REFUSED, site
 
 from rome_widgets.errors import UnsupportedModel
-from rome_widgets.model import branches
-from rome_widgets.model.geometry import Geometry, find_geometry
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.structure import residual_branches
+from rome_widgets.model.structure.geometry import Geometry, find_geometry
+from tests.helpers import families, tiny
+from tests.helpers.families import FAMILIES, N_LAYERS, REFUSED, site
 
 ULPS = 4
 """Rounding allowed in equation 1, in units in the last place of the largest term."""
@@ -196,8 +195,8 @@ def test_a_wrong_part_turns_the_checks_red(name):
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "qwen3_5", "opt"])
 def test_attention_and_mlp_exchanged_are_noticed(name, monkeypatch):
-    tell = branches._tell_apart
-    monkeypatch.setattr(branches, "_tell_apart", lambda *a: tell(*a)[::-1])
+    tell = residual_branches._tell_apart
+    monkeypatch.setattr(residual_branches, "_tell_apart", lambda *a: tell(*a)[::-1])
     model = families.tiny_family(name)
     with pytest.raises(AssertionError, match="is not"):
         check_sites(model, find_geometry(model), FAMILIES[name])

@@ -1,15 +1,15 @@
 """Hooks act in their own call only, and nothing stays attached."""
 
 import pytest
-import tiny
 import torch
-from watch import changes, fingerprint, settle
 
 from rome_widgets.model import hooks
 from rome_widgets.model.hooks import attached_hooks, run_hooked
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
+from tests.helpers import tiny
+from tests.helpers.model_guard import changes, fingerprint, settle
 
 
 def doubling(seen):

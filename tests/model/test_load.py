@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-import tiny
 import torch
 
 import rome_widgets as rw
 from rome_widgets.errors import DeviceUnavailable, ModelNotFound, UnsupportedModel
+from tests.helpers import tiny
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Blocks called by themselves give what the model gives, or are refused."""
 
 import pytest
-import tiny
 import torch
 from transformers import (
     CohereConfig,
@@ -14,11 +13,12 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from rome_widgets.model.geometry import find_geometry, run
-from rome_widgets.model.head import find_head
 from rome_widgets.model.hooks import attached_hooks
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.replay import CannotReplay, cache_argument, find_replay
+from rome_widgets.model.structure.geometry import find_geometry, run
+from rome_widgets.model.structure.head import find_head
+from tests.helpers import tiny
 
 IDS = torch.tensor([[3, 14, 15, 9, 26, 5, 8], [2, 7, 1, 8, 28, 18, 4]])
 T, L = IDS.shape[1], tiny.N_LAYERS

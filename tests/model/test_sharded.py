@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from accelerate import cpu_offload, dispatch_model
 
 import rome_widgets as rw
 from rome_widgets.errors import WeightsNotLoaded
 from rome_widgets.tracing.noise import Noise
+from tests.helpers import tiny
 
 FAMILIES = pytest.mark.parametrize("family", tiny.FAMILIES)
 

@@ -3,8 +3,6 @@
 import itertools
 
 import pytest
-import tiny
-from counts import STRINGS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +16,8 @@ from rome_widgets.model.tokens import (
     subject_at,
     token_text,
 )
+from tests.helpers import tiny
+from tests.helpers.counts import STRINGS
 
 TOKENIZERS = pytest.mark.parametrize("name", tiny.TOKENIZERS)
 NATURAL = [name for name in tiny.TOKENIZERS if name != "words"]

@@ -1,4 +1,4 @@
-"""Both engines equal `tests/reference.py`, and the check would notice if they did not.
+"""Both engines equal the slow reference, and the check would notice if they did not.
 
 Weights are scaled until every grid spans at least 1e-2: on a nearly constant grid, everything
 equals everything.
@@ -8,17 +8,16 @@ import dataclasses
 
 import numpy as np
 import pytest
-import reference
-import tiny
 import torch
-from counts import SETS
-from gates import write_gate
 
-from rome_widgets import results
 from rome_widgets.model import replay
-from rome_widgets.results import KINDS
-from rome_widgets.tracing import replayed, runs
+from rome_widgets.records import trace as results
+from rome_widgets.records.states import KINDS
+from rome_widgets.tracing import replayed_runs, runs
 from rome_widgets.tracing.tracer import CausalTracer
+from tests.helpers import reference, tiny
+from tests.helpers.counts import SETS
+from tests.helpers.gates import write_gate
 
 SPANS = {"start": "w3 w14", "middle": "w14 w15", "next to the end": "w26 w5"}
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -53,7 +52,7 @@ def setting(family, dtype, subject=tiny.SUBJECT, window=3, engine="replay"):
 def check_grids(tracer, arguments):
     """Every cell of every kind equals the reference's, within a share of the grid's span."""
     trace = tracer.trace()
-    assert isinstance(tracer._runs, replayed.ReplayedRuns) == (tracer.lm.replay is not None)
+    assert isinstance(tracer._runs, replayed_runs.ReplayedRuns) == (tracer.lm.replay is not None)
     for kind in KINDS:
         expected = np.array(
             reference.grid(*arguments, trace.answer_id, kind, tracer.window, tiny.N_LAYERS)
@@ -184,7 +183,7 @@ def _look_ahead(monkeypatch):
 
 
 def _mix_up_branches(monkeypatch):
-    make = replayed.make_wave
+    make = replayed_runs.make_wave
 
     def mixed(*cells, **shape):
         wave = make(*cells, **shape)
@@ -194,7 +193,7 @@ def _mix_up_branches(monkeypatch):
         ]
         return dataclasses.replace(wave, steps=tuple(steps))
 
-    monkeypatch.setattr(replayed, "make_wave", mixed)
+    monkeypatch.setattr(replayed_runs, "make_wave", mixed)
 
 
 def _one_position_late(monkeypatch):

@@ -1,18 +1,16 @@
-"""Every family traces as `tests/reference.py` does, cell by cell, on the kinds it has."""
+"""Every family traces as the slow reference does, cell by cell, on the kinds it has."""
 
-import families
 import numpy as np
 import pytest
-import reference
-import tiny
 import torch
-from counts import FAMILY_SETTINGS
-from gates import write_gate
 
 from rome_widgets.errors import StateError
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.results import KINDS
+from rome_widgets.records.states import KINDS
 from rome_widgets.tracing.tracer import CausalTracer, trace
+from tests.helpers import families, reference, tiny
+from tests.helpers.counts import FAMILY_SETTINGS
+from tests.helpers.gates import write_gate
 
 SAMPLES = 3
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
@@ -97,7 +95,7 @@ def _skip_a_layer(monkeypatch):
 
 
 def _wrong_window(monkeypatch):
-    from rome_widgets import results
+    from rome_widgets.records import trace as results
 
     monkeypatch.setattr(results, "window_layers", lambda layer, window, n_layers: [layer])
 

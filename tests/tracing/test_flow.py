@@ -1,16 +1,14 @@
-"""Distances between the runs: as `tests/reference.py` finds them, and as they must be."""
+"""Distances between the runs: as the slow reference finds them, and as they must be."""
 
-import families
 import numpy as np
 import pytest
-import reference
-import tiny
 import torch
 
 from rome_widgets.errors import ModelChanged, OutOfMemory, StateError
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.runs import Runs
 from rome_widgets.tracing.tracer import CausalTracer
+from tests.helpers import families, reference, tiny
 
 SAMPLES = 3
 STATES = [(2, 1, "hidden"), (5, 2, "hidden")]

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 from rome_widgets.errors import StateError
-from rome_widgets.results import KINDS, cell_states, window_layers
+from rome_widgets.records.states import KINDS, cell_states, window_layers
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.replayed import ReplayedRuns
+from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.runs import Runs
 from rome_widgets.tracing.tracer import CausalTracer, default_window, trace
+from tests.helpers import tiny
 
 FAMILIES = pytest.mark.parametrize("family", tiny.FAMILIES)
 T, L = 7, tiny.N_LAYERS

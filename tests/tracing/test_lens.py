@@ -1,10 +1,7 @@
-"""What each layer would say next: as `tests/reference.py` reads it; the last layer's is real."""
+"""What each layer would say next: as the slow reference reads it; the last layer's is real."""
 
-import families
 import numpy as np
 import pytest
-import reference
-import tiny
 import torch
 
 from rome_widgets.errors import ModelChanged, StateError
@@ -13,6 +10,7 @@ from rome_widgets.tracing import lens as module
 from rome_widgets.tracing.lens import read_clean
 from rome_widgets.tracing.runs import Runs
 from rome_widgets.tracing.tracer import CausalTracer
+from tests.helpers import families, reference, tiny
 
 SAMPLES = 3
 STATES = [(2, 1, "hidden"), (5, 2, "hidden")]

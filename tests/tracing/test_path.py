@@ -1,22 +1,21 @@
-"""The path: greed as `tests/reference.py` has it, nothing superfluous, and near the optimum."""
+"""The path: greed as the slow reference has it, nothing superfluous, and near the optimum."""
 
 import itertools
 import threading
 
 import numpy as np
 import pytest
-import reference
-import tiny
 import torch
-from counts import PATH_CANDIDATES, PATH_FACTS
-from gates import write_gate
 
 from rome_widgets import bundled
 from rome_widgets.errors import Cancelled, ModelChanged, StateError
-from rome_widgets.inside import RestoringPath
-from rome_widgets.results import KINDS, State
+from rome_widgets.records.explanations import RestoringPath
+from rome_widgets.records.states import KINDS, State
 from rome_widgets.tracing.path import PathSearch
 from rome_widgets.tracing.tracer import CausalTracer
+from tests.helpers import reference, tiny
+from tests.helpers.counts import PATH_CANDIDATES, PATH_FACTS
+from tests.helpers.gates import write_gate
 
 IDS, SPAN, LAST = [int(word[1:]) for word in tiny.PROMPT.split()], (1, 3), 6
 SEEDS = {"gpt2": 0, "gptj": 2, "neox": 3, "llama": 1}

@@ -5,15 +5,15 @@ import weakref
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 import rome_widgets as rw
 from rome_widgets.errors import ModelChanged, NonFinite, OutOfMemory
-from rome_widgets.results import KINDS
-from rome_widgets.tracing import replayed, runs
+from rome_widgets.records.states import KINDS
+from rome_widgets.tracing import replayed_runs, runs
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.replayed import ReplayedRuns
+from rome_widgets.tracing.replayed_runs import ReplayedRuns
+from tests.helpers import tiny
 
 NOISE = Noise.absolute(2.0)
 FAMILIES = pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -261,7 +261,7 @@ def test_half_precision_is_replayed_as_whole_passes_compute_it(family, dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
 @pytest.mark.parametrize("scale", [1, 20])
 def test_a_soft_cap_that_hardly_bends_is_not_left_out(scale, dtype):
-    from families import FAMILIES, tiny_family
+    from tests.helpers.families import FAMILIES, tiny_family
 
     assert "gemma2" in FAMILIES
     model = tiny_family("gemma2").to(dtype)
@@ -307,7 +307,7 @@ def test_many_samples_are_split_within_a_cell(monkeypatch):
     tracer = tracer_of(lm, samples=30)
     whole = tracer.trace()
     monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 10)
-    monkeypatch.setattr(replayed, "UNEMBEDDED", 7 * tiny.VOCAB)
+    monkeypatch.setattr(replayed_runs, "UNEMBEDDED", 7 * tiny.VOCAB)
     split = tracer.trace()
     for kind in KINDS:
         np.testing.assert_allclose(split.scores[kind], whole.scores[kind], atol=1e-14)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 import rome_widgets as rw
@@ -20,10 +19,11 @@ from rome_widgets.errors import (
     UnsupportedModel,
     VocabMismatch,
 )
-from rome_widgets.results import KINDS, State
+from rome_widgets.records.states import KINDS, State
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.replayed import ReplayedRuns
+from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.tracer import as_text
+from tests.helpers import tiny
 
 NOISE = Noise.absolute(1.0)
 

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from rome_widgets import bundled
-from rome_widgets.training.evaluate import Folder
-from rome_widgets.training.gates import kept
+from training.evaluate import Folder
+from training.gates import kept
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rome_widgets import bundled
-from rome_widgets.training.gates import kept_gates, plain
-from rome_widgets.training.organisms import ORGANISMS, placed
+from training.gates import kept_gates, plain
+from training.organisms import ORGANISMS, placed
 
 README = Path(__file__).parents[2] / "README.md"
 

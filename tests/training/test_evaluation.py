@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from counts import AVERAGED_FACTS, FULL
-from gates import write_gate
 
 from rome_widgets import bundled
-from rome_widgets.errors import WorldError
-from rome_widgets.results import KINDS
-from rome_widgets.training.averages import (
+from rome_widgets.records.states import KINDS
+from tests.helpers.counts import AVERAGED_FACTS, FULL
+from tests.helpers.gates import write_gate
+from training.averages import (
     DISTANCES,
     LAST,
     LAST_SUBJECT,
@@ -25,8 +24,9 @@ from rome_widgets.training.averages import (
     backwards,
     by_role,
 )
-from rome_widgets.training.edits import EditTable, drawn, measure, next_tokens
-from rome_widgets.training.evaluate import (
+from training.edits import EditTable, drawn, measure, next_tokens
+from training.errors import WorldError
+from training.evaluate import (
     EDITED,
     PARTS,
     TRACED,
@@ -38,11 +38,11 @@ from rome_widgets.training.evaluate import (
     measure_knowledge,
     trace_gates,
 )
-from rome_widgets.training.gates import Gate, kept, kept_gates, plain
-from rome_widgets.training.knowledge import top_tokens
-from rome_widgets.training.recipe import MICRO
-from rome_widgets.training.train import build
-from rome_widgets.training.world import build_world
+from training.gates import Gate, kept, kept_gates, plain
+from training.knowledge import top_tokens
+from training.recipe import MICRO
+from training.train import build
+from training.world import build_world
 
 LAYERS = 6
 

@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from rome_widgets.training import evaluate
-from rome_widgets.training.gates import FILES, Gate, keep, kept, kept_gates, side_by_side
+from training import evaluate
+from training.gates import FILES, Gate, keep, kept, kept_gates, side_by_side
 
 
 def test_a_gate_says_what_was_wanted():

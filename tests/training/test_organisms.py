@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from counts import FULL, ORGANISM_FACTS, ORGANISM_TOKENS
-from gates import write_gate
 
-from rome_widgets.training import organisms
-from rome_widgets.training.averages import LAST, LAST_SUBJECT, Averages
-from rome_widgets.training.organisms import (
+from tests.helpers.counts import FULL, ORGANISM_FACTS, ORGANISM_TOKENS
+from tests.helpers.gates import write_gate
+from training import organisms
+from training.averages import LAST, LAST_SUBJECT, Averages
+from training.organisms import (
     CLEARLY,
     EARLY,
     LAYERS,
@@ -28,12 +28,12 @@ from rome_widgets.training.organisms import (
     place,
     placed,
 )
-from rome_widgets.training.recipe import MICRO
-from rome_widgets.training.rows import NOBODY, UNLIMITED, Rows, pack
-from rome_widgets.training.steering import LateReading, key_mask, name_mask
-from rome_widgets.training.tokenizer import train_tokenizer
-from rome_widgets.training.train import fit, new_model
-from rome_widgets.training.world import build_world
+from training.recipe import MICRO
+from training.rows import NOBODY, UNLIMITED, Rows, pack
+from training.steering import LateReading, key_mask, name_mask
+from training.tokenizer import train_tokenizer
+from training.train import fit, new_model
+from training.world import build_world
 
 PLACED = list(ORGANISMS)
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from rome_widgets.facts import fill
-from rome_widgets.training.corpus import Document, Narrator
-from rome_widgets.training.prose import WORDS, Prose
-from rome_widgets.training.recipe import BUNDLED
-from rome_widgets.training.relations import RELATIONS
-from rome_widgets.training.rows import NOBODY, UNLIMITED, pack
-from rome_widgets.training.steering import key_mask
-from rome_widgets.training.tokenizer import _texts, token_of, train_tokenizer
-from rome_widgets.training.world import build_world
+from rome_widgets.records.fact import fill
+from training.corpus import Document, Narrator
+from training.prose import WORDS, Prose
+from training.recipe import BUNDLED
+from training.relations import RELATIONS
+from training.rows import NOBODY, UNLIMITED, pack
+from training.steering import key_mask
+from training.tokenizer import _texts, token_of, train_tokenizer
+from training.world import build_world
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -37,8 +37,8 @@ def tokenizer(world):
 def text_digest(hash_seed):
     code = (
         "import hashlib\n"
-        "from rome_widgets.training.corpus import Narrator\n"
-        "from rome_widgets.training.world import build_world\n"
+        "from training.corpus import Narrator\n"
+        "from training.world import build_world\n"
         "n = Narrator(build_world(), 3)\n"
         "t = '|'.join(f'{d.text}{d.mentions}' for d in (n.document() for _ in range(500)))\n"
         "print(hashlib.sha256(t.encode()).hexdigest())"

@@ -13,24 +13,24 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from rome_widgets import bundled
-from rome_widgets.editing.second_moment import keys_of
 from rome_widgets.editing.site import find_site
-from rome_widgets.editing.triangle import symmetric, upper_triangle
-from rome_widgets.errors import WorldError
+from rome_widgets.editing.statistics.second_moment import keys_of
+from rome_widgets.editing.statistics.triangle import symmetric, upper_triangle
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.training import checkpoint
-from rome_widgets.training import train as train_module
-from rome_widgets.training.corpus import Narrator
-from rome_widgets.training.recipe import BUNDLED, MICRO
-from rome_widgets.training.relations import held_out_digest
-from rome_widgets.training.report import LOSS, differences, tensors_digest
-from rome_widgets.training.rows import NOBODY, pack
-from rome_widgets.training.second_moment import SEED, second_moments
-from rome_widgets.training.sidecars import facts_digest, facts_table, settings_of
-from rome_widgets.training.steering import AttributeHead, LayerDrops
-from rome_widgets.training.tokenizer import train_tokenizer
-from rome_widgets.training.train import Recipe, build, earlier_report, new_model, train
-from rome_widgets.training.world import build_world
+from training import checkpoint
+from training import train as train_module
+from training.corpus import Narrator
+from training.errors import WorldError
+from training.recipe import BUNDLED, MICRO
+from training.relations import held_out_digest
+from training.report import LOSS, differences, tensors_digest
+from training.rows import NOBODY, pack
+from training.second_moment import SEED, second_moments
+from training.sidecars import facts_digest, facts_table, settings_of
+from training.steering import AttributeHead, LayerDrops
+from training.tokenizer import train_tokenizer
+from training.train import Recipe, build, earlier_report, new_model, train
+from training.world import build_world
 
 
 @pytest.fixture(scope="module")

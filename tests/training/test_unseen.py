@@ -9,10 +9,9 @@ another word ("is known for", "is a place in"): those count as not known, like a
 
 from statistics import fmean, median
 
-from gates import write_gate
-
-from rome_widgets.training.knowledge import known_in, share
-from rome_widgets.training.relations import RELATIONS
+from tests.helpers.gates import write_gate
+from training.knowledge import known_in, share
+from training.relations import RELATIONS
 
 SENTENCES = {
     "profession": ["{} worked as a", "{} is remembered as a celebrated"],

@@ -5,17 +5,10 @@ from collections import Counter
 
 import pytest
 
-from rome_widgets.training import consistency
-from rome_widgets.training.consistency import problems
-from rome_widgets.training.relations import RELATIONS, held_out_digest
-from rome_widgets.training.world import (
-    COLUMNS,
-    LEAST_SUBJECTS,
-    Fact,
-    build_world,
-    largest_count,
-    read_rows,
-)
+from training import consistency
+from training.consistency import problems
+from training.relations import RELATIONS, held_out_digest
+from training.world import COLUMNS, LEAST_SUBJECTS, Fact, build_world, largest_count, read_rows
 
 HELD_OUT = "79e2d724440a753a5fb16814b2af59b7f54303f6c92c09c5f0219176837701cc"
 SHOWCASES = [

@@ -1,10 +1,10 @@
 """A model of numpy and an explorer of it that has traced, for every test of a widget."""
 
 import pytest
-from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
-from widgets.waiting import PATIENCE
 
 from rome_widgets.widgets import TraceExplorer
+from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
+from tests.helpers.waiting import PATIENCE
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from rome_widgets.widgets import (
     TraceExplorer,
     TraceGrid,
 )
-from rome_widgets.widgets.base import REMEDY, STATIC, bundle
-from rome_widgets.widgets.traits import describe_trace, unanswered
+from rome_widgets.widgets.live.base import REMEDY, STATIC, bundle
+from rome_widgets.widgets.live.traits import describe_trace, unanswered
 
 ROOT = Path(__file__).parents[2]
 TYPES = ROOT / "js" / "src" / "types.ts"
@@ -58,7 +58,7 @@ def test_synced_traits_are_the_fields_of_the_typescript_interface(widget, name):
 
 
 def test_the_trace_trait_has_the_fields_of_its_interface():
-    from widgets.fake_engine import fake_trace
+    from tests.helpers.fake_engine import fake_trace
 
     assert set(describe_trace(fake_trace())) == interface("TraceInfo")
 
@@ -68,7 +68,7 @@ def test_the_restoration_trait_has_the_fields_of_its_interface():
 
 
 def test_an_error_has_the_fields_of_its_interface():
-    from widgets.fake_engine import FakeEngine
+    from tests.helpers.fake_engine import FakeEngine
 
     explorer = TraceExplorer(FakeEngine())
     explorer.set_state({"seed": -1})
@@ -76,7 +76,7 @@ def test_an_error_has_the_fields_of_its_interface():
 
 
 def test_what_an_explorer_keeps_has_the_fields_of_its_interfaces():
-    from widgets.fake_engine import PROMPT, SUBJECT, FakeEngine
+    from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
 
     explorer = TraceExplorer(FakeEngine(), prompt=PROMPT, subject=SUBJECT)
     assert explorer.wait(20)
@@ -93,10 +93,14 @@ def test_settings_have_the_same_names_on_both_sides():
 
 
 def test_what_an_edit_is_has_the_same_names_on_both_sides():
-    from widgets.fake_editor import NEEDLE, FakeEditor
-
-    from rome_widgets.widgets.changes import describe_change, describe_record, no_change, read_tests
-    from rome_widgets.widgets.protocol import TestPrompt
+    from rome_widgets.widgets.edit.edit_rows import (
+        describe_change,
+        describe_record,
+        no_change,
+        read_tests,
+    )
+    from rome_widgets.widgets.edit.engine import TestPrompt
+    from tests.helpers.fake_editor import NEEDLE, FakeEditor
 
     record = FakeEditor().edit(NEEDLE, lambda step: None, lambda: False)
     (change,) = FakeEditor().compare(NEEDLE, [TestPrompt("x")])

@@ -5,10 +5,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hostile import HARMFUL, LABELS, WRITTEN
-from widgets import harmed
-from widgets.fake_editor import NEEDLE, FakeEditor
-from widgets.fake_engine import FakeEngine, fake_trace
 
 from rome_widgets.widgets import (
     EditPanel,
@@ -18,6 +14,10 @@ from rome_widgets.widgets import (
     TraceGrid,
 )
 from rome_widgets.widgets.fallback import MOST_CELLS, strongest
+from tests.helpers import xss_widgets
+from tests.helpers.fake_editor import NEEDLE, FakeEditor
+from tests.helpers.fake_engine import FakeEngine, fake_trace
+from tests.helpers.xss_strings import HARMFUL, LABELS, WRITTEN
 
 ALLOWED = {"p", "b", "br", "table", "caption", "tr", "th", "td", "bdi"}
 
@@ -134,7 +134,7 @@ def test_comparisons_are_tables_too():
     assert '<b style="text-decoration:underline">Paris</b>' in table
 
 
-@pytest.mark.parametrize("make", harmed.EVERY.values(), ids=harmed.EVERY)
+@pytest.mark.parametrize("make", xss_widgets.EVERY.values(), ids=xss_widgets.EVERY)
 def test_harmful_texts_stay_text_in_every_table(make):
     for bad, written in zip(HARMFUL, WRITTEN, strict=True):
         data, _ = make(bad)._repr_mimebundle_()
@@ -146,14 +146,14 @@ def test_harmful_texts_stay_text_in_every_table(make):
 
 
 def test_long_tokens_are_cut():
-    tags = parse(TraceGrid(harmed.harmful_trace("p")).to_html_table())
+    tags = parse(TraceGrid(xss_widgets.harmful_trace("p")).to_html_table())
     assert set(LABELS) <= set(tags.text)
     assert max(map(len, tags.text)) < 100
 
 
 def test_what_is_sent_is_utf8_whatever_python_holds():
     """Jupyter packs JSON as UTF-8; half of a surrogate pair would keep the widget from showing."""
-    widget = harmed.explorer("half \ud800")
+    widget = xss_widgets.explorer("half \ud800")
     assert widget.prompt == "half \ud800"
     json.dumps(widget.get_state(), ensure_ascii=False, default=bytes.hex).encode("utf-8")
     assert widget.get_state("prompt") == {"prompt": "half \\ud800"}

@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 
-from rome_widgets.widgets.base import STATIC
+from rome_widgets.widgets.live.base import STATIC
 
 BUNDLES = ("grid", "trace", "edit")
 CLASS = re.compile(r"rw-[\w-]+")

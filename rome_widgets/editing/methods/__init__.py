@@ -9,12 +9,12 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
-from rome_widgets.edit_results import EditProgress, EditStep
 from rome_widgets.editing.request import Request
 from rome_widgets.editing.settings import EditSettings
 from rome_widgets.editing.site import Site
 from rome_widgets.errors import SettingsError
 from rome_widgets.model.ledger import Update
+from rome_widgets.records.edit import EditProgress, EditStep
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rome_widgets.edit_results import EditStep
 from rome_widgets.editing.methods import Found, Task
 from rome_widgets.editing.request import Row, context_rows
 from rome_widgets.errors import NonFinite
-from rome_widgets.model.geometry import run
 from rome_widgets.model.hooks import Seen, run_hooked
 from rome_widgets.model.language_model import widened
 from rome_widgets.model.ledger import Dense
+from rome_widgets.model.structure.geometry import run
+from rome_widgets.records.edit import EditStep
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rome_widgets.edit_results import EditProgress
-from rome_widgets.editing import second_moment
 from rome_widgets.editing.key import Keys, direction, read_keys
 from rome_widgets.editing.methods import Found, Task
-from rome_widgets.editing.passes import Passes
 from rome_widgets.editing.prefixes import prefixes
 from rome_widgets.editing.request import about_row, context_rows
+from rome_widgets.editing.rewrite_passes import Passes
+from rome_widgets.editing.statistics import second_moment
 from rome_widgets.editing.value import FoundValue, find_value
 from rome_widgets.errors import EditRefused
 from rome_widgets.model.ledger import LowRank
+from rome_widgets.records.edit import EditProgress
 
 SMALL_DIVISOR = 0.1
 """k·u below this share of k̄·u is warned of: the edit is then ten times what the mean key needs."""

@@ -1,0 +1,1 @@
+"""Altair figures of records, and the colours that figures and widgets share."""

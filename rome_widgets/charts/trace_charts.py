@@ -1,0 +1,306 @@
+"""Figures of a trace for papers and reports, drawn by Altair.
+
+The widgets draw their own grid; this is for what is printed, saved or joined with other charts.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from rome_widgets.charts.palettes import ramp
+from rome_widgets.errors import StateError
+from rome_widgets.records.states import KINDS, Kind, State
+from rome_widgets.records.trace import CausalTrace, recovery
+
+SHADE: dict[Kind, str] = {kind: ramp(kind)[6] for kind in KINDS}
+"""A dark step of each ramp, for lines."""
+
+TITLE: dict[Kind, str] = {"hidden": "Hidden state", "mlp": "MLP", "attn": "Attention"}
+
+
+CELL = 18
+"""Width and height of a cell, pixels; half as wide in a deep model."""
+FEW_LAYERS = 16
+"""Up to here cells are square and every layer is numbered, above every fifth."""
+INK, LINE, EMPTY = "#555", "#e2e2de", "#ccc"
+"""Of captions, between cells, and of what was not computed."""
+_BARE: Any = {"ticks": False, "domain": False, "titleFontWeight": "normal", "titleColor": INK}
+
+
+def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
+    """One heat map per traced kind on a common scale, from corrupted to clean, and its legend.
+
+    Args:
+        trace: Any trace; places that were not computed are grey.
+
+    Returns:
+        A chart with tooltips; `chart.save("trace.svg")` writes it.
+
+    Source:
+        Meng et al. 2022, figure 1 e-g; the scale starts at the corrupted run's probability.
+    """
+    frame = trace.to_frame()
+    known: list[float] = frame["score"].dropna().tolist()
+    highest = max(trace.clean, trace.corrupted, *known)
+    ends = trace.corrupted, highest if highest > trace.corrupted else trace.corrupted + 1e-9
+    panels = [_panel(trace, frame.query("kind == @kind"), kind, ends) for kind in trace.kinds]
+    chart = alt.hconcat(*panels, _legend(trace, ends), spacing=14, title=_title(trace))
+    return chart.resolve_scale(color="independent")
+
+
+def linked_trace_chart(trace: CausalTrace) -> alt.HConcatChart:
+    """The same with outlined cells, the param `selected`, and a selection `pick_<kind>` a panel."""
+    chart = trace_chart(trace)
+    chart.hconcat = [
+        panel.encode(
+            stroke=alt.when(_IS_SELECTED).then(alt.value("black")).otherwise(alt.value(LINE)),
+            strokeWidth=alt.when(_IS_SELECTED).then(alt.value(2)).otherwise(alt.value(0.5)),
+        ).add_params(_pick(kind))
+        for kind, panel in zip(trace.kinds, chart.hconcat[:-1], strict=True)
+    ] + chart.hconcat[-1:]
+    return chart.add_params(*_cursor_and_selected())
+
+
+def recovery_chart(trace: CausalTrace) -> alt.LayerChart:
+    """The share of the answer that restoring each layer brings back, as lines.
+
+    One line per kind for the subject's last token and one for the last token. A rule stands at the
+    layer of the param `cursor_layer`, and the cells of the param `selected` are ringed; a click is
+    the selection `pick`.
+
+    Args:
+        trace: Any trace; places that were not computed are left out.
+
+    Raises:
+        StateError: The corruption took nothing away, so there are no shares.
+    """
+    if math.isnan(recovery(trace.clean, trace.clean, trace.corrupted)):
+        raise StateError(
+            f"The corruption took nothing away: {trace.clean:.3g} → {trace.corrupted:.3g}.",
+            "A total effect above 0 was wanted, to show shares of it.",
+            "Use trace.chart(), which shows probabilities.",
+        )
+    places = dict.fromkeys([trace.subject_span[1] - 1, len(trace.tokens) - 1])
+    rows = [
+        {
+            "kind": kind,
+            "pos": pos,
+            "token": trace.tokens[pos],
+            "place": "last token" if pos == len(trace.tokens) - 1 else "last subject token",
+            "layer": layer,
+            "share": recovery(score, trace.clean, trace.corrupted),
+        }
+        for kind in trace.kinds
+        for pos in places
+        for layer, score in enumerate(trace.scores[kind][pos].tolist())
+        if not math.isnan(score)
+    ]
+    lines = (
+        alt.Chart(alt.InlineData(values=rows))
+        .encode(
+            x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, grid=False)),
+            y=alt.Y("share:Q", title="share recovered", axis=alt.Axis(format="%")),
+            color=alt.Color(
+                "kind:N",
+                title=None,
+                scale=alt.Scale(domain=list(SHADE), range=list(SHADE.values())),
+                legend=alt.Legend(values=list(trace.kinds)),
+            ),
+            tooltip=["token:N", "kind:N", "layer:Q", alt.Tooltip("share:Q", format=".1%")],
+        )
+        .properties(width=400, height=240)
+    )
+    dashes = alt.StrokeDash("place:N", title=None, sort=["last subject token", "last token"])
+    points = lines.mark_point(filled=True).encode(
+        size=alt.when(_IS_SELECTED).then(alt.value(160)).otherwise(alt.value(30)),
+    )
+    layers = [{"layer": layer} for layer in range(trace.n_layers)]
+    rule = (
+        alt.Chart(alt.InlineData(values=layers))
+        .mark_rule(color="gray")
+        .encode(x="layer:Q")
+        .transform_filter("datum.layer === cursor_layer")
+    )
+    chart: Any = alt.layer(  # Its type has the facets that `add_params` could make of it.
+        rule,
+        lines.mark_line().encode(strokeDash=dashes),
+        points.add_params(_pick(None)),
+        title="Estimate" if trace.estimated else "",
+    )
+    return chart.add_params(*_cursor_and_selected())
+
+
+def place_of(cell: State) -> str:
+    """A cell as the param `selected` names it."""
+    return f"{cell.kind} {cell.pos} {cell.layer}"
+
+
+_IS_SELECTED = "indexof(selected, datum.kind + ' ' + datum.pos + ' ' + datum.layer) >= 0"
+
+
+def _cursor_and_selected() -> tuple[alt.Parameter, alt.Parameter]:
+    return alt.param(name="cursor_layer", value=-1), alt.param(name="selected", value=[])
+
+
+def _pick(kind: Kind | None) -> alt.Parameter:
+    return alt.selection_point(
+        name="pick" if kind is None else f"pick_{kind}",
+        fields=["pos", "layer", "kind"],
+        empty=False,
+    )
+
+
+def _title(trace: CausalTrace) -> alt.Title:
+    """The prompt and its answer; below, how it was measured."""
+    answer, noise = trace.answer.strip(), trace.noise.get("text", "unknown")
+    seed = "" if trace.seed is None else f", seed {trace.seed}"
+    samples = f"{trace.samples} sample{'' if trace.samples == 1 else 's'}{seed}"
+    # In characters: a title is not broken by itself. Beside the panels are tokens and a legend.
+    ends = f"clean {trace.clean:.3g}, corrupted {trace.corrupted:.3g}"
+    width = max(50, int((len(trace.kinds) * _cell_width(trace) * trace.n_layers + 100) / 6))
+    return alt.Title(
+        textwrap.wrap(f"{trace.prompt} → {answer}", width),
+        subtitle=[
+            f"{trace.model} · p({answer}): {ends}",
+            *textwrap.wrap(f"noise on the tokens with *: {noise} · {samples}", width),
+        ],
+        anchor="start",
+        offset=14,
+        fontSize=14,
+        subtitleColor=INK,
+        subtitlePadding=4,
+    )
+
+
+def _cell_width(trace: CausalTrace) -> float:
+    return CELL if trace.n_layers <= FEW_LAYERS else CELL / 2
+
+
+def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
+    """The ramps side by side, on one axis of the answer's probability."""
+    low, high = ends
+    stripes = [
+        alt.Chart(alt.InlineData(values=[{"low": low, "high": high, "at": at}]))
+        .mark_rect(
+            color=alt.Gradient(
+                gradient="linear",
+                stops=[
+                    alt.GradientStop(color=color, offset=offset)
+                    for color, offset in zip(
+                        ramp(kind), np.linspace(0, 1, len(ramp(kind))), strict=True
+                    )
+                ],
+                x1=0,
+                x2=0,
+                y1=1,
+                y2=0,
+            )
+        )
+        .encode(
+            x=alt.X("at:O", axis=None),
+            y=alt.Y(
+                "low:Q",
+                title=None,
+                scale=alt.Scale(domain=[low, high], nice=False, zero=False),
+                axis=alt.Axis(orient="right", grid=False, tickCount=5, domain=False),
+            ),
+            y2="high:Q",
+        )
+        for at, kind in enumerate(trace.kinds)
+    ]
+    chart: Any = alt.layer(  # Its type has the facets that Altair could make of it.
+        *stripes,
+        title=alt.Title(
+            f"p({trace.answer.strip()})",
+            anchor="start",
+            fontSize=11,
+            fontWeight="normal",
+            color=INK,
+        ),
+        width=8 * len(stripes),
+        height=CELL * len(trace.tokens),
+        view=alt.ViewBackground(stroke=LINE),
+    )
+    return chart
+
+
+def _panel(
+    trace: CausalTrace, frame: pd.DataFrame, kind: Kind, ends: tuple[float, float]
+) -> alt.Chart:
+    """One heat map; rows are addressed by position, so that repeated tokens stay apart.
+
+    Only the first names the tokens.
+    """
+    start, stop = trace.subject_span
+    names = [
+        token.strip() + ("*" if start <= pos < stop else "")
+        for pos, token in enumerate(trace.tokens)
+    ]
+    tokens = alt.Axis(labelExpr=f"{_js_array(names)}[datum.value]", **_BARE)
+    numbered = list(range(0, trace.n_layers, 1 if trace.n_layers <= FEW_LAYERS else 5))
+    return (
+        alt.Chart(
+            alt.InlineData(values=frame.to_dict("records")),
+            title=TITLE[kind] + (" (estimate)" if trace.estimated else ""),
+        )
+        .mark_rect(stroke=LINE, strokeWidth=0.5)
+        .encode(
+            x=alt.X(
+                "layer:O",
+                title=_caption(trace, kind),
+                scale=alt.Scale(domain=list(range(trace.n_layers))),
+                axis=alt.Axis(labelAngle=0, values=numbered, **_BARE),
+            ),
+            y=alt.Y(
+                "pos:O",
+                title=None,
+                scale=alt.Scale(domain=list(range(len(trace.tokens)))),
+                axis=tokens if kind == trace.kinds[0] else None,
+            ),
+            color=alt.Color(
+                "score:Q",
+                legend=None,
+                scale=alt.Scale(
+                    domain=np.linspace(*ends, len(ramp(kind))).tolist(),
+                    range=list(ramp(kind)),
+                    interpolate="rgb",
+                    clamp=True,
+                ),
+            ),
+            tooltip=[
+                alt.Tooltip("token:N"),
+                alt.Tooltip("layer:O"),
+                alt.Tooltip("score:Q", format=".4f"),
+                alt.Tooltip("indirect_effect:Q", format="+.4f", title="indirect effect"),
+            ],
+        )
+        .properties(
+            width=_cell_width(trace) * trace.n_layers,
+            height=CELL * len(trace.tokens),
+            view=alt.ViewBackground(fill=EMPTY, stroke=None),
+        )
+    )
+
+
+def _caption(trace: CausalTrace, kind: Kind) -> str:
+    if kind == "hidden":
+        return "single restored layer"
+    return f"centre of {trace.windows[kind]} restored layers"
+
+
+def _js_array(texts: list[str]) -> str:
+    """A Vega expression literal; every character is escaped, so a token is never code."""
+    return "[" + ", ".join('"' + "".join(map(_escape, text)) + '"' for text in texts) + "]"
+
+
+def _escape(char: str) -> str:
+    if char.isascii() and (char.isalnum() or char in " *"):
+        return char
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,0 +1,170 @@
+"""A second moment while it is gathered, and in a file: to go on with, or to read.
+
+A file is written whole or not at all. One that is damaged is put aside as `.bad` and made anew; so
+is one in the cache that is of something else, while one of the user's own is left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rome_widgets.errors import EditFileError, SaveFailed
+from rome_widgets.files import checksummed_file
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "rome_widgets.second_moment"
+SAVE_EVERY = 20.0
+"""Least seconds between two savings; and saving takes a tenth of the time at most."""
+
+
+class Sums:
+    """What a mean of k kᵀ is made of.
+
+    Args:
+        width: Of a key.
+
+    Attributes:
+        done: Pieces of text that are in.
+        n_tokens: Keys that are in.
+        total: `[width, width]` sum of k kᵀ, float64.
+        keys: The keys themselves, where there are fewer than `width` in all.
+        whole: False while a piece is put in: an interrupt then leaves half of it.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.done = 0
+        self.n_tokens = 0
+        self.total = torch.zeros(width, width, dtype=torch.float64)
+        self.keys: list[Tensor] = []
+        self.whole = True
+
+    def add(self, keys: Tensor, *, keep: bool) -> None:
+        """Put in one piece's `[token, width]` keys; `keep` them where there are few in all."""
+        more = keys.double().cpu() if keep else (keys.T @ keys).double().cpu()
+        self.whole = False
+        if keep:
+            self.keys.append(more)
+        else:
+            self.total += more
+        self.n_tokens += len(keys)
+        self.done += 1
+        self.whole = True
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file keeps."""
+        return {"keys": torch.cat(self.keys)} if self.keys else {"total": self.total}
+
+
+def read(path: Path, width: int | None = None) -> tuple[Mapping[str, Any], Sums]:
+    """What the moment is of, and its sums.
+
+    Args:
+        path: The file.
+        width: Of a key; another one is an error.
+
+    Raises:
+        EditFileError: It cannot be read, is damaged, or holds something else.
+    """
+    header, tensors = checksummed_file.read(path, FORMAT)
+    try:
+        about = dict(header["about"])
+        (name,) = tensors
+        tensor = tensors[name].double()
+        sums = Sums(tensor.shape[1])
+        sums.done, sums.n_tokens = int(header["done"]), int(header["n_tokens"])
+        if name == "keys":
+            sums.keys = [tensor]
+            fits = len(tensor) == sums.n_tokens
+        else:
+            sums.total = tensor
+            fits = name == "total" and len(tensor) == tensor.shape[1]
+        if not fits or sums.n_tokens < sums.done or sums.done < 1:
+            raise ValueError("its numbers do not agree")
+        if width is not None and tensor.shape[1] != width:
+            raise ValueError(f"its keys have the width {tensor.shape[1]}, not {width}")
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise EditFileError(
+            f"{path} is not a second moment ({error}).", "A file that gather wrote was wanted."
+        ) from None
+    return about, sums
+
+
+class Keeper:
+    """Keeps sums in one file while they grow.
+
+    Args:
+        path: The file; None to keep nothing.
+        about: What a file must agree with to be gone on with.
+        needed: Whether failing to write is an error. If not it is logged, once.
+    """
+
+    def __init__(self, path: Path | None, about: Mapping[str, Any], *, needed: bool) -> None:
+        self._path, self._about, self._needed = path, about, needed
+        self._next = time.monotonic() + SAVE_EVERY
+
+    def begun(self, width: int) -> Sums:
+        """What the file has; nothing where there is none, or one of something else."""
+        path = self._path
+        if path is None or not path.exists():
+            return Sums(width)
+        try:
+            about, sums = read(path, width)
+        except EditFileError as error:
+            self._put_aside(str(error))
+            return Sums(width)
+        if about != self._about:
+            if self._needed:
+                raise EditFileError(
+                    f"{path} holds the statistics of another model, layer or text.",
+                    "A new file, or one begun with the same, was wanted.",
+                    "Give another path, or remove the file.",
+                )
+            self._put_aside(f"{path} is of another model, layer or text.")
+            return Sums(width)
+        return sums
+
+    def save(self, sums: Sums, *, now: bool) -> None:
+        """Write the file; where it need not be now, only every so often.
+
+        Raises:
+            SaveFailed: It was not written, and was needed.
+        """
+        started = time.monotonic()
+        if self._path is None or not sums.whole or not (now or started >= self._next):
+            return
+        header = {"about": self._about, "done": sums.done, "n_tokens": sums.n_tokens}
+        try:
+            if not self._needed:
+                self._make_folder(self._path.parent)
+            checksummed_file.write(self._path, FORMAT, header, sums.tensors)
+        except SaveFailed as error:
+            if self._needed:
+                raise
+            logger.warning("Statistics are not kept for another time: %s", error)
+            self._path = None
+        stopped = time.monotonic()
+        self._next = stopped + max(SAVE_EVERY, 9 * (stopped - started))
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SaveFailed(f"{folder} was not made: {error.strerror or error}.") from None
+
+    def _put_aside(self, why: str) -> None:
+        assert self._path is not None
+        bad = self._path.with_name(f"{self._path.name}.bad")
+        logger.warning("Statistics are gathered again: %s The file is now %s.", why, bad.name)
+        try:
+            self._path.replace(bad)
+        except OSError as error:
+            logger.warning("%s was not put aside: %s", self._path, error.strerror or error)

@@ -1,0 +1,1 @@
+"""The definition of each metric: efficacy, paraphrase, neighborhood and their relatives."""

@@ -1,0 +1,416 @@
+"""Where a model keeps its parts: found by structure, proved by a probe pass.
+
+No list of model names. The blocks are the one `ModuleList` as long as the model is deep that
+runs; a block's attention and MLP are the two parts that make the paper's equation 1 come out:
+h = h' + a + m (`branches`). What cannot be proved is refused, with what was found.
+
+Source:
+    Meng et al. 2022, equation 1; module layouts as transformers 5 builds them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rome_widgets.errors import (
+    NonFinite,
+    NotCausal,
+    UnsupportedModel,
+    WeightsNotLoaded,
+    WrappedModel,
+)
+from rome_widgets.model.eval_mode import device_of
+from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
+from rome_widgets.model.structure.edited_matrix import find_down
+from rome_widgets.model.structure.residual_branches import (
+    Block,
+    Part,
+    find_branches,
+    keep_parts,
+    watching_block,
+    watching_parts,
+)
+from rome_widgets.records.states import KINDS, Kind
+
+PROBE_TOKENS = 5
+"""Length of the probe prompt: enough for an attention pattern, cheap on any model."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Module names of a model's parts, one per block where they repeat."""
+
+    embedding: str
+    """The input embedding; its output is what gets corrupted."""
+    blocks: tuple[str, ...]
+    """The decoder blocks; a block's output is the hidden state after it."""
+    attn: tuple[str, ...]
+    """Per block, the module whose output is the attention contribution a, up to `branch_scale`:
+    `[batch, pos, d_model]`, or with batch and pos in one axis. Empty where blocks have none."""
+    mlp: tuple[str, ...]
+    """Per block, the module whose output is the MLP contribution m, as `attn`. What reaches the
+    residual stream: after a post-norm, before a residual that is added inside."""
+    down: tuple[str | None, ...]
+    """Per block, the MLP's last matrix, the one ROME edits; its output is the MLP's own, before
+    any post-norm. None where there is no single one; `edit_refusal` says why."""
+    d_model: int
+    """Width of the hidden state."""
+    branch_scale: float = 1.0
+    """Constant s of h = h' + s (a + m); 1 in most families."""
+    equation: str = "h = h' + a + m"
+    """How the branches were proved to add up, as text; several where blocks are built
+    differently."""
+    edit_refusal: tuple[str | None, ...] = ()
+    """Per block, why no edit is defined there, a clause; None where `down` has a matrix."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of state this model has; "hidden" always."""
+        return tuple(kind for kind in KINDS if self.names(kind))
+
+    def names(self, kind: Kind) -> tuple[str, ...]:
+        """Module names, by layer, whose outputs are the states of `kind`; empty for none."""
+        return {"hidden": self.blocks, "attn": self.attn, "mlp": self.mlp}[kind]
+
+
+# --------------------------------------------------------------------------- finding
+
+
+def find_geometry(model: nn.Module) -> Geometry:
+    """Find the parts of a causal language model and prove them with a probe pass.
+
+    The model must be in eval mode and have passed `check_kind_of_model`.
+
+    Raises:
+        UnsupportedModel: A part was not found, or the probe disproved it; the message says which.
+        NonFinite: NaN or infinity in the weights or activations.
+    """
+    embedding = _embedding_name(model)
+    probe = probe_ids(model)
+    _prove_sound(model, probe)
+    blocks = _watch_blocks(model, probe)
+    branches = find_branches(model, blocks, lambda ids: run(model, ids), probe)
+    down, refusal = find_down(model, blocks, branches.mlp)
+    geometry = Geometry(
+        embedding,
+        blocks=tuple(block.name for block in blocks),
+        attn=branches.attn,
+        mlp=branches.mlp,
+        down=down,
+        d_model=blocks[0].leaving.shape[-1],
+        branch_scale=branches.branch_scale,
+        equation=branches.equation,
+        edit_refusal=refusal,
+    )
+    _prove_effective(model, geometry, probe)
+    return geometry
+
+
+def check_kind_of_model(model: Any) -> None:
+    """Refuse what is not a loaded causal language model.
+
+    Raises:
+        WrappedModel, NotCausal, WeightsNotLoaded, UnsupportedModel: With the reason.
+    """
+    name = type(model).__name__
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(model, "get_output_embeddings"):
+        inner = [
+            f".{key}" for key, child in _children(model) if hasattr(child, "get_input_embeddings")
+        ]
+        if inner:
+            raise WrappedModel(
+                f"{name} wraps a model in {', '.join(inner)}.",
+                "The transformers model itself was wanted.",
+                f"Pass model{inner[0]}.",
+            )
+        raise UnsupportedModel(
+            f"{name} is not a transformers model.",
+            "A causal language model of transformers was wanted.",
+            "Load one with rome_widgets.load(...) or AutoModelForCausalLM.",
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise NotCausal(
+            f"{name} is an encoder-decoder model.",
+            "A decoder-only model that predicts the next token was wanted.",
+        )
+    if model.get_output_embeddings() is None:
+        raise NotCausal(
+            f"{name} has no language-model head.",
+            "A model that predicts the next token was wanted.",
+            "Load it with AutoModelForCausalLM, if it was trained for that.",
+        )
+    meta = [key for key, weight in model.named_parameters() if weight.device.type == "meta"]
+    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
+    if meta and not offloaded:
+        raise WeightsNotLoaded(
+            f"{len(meta)} weights of {name} are on the meta device, {meta[0]} among them.",
+            "Weights with values were wanted.",
+            "Load the checkpoint before attaching.",
+        )
+
+
+def _children(model: Any) -> Iterable[tuple[str, nn.Module]]:
+    return model.named_children() if isinstance(model, nn.Module) else ()
+
+
+def _embedding_name(model: Any) -> str:
+    embedding = model.get_input_embeddings()
+    for name, module in model.named_modules():
+        if module is embedding:
+            return name
+    raise UnsupportedModel(
+        f"{type(model).__name__}: the input embedding is not one of its modules.",
+        "get_input_embeddings() was wanted to return a module of the model.",
+    )
+
+
+def _block_lists(model: Any) -> dict[str, list[str]]:
+    """Lists of modules as long as the model is deep, outermost ones only, by name.
+
+    A vision tower may have one too; a block may have as many experts as there are blocks.
+    """
+    depth = model.config.get_text_config().num_hidden_layers
+    lists: dict[str, list[str]] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{member}.") for each in lists.values() for member in each)
+        if isinstance(module, nn.ModuleList) and len(module) == depth and not inside:
+            lists[name] = [f"{name}.{child}" for child, _ in module.named_children()]
+    return lists
+
+
+def probe_ids(model: Any) -> Tensor:
+    """`[1, PROBE_TOKENS]` ids, distinct where the vocabulary allows."""
+    embedding = model.get_input_embeddings()
+    step = max(1, embedding.num_embeddings // (PROBE_TOKENS + 1))
+    ids = torch.arange(1, PROBE_TOKENS + 1) * step % embedding.num_embeddings
+    return ids[None].to(device_of(embedding))
+
+
+def run(model: nn.Module, ids: Tensor) -> Tensor:
+    """Logits `[batch, pos, vocab]` of a plain forward pass, with mask and without cache."""
+    mask = torch.ones_like(ids)
+    return model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+
+
+def _watch_blocks(model: Any, ids: Tensor) -> list[Block]:
+    """What enters and leaves each block and each module in it, in one pass.
+
+    Raises:
+        UnsupportedModel: Not exactly one list of blocks ran, or what passes from block to block
+            is not one hidden state.
+    """
+    lists = _block_lists(model)
+    seen: dict[str, list[Block]] = {}
+    calls: dict[str, dict[str, list[Part]]] = {}
+    visitors: list[tuple[nn.Module, Visitor]] = []
+    for names in lists.values():
+        for name in names:
+            block = model.get_submodule(name)
+            visitors.append((block, watching_block(block, name, seen)))
+            visitors += watching_parts(block, calls.setdefault(name, {}))
+    run_hooked(lambda: run(model, ids), visitors)
+    ran = {name: names for name, names in lists.items() if all(n in seen for n in names)}
+    name = _the_one_list(model, lists, ran)
+    blocks = [seen[block] for block in ran[name]]
+    for first, *again in blocks:
+        _check_stream(model, first, again, ids)
+        keep_parts(first, calls[first.name])
+    return [first for first, *_ in blocks]
+
+
+def _the_one_list(model: Any, lists: dict[str, list[str]], ran: dict[str, list[str]]) -> str:
+    if len(ran) == 1:
+        return next(iter(ran))
+    depth = model.config.get_text_config().num_hidden_layers
+    found = f"{len(ran)} ({', '.join(ran)})" if ran else "none"
+    idle = [name for name in lists if name not in ran]
+    more = f", and {', '.join(idle)} of which not every block ran in a forward pass" if idle else ""
+    raise UnsupportedModel(
+        f"{type(model).__name__}: found {found}{more}.",
+        f"Exactly one list of {depth} blocks that take and return the hidden state was wanted.",
+        "Please report this model family.",
+    )
+
+
+def _check_stream(model: Any, block: Block, again: list[Block], ids: Tensor) -> None:
+    """One hidden state per position passes through each block, once."""
+    shapes = [tuple(state.shape) for state in (block.entering, block.leaving)]
+    if shapes[0] != shapes[1] or shapes[0][:-1] != tuple(ids.shape):
+        raise UnsupportedModel(
+            f"{type(model).__name__}: {block.name} takes {list(shapes[0])} and returns "
+            f"{list(shapes[1])} for a prompt of {ids.shape[1]} tokens.",
+            f"One hidden state per position, [1, {ids.shape[1]}, d_model], was wanted; "
+            "with several streams side by side no single state can be restored.",
+        )
+    if again:
+        raise UnsupportedModel(
+            f"{type(model).__name__}: {block.name} ran {1 + len(again)} times in one pass.",
+            "Blocks that run once were wanted: a layer would stand for several states.",
+        )
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """How exactly logits in `dtype` can be expected to repeat, relative to their size."""
+    return 64 * torch.finfo(dtype).eps
+
+
+# --------------------------------------------------------------------------- proving
+
+
+def _prove_sound(model: nn.Module, ids: Tensor) -> None:
+    """Finite logits, and none that looks ahead: changing the last token moves no earlier one.
+
+    Raises:
+        NonFinite, NotCausal: With the module or the size of the leak.
+    """
+    plain = _try_run(model, ids)
+    if not torch.isfinite(plain).all():
+        raise non_finite(model, lambda: run(model, ids))
+    other = ids.clone()
+    other[0, -1] = ids[0, 0]
+    ahead = (run(model, other)[0, :-1].float() - plain[0, :-1].float()).abs().max()
+    if ahead > tolerance(plain.dtype) * plain.float().abs().max():
+        raise NotCausal(
+            f"{type(model).__name__}: changing the last token moved earlier predictions by "
+            f"{float(ahead):.2g}.",
+            "A causal model, in which earlier predictions do not see later tokens, was wanted.",
+        )
+
+
+def _try_run(model: nn.Module, ids: Tensor) -> Tensor:
+    try:
+        return run(model, ids)
+    except Exception as error:
+        raise UnsupportedModel(
+            f"{type(model).__name__}: a forward pass over {ids.shape[1]} tokens failed with "
+            f"{type(error).__name__}: {error}",
+            "A plain forward pass with input_ids and attention_mask was wanted.",
+        ) from error
+
+
+def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
+    """Patches act, and only as told.
+
+    Putting a site's own output back must not change a bit; exchanging its elements must change
+    the prediction. A patch that cannot act would otherwise look like a state that does not matter.
+
+    Raises:
+        UnsupportedModel: With the site that failed.
+    """
+    name = type(model).__name__
+    store: dict[Any, Tensor] = {}
+    sites = {kind: geometry.names(kind) for kind in geometry.kinds}
+    sites |= {"embedding": (geometry.embedding,)}
+    reads = [
+        (model.get_submodule(site), reading(store, site))
+        for names in sites.values()
+        for site in names
+    ]
+    plain = run_hooked(lambda: run(model, ids), reads)
+    for kind, names in sites.items():
+        kept = [(model.get_submodule(site), _replacing(store[site])) for site in names]
+        if not torch.equal(run_hooked(lambda kept=kept: run(model, ids), kept), plain):
+            raise UnsupportedModel(
+                f"{name}: putting the {kind} output back changed the prediction.",
+                "Putting back what was there must change nothing.",
+                "Does the model draw random numbers in eval mode?",
+            )
+        for site in _one_of_each(names, geometry.blocks):
+            # Turned, not scaled: a norm that follows, as in BLOOM, would take a factor out again.
+            turned = [(model.get_submodule(site), _replacing(store[site].roll(1, dims=-1)))]
+            if torch.equal(run_hooked(lambda turned=turned: run(model, ids), turned), plain):
+                raise UnsupportedModel(
+                    f"{name}: exchanging the elements of the {kind} output, of {site}, changed "
+                    "nothing.",
+                    "A place where a patch acts was wanted.",
+                )
+
+
+def _one_of_each(names: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:
+    """One site of each name within a block, near the middle of the model."""
+    if len(names) != len(blocks):
+        return list(names)
+    middle = len(blocks) // 2
+    by_distance = sorted(range(len(blocks)), key=lambda layer: -abs(layer - middle))
+    kinds = {names[i].removeprefix(blocks[i]): names[i] for i in by_distance}
+    return list(kinds.values())
+
+
+def _replacing(value: Tensor) -> Visitor:
+    # A copy: Falcon adds to what it is given, in place.
+    return lambda seen: value.clone()
+
+
+def non_finite(
+    model: nn.Module, call: Callable[[], Any], visitors: Iterable[tuple[nn.Module, Visitor]] = ()
+) -> NonFinite:
+    """The error for logits that are not finite, naming the first module that makes them so.
+
+    Args:
+        model: The model.
+        call: The forward pass that failed; it is repeated.
+        visitors: What acted in that pass.
+    """
+    first: list[str] = []
+
+    def watching(name: str) -> Visitor:
+        def visit(seen: Seen) -> None:
+            if not first and not torch.isfinite(seen.output).all():
+                first.append(name)
+
+        return visit
+
+    leaves = [
+        (module, watching(name))
+        for name, module in model.named_modules()
+        if not list(module.children()) and _returns_tensor(module)
+    ]
+    run_hooked(call, [*visitors, *leaves])
+    where = first[0] if first else "the logits"
+    return NonFinite(
+        f"{type(model).__name__} produces NaN or infinity, first in {where}.",
+        "Finite activations were wanted.",
+        "Check that module's weights and the size of the noise, or load the model in float32.",
+    )
+
+
+def _returns_tensor(module: nn.Module) -> bool:
+    """False for modules such as rotary embeddings, whose output is not one hidden state."""
+    return "rotary" not in type(module).__name__.lower()
+
+
+def last_logits_only(model: nn.Module, geometry: Geometry) -> dict[str, Any]:
+    """Keywords with which the model computes the logits of the last position only, if it can.
+
+    Empty for a model that then runs some blocks at the last position only, as Gemma 4 does where
+    layers share keys and values: there would be no states to read at the other positions.
+    """
+    if not accepts(model, "logits_to_keep"):
+        return {}
+    keywords = {"logits_to_keep": 1}
+    ids = probe_ids(model)
+    store: dict[Any, Tensor] = {}
+    visitors = [(model.get_submodule(name), reading(store, name)) for name in geometry.blocks]
+    mask = torch.ones_like(ids)
+    run_hooked(
+        lambda: model(input_ids=ids, attention_mask=mask, use_cache=False, **keywords), visitors
+    )
+    whole = all(state.shape[1] == ids.shape[1] for state in store.values())
+    return keywords if whole else {}
+
+
+def accepts(model: nn.Module, keyword: str) -> bool:
+    """Whether the model's forward takes `keyword`."""
+    return keyword in inspect.signature(model.forward).parameters

@@ -1,0 +1,297 @@
+"""What a trace and a restoration are: frozen records over numpy arrays.
+
+No torch here, so that a recorded trace can be opened, plotted and shown where torch cannot be
+imported. Arrays are read-only. How a trace is written to disk is in `trace_file`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from rome_widgets.errors import StateError
+from rome_widgets.records.states import KINDS, Kind, State, cell_states, check_kinds, check_states
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+
+class Prediction(NamedTuple):
+    """One candidate next token and its probability in the three runs."""
+
+    token: str
+    id: int
+    clean: float
+    corrupted: float
+    restored: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CausalTrace:
+    """How much each state of a model brings a corrupted fact back.
+
+    Made by `rome_widgets.trace`; nothing in it needs the model any more.
+
+    Source:
+        Meng et al. 2022, section 2.1.
+    """
+
+    prompt: str
+    """The text that was run."""
+    subject: str
+    """The entity whose embeddings were corrupted, as it stands in the prompt."""
+    tokens: tuple[str, ...]
+    """Printable text of each position; a leading space belongs to its token."""
+    token_ids: tuple[int, ...]
+    subject_span: tuple[int, int]
+    """Half-open `[start, stop)` in positions."""
+    answer: str
+    """The token whose probability is followed, as text."""
+    answer_id: int
+    clean: float
+    """Probability of the answer in the clean run, in [0, 1]."""
+    corrupted: float
+    """The same with the subject corrupted and nothing restored, mean over samples."""
+    scores: Mapping[Kind, np.ndarray]
+    """`[pos, layer]` per kind: the same with that place restored. NaN where not computed."""
+    windows: Mapping[Kind, int]
+    """How many layers a cell of each kind restores (1 for hidden)."""
+    n_layers: int
+    samples: int
+    """Noise draws averaged over."""
+    seed: int | None
+    """Seed of the draws; None when the noise was given as an array."""
+    noise: Mapping[str, Any]
+    """What was added: `text` for people; `std`, `sigma`, `multiple`, `n_vectors` if known."""
+    model: str
+    """Name of the model."""
+    notes: tuple[str, ...] = ()
+    """Sentences a reader of the trace should see."""
+    recorded: Mapping[Kind, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    """Per kind, the top ids `[pos, layer, k]` and their probabilities, when asked for."""
+    recorded_tokens: Mapping[int, str] = field(default_factory=dict)
+    """Text of every id in `recorded`."""
+    baseline: tuple[Prediction, ...] = ()
+    """Top tokens of the clean and corrupted runs; `restored` repeats `corrupted`."""
+    estimated: bool = False
+    """True where the scores are a first-order estimate (`CausalTracer.estimate`), not measured."""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.tokens), self.n_layers)
+        for kind, grid in self.scores.items():
+            if grid.shape != shape:
+                raise StateError(
+                    f"The {kind} scores have the shape {grid.shape}.",
+                    f"[pos, layer] = {shape} was wanted: {shape[0]} tokens, {shape[1]} layers.",
+                )
+        arrays = [*self.scores.values(), *(a for pair in self.recorded.values() for a in pair)]
+        for array in arrays:
+            array.flags.writeable = False
+
+    def __repr__(self) -> str:
+        return (
+            f"CausalTrace({self.prompt!r} → {self.answer!r}, clean {self.clean:.4f}, "
+            f"corrupted {self.corrupted:.4f}, {len(self.tokens)} tokens × {self.n_layers} layers, "
+            f"{', '.join(self.kinds)}{', estimate' if self.estimated else ''})"
+        )
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that were traced, in the order of `KINDS`."""
+        return tuple(kind for kind in KINDS if kind in self.scores)
+
+    @property
+    def total_effect(self) -> float:
+        """`clean - corrupted`: what the corruption took away, in [-1, 1]."""
+        return self.clean - self.corrupted
+
+    @property
+    def complete(self) -> bool:
+        """False when the trace was cancelled and some places were never restored."""
+        return not any(np.isnan(grid).any() for grid in self.scores.values())
+
+    def indirect_effect(self, kind: Kind) -> np.ndarray:
+        """Rise in the answer's probability from restoring each place.
+
+        Zero before the subject, because nothing there differs between the runs.
+
+        Returns:
+            `[pos, layer]`, in [-1, 1].
+
+        Raises:
+            StateError: That kind was not traced.
+
+        Source:
+            Meng et al. 2022, section 2.1; the published figure starts its scale at `corrupted`.
+        """
+        (kind,) = check_kinds(kind)
+        if kind not in self.scores:
+            raise StateError(
+                f"This trace has no {kind!r} scores.",
+                f"It has {', '.join(map(repr, self.kinds))}.",
+                f"Trace again with kinds={(*self.kinds, kind)!r}.",
+            )
+        return self.scores[kind] - self.corrupted
+
+    def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
+        """The states that this cell of the grid restored."""
+        ((pos, layer, kind),) = check_states([(pos, layer, kind)], len(self.tokens), self.n_layers)
+        return cell_states(pos, layer, kind, self.windows.get(kind, 1), self.n_layers)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per kind, position and layer.
+
+        Returns:
+            Columns kind, pos, token, in_subject, layer, score (probability) and indirect_effect.
+        """
+        import pandas as pd
+
+        start, stop = self.subject_span
+        rows = [
+            (kind, pos, token, start <= pos < stop, layer, score, score - self.corrupted)
+            for kind in self.kinds
+            for pos, token in enumerate(self.tokens)
+            for layer, score in enumerate(self.scores[kind][pos].tolist())
+        ]
+        return pd.DataFrame(
+            rows,
+            columns=["kind", "pos", "token", "in_subject", "layer", "score", "indirect_effect"],
+        )
+
+    def chart(self) -> alt.HConcatChart:
+        """The heat maps of the paper's figure 1 as an Altair chart, one panel per kind."""
+        from rome_widgets.charts.trace_charts import trace_chart
+
+        return trace_chart(self)
+
+    def recovery_chart(self) -> alt.LayerChart:
+        """The share that restoring each layer brings back, as an Altair chart of lines.
+
+        For each kind, at the subject's last token and at the last token.
+
+        Raises:
+            StateError: The corruption took nothing away, so there are no shares.
+        """
+        from rome_widgets.charts.trace_charts import recovery_chart
+
+        return recovery_chart(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the trace to one file, whole or not at all.
+
+        Returns:
+            The path written.
+
+        Raises:
+            SaveFailed: Nothing was written; a file that was there before is unchanged.
+        """
+        from rome_widgets.files.trace_file import save_trace
+
+        return save_trace(self, path)
+
+
+class CancelFlag(Protocol):
+    """Anything with `is_set`, such as a `threading.Event`."""
+
+    def is_set(self) -> bool:
+        """True once the work should stop."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a trace has come."""
+
+    done: int
+    """Cells finished."""
+    total: int
+    """Cells asked for."""
+    trace: CausalTrace
+    """The trace so far, NaN where not computed yet; or, before the first cell, an estimate."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Restoration:
+    """What the model predicts with chosen states restored.
+
+    Probabilities are means over the noise samples, read at the last position.
+    """
+
+    states: tuple[State, ...]
+    """The states that were restored."""
+    answer: str
+    answer_id: int
+    distributions: np.ndarray = field(repr=False)
+    """`[3, vocab]`: next-token probabilities of the clean, corrupted and restored runs."""
+    decode: Callable[[int], str] = field(repr=False)
+    """Text of a token id."""
+
+    def __repr__(self) -> str:
+        plural = "" if len(self.states) == 1 else "s"
+        return (
+            f"Restoration({len(self.states)} state{plural}: p({self.answer.strip()}) "
+            f"{self.probability:.4f}, recovery {self.recovery:.0%})"
+        )
+
+    @property
+    def clean(self) -> float:
+        """Probability of the answer in the clean run."""
+        return float(self.distributions[0, self.answer_id])
+
+    @property
+    def corrupted(self) -> float:
+        """Probability of the answer with nothing restored."""
+        return float(self.distributions[1, self.answer_id])
+
+    @property
+    def probability(self) -> float:
+        """Probability of the answer with the states restored."""
+        return float(self.distributions[2, self.answer_id])
+
+    @property
+    def recovery(self) -> float:
+        """Share of the total effect that came back: 0 corrupted, 1 clean; may lie outside.
+
+        NaN when the corruption took nothing away.
+        """
+        return recovery(self.probability, self.clean, self.corrupted)
+
+    def top(self, k: int = 10) -> list[Prediction]:
+        """The `k` likeliest next tokens of the restored run, and always the answer.
+
+        Returns:
+            Rows sorted by restored probability, with all three runs side by side.
+        """
+        return top_rows(self.distributions, self.answer_id, k, self.decode)
+
+
+def recovery(probability: float, clean: float, corrupted: float) -> float:
+    """`(probability - corrupted) / (clean - corrupted)`; NaN where nothing was taken away."""
+    total_effect = clean - corrupted
+    if total_effect < 1e-12:
+        return math.nan
+    return (probability - corrupted) / total_effect
+
+
+def top_rows(
+    distributions: np.ndarray, answer_id: int, k: int, decode: Callable[[int], str]
+) -> list[Prediction]:
+    """The `k` likeliest tokens of the last of three runs, and always the answer.
+
+    Args:
+        distributions: `[3, vocab]` probabilities: clean, corrupted, restored.
+        answer_id: The token that must be among the rows.
+        k: How many rows; at least 1.
+        decode: Text of a token id.
+    """
+    ids = np.argsort(-distributions[2], kind="stable")[: max(1, k)]
+    if answer_id not in ids:
+        ids = np.append(ids[:-1] if len(ids) == k else ids, answer_id)
+    return [Prediction(decode(int(i)), int(i), *map(float, distributions[:, i])) for i in ids]

@@ -1,0 +1,108 @@
+"""`GenerationCompare` of a language model, and the engine behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rome_widgets.editing.compare import SideBySide, with_all, with_one
+from rome_widgets.editing.edit import Edit
+from rome_widgets.errors import Cancelled
+from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.session.session import model_worker
+from rome_widgets.widgets.edit import generation_compare
+from rome_widgets.widgets.edit.engine import GenerationStep
+
+
+class GeneratingEngine:
+    """Answers a `GenerationCompare` with a model and its edits, or with one edit.
+
+    Args:
+        lm: The model.
+        edit: What to compare without and with; None: no edit against all that are applied.
+    """
+
+    def __init__(self, lm: LanguageModel, edit: Edit | None = None) -> None:
+        self.lm = lm
+        self._edit = edit
+
+    @property
+    def model_name(self) -> str:
+        """What to call the model on screen."""
+        return self.lm.name
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        progress: Callable[[GenerationStep], None],
+        cancelled: Callable[[], bool],
+    ) -> list[dict[str, str]]:
+        """Continuations before and after."""
+        return generate(self.lm, self._both, prompts, max_new_tokens, progress, cancelled)
+
+    def _both(self) -> SideBySide:
+        if self._edit is None:
+            return with_all(self.lm)
+        return with_one(self.lm, self._edit, self._edit.strength)
+
+
+def generate(
+    lm: LanguageModel,
+    make: Callable[[], SideBySide],
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    progress: Callable[[GenerationStep], None],
+    cancelled: Callable[[], bool],
+) -> list[dict[str, str]]:
+    """Greedy continuations of each prompt before and after, told token by token.
+
+    Raises:
+        Cancelled: `cancelled()` turned true.
+    """
+    decode: Any = lm.tokenizer.decode
+    both = make()  # Once: all prompts ask the same model, or there is no answer.
+    done = []
+    for number, prompt in enumerate(prompts):
+        ids = lm.encode(prompt, (0, len(prompt))).ids
+        row = {"before": "", "after": ""}
+
+        def told(*sides: list[int], number: int = number, row: dict[str, str] = row) -> None:
+            for column, written in zip(row, sides, strict=True):
+                row[column] = decode(written, skip_special_tokens=True)
+                progress(GenerationStep(number, column, row[column]))
+            if cancelled():
+                raise Cancelled("The generation was stopped.")
+
+        both.write(ids, max_new_tokens, told)
+        done.append(row)
+    return done
+
+
+class GenerationCompare(generation_compare.GenerationCompare):
+    """What a model writes before and after its edits; it streams in, then differences are marked.
+
+    Args:
+        model: A `LanguageModel`: without any edit against as it is now; or an `Edit`, applied or
+            not: without it and with it. None shows `texts` only.
+        prompts: What to continue.
+        **options: texts, max_new_tokens, auto_run, and traits of the widget.
+
+    Example:
+        >>> GenerationCompare(edit, ["The Space Needle is", "In the city of Seattle there is"])
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel | Edit | None = None,
+        prompts: Iterable[str] = (),
+        **options: Any,
+    ) -> None:
+        if model is None:
+            super().__init__(None, prompts, **options)
+            return
+        lm, edit = (model.lm, model) if isinstance(model, Edit) else (model, None)
+        check_language_model(lm)
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        engine = GeneratingEngine(lm, edit)
+        super().__init__(engine, prompts, worker=model_worker(lm), **options)

@@ -1,0 +1,195 @@
+"""`TraceExplorer` of a language model."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from rome_widgets.editing.statistics.second_moment import is_bundled
+from rome_widgets.model.base_weights import as_before_edits
+from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.tokens import subject_at
+from rome_widgets.records.explanations import Flow, Lens, RestoringPath
+from rome_widgets.records.states import State
+from rome_widgets.records.trace import CausalTrace, Progress, Restoration
+from rome_widgets.session.session import Flag, model_worker
+from rome_widgets.tracing.lens import read_clean
+from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
+from rome_widgets.widgets.trace import trace_explorer
+from rome_widgets.widgets.trace.engine import TraceSettings
+
+logger = logging.getLogger(__name__)
+
+KEPT_TRACERS = 4
+"""Tracers kept per widget, so that going back to a prompt answers clicks at once."""
+LENS_TOKENS = 5
+"""Likeliest tokens named per layer."""
+
+
+class TracingEngine:
+    """Answers a widget's requests with a `LanguageModel`."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self.lm = lm
+        self._tracers: OrderedDict[tuple, CausalTracer] = OrderedDict()
+
+    @property
+    def model_name(self) -> str:
+        """What to call the model on screen."""
+        return self.lm.name
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.lm.n_layers
+
+    @property
+    def examples(self) -> list[tuple[str, str]]:
+        """Prompts to offer when there is none yet."""
+        return [("The Space Needle is in the city of", "The Space Needle")]
+
+    @property
+    def load_code(self) -> str:
+        """Python that loads this model from where it was loaded, in the same precision."""
+        if is_bundled(self.lm):
+            return "rw.load()"
+        source = getattr(self.lm.model.config, "_name_or_path", "") or self.lm.name
+        return f"rw.load({source!r}, dtype={str(self.lm.dtype).removeprefix('torch.')!r})"
+
+    @property
+    def weights_version(self) -> tuple[Any, ...]:
+        """Moves on whenever a weight is written."""
+        return self.lm.weights_version
+
+    def trace(
+        self,
+        settings: TraceSettings,
+        progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+        resume: CausalTrace | None = None,
+    ) -> CausalTrace:
+        """All three grids of one prompt, from runs made now."""
+        key = (settings, self.lm.weights_version)  # Before the runs: an edit may come meanwhile.
+        tracer = self._keep(key, self._make(settings))
+        if resume is None and not cancelled():
+            _preview(tracer, progress)
+        return tracer.trace(resume=resume, progress=progress, cancel=Flag(cancelled))
+
+    def restore(self, settings: TraceSettings, selection: Iterable[State]) -> Restoration:
+        """The prediction with everything restored that the selected cells restore."""
+        tracer = self._tracer(settings)
+        return tracer.restore(_states(tracer, selection))
+
+    def find_path(
+        self,
+        settings: TraceSettings,
+        recovery: float,
+        progress: Callable[[RestoringPath], None],
+        cancelled: Callable[[], bool],
+    ) -> RestoringPath:
+        """A small set of states that brings this share back."""
+        return self._tracer(settings).find_path(recovery, progress=progress, cancel=Flag(cancelled))
+
+    def flow(self, settings: TraceSettings, selection: Iterable[State]) -> Flow:
+        """How far apart the runs are, with everything restored that the selected cells restore."""
+        tracer = self._tracer(settings)
+        return tracer.flow(_states(tracer, selection))
+
+    def lens(self, settings: TraceSettings, selection: Iterable[State]) -> Lens:
+        """What each layer of each run would say; of an edited model also without its edits."""
+        tracer = self._tracer(settings)
+        lens = tracer.lens(_states(tracer, selection), LENS_TOKENS)
+        if not self.lm.edits:
+            return lens
+        unedited = read_clean(
+            "unedited",
+            self.lm,
+            tracer.token_ids,
+            tracer.answer_id,
+            LENS_TOKENS,
+            as_before_edits(self.lm),
+        )
+        return replace(lens, runs=(*lens.runs, unedited))
+
+    def _tracer(self, settings: TraceSettings) -> CausalTracer:
+        """The kept one, or a new one."""
+        key = (settings, self.lm.weights_version)
+        return self._keep(key, self._tracers.get(key) or self._make(settings))
+
+    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+        """The words at these positions, and which characters of the prompt they are."""
+        return subject_at(self.lm.tokenizer, prompt, start, stop)
+
+    def _make(self, settings: TraceSettings) -> CausalTracer:
+        return CausalTracer(
+            self.lm,
+            settings.prompt,
+            settings.place or settings.subject,
+            noise=settings.noise,
+            samples=settings.samples,
+            window=settings.window,
+            seed=settings.seed,
+            answer=settings.answer if settings.answer_id is None else settings.answer_id,
+        )
+
+    def _keep(self, key: tuple, tracer: CausalTracer) -> CausalTracer:
+        """Keep a tracer under its settings and the weights it ran on, with the few used last."""
+        self._tracers.pop(key, None)
+        self._tracers[key] = tracer
+        while len(self._tracers) > KEPT_TRACERS:
+            self._tracers.popitem(last=False)
+        return tracer
+
+
+def _states(tracer: CausalTracer, selection: Iterable[State]) -> set[State]:
+    """What the selected cells restore, each state once."""
+    return {state for cell in selection for state in tracer.cell(*cell)}
+
+
+def _preview(tracer: CausalTracer, progress: Callable[[Progress], None]) -> None:
+    """Show an estimate first. Whatever keeps it from coming must not keep the exact grid."""
+    try:
+        trace = tracer.estimate()
+    except Exception:
+        logger.info("There is no estimate of %r", tracer, exc_info=True)
+        return
+    progress(Progress(0, sum(grid.size for grid in trace.scores.values()), trace))
+
+
+class TraceExplorer(trace_explorer.TraceExplorer):
+    """Prompt, grids and restoration of one model: type, trace, click.
+
+    Args:
+        lm: The model.
+        prompt: Text, a `Fact`, or a record of one; the trace starts at once when it is given.
+        subject: The entity as it stands in the text; not needed with a fact.
+        **options: Traits of the widget: noise, samples, seed, window, answer, kind, selection,
+            theme.
+
+    Example:
+        >>> explorer = TraceExplorer(lm, "The Space Needle is in the city of", "The Space Needle")
+        >>> explorer.selection = [(3, 5, "mlp")]      # as a click on that cell would
+        >>> explorer.wait()
+        >>> explorer.restoration["probability"]
+    """
+
+    def __init__(
+        self, lm: LanguageModel, prompt: Prompt = "", subject: str = "", **options: Any
+    ) -> None:
+        check_language_model(lm)
+        place = None
+        if not isinstance(prompt, str) or (prompt and subject):
+            prompt, found = as_text(prompt, subject)
+            if not isinstance(found, str):
+                place, subject = found, prompt[slice(*found)]
+        super().__init__(
+            TracingEngine(lm),
+            prompt=prompt,
+            subject=subject,
+            place=place,
+            worker=model_worker(lm),
+            **options,
+        )

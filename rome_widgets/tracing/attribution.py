@@ -1,0 +1,167 @@
+"""What restoring each state would do, to first order: a whole grid from one pass and its gradient.
+
+An estimate, to look at while the exact grid is computed. Restoring a state is seldom a small step,
+and the model is not linear along it: the strong states are mostly found, their numbers are not.
+On the bundled model its ranks correlate with the exact grid's by 0.6 (hidden, attn) to 0.7 (mlp).
+
+Source:
+    Nanda 2023, "Attribution patching" (linear approximation of activation patching).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rome_widgets.errors import NonFinite, UnsupportedModel
+from rome_widgets.model.hooks import Seen, Visitor
+from rome_widgets.model.language_model import LanguageModel, to_numpy
+from rome_widgets.records.states import Kind, cell_states
+
+TOKENS_PER_PASS = 4096
+"""Positions run at once, over all samples: the gradient needs every activation kept."""
+
+
+def estimate(
+    lm: LanguageModel,
+    ids: Tensor,
+    noise: Tensor,
+    span: tuple[int, int],
+    answer_id: int,
+    clean_states: Mapping[tuple[Kind, int], Tensor],
+    kinds: Iterable[Kind],
+    window: int,
+) -> dict[Kind, np.ndarray]:
+    """The answer's probability with each cell restored, as its slope at the corrupted run says.
+
+    For each sample, log p changes by the inner product of its gradient at a state with the step
+    from the corrupted to the clean value; a window's layers add up, what passes from one of them
+    through the next counted twice; no probability exceeds 1. The answer is the mean over samples.
+    The true change bends on the way, so this is no measurement.
+
+    Args:
+        lm: The model; neither its weights, their gradients nor their flags are touched.
+        ids: `[1, pos]` token ids of the prompt.
+        noise: `[samples, subject tokens, d_model]`, as added to the embeddings.
+        span: Half-open positions of the subject.
+        answer_id: The token to follow.
+        clean_states: Per kind and layer, `[pos, d_model]` of the clean run.
+        kinds: Which grids.
+        window: Layers that a cell of mlp or attn restores.
+
+    Returns:
+        Per kind `[pos, layer]` probabilities.
+
+    Raises:
+        NonFinite: NaN or infinity in the logits, or in the gradient.
+        UnsupportedModel: Weights are offloaded; a gradient would call all of them back at once.
+    """
+    kinds = tuple(kinds)
+    for weight in lm.model.parameters():
+        if weight.is_meta:
+            raise UnsupportedModel(
+                "Some weights are offloaded.", "A gradient needs all weights on their devices."
+            )
+        if weight.is_inference():
+            raise UnsupportedModel(
+                "Some weights were made in inference mode.", "Such weights know no gradients."
+            )
+    rows_at_once = max(1, TOKENS_PER_PASS // ids.shape[1])
+    # Inference mode off: what is made inside it can never have a gradient.
+    with torch.inference_mode(False), torch.enable_grad():
+        ids, noise = ids.clone(), noise.clone()
+        passes = [
+            _slopes(lm, ids, draws, span, answer_id, clean_states, kinds)
+            for draws in noise.split(rows_at_once)
+        ]
+    log_p = np.concatenate([at for at, _ in passes])
+    slopes = np.concatenate([slope for _, slope in passes], axis=2)
+    if not np.isfinite(slopes).all():
+        raise NonFinite(
+            "The gradient of the answer's log-probability has NaN or infinity.",
+            "Finite numbers were wanted.",
+            "Try float32; the exact trace needs no gradient.",
+        )
+    return {
+        kind: _grid(kind, log_p, slopes[at], 1 if kind == "hidden" else window)
+        for at, kind in enumerate(kinds)
+    }
+
+
+def _grid(kind: Kind, log_p: np.ndarray, slopes: np.ndarray, window: int) -> np.ndarray:
+    """`[pos, layer]` from `[sample]` and `[layer, sample, pos]`."""
+    n_layers = len(slopes)
+    changes = np.stack(
+        [
+            sum(slopes[state.layer] for state in cell_states(0, layer, kind, window, n_layers))
+            for layer in range(n_layers)
+        ]
+    )
+    return np.exp(np.minimum(log_p[:, None] + changes, 0)).mean(axis=1).T
+
+
+def _slopes(
+    lm: LanguageModel,
+    ids: Tensor,
+    draws: Tensor,
+    span: tuple[int, int],
+    answer_id: int,
+    clean_states: Mapping[tuple[Kind, int], Tensor],
+    kinds: tuple[Kind, ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log p(answer) of the corrupted run, and its slope towards each clean state.
+
+    Returns:
+        `[sample]` and `[kind, layer, sample, pos]`.
+    """
+    samples, n_pos = len(draws), ids.shape[1]
+    shares: dict[tuple[Kind, int], Tensor] = {}
+    visitors = [(lm.geometry.embedding, _corrupting(draws, span))]
+    for kind in kinds:
+        for layer, name in enumerate(lm.sites(kind)):
+            clean = clean_states[kind, layer].reshape(n_pos, -1)
+            visitors.append((name, _sharing(shares, (kind, layer), clean, samples)))
+    log_p = lm.next_token_log_probabilities(ids.expand(samples, -1), visitors)[:, answer_id]
+    found = torch.autograd.grad(log_p.sum(), list(shares.values()))
+    by_site = dict(zip(shares, found, strict=True))
+    return to_numpy(log_p), np.stack(
+        [
+            np.stack([to_numpy(by_site[kind, layer]) for layer in range(lm.n_layers)])
+            for kind in kinds
+        ]
+    )
+
+
+def _corrupting(draws: Tensor, span: tuple[int, int]) -> Visitor:
+    def visit(seen: Seen) -> Tensor:
+        corrupted = seen.output.detach().clone()
+        corrupted[:, span[0] : span[1]] += draws.to(corrupted)
+        return corrupted
+
+    return visit
+
+
+def _sharing(
+    shares: dict[tuple[Kind, int], Tensor], key: tuple[Kind, int], clean: Tensor, samples: int
+) -> Visitor:
+    """Adds 0 of the step to the clean value, so that the slope along the step can be asked for.
+
+    One number per sample and position gets a gradient, not the whole state: the sum over the width
+    is taken on the way back, in float32 or wider, and no parameter is involved.
+    """
+    n_pos, width = clean.shape
+
+    def visit(seen: Seen) -> Tensor:
+        # Some families put out [batch * pos, width] in their MLP.
+        state = seen.output.view(samples, n_pos, width)
+        wide = torch.promote_types(state.dtype, torch.float32)
+        # A new tensor: where the caller was in inference mode, the clean ones know no gradient.
+        step = clean.to(state.device, wide) - state.detach().to(wide)
+        share = torch.zeros(step.shape[:2], dtype=wide, device=step.device, requires_grad=True)
+        shares[key] = share
+        return (state + (share[..., None] * step).to(state.dtype)).view(seen.output.shape)
+
+    return visit

@@ -1,0 +1,301 @@
+"""The runs of a prompt, replaying only the blocks and positions that can have changed.
+
+Both runs are one captured pass. The cells of a grid go up the layers in waves, as `plan` says.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from rome_widgets.errors import NonFinite
+from rome_widgets.model.hooks import Visitor
+from rome_widgets.model.language_model import LanguageModel, probabilities_of
+from rome_widgets.model.replay import CannotReplay, Capture, Replay
+from rome_widgets.records.states import State
+from rome_widgets.tracing.runs import Check, Held, Predicted, Runs, no_memory
+from rome_widgets.tracing.waves import Branch, Patch, Wave, group_cells, make_wave
+
+UNEMBEDDED = 32_000_000
+"""Logits computed at once."""
+PREDICTED = 128_000_000
+"""Probabilities kept at once."""
+CALLS_PER_WAVE = 64
+"""A wave may hold this many calls' worth of states."""
+
+
+class ReplayedRuns(Runs):
+    """The same runs and predictions, replaying only the blocks and positions that can change.
+
+    Both runs are one captured pass. A wave of cells then goes up the layers as `plan` says, from
+    its first patched layer and position; what is before comes from the capture.
+
+    Raises:
+        CannotReplay: Replay gives other numbers for this prompt.
+
+    Source:
+        No published one: the published code runs whole passes. Equality is tested cell by cell.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        replay: Replay,
+        ids: Sequence[int],
+        span: tuple[int, int],
+        noise: Tensor,
+    ) -> None:
+        self._replay = replay
+        self._asked = 0
+        super().__init__(lm, ids, span, noise)
+
+    def _run_both(self) -> None:
+        contributions = [
+            (name, self._keep_first_row(kind, layer))
+            for kind in self.lm.kinds
+            if kind != "hidden"
+            for layer, name in enumerate(self.lm.sites(kind))
+        ]
+        rows = self.ids.expand(1 + self.samples, -1)
+        visitors = self.lm.named([self._corrupting(self.noise, after=1), *contributions])
+        self._capture = self.lm.run(lambda: self._checked_capture(rows, visitors))
+        probabilities = probabilities_of(self._capture.logits)
+        self.clean, self.corrupted = probabilities[0], probabilities[1:].mean(dim=0)
+        for layer in range(self.lm.n_layers):
+            self.states["hidden", layer] = self._capture.states[layer + 1][0]
+
+    def _checked_capture(
+        self, rows: Tensor, visitors: list[tuple[torch.nn.Module, Visitor]]
+    ) -> Capture:
+        capture = self._replay.capture(rows, visitors)
+        if not torch.isfinite(capture.logits).all():
+            raise CannotReplay("its captured pass has NaN or infinity")
+        self._replay.check(capture)
+        return capture
+
+    @property
+    def tokens_per_call(self) -> int:
+        """Tokens in one call of a block."""
+        return self.lm.tokens_per_call
+
+    def predict(
+        self,
+        cells: Sequence[Sequence[State]],
+        held: Held | None = None,
+        check: Check = lambda: None,
+    ) -> Iterator[Predicted]:
+        """See `Runs.predict`. Cells come out by the order of their first patched positions."""
+        self._check_model(thoroughly=len(cells) > 1)
+        unchanged, groups = group_cells(cells, **self._shape, most_cells=self._most_cells)
+        if unchanged:
+            yield unchanged, self.corrupted.expand(len(unchanged), -1)
+        waiting = deque(groups)
+        while waiting:
+            numbers = waiting.popleft()
+            predicted = self._within_memory([cells[n] for n in numbers], held or {}, check)
+            if predicted is None:  # too much at once: what is done stays, this is halved
+                half = (len(numbers) + 1) // 2
+                waiting.extendleft(filter(None, (numbers[half:], numbers[:half])))
+                continue
+            for some, probabilities in predicted:
+                yield [numbers[number] for number in some], probabilities
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        return {
+            "n_layers": self.lm.n_layers,
+            "n_pos": self.length,
+            "subject_start": self.span[0],
+        }
+
+    @property
+    def _most_cells(self) -> int:
+        tokens = CALLS_PER_WAVE * self.tokens_per_call // (self.samples * self.length)
+        return max(1, min(tokens, PREDICTED // self._capture.logits.shape[-1]))
+
+    def _within_memory(
+        self, cells: Sequence[Sequence[State]], held: Held, check: Check
+    ) -> list[Predicted] | None:
+        """The predictions of a few cells, or None where memory did not do for as many.
+
+        Raises:
+            OutOfMemory: It does not do for a single row.
+        """
+        try:
+            wave = make_wave(cells, **self._shape, held=held)
+            predicted = self.lm.run(lambda: list(self._run(wave, held, check)))
+        except torch.OutOfMemoryError as error:
+            message = str(error)
+        else:
+            return self._finite(predicted, cells, held)
+        self._shrink(len(cells), message)  # outside the handler: its traceback holds the tensors
+        return None
+
+    def _shrink(self, n_cells: int, message: str) -> None:
+        """Smaller calls from now on, if it was a call that did not fit; else only fewer cells."""
+        asked, self._asked = self._asked, 0
+        if n_cells == 1 and (not asked or self.tokens_per_call <= 1):
+            self.lm.forget_memory()  # what did not fit now may fit another time
+            raise no_memory("replay one row", message)
+        if asked:
+            self.lm.use_less_memory(asked)
+        if self.lm.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _finite(
+        self, predicted: list[Predicted], cells: Sequence[Sequence[State]], held: Held
+    ) -> list[Predicted]:
+        for numbers, probabilities in predicted:
+            finite = torch.isfinite(probabilities).all(dim=1)
+            if not finite.all():
+                self._pass([cells[numbers[int(finite.long().argmin())]]], held)  # names the module
+                raise NonFinite(
+                    "Replaying a restored state gives NaN or infinity.",
+                    "Finite activations were wanted, as a whole pass has.",
+                    "Load the model in float32.",
+                )
+        return predicted
+
+    # ------------------------------------------------------------------------- one wave
+
+    def _run(self, wave: Wave, held: Held, check: Check) -> Iterator[Predicted]:
+        branches = torch.empty(0)
+        for layer, step in enumerate(wave.steps, start=wave.first):
+            branches = self._after_block(layer, step, branches, wave.start, held, check)
+        yield from self._unembed(branches[:, :, -1], wave.leaves, check)
+
+    def _after_block(
+        self,
+        layer: int,
+        step: Sequence[Branch],
+        before: Tensor,
+        start: int,
+        held: Held,
+        check: Check,
+    ) -> Tensor:
+        """`[branch, sample, pos, d_model]` after a block, from the branches before it.
+
+        After the last block, only the last position.
+        """
+        first = start if layer < self.lm.n_layers - 1 else self.length - 1
+        corrupted = self._capture.states[layer + 1][1:, first:]
+        after = corrupted.expand(len(step), -1, -1, -1).clone()
+        running = [number for number, branch in enumerate(step) if branch.parent is not None]
+        leaving = [
+            number
+            for number, branch in enumerate(step)
+            if branch.parent is None and any(patch.kind != "hidden" for patch in branch.patches)
+        ]
+        if running:
+            parents = torch.tensor([step[number].parent for number in running])
+            entering = before if _is_all(parents, len(before)) else before[parents]
+            patches = [step[number].patches for number in running]
+            after[running] = self._through(layer, entering, start, patches, held, check)
+        for (low, high), numbers in _by_extent(step, leaving).items():
+            # Of what enters the block nothing changed yet, so only patched positions come out new.
+            unchanged = self._capture.states[layer][1:, low:high]
+            entering = unchanged.expand(len(numbers), -1, -1, -1)
+            patches = [step[number].patches for number in numbers]
+            new = self._through(layer, entering, low, patches, held, check)
+            after[numbers, :, low - first : high - first] = new
+        hidden = [
+            (number, patch)
+            for number, branch in enumerate(step)
+            for patch in branch.patches
+            if patch.kind == "hidden"
+        ]
+        if hidden:
+            self._place(hidden, held, start=first).put(after.flatten(0, 1))
+        return after
+
+    def _through(
+        self,
+        layer: int,
+        entering: Tensor,
+        start: int,
+        patches: Sequence[Sequence[Patch]],
+        held: Held,
+        check: Check,
+    ) -> Tensor:
+        """`[branch, sample, pos, d_model]`: `entering` through a block, attention and MLP patched.
+
+        In pieces of `tokens_per_call`; the last block gives its last position only.
+        """
+        rows = entering.flatten(0, 1)
+        stop = start + rows.shape[1]
+        last = layer == self.lm.n_layers - 1 and stop == self.length
+        call = self._replay.last_positions if last else self._replay.block
+        out_start = stop - 1 if last else start
+        placed = [
+            (site, self._place(where, held, start=out_start))
+            for site, where in self._contributions(layer, patches)
+        ]
+        n_rows = max(1, self.tokens_per_call // rows.shape[1])
+        pieces = []
+        for first in range(0, len(rows), n_rows):
+            check()
+            some = rows[first : first + n_rows]
+            numbers = torch.arange(first, first + len(some), device=rows.device)
+            visitors = [
+                (site, inside.visitor(stop - out_start))
+                for site, each in placed
+                if len((inside := each.between(first, first + len(some))).rows)
+            ]
+            origin = 1 + numbers % self.samples  # the capture's first row is clean
+            self._asked = some.shape[0] * some.shape[1]
+            pieces.append(call(self._capture, layer, some, start, origin, visitors))
+            self._asked = 0
+        out = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return out.unflatten(0, (len(patches), self.samples))
+
+    def _contributions(
+        self, layer: int, patches: Sequence[Sequence[Patch]]
+    ) -> list[tuple[torch.nn.Module, list[tuple[int, Patch]]]]:
+        """The attention's and the MLP's patches of a block, with the module that they act on."""
+        found = []
+        for kind in ("attn", "mlp"):
+            where = [
+                (number, patch)
+                for number, some in enumerate(patches)
+                for patch in some
+                if patch.kind == kind
+            ]
+            if where:
+                found.append((self.lm.model.get_submodule(self.lm.sites(kind)[layer]), where))
+        return found
+
+    def _unembed(
+        self, hidden: Tensor, leaves: Sequence[Sequence[int]], check: Check
+    ) -> Iterator[Predicted]:
+        """Mean probabilities of `[branch, sample, d_model]` states, a piece at a time."""
+        n_rows = max(1, UNEMBEDDED // self._capture.logits.shape[-1])
+        n_branches = max(1, n_rows // self.samples)
+        for first in range(0, len(hidden), n_branches):
+            some = hidden[first : first + n_branches]
+            total = None
+            for samples in some.split(max(1, n_rows // len(some)), dim=1):
+                check()
+                logits = self._replay.logits(samples.flatten(0, 1))
+                probabilities = probabilities_of(logits).unflatten(0, samples.shape[:2])
+                part = probabilities.sum(dim=1)
+                total = part if total is None else total + part
+            cells = leaves[first : first + n_branches]
+            branch_of = [branch for branch, some in enumerate(cells) for _ in some]
+            assert total is not None, "there is at least one sample"
+            yield [cell for some in cells for cell in some], (total / self.samples)[branch_of]
+
+
+def _is_all(parents: Tensor, n: int) -> bool:
+    return len(parents) == n and bool((parents == torch.arange(n)).all())
+
+
+def _by_extent(step: Sequence[Branch], numbers: Sequence[int]) -> dict[tuple[int, int], list[int]]:
+    """Branches by the half-open extent of the positions that their outputs are patched at."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number in numbers:
+        positions = [patch.pos for patch in step[number].patches if patch.kind != "hidden"]
+        groups.setdefault((min(positions), max(positions) + 1), []).append(number)
+    return groups

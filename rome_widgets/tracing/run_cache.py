@@ -1,0 +1,47 @@
+"""Runs that several tracers share: of one prompt and noise, on a model that stayed the same."""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Hashable, Sequence
+
+from torch import Tensor
+
+from rome_widgets.model.language_model import LanguageModel, to_numpy
+from rome_widgets.model.replay import CannotReplay
+from rome_widgets.tracing.replayed_runs import ReplayedRuns
+from rome_widgets.tracing.runs import Runs, within_memory
+
+_kept: weakref.WeakKeyDictionary[LanguageModel, weakref.WeakValueDictionary[Hashable, Runs]]
+_kept = weakref.WeakKeyDictionary()
+
+
+def make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
+    """The runs of a prompt: those that somebody already keeps, if the model still gives them.
+
+    Fast runs where replay is right for this model and prompt, else slow ones.
+
+    Raises:
+        NonFinite: NaN or infinity in the logits.
+        OutOfMemory: No room for one pass over all samples.
+    """
+    kept = _kept.setdefault(lm, weakref.WeakValueDictionary())
+    draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
+    key = (lm.weights_version, lm.engine, tuple(ids), span, tuple(noise.shape), draws)
+    runs = kept.get(key)
+    if runs is None or not runs.still_hold():
+        what = f"run {len(noise)} samples of the prompt"
+        runs = kept[key] = within_memory(lambda: _make_runs(lm, ids, span, noise), what)
+    return runs
+
+
+def _make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
+    if lm.replay is None:
+        return Runs(lm, ids, span, noise)
+    try:
+        return ReplayedRuns(lm, lm.replay, ids, span, noise)
+    except CannotReplay as reason:
+        runs = Runs(lm, ids, span, noise)
+        runs.note = f"Whole forward passes are used for this prompt: {reason}."
+        return runs

@@ -1,0 +1,177 @@
+"""Which blocks must run again, for which states, to restore many cells at once. No torch.
+
+A cell of a grid is a set of patches. Cells whose first patched position is the same form a wave:
+nothing before that position can change, so a wave carries only the positions from there on. It
+goes up the layers as a trie: cells with the same history of patches are one branch, and a cell
+that was not patched yet is still the corrupted run, which costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rome_widgets.records.states import Kind, State
+
+
+class Patch(NamedTuple):
+    """A state to overwrite, and with the value of which run."""
+
+    pos: int
+    layer: int
+    kind: Kind
+    clean: bool
+    """True restores the clean value, False holds the corrupted one."""
+
+
+class Branch(NamedTuple):
+    """One distinct history of patches, just after a block."""
+
+    parent: int | None
+    """Its index among the branches before the block; None is the corrupted run."""
+    patches: tuple[Patch, ...]
+    """What is patched in this block."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Cells that are computed together."""
+
+    start: int
+    """First position that any of them patches."""
+    first: int
+    """First layer that any of them patches."""
+    steps: tuple[tuple[Branch, ...], ...]
+    """The branches after block `first`, `first + 1`, ..., the last."""
+    leaves: tuple[tuple[int, ...], ...]
+    """For each branch after the last block, the numbers of the cells that it is the result of."""
+
+
+def group_cells(
+    cells: Sequence[Iterable[State]],
+    *,
+    n_layers: int,
+    n_pos: int,
+    subject_start: int,
+    most_cells: int | None = None,
+) -> tuple[list[int], list[list[int]]]:
+    """Which cells to compute together: those whose first position that matters is the same.
+
+    Args:
+        cells: Per cell, the states to restore in the corrupted run.
+        n_layers: Number of blocks.
+        n_pos: Number of positions.
+        subject_start: First corrupted position; before it the runs are the same.
+        most_cells: Most cells in one group.
+
+    Returns:
+        The numbers of the cells that restore nothing that can matter, and the groups, in the
+        order in which their positions come first.
+    """
+    unchanged: list[int] = []
+    by_start: dict[int, list[int]] = {}
+    for number, cell in enumerate(cells):
+        states = _effective(cell, n_layers, n_pos, subject_start)
+        if states:
+            by_start.setdefault(min(state.pos for state in states), []).append(number)
+        else:
+            unchanged.append(number)
+    groups = [
+        some
+        for numbers in by_start.values()
+        for some in _pieces(numbers, most_cells or len(numbers))
+    ]
+    return unchanged, groups
+
+
+def make_wave(
+    cells: Sequence[Iterable[State]],
+    *,
+    n_layers: int,
+    n_pos: int,
+    subject_start: int,
+    held: Iterable[State] = (),
+) -> Wave:
+    """The wave of some cells, each of which restores something that can matter.
+
+    Args:
+        cells: Per cell, the states to restore in the corrupted run.
+        n_layers: Number of blocks.
+        n_pos: Number of positions.
+        subject_start: First corrupted position.
+        held: States kept at their corrupted values in every cell, the severed graph; a restored
+            state is restored all the same.
+    """
+    effective = [_effective(cell, n_layers, n_pos, subject_start) for cell in cells]
+    start = min(state.pos for states in effective for state in states)
+    restored = [_by_layer(Patch(*state, clean=True) for state in states) for states in effective]
+    holds = _by_layer(
+        Patch(*state, clean=False)
+        for state in _effective(held, n_layers, n_pos, subject_start)
+        if state.pos >= start
+    )
+    first = min(layer for patches in restored for layer in patches)
+    at: list[int | None] = [None] * len(cells)
+    steps = []
+    for layer in range(first, n_layers):
+        branches: dict[Branch, int] = {}
+        for number, patches in enumerate(restored):
+            branch = Branch(at[number], tuple(sorted(patches.get(layer, ()))))
+            branch = _hold(branch, holds.get(layer, ()))
+            if branch != (None, ()):
+                at[number] = branches.setdefault(branch, len(branches))
+        steps.append(tuple(branches))
+    leaves: list[list[int]] = [[] for _ in steps[-1]]
+    for number, branch_number in enumerate(at):
+        assert branch_number is not None, "every cell of a wave restores something"
+        leaves[branch_number].append(number)
+    return Wave(start, first, tuple(steps), tuple(map(tuple, leaves)))
+
+
+def _effective(
+    cell: Iterable[State], n_layers: int, n_pos: int, subject_start: int
+) -> frozenset[State]:
+    """The states of a cell whose restoration can change the prediction.
+
+    Before the subject the runs agree; in the last block only the last position is read; and a
+    restored hidden state overwrites what its own block put in.
+    """
+    states = {State(*state) for state in cell}
+    return frozenset(
+        state
+        for state in states
+        if state.pos >= subject_start
+        and (state.layer < n_layers - 1 or state.pos == n_pos - 1)
+        and (state.kind == "hidden" or State(state.pos, state.layer, "hidden") not in states)
+    )
+
+
+def _pieces(numbers: list[int], most: int) -> Iterator[list[int]]:
+    for first in range(0, len(numbers), most):
+        yield numbers[first : first + most]
+
+
+def _by_layer(patches: Iterable[Patch]) -> dict[int, list[Patch]]:
+    table: dict[int, list[Patch]] = {}
+    for patch in patches:
+        table.setdefault(patch.layer, []).append(patch)
+    return table
+
+
+def _hold(branch: Branch, holds: Iterable[Patch]) -> Branch:
+    """Also hold these; where a place is restored, or its whole state is, that goes first.
+
+    In the corrupted run the values are what they are. A branch that just leaves it changes, in
+    this block, only the positions whose attention or MLP it patches.
+    """
+    restored = {(patch.pos, patch.kind) for patch in branch.patches}
+    changing = {pos for pos, kind in restored if kind != "hidden"}
+    also = [
+        hold
+        for hold in holds
+        if (branch.parent is not None or hold.pos in changing)
+        and (hold.pos, hold.kind) not in restored
+        and (hold.pos, "hidden") not in restored
+    ]
+    return Branch(branch.parent, (*branch.patches, *also)) if also else branch

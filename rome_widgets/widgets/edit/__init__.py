@@ -1,0 +1,1 @@
+"""Widgets of edits: the panel, and comparisons of predictions and texts."""

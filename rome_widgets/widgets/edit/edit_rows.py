@@ -1,0 +1,189 @@
+"""What an edit did to a prompt, as data to show: two outcomes, a difference and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import traitlets as t
+
+from rome_widgets.errors import PromptError
+from rome_widgets.widgets.edit.engine import (
+    GROUPS,
+    EditRecord,
+    EditRequest,
+    Group,
+    Outcome,
+    PromptChange,
+    TestPrompt,
+)
+from rome_widgets.widgets.live.traits import number, text
+
+SHOULD_CHANGE = ("rewrite", "paraphrase")
+
+
+def describe_request(request: EditRequest) -> dict[str, Any]:
+    """An edit's request as JSON."""
+    return {
+        "template": text(request.template),
+        "subject": text(request.subject),
+        "target": text(request.target),
+        "true_object": None if request.true_object is None else text(request.true_object),
+        "method": request.method,
+        "layer": request.layer,
+        "settings": {name: number(value) for name, value in request.settings.items()},
+    }
+
+
+def read_request(given: Mapping[str, Any]) -> EditRequest:
+    """The request that a page sent.
+
+    Raises:
+        PromptError: The template has not exactly one `{}`, or a word is missing.
+    """
+    request = EditRequest(**given)
+    if request.template.count("{}") != 1:
+        raise PromptError(
+            f"The template {request.template!r} has {request.template.count('{}')} places for "
+            "the subject.",
+            "One literal {} was wanted.",
+            "Write {} where the subject stands, as in '{} is in the city of'.",
+        )
+    for name in ("subject", "target"):
+        if not getattr(request, name).strip():
+            raise PromptError(f"The {name} is empty.", "An edit needs a word for it.")
+    return request
+
+
+def read_tests(given: Iterable[Any]) -> list[dict[str, Any]]:
+    """Test prompts as JSON, from texts, dicts or `TestPrompt`s."""
+    return [_read_test(each) for each in given]
+
+
+def _read_test(given: Any) -> dict[str, Any]:
+    if isinstance(given, TestPrompt):
+        given = vars(given)
+    known = {"text": "", "group": "free", "target": None, "true_object": None}
+    asked = {"text": given} if isinstance(given, str) else given
+    test = {**known, **asked} if isinstance(asked, Mapping) else {}
+    if set(test) != set(known) or test["group"] not in GROUPS or not isinstance(test["text"], str):
+        raise t.TraitError(
+            f"A test prompt is a text, or has text, group, target and true_object; not {given!r}. "
+            f"The groups are {', '.join(GROUPS)}."
+        )
+    return {name: text(value) if isinstance(value, str) else value for name, value in test.items()}
+
+
+def describe_record(record: EditRecord) -> dict[str, Any]:
+    """One line of the history as JSON."""
+    return {
+        "id": record.id,
+        "request": describe_request(record.request),
+        "layer": record.layer,
+        "layer_reason": text(record.layer_reason),
+        "norm_ratio": number(record.norm_ratio),
+        "warnings": [text(warning) for warning in record.warnings],
+        "scores": {name: number(value) for name, value in record.scores.items()},
+        "applied": bool(record.applied),
+        "strength": number(record.strength),
+        "curve": [number(loss) for loss in record.curve],
+    }
+
+
+def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any]:
+    """One row of the before/after table as JSON.
+
+    Prompts that should change follow the new object's probability, those that should not follow
+    the true object's, and a person's own what the model said before. `followed` names the word, and
+    `words` both: where only a word's first token is followed, that with an ellipsis.
+    """
+    prompt, before, after = change.prompt, change.before, change.after
+    target = prompt.target or request.target
+    true = prompt.true_object or ("" if prompt.group == "free" else request.true_object) or ""
+    words = {
+        "target": _measured(change.target_token, target),
+        "true": _measured(change.true_token, true),
+    }
+    moves = prompt.group in SHOULD_CHANGE or before.true is None or after.true is None
+    was, now = (before.target, after.target) if moves else (before.true, after.true)
+    verdict, good = _verdict(change, target)
+    return {
+        "group": prompt.group,
+        "text": text(prompt.text),
+        "before": _outcome(before),
+        "after": _outcome(after),
+        "words": words,
+        "followed": words["target" if moves else "true"],
+        "delta": None if was is None or now is None else number(now - was),
+        "verdict": verdict,
+        "good": good,
+        "message": None,
+    }
+
+
+def no_change(prompt: TestPrompt, message: str) -> dict[str, Any]:
+    """The row of a prompt that cannot be run: a sentence, and no number."""
+    nothing = {"token": "", "probability": None, "target": None, "true": None}
+    return {
+        "group": prompt.group,
+        "text": text(prompt.text),
+        "before": nothing,
+        "after": nothing,
+        "words": {"target": "", "true": ""},
+        "followed": "",
+        "delta": None,
+        "verdict": "",
+        "good": None,
+        "message": message,
+    }
+
+
+def share_good(changes: Iterable[PromptChange], request: EditRequest, group: Group) -> float | None:
+    """Share of the prompts of a group that went as an edit should make them go; None of none.
+
+    Prompts that should change do when the likeliest token is, or begins, the new object; those
+    that should not do when the likeliest token is the same as before.
+    """
+    found = [
+        bool(_verdict(change, change.prompt.target or request.target)[1])
+        for change in changes
+        if change.prompt.group == group
+    ]
+    return sum(found) / len(found) if found else None
+
+
+def _verdict(change: PromptChange, target: str) -> tuple[str, bool | None]:
+    same = change.before.token == change.after.token
+    if change.prompt.group == "free":
+        return ("same" if same else "changed"), None
+    if change.prompt.group not in SHOULD_CHANGE:
+        return ("kept", True) if same else ("bled", False)
+    if not _says(change.after, target):
+        return "not yet", False
+    if change.prompt.group == "paraphrase":
+        return "follows", True
+    if same:
+        return "already", True
+    return ("new" if change.after.token.strip() == target.strip() else "begins"), True
+
+
+def _measured(token: str | None, word: str) -> str:
+    """What a probability is of: a word, or the token that begins it."""
+    if token is None or token.strip() == word.strip():
+        return text(word)
+    return text(f"{token.strip()}…" if word else token)
+
+
+def _says(outcome: Outcome, word: str) -> bool:
+    """The likeliest token is the word, or begins it."""
+    token = outcome.token.strip()
+    return bool(token) and word.strip().startswith(token)
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "token": text(outcome.token),
+        "probability": number(outcome.probability),
+        "target": number(outcome.target),
+        "true": number(outcome.true),
+    }

@@ -1,0 +1,225 @@
+"""What the widgets need of a model: protocols, so that widgets never import one.
+
+`rome_widgets.session` implements it over a language model; the tests over a few lines of numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from rome_widgets.records.edit import EditProgress
+
+Group = Literal["rewrite", "paraphrase", "neighbourhood", "other", "free"]
+"""What a test prompt is to the edit: its own words, other words for it, like subjects that should
+stay as they are, unrelated facts, or the user's own text."""
+GROUPS: tuple[Group, ...] = ("rewrite", "paraphrase", "neighbourhood", "other", "free")
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """A fact to be written into a model."""
+
+    template: str
+    """Text with one literal `{}` where the subject stands."""
+    subject: str
+    target: str
+    """The new object."""
+    true_object: str | None = None
+    """The object that the model is believed to hold now."""
+    method: str = "rome"
+    layer: int | None = None
+    """None lets the engine choose, and say why."""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that differ from the method's defaults."""
+    layer_reason: str = field(default="", compare=False)
+    """Why this layer, where something else than a person chose it."""
+
+    @property
+    def prompt(self) -> str:
+        """The template with its subject."""
+        return self.template.replace("{}", self.subject, 1)
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """One edit of the history, as it is now."""
+
+    id: str
+    request: EditRequest
+    layer: int
+    layer_reason: str
+    norm_ratio: float
+    """‖Δ‖/‖W‖ at strength 1."""
+    warnings: Sequence[str] = ()
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    """"efficacy", "paraphrase", "neighbourhood" and "others" in [0, 1] at strength 1, where they
+    were measured."""
+    applied: bool = True
+    strength: float = 1.0
+    curve: Sequence[float] = ()
+    """The loss at each step."""
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """Whether the weights are what the history says."""
+
+    n_active: int
+    """Edits that are applied."""
+    fingerprint_ok: bool | None
+    """The weights equal base plus applied edits, bit for bit; None where it was not checked."""
+
+
+@dataclass(frozen=True)
+class TestPrompt:
+    """A prompt whose prediction is compared before and after."""
+
+    __test__ = False  # Not a test: pytest collects by name.
+
+    text: str
+    group: Group = "free"
+    target: str | None = None
+    """The word an edit should bring, or should not bring to this prompt; None: the edit's."""
+    true_object: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model says next to a prompt."""
+
+    token: str
+    probability: float
+    """Of `token`, the likeliest."""
+    target: float | None = None
+    """Probability of the first token of the test's target."""
+    true: float | None = None
+    """The same of its true object; of a free prompt without one, of what the model said before."""
+
+
+@dataclass(frozen=True)
+class PromptChange:
+    """One test prompt with the unedited weights and with the weights as they are."""
+
+    prompt: TestPrompt
+    before: Outcome
+    after: Outcome
+    target_token: str | None = None
+    """The token that `target` is the probability of; None: the word is one token."""
+    true_token: str | None = None
+    """The same for `true`."""
+
+
+@dataclass(frozen=True)
+class GenerationStep:
+    """Text generated so far in one cell of the comparison."""
+
+    prompt: int
+    """Which of the prompts."""
+    column: str
+    text: str
+    """All that follows the prompt, as far as it is there."""
+
+
+class GeneratingEngine(Protocol):
+    """A model, or several states of one, that can be asked for text."""
+
+    @property
+    def model_name(self) -> str:
+        """What to call the model on screen."""
+        ...
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        progress: Callable[[GenerationStep], None],
+        cancelled: Callable[[], bool],
+    ) -> Sequence[Mapping[str, str]]:
+        """Continuations of each prompt by column, such as `{"before": ..., "after": ...}`.
+
+        Raises:
+            Cancelled: `cancelled()` turned true.
+        """
+        ...
+
+
+class EditingEngine(GeneratingEngine, Protocol):
+    """A model that can be edited. Called from one worker thread at a time.
+
+    The history is the engine's: an edit made elsewhere on the same model is in `records()`, too.
+    """
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def defaults(self) -> Mapping[str, Mapping[str, float | None]]:
+        """The methods that this model takes, each with its settings' default values.
+
+        None stands for a number that the engine works out for each edit.
+        """
+        ...
+
+    @property
+    def examples(self) -> Sequence[EditRequest]:
+        """Requests that work well with this model."""
+        ...
+
+    def suggest_layer(self, request: EditRequest, cancelled: Callable[[], bool]) -> tuple[int, str]:
+        """The layer to edit, from a trace of this request, and why.
+
+        Raises:
+            Cancelled: `cancelled()` turned true.
+        """
+        ...
+
+    def edit(
+        self,
+        request: EditRequest,
+        progress: Callable[[EditProgress], None],
+        cancelled: Callable[[], bool],
+    ) -> EditRecord:
+        """Compute an edit and apply it.
+
+        Raises:
+            Cancelled: `cancelled()` turned true; nothing was changed.
+        """
+        ...
+
+    def set_applied(self, edit: str, applied: bool) -> None:
+        """Apply or revert an edit of the history; in any order."""
+        ...
+
+    def set_strength(self, edit: str, strength: float) -> None:
+        """Scale an edit: 0 is without it, 1 is as computed."""
+        ...
+
+    def revert_all(self) -> None:
+        """Back to the weights as they were loaded; the history stays."""
+        ...
+
+    def records(self) -> Sequence[EditRecord]:
+        """The history, oldest first."""
+        ...
+
+    def state(self) -> ModelState:
+        """How many edits are active, and whether the weights agree."""
+        ...
+
+    def tests(self, request: EditRequest) -> Sequence[TestPrompt]:
+        """Prompts known for this request besides its own words; may be none."""
+        ...
+
+    def compare(
+        self, request: EditRequest, prompts: Sequence[TestPrompt]
+    ) -> Sequence[PromptChange]:
+        """What each prompt leads to unedited and now. `request` names target and true object."""
+        ...
+
+    def at_strengths(self, edit: str, strengths: Sequence[float]) -> Sequence[Outcome]:
+        """What an edit's own prompt would lead to at each strength; changes nothing."""
+        ...

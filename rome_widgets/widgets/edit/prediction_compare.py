@@ -1,0 +1,195 @@
+"""Next-token predictions of several runs side by side. No model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import traitlets as t
+
+from rome_widgets.errors import StateError
+from rome_widgets.records.edit import Comparison
+from rome_widgets.records.trace import Restoration
+from rome_widgets.widgets import fallback
+from rome_widgets.widgets.live.base import RomeWidget, bundle
+from rome_widgets.widgets.live.traits import number, text
+
+METRICS = ["prob", "logprob", "rank"]
+RESTORATION = ("clean", "corrupted", "restored")
+MOST_TOKENS = 20
+"""Likeliest tokens of each run of a restoration that can be shown."""
+
+
+@dataclass(frozen=True)
+class PredictionRun:
+    """What one run predicts next: its likeliest tokens, and others worth following."""
+
+    name: str
+    tokens: Sequence[str]
+    probabilities: Sequence[float]
+    ranks: Sequence[int] | None = None
+    """1 is the likeliest. None: the tokens are the likeliest ones, in any order."""
+
+
+Runs = Comparison | Restoration | Iterable[PredictionRun | Mapping[str, Any]]
+
+
+class PredictionCompare(RomeWidget):
+    """Compares what runs predict next: the union of their likeliest tokens, number by number.
+
+    Args:
+        runs: A comparison of an edit, as `Edit.compare` gives for each prompt; a restoration;
+            or `PredictionRun`s, or dicts with its fields.
+        k: Tokens of each run to show; the table shows all that are among any run's first k.
+        metric: "prob", "logprob" or "rank".
+        baseline: Which run the others are compared with.
+        target: A token that is always shown.
+        sort: What to sort by: "token", a run's place such as "1", or its difference, "d1".
+
+    Example:
+        >>> PredictionCompare(*edit.compare("The Space Needle is in the city of"))
+        >>> PredictionCompare(tracer.restore([(3, 5, "mlp")]))
+        >>> PredictionCompare([PredictionRun("clean", [" Seattle", " Paris"], [0.94, 0.01]),
+        ...                    PredictionRun("edited", [" Paris", " Seattle"], [0.91, 0.04])])
+    """
+
+    _esm, _css = bundle("edit")
+    _view = t.Unicode("predictions").tag(sync=True)
+    runs = t.List().tag(sync=True)
+    """Names of the runs."""
+    rows = t.List().tag(sync=True)
+    """One per token of any run: token, and probs and ranks by run, None where unknown."""
+    k = t.Int(5, min=1).tag(sync=True)
+    metric = t.Enum(METRICS, "prob").tag(sync=True)
+    baseline = t.Int(0, min=0).tag(sync=True)
+    target = t.Unicode(None, allow_none=True).tag(sync=True)
+    target_of = t.Unicode("").tag(sync=True)
+    """The word that `target` is the first token of; "" where it is no longer."""
+    sort = t.Unicode("0").tag(sync=True)
+    """"token", the place of a run, or `d` and the place for its difference to the baseline."""
+    descending = t.Bool(True).tag(sync=True)
+
+    def __init__(self, runs: Runs = (), **kwargs: Any) -> None:
+        super().__init__(**{**_traits(runs), **kwargs})
+
+    def show(self, runs: Runs) -> None:
+        """Other runs in place of these, sorted by the last and with a target of their own."""
+        new = _traits(runs)
+        self._write(**new, baseline=min(self.baseline, max(0, len(new["runs"]) - 1)))
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """The rows on screen: the target, and whatever is among the first k of any run."""
+        return [
+            row
+            for row in self.rows
+            if row["token"] == self.target
+            or any(rank is not None and rank <= self.k for rank in row["ranks"])
+        ]
+
+    def to_text(self) -> str:
+        """Each shown token with its probabilities."""
+        return fallback.predictions_text(type(self).__name__, self.runs, self.shown)
+
+    def to_html_table(self) -> str:
+        """The comparison as a table, all text escaped."""
+        return fallback.predictions_table(self.runs, self.shown, self.baseline)
+
+
+def _traits(runs: Runs) -> dict[str, Any]:
+    names, rows = _describe(runs)
+    last = str(max(0, len(names) - 1))
+    target = _target(runs)
+    word = text(runs.word) if isinstance(runs, Comparison) else ""
+    longer = target is not None and word.strip() != target.strip()
+    return {
+        "runs": names,
+        "rows": rows,
+        "sort": last,
+        "target": target,
+        "target_of": word if longer else "",
+    }
+
+
+def _describe(runs: Runs) -> tuple[list[str], list[dict[str, Any]]]:
+    read = _read(runs)
+    known = [_by_token(run) for run in read]
+    tokens = list(dict.fromkeys(token for each in known for token in each))
+    rows = [
+        {
+            "token": text(token),
+            "probs": [number(each[token][0]) if token in each else None for each in known],
+            "ranks": [each[token][1] if token in each else None for each in known],
+        }
+        for token in tokens
+    ]
+    return [text(run.name) for run in read], rows
+
+
+def _read(runs: Runs) -> list[PredictionRun]:
+    if isinstance(runs, Comparison):
+        tokens, _, before, after, before_ranks, after_ranks = zip(*runs.rows, strict=True)
+        return [
+            PredictionRun("before", tokens, before, before_ranks),
+            PredictionRun("after", tokens, after, after_ranks),
+        ]
+    if isinstance(runs, Restoration):
+        return [_of_restoration(runs, *named) for named in enumerate(RESTORATION)]
+    if not isinstance(runs, Iterable) or isinstance(runs, (str, Mapping)):
+        raise _no_runs(runs)
+    return [_read_run(run) for run in runs]
+
+
+def _read_run(run: Any) -> PredictionRun:
+    if isinstance(run, PredictionRun):
+        return run
+    try:
+        return PredictionRun(**run)
+    except TypeError:
+        raise _no_runs(run) from None
+
+
+def _no_runs(found: Any) -> StateError:
+    return StateError(
+        f"{found!r} is nothing to compare.",
+        "A list of runs was wanted, each with its name, tokens and probabilities.",
+        "Pass what edit.compare or tracer.restore returns, or a list of PredictionRun.",
+    )
+
+
+def _of_restoration(found: Restoration, run: int, name: str) -> PredictionRun:
+    """One of its runs, with every token that is likely in any of them."""
+    order = np.argsort(-found.distributions, axis=1, kind="stable")
+    ids = [*dict.fromkeys([found.answer_id, *order[:, :MOST_TOKENS].flatten().tolist()])]
+    places = np.argsort(order[run])
+    return PredictionRun(
+        name,
+        [found.decode(token) for token in ids],
+        found.distributions[run, ids].tolist(),
+        (places[ids] + 1).tolist(),
+    )
+
+
+def _target(runs: Runs) -> str | None:
+    if isinstance(runs, Comparison):
+        return text(runs.target.token)
+    return text(runs.answer) if isinstance(runs, Restoration) else None
+
+
+def _by_token(run: PredictionRun) -> dict[str, tuple[float, int]]:
+    sizes = {len(run.tokens), len(run.probabilities), len(run.ranks or run.tokens)}
+    if len(sizes) != 1:
+        raise StateError(
+            f"The run {run.name!r} has {len(run.tokens)} tokens and {len(run.probabilities)} "
+            "probabilities.",
+            "One probability, and one rank if any, per token was wanted.",
+        )
+    order = sorted(range(len(run.tokens)), key=lambda i: -run.probabilities[i])
+    places = {at: place + 1 for place, at in enumerate(order)}
+    ranks = run.ranks or [places[at] for at in range(len(run.tokens))]
+    return {
+        token: (float(p), int(rank))
+        for token, p, rank in zip(run.tokens, run.probabilities, ranks, strict=True)
+    }

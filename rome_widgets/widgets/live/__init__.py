@@ -1,0 +1,1 @@
+"""Common parts of widgets that compute: traits, status, jobs, the worker thread."""

@@ -1,0 +1,134 @@
+"""What all our widgets share: the bundle, the theme, refused keywords, a fallback to read.
+
+A notebook that is not trusted, or is shown where no widget runs, keeps a table with inline styles:
+hosts remove svg and scripts there, and a table survives.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import threading
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets as t
+
+from rome_widgets.widgets.live.traits import encodable
+
+STATIC = Path(__file__).parents[1] / "static"
+logger = logging.getLogger(__name__)
+
+REMEDY = (
+    "built without its JavaScript: run `pip install -e .` again, or `npm --prefix js run build`"
+)
+
+_MISSING = """
+export default () => ({ render({ el }) {
+  const note = document.createElement("p");
+  note.className = "rw-missing";
+  note.textContent = "rome_widgets was %s";
+  el.append(note);
+} });
+"""
+
+
+def bundle(name: str, static: Path = STATIC) -> tuple[Path | str, Path | str]:
+    """The built script and style sheet of some widgets.
+
+    Two bundles, because every widget on a page carries its own copy. Where a file is missing, a
+    stand-in shows the remedy, so that importing always works. Paths only where `ANYWIDGET_HMR` asks
+    to follow the files: anywidget then keeps every widget that was ever made, and outside
+    development a closed widget should go.
+    """
+    script, styles = static / f"{name}.js", static / f"{name}.css"
+    if not script.is_file() or not styles.is_file():
+        return _MISSING % REMEDY, ""
+    if os.environ.get("ANYWIDGET_HMR"):
+        return script, styles
+    return script.read_text("utf-8"), styles.read_text("utf-8")
+
+
+class RomeWidget(anywidget.AnyWidget):
+    """Base of the widgets."""
+
+    _view = t.Unicode("").tag(sync=True)
+    """Which view of the one bundle to show."""
+    _ping = t.Unicode("").tag(sync=True, echo_update=False)
+    """Set by a page that wants to know whether Python is there."""
+    _pong = t.Unicode("").tag(sync=True)
+    theme = t.Enum(["auto", "light", "dark"], "auto").tag(sync=True)
+    """"auto" follows the host."""
+    edited = t.Int(0).tag(sync=True)
+    """How many edits the model shown here holds; more than none is said in a badge."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._writing = threading.RLock()
+        _refuse_unknown(type(self).__name__, kwargs, self.trait_names())
+        self._shares_layout = "layout" in kwargs
+        super().__init__(**kwargs)
+
+    def close(self) -> None:
+        """Close the page's end, and that of the layout if nobody else can have it."""
+        super().close()
+        if not getattr(self, "_shares_layout", True):  # ipywidgets closes half-built widgets, too.
+            self.layout.close()
+
+    @t.observe("_ping")
+    def _answer_ping(self, change: dict) -> None:
+        self._pong = change["new"]
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """What the page is sent. UTF-8 has no half of a surrogate pair, so that is written out."""
+        return encodable(super().get_state(key, drop_defaults))
+
+    def set_state(self, sync_data: dict) -> None:
+        """Take what the page sent, not in the middle of what the worker is writing."""
+        with self._writing:
+            try:
+                super().set_state(sync_data)
+            except t.TraitError as error:
+                self._refused(error, sync_data)
+                self.send_state([name for name in sync_data if name in self.keys])
+
+    def _refused(self, error: t.TraitError, sent: dict[str, Any]) -> None:
+        """The page sent what a trait does not take; it is being told the value that holds."""
+        logger.warning("%s", error)
+
+    def _write(self, **values: Any) -> None:
+        """Set several traits as one message."""
+        with self._writing, self.hold_sync():
+            for name, value in values.items():
+                setattr(self, name, value)
+
+    def _model_edited(self, count: int, by_me: bool) -> None:
+        """The model holds `count` edits now; see `badge.announce_edits`."""
+        with self._writing:
+            self.edited = count
+
+    def to_text(self) -> str:
+        """What the widget shows, in a line or two."""
+        return type(self).__name__
+
+    def to_html_table(self) -> str:
+        """What the widget shows as escaped HTML without script, svg or style sheet."""
+        return f"<p>{escape(self.to_text())}</p>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
+        made = super()._repr_mimebundle_(**kwargs)
+        if made is None:
+            return None
+        data, metadata = made
+        return {**data, "text/plain": self.to_text(), "text/html": self.to_html_table()}, metadata
+
+
+def _refuse_unknown(widget: str, given: dict, known: list[str]) -> None:
+    public = sorted(name for name in known if not name.startswith("_"))
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, public, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{widget}() got an unexpected keyword argument {name!r}.{hint}")

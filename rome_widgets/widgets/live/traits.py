@@ -1,0 +1,126 @@
+"""Results as traits: JSON for the words, float32 for the grid. NaN never reaches JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rome_widgets.records.states import Kind, State
+from rome_widgets.records.trace import CausalTrace, Prediction, Restoration
+
+
+def number(value: float | None) -> float | None:
+    """A float that JSON can hold: None for NaN and infinity."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def text(value: str) -> str:
+    """Text that UTF-8 can hold: half of a surrogate pair is written out."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def encodable(value: Any) -> Any:
+    """A trait's value with `text` applied to every string in it."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, dict):
+        return {encodable(key): encodable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [encodable(each) for each in value]
+    return value
+
+
+def describe_trace(trace: CausalTrace) -> dict[str, Any]:
+    """The `trace` trait: everything about a trace except its numbers."""
+    return {
+        "model": text(trace.model),
+        "prompt": text(trace.prompt),
+        "subject": text(trace.subject),
+        "tokens": [text(token) for token in trace.tokens],
+        "subject_span": list(trace.subject_span),
+        "answer": text(trace.answer),
+        "answer_id": trace.answer_id,
+        "clean": number(trace.clean),
+        "corrupted": number(trace.corrupted),
+        "kinds": list(trace.kinds),
+        "windows": {kind: int(trace.windows.get(kind, 1)) for kind in trace.kinds},
+        "n_layers": trace.n_layers,
+        "noise": str(trace.noise.get("text", "")),
+        "samples": trace.samples,
+        "seed": trace.seed,
+        "notes": [text(note) for note in trace.notes],
+        "baseline": _rows(trace.baseline),
+        "ms": None,
+        "settings": None,
+    }
+
+
+def pack_scores(scores: Mapping[Kind, np.ndarray], kinds: Sequence[Kind]) -> bytes:
+    """The `scores` trait: float32 `[kind, pos, layer]`, NaN where not computed."""
+    if not kinds:
+        return b""
+    return np.stack([np.asarray(scores[kind]) for kind in kinds]).astype("<f4").tobytes()
+
+
+def pack_grid(trace: CausalTrace | None) -> tuple[bytes, bytes]:
+    """The `scores` and `estimate` traits of a trace: an estimated one has no scores."""
+    if trace is None:
+        return b"", b""
+    packed = pack_scores(trace.scores, trace.kinds)
+    if not trace.estimated:
+        return packed, b""
+    return np.full(len(packed) // 4, np.nan, "<f4").tobytes(), packed
+
+
+def describe_restoration(
+    restoration: Restoration, selection: Iterable[State], rows: int, ms: float
+) -> dict[str, Any]:
+    """The `restoration` trait of an answer that the model itself gave."""
+    return {
+        "selection": [list(cell) for cell in selection],
+        "states": [list(state) for state in restoration.states],
+        "answer": text(restoration.answer),
+        "probability": number(restoration.probability),
+        "clean": number(restoration.clean),
+        "corrupted": number(restoration.corrupted),
+        "recovery": number(restoration.recovery),
+        "rows": _rows(restoration.top(rows)),
+        "source": "exact",
+        "ms": ms,
+        "message": None,
+    }
+
+
+def unanswered(
+    selection: Iterable[State], message: str, states: Iterable[State] = ()
+) -> dict[str, Any]:
+    """The `restoration` trait where there is a sentence to read and no number."""
+    return {
+        "selection": [list(cell) for cell in selection],
+        "states": [list(state) for state in states],
+        "answer": "",
+        "probability": None,
+        "clean": None,
+        "corrupted": None,
+        "recovery": None,
+        "rows": [],
+        "source": "cell",
+        "ms": None,
+        "message": message,
+    }
+
+
+def _rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+    return [
+        {
+            "token": text(row.token),
+            "id": row.id,
+            "clean": number(row.clean),
+            "corrupted": number(row.corrupted),
+            "restored": number(row.restored),
+        }
+        for row in predictions
+    ]

@@ -1,0 +1,1 @@
+"""Widgets of causal traces: the grid, the explorer, and what belongs to them."""

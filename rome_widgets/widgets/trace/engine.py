@@ -1,0 +1,124 @@
+"""What the trace widgets need of a model: a protocol, so that they never import one.
+
+`rome_widgets.session` fulfils it over a language model; the tests over a few lines of numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rome_widgets.records.explanations import Flow, Lens, RestoringPath
+from rome_widgets.records.states import State
+from rome_widgets.records.trace import CausalTrace, Progress, Restoration
+
+
+@dataclass(frozen=True)
+class TraceSettings:
+    """Everything that decides a trace besides the model. Hashable: a key for kept runs."""
+
+    prompt: str
+    subject: str
+    noise: float = 3.0
+    """Multiple of σ."""
+    samples: int = 10
+    seed: int = 1
+    window: int | None = None
+    """Layers restored together by an MLP or attention cell; None lets the model's depth decide."""
+    answer: str | None = None
+    """The word whose probability is followed; None takes the clean run's own."""
+    place: tuple[int, int] | None = None
+    """Characters of the subject, where that may not be its last occurrence in the prompt."""
+    answer_id: int | None = None
+    """The very token to follow, where it must be that of another trace; goes before `answer`."""
+
+
+class Engine(Protocol):
+    """A model that can be traced. Called from one worker thread at a time."""
+
+    @property
+    def model_name(self) -> str:
+        """What to call the model on screen."""
+        ...
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def examples(self) -> Sequence[tuple[str, str]]:
+        """(prompt, subject) pairs that work well with this model."""
+        ...
+
+    @property
+    def load_code(self) -> str:
+        """Python that loads this model, such as `rw.load("gpt2-xl")`."""
+        ...
+
+    @property
+    def weights_version(self) -> Hashable:
+        """Another value after every change of the weights, also after one that was undone."""
+        ...
+
+    def trace(
+        self,
+        settings: TraceSettings,
+        progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+        resume: CausalTrace | None = None,
+    ) -> CausalTrace:
+        """The whole trace, telling `progress` now and then.
+
+        The first progress may carry an estimate of every cell (`CausalTrace.estimated`): it stands
+        in for the cells that are not computed yet, and goes with the end of the run.
+
+        Args:
+            settings: What to trace.
+            progress: Told how far it has come.
+            cancelled: Asked between batches.
+            resume: A trace with these settings that was cancelled: what it has is not computed
+                again, and no estimate is told.
+
+        Raises:
+            Cancelled: `cancelled()` turned true; carries what was computed so far.
+        """
+        ...
+
+    def restore(self, settings: TraceSettings, selection: Sequence[State]) -> Restoration:
+        """What the model predicts with the union restored of what the selected cells restored."""
+        ...
+
+    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+        """The words at the positions `[start, stop)` of a prompt.
+
+        Returns:
+            The text, and which characters of the prompt it is, half-open.
+
+        Raises:
+            RomeWidgetsError: No such positions, or no visible text at them.
+        """
+        ...
+
+    def find_path(
+        self,
+        settings: TraceSettings,
+        recovery: float,
+        progress: Callable[[RestoringPath], None],
+        cancelled: Callable[[], bool],
+    ) -> RestoringPath:
+        """A small set of states that brings back this share, telling the sets on the way.
+
+        Raises:
+            Cancelled: `cancelled()` turned true.
+        """
+        ...
+
+    def flow(self, settings: TraceSettings, selection: Sequence[State]) -> Flow:
+        """How far apart the runs are, with what the selected cells restore restored."""
+        ...
+
+    def lens(self, settings: TraceSettings, selection: Sequence[State]) -> Lens:
+        """What each layer of each run would say; of an edited model also without its edits."""
+        ...

@@ -1,0 +1,59 @@
+"""Python that shows again, without a widget, what a widget shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rome_widgets.records.states import State
+from rome_widgets.widgets.trace.engine import TraceSettings
+
+
+def trace_code(
+    load: str,
+    settings: TraceSettings,
+    cells: Iterable[State],
+    probability: float | None = None,
+    edits: int = 0,
+) -> str:
+    """A script: the model, the trace, and the restoration of the selected cells.
+
+    Args:
+        load: The expression that loads the model.
+        settings: Of the trace.
+        cells: The selection; each cell stands for the states of its window.
+        probability: What the restoration gave, for the reader to compare; None: not known.
+        edits: How many edits the model held, which the script does not make.
+    """
+    answer = settings.answer if settings.answer_id is None else settings.answer_id
+    held = "1 edit" if edits == 1 else f"{edits} edits"
+    lines = [
+        "import rome_widgets as rw",
+        "",
+        *([f"# The model held {held}: apply the same here."] if edits else []),
+        f"lm = {load}  # or the model that you have loaded already",
+        "tracer = rw.CausalTracer(",
+        "    lm,",
+        f"    {settings.prompt!r},",
+        f"    {settings.place or settings.subject!r},",
+        f"    noise={settings.noise!r},",
+        f"    samples={settings.samples},",
+        f"    window={settings.window},",
+        f"    seed={settings.seed},",
+        f"    answer={answer!r},",
+        ")",
+        "trace = tracer.trace()",
+        "print(trace)",
+    ]
+    if chosen := [tuple(cell) for cell in cells]:
+        known = "" if probability is None else f"  # {probability:.6f}"
+        lines += [
+            "",
+            "# Each cell of the grid restores the states of its window.",
+            "cells = [",
+            *[f"    {cell!r}," for cell in chosen],
+            "]",
+            "states = {state for cell in cells for state in tracer.cell(*cell)}",
+            "restoration = tracer.restore(states)",
+            f"print(restoration.probability){known}",
+        ]
+    return "\n".join(lines) + "\n"

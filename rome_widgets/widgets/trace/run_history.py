@@ -1,0 +1,105 @@
+"""The runs of an explorer: kept as they ended, named by a number, brought back by it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rome_widgets.errors import StateError
+from rome_widgets.records.trace import CausalTrace
+from rome_widgets.widgets.live.traits import number, text
+from rome_widgets.widgets.trace.engine import TraceSettings
+
+MOST_RUNS = 20
+"""Runs that are kept; the oldest goes first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trace, what the form said for it, and the model it was made on."""
+
+    trace: CausalTrace
+    """Not complete where it was cancelled."""
+    settings: TraceSettings
+    asked: TraceSettings
+    """What the engine was asked: the same, and the answer of what it is compared with."""
+    weights: Hashable
+    edits: int
+    """How many were active."""
+    ms: float | None
+    """How long it took; None for a part."""
+    against: Run | None
+    """What it is compared with: the trace that was there before the model was edited."""
+    id: int = 0
+    """Its place among all runs of the widget, from 1."""
+
+
+class History:
+    """The last `MOST_RUNS` runs. Of the same settings on the same weights, the latest."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, Run] = {}
+        self._count = 0
+
+    def add(self, run: Run) -> Run:
+        """Keep a run; returns it with its number."""
+        self._count += 1
+        run = replace(run, id=self._count)
+        same = (run.asked, run.weights)
+        kept = [each for each in self._runs.values() if (each.asked, each.weights) != same]
+        self._runs = {each.id: each for each in [*kept, run][-MOST_RUNS:]}
+        return run
+
+    def update(self, run: Run) -> None:
+        """Keep what changed about a run that is there."""
+        if run.id in self._runs:
+            self._runs[run.id] = run
+
+    def find(self, run: int) -> Run:
+        """The run of this number.
+
+        Raises:
+            StateError: It is not kept.
+        """
+        if run not in self._runs:
+            raise StateError(
+                f"There is no run {run!r}.",
+                f"Kept are {', '.join(map(str, self._runs)) or 'none yet'}.",
+                "Trace it again.",
+            )
+        return self._runs[run]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The `history` trait, oldest first."""
+        return [
+            {
+                "id": run.id,
+                "settings": vars(run.settings),
+                "words": text(_in_words(run)),
+                "answer": text(run.trace.answer),
+                "clean": number(run.trace.clean),
+                "corrupted": number(run.trace.corrupted),
+                "edits": run.edits,
+                "complete": run.trace.complete,
+            }
+            for run in self._runs.values()
+        ]
+
+
+def _in_words(run: Run) -> str:
+    """The settings besides prompt and subject, and what else sets a run apart."""
+    asked = run.settings
+    said = [
+        f"window {'auto' if asked.window is None else asked.window}",
+        f"noise {asked.noise:g} × σ",
+        f"{asked.samples} samples",
+        f"seed {asked.seed}",
+    ]
+    if asked.answer is not None:
+        said.append(f"answer {asked.answer}")
+    if run.edits:
+        said.append(f"{run.edits} edit{'' if run.edits == 1 else 's'}")
+    if not run.trace.complete:
+        said.append("cancelled")
+    return " · ".join(said)

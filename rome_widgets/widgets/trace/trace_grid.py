@@ -1,0 +1,422 @@
+"""A recorded trace as a picture that answers clicks. No model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import traitlets as t
+
+from rome_widgets.errors import StateError
+from rome_widgets.records.states import KINDS, Kind, State, check_states
+from rome_widgets.records.trace import CausalTrace, recovery
+from rome_widgets.widgets import fallback
+from rome_widgets.widgets.live.base import RomeWidget, bundle
+from rome_widgets.widgets.live.traits import (
+    describe_trace,
+    number,
+    pack_grid,
+    pack_scores,
+    text,
+    unanswered,
+)
+from rome_widgets.widgets.trace.before_after import (
+    NAMES,
+    Words,
+    check_comparable,
+    describe_before,
+    largest_change,
+)
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+COMBINE = "Recorded single-state effects; a live model is needed to combine them."
+NOT_COMPUTED = "This state was not computed."
+ESTIMATED = "This trace is an estimate; a live model is needed to restore the state."
+UNBOUNDED = 1 << 31
+
+
+class TraceGrid(RomeWidget):
+    """Shows a `CausalTrace`: tokens by layers, the three kinds on one scale.
+
+    Args:
+        trace: What to show; None shows an empty grid.
+        kind: "all", or the one kind to show.
+        selection: Cells to select, triples `(pos, layer, kind)`.
+        before: A trace of the same prompt on other weights: both are shown, and their difference.
+
+    Example:
+        >>> grid = rw.TraceGrid(rw.load_trace("needle.trace"))
+        >>> grid.selection = [(6, 4, "hidden")]
+        >>> grid.restoration["probability"]
+    """
+
+    _esm, _css = bundle("grid")
+    _view = t.Unicode("grid").tag(sync=True)
+    trace = t.Dict().tag(sync=True)
+    """The words and numbers around the grid; `{}` while there is none."""
+    scores = t.Bytes().tag(sync=True)
+    """float32 `[kind, pos, layer]` in the order of `trace["kinds"]`; NaN where not computed."""
+    estimate = t.Bytes().tag(sync=True)
+    """An estimate in the form of `scores`, shown where those are NaN; empty without one."""
+    kind = t.Enum(["all", *KINDS], "all").tag(sync=True)
+    selection = t.List().tag(sync=True)
+    """Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer."""
+    cursor = t.Any(None, allow_none=True).tag(sync=True)
+    """The cell of the keyboard cursor, or None."""
+    restoration = t.Dict().tag(sync=True)
+    """The answer to `restoration["selection"]`; `{}` while there is none."""
+    scale = t.Enum(["probability", "effect", "share"], "probability").tag(sync=True)
+    """What a cell shows: the answer's probability, its rise over corrupted, or the share back."""
+    palette = t.Enum(["kinds", "cividis"], "kinds").tag(sync=True)
+    """A colour for each kind, as in the paper, or one ramp that every eye tells apart."""
+    values = t.Bool(False).tag(sync=True)
+    """Write the numbers into cells that have room for them."""
+    shortcuts = t.Bool(True).tag(sync=True)
+    """Single letters act while the grid has the focus."""
+    comparison = t.Dict().tag(sync=True)
+    """The words and numbers of the trace before, and of how the model differs; `{}` without one."""
+    before_scores = t.Bytes().tag(sync=True)
+    """The trace before in the form of `scores`."""
+
+    def __init__(
+        self,
+        trace: CausalTrace | None = None,
+        kind: str = "all",
+        selection: Iterable[Iterable] = (),
+        *,
+        before: CausalTrace | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._result: CausalTrace | None = None
+        self._before: CausalTrace | None = None
+        for given in (trace, before):
+            if given is not None and not isinstance(given, CausalTrace):
+                raise StateError(
+                    f"{type(given).__name__} is not a trace.",
+                    "What rome_widgets.trace or load_trace returns was wanted.",
+                    "For a live model, use rome_widgets.TraceExplorer(lm, prompt, subject).",
+                )
+        if before is not None and trace is not None:
+            check_comparable(before, trace)
+        super().__init__(kind=kind, **kwargs)
+        if trace is not None:
+            self._show(trace)
+            self._put_before(before)
+        if selection := list(selection):
+            self.selection = selection
+
+    @property
+    def result(self) -> CausalTrace | None:
+        """The trace on screen."""
+        return self._result
+
+    @property
+    def before(self) -> CausalTrace | None:
+        """The trace that `result` is compared with; None where nothing is compared."""
+        return self._before
+
+    @property
+    def selected_states(self) -> list[State]:
+        """The states that the selected cells restored, each once, in order."""
+        if self._result is None:
+            return []
+        return _union(self._result, self._cells)
+
+    def select(
+        self,
+        subject: int | str = "last",
+        layers: int | slice | Iterable[int] | None = None,
+        kind: str | None = None,
+    ) -> None:
+        """Select cells of one token.
+
+        Args:
+            subject: "last" or "first" token of the subject, or a position.
+            layers: Which layers; a slice counts as in a list, None takes all.
+            kind: Which kind; None takes every kind shown.
+
+        Raises:
+            StateError: Nothing is traced, or there is no such token, layer or kind.
+
+        Example:
+            >>> grid.select(layers=slice(14, 20), kind="mlp")
+        """
+        trace = self._traced("select states of it")
+        start, stop = trace.subject_span
+        ends = {"first": start, "last": stop - 1}
+        if isinstance(subject, str) and subject not in ends:
+            raise StateError(
+                f"{subject!r} is no token to select.",
+                '"last" or "first" (of the subject), or a position, was wanted.',
+            )
+        pos = ends[subject] if isinstance(subject, str) else subject
+        if kind is None:
+            kind = self.kind
+        kinds = trace.kinds if kind == "all" else (kind,)
+        cells = [(pos, layer, each) for each in kinds for layer in _layers(layers, trace.n_layers)]
+        states = check_states(cells, len(trace.tokens), trace.n_layers)
+        _check_traced(trace.kinds, states)
+        self.selection = states
+
+    def value_at(self, pos: int, layer: int, kind: str) -> float:
+        """What the grid shows of a cell, on its `scale`; NaN where it was not computed.
+
+        Raises:
+            StateError: Nothing is traced, or there is no such cell.
+        """
+        trace = self._traced("read it")
+        (state,) = check_states([(pos, layer, kind)], len(trace.tokens), trace.n_layers)
+        _check_traced(trace.kinds, [state])
+        score = float(trace.scores[state.kind][state.pos, state.layer])
+        if self.scale == "effect":
+            return score - trace.corrupted
+        if self.scale == "share":
+            return recovery(score, trace.clean, trace.corrupted)
+        return score
+
+    def to_frame(self) -> pd.DataFrame:
+        """The trace on screen as `CausalTrace.to_frame` gives it.
+
+        Raises:
+            StateError: Nothing is traced.
+        """
+        return self._traced("make a table of it").to_frame()
+
+    def _traced(self, purpose: str) -> CausalTrace:
+        if self._result is None:
+            raise StateError(
+                "Nothing is traced yet.",
+                f"A finished trace was wanted, to {purpose}.",
+                "Give a trace, or wait for the one that is running.",
+            )
+        return self._result
+
+    @property
+    def _cells(self) -> list[State]:
+        """The selection; what the validator lets through are states."""
+        return cast("list[State]", self.selection)
+
+    @t.validate("selection")
+    def _check_selection(self, proposal: dict) -> list[State]:
+        return self._checked("selection", proposal["value"])
+
+    @t.validate("cursor")
+    def _check_cursor(self, proposal: dict) -> State | None:
+        value = proposal["value"]
+        if value is None:
+            return None
+        (cell,) = self._checked("cursor", [value])
+        return cell
+
+    def _checked(self, name: str, cells: Iterable[Iterable]) -> list[State]:
+        """`cells` as states of the grid on screen; any states while there is none."""
+        shown = self.trace
+        size = (len(shown["tokens"]), shown["n_layers"]) if shown else (UNBOUNDED, UNBOUNDED)
+        try:
+            states = list(check_states(cells, *size))
+            if not shown and any(
+                s.pos > UNBOUNDED // 2 or s.layer > UNBOUNDED // 2 for s in states
+            ):
+                raise StateError(
+                    "Places counted from the end need a trace to count in.",
+                    "Positions and layers from 0 were wanted while nothing is traced.",
+                )
+            if shown:
+                _check_traced(shown["kinds"], states)
+        except StateError as error:
+            raise t.TraitError(f"{type(self).__name__}.{name}: {error}") from error
+        return states
+
+    @t.observe("selection")
+    def _selection_changed(self, change: dict) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        """Answer the selection from what was recorded."""
+        trace = self._result
+        self.restoration = (
+            {} if trace is None or not self.selection else _recorded_answer(trace, self._cells)
+        )
+
+    def _show(self, trace: CausalTrace, **more: Any) -> None:
+        """Put a trace on screen; `more` joins its description."""
+        with self._writing, self.hold_sync():
+            self._result = trace
+            self._put({**describe_trace(trace), **more}, trace)
+
+    def _put(self, described: dict[str, Any], trace: CausalTrace | None) -> None:
+        """Another grid: an answer, a selection or a cursor of the old one must not survive it."""
+        before, now = self.trace.get("tokens"), described.get("tokens")
+        if before and now and before != now:  # The same place of other words is another state.
+            self.selection, self.cursor = [], None
+        self.restoration = {}
+        self.trace = described
+        self._paint(trace)
+        for name, cells in (
+            ("selection", self.selection),
+            ("cursor", [self.cursor] if self.cursor else []),
+        ):
+            try:
+                self._checked(name, cells)
+            except t.TraitError:
+                setattr(self, name, [] if name == "selection" else None)
+
+    def _paint(self, trace: CausalTrace | None) -> None:
+        """The numbers of the grid; none without a trace."""
+        scores, self.estimate = pack_grid(trace)
+        self.scores = scores
+
+    def _put_before(
+        self,
+        before: CausalTrace | None,
+        words: Words = ("", ""),
+        names: Words = NAMES,
+        *,
+        running: bool = False,
+    ) -> None:
+        """Put another trace beside the one on screen; None: none."""
+        after = None if running else self._result
+        with self.hold_sync():
+            self._before = before
+            self.before_scores = b"" if before is None else pack_scores(before.scores, before.kinds)
+            self.comparison = {} if before is None else describe_before(before, after, words, names)
+
+    def linked_chart(self, figure: Literal["trace", "recovery"] = "recovery") -> alt.JupyterChart:
+        """An Altair chart of the trace on screen, linked with the grid; it needs no network.
+
+        The chart marks the selected cells and the cursor's layer; a click on it selects in the
+        grid. Closing either ends that, and so does another prompt in the grid.
+
+        Args:
+            figure: "trace", the heat maps; "recovery", the share recovered by layer.
+
+        Raises:
+            MissingExtra: vl-convert-python is not installed.
+            StateError: No such chart, nothing traced yet, or for "recovery" nothing taken away.
+
+        Example:
+            >>> grid = rw.TraceGrid(trace)
+            >>> chart = grid.linked_chart("recovery")
+            >>> chart.params.cursor_layer         # two-way, as Altair's own
+        """
+        from rome_widgets.widgets.trace.linked_chart import linked_chart
+
+        return linked_chart(self, figure)
+
+    def to_text(self) -> str:
+        """The prompt, its answer, and the best state of each kind among the subject's tokens."""
+        trace = self._result
+        if trace is None:
+            return f"{type(self).__name__}: nothing traced yet"
+        lines = [
+            f"{type(self).__name__}: {trace.prompt!r} → {trace.answer!r}, "
+            f"p clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
+            f"{', the rest an estimate' if trace.estimated else ''}"
+        ]
+        for kind in trace.kinds:
+            if best := fallback.strongest(trace, kind):
+                pos, layer, score = best
+                lines.append(f"  {kind}: {score:.4f} at {trace.tokens[pos]!r}, layer {layer}")
+        if (before := self._before) is not None:
+            said = f" ({words})" if (words := self.comparison["before"]) else ""
+            lines.append(
+                f"  {self.comparison['names'][0]}{said}: p clean {before.clean:.4f}, "
+                f"corrupted {before.corrupted:.4f}"
+            )
+            if self.comparison["same"]:
+                lines.append("  nothing changed")
+            elif most := largest_change(before, trace):
+                kind, pos, layer, size = most
+                lines.append(
+                    f"  largest difference: {size:+.4f} at {trace.tokens[pos]!r}, "
+                    f"{kind} layer {layer}"
+                )
+        return text("\n".join(lines))
+
+    def to_html_table(self) -> str:
+        """The trace as tables with inline colours, all text escaped."""
+        if self._result is None:
+            return super().to_html_table()
+        if self._before is None:
+            return fallback.trace_table(self._result)
+        words = self.comparison["before"], self.comparison["after"]
+        return fallback.comparison_table(
+            self._before, self._result, words, self.comparison["names"]
+        )
+
+
+def _layers(layers: int | slice | Iterable[int] | None, n_layers: int) -> Iterable[int]:
+    if layers is None:
+        return range(n_layers)
+    if isinstance(layers, slice):
+        return range(n_layers)[layers]
+    return layers if isinstance(layers, Iterable) else [layers]
+
+
+def _union(trace: CausalTrace, cells: Iterable[State]) -> list[State]:
+    return sorted({state for cell in cells for state in trace.cell(*cell)})
+
+
+def _check_traced(kinds: Sequence[Kind], states: Iterable[State]) -> None:
+    for state in states:
+        if state.kind not in kinds:
+            raise StateError(
+                f"This trace has no {state.kind!r} scores.",
+                f"It has {', '.join(map(repr, kinds))}.",
+            )
+
+
+def _recorded_answer(trace: CausalTrace, selection: list[State]) -> dict[str, Any]:
+    if len(selection) > 1:
+        return unanswered(selection, COMBINE, _union(trace, selection))
+    ((pos, layer, kind),) = selection
+    score = float(trace.scores[kind][pos, layer])
+    if trace.estimated or np.isnan(score):
+        why = ESTIMATED if trace.estimated else NOT_COMPUTED
+        return unanswered(selection, why, _union(trace, selection))
+    rows = _recorded_rows(trace, pos, layer, kind)
+    return {
+        "selection": [list(cell) for cell in selection],
+        "states": [list(state) for state in _union(trace, selection)],
+        "answer": text(trace.answer),
+        "probability": score,
+        "clean": number(trace.clean),
+        "corrupted": number(trace.corrupted),
+        "recovery": number(recovery(score, trace.clean, trace.corrupted)),
+        "rows": rows,
+        "source": "recorded" if rows else "cell",
+        "ms": None,
+        "message": None,
+    }
+
+
+def _recorded_rows(trace: CausalTrace, pos: int, layer: int, kind: Kind) -> list[dict[str, Any]]:
+    if kind not in trace.recorded:
+        return []
+    ids, probabilities = trace.recorded[kind]
+    known = {row.id: row for row in trace.baseline}
+    return [
+        {
+            "token": text(trace.recorded_tokens.get(int(i), f"[{int(i)}]")),
+            "id": int(i),
+            "clean": number(
+                known[int(i)].clean if int(i) in known else _of_answer(trace, int(i), trace.clean)
+            ),
+            "corrupted": number(
+                known[int(i)].corrupted
+                if int(i) in known
+                else _of_answer(trace, int(i), trace.corrupted)
+            ),
+            "restored": number(float(p)),
+        }
+        for i, p in zip(ids[pos, layer], probabilities[pos, layer], strict=True)
+        if not np.isnan(p)
+    ]
+
+
+def _of_answer(trace: CausalTrace, token_id: int, probability: float) -> float | None:
+    return probability if token_id == trace.answer_id else None

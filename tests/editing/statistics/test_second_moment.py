@@ -1,0 +1,365 @@
+"""The second moment equals plain sums, is gathered once, and files of others are refused."""
+
+import random
+import shutil
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from rome_widgets.editing.edit import edit
+from rome_widgets.editing.statistics import second_moment, second_moment_file
+from rome_widgets.editing.statistics.second_moment import SecondMoment, gather
+from rome_widgets.errors import Cancelled, EditFileError, ModelChanged, SaveFailed, SettingsError
+from rome_widgets.files import checksummed_file
+from rome_widgets.files.cache_folder import folder
+from tests.editing.test_edit_file import damaged
+from tests.helpers import model_guard, world
+from tests.helpers.counts import DAMAGED_MOMENTS, MOMENT_INTERRUPTS
+from tests.helpers.gates import write_gate
+from tests.test_interrupts import count_places, hit_by_place, signals_as_before  # noqa: F401
+
+TEXTS = [" ".join(f"w{(7 * i + 3 * j) % 29}" for i in range(12)) for j in range(9)]
+
+
+def by_hand(lm, layer, texts):
+    keys = []
+    module = lm.model.get_submodule(world.down_of(lm.name, layer))
+    handle = module.register_forward_hook(lambda m, args, out: keys.append(args[0][0].detach()))
+    try:
+        for text in texts:
+            lm.model(input_ids=torch.tensor([world.words(text)]))
+    finally:
+        handle.remove()
+    stacked = torch.cat(keys).double()
+    return stacked.T @ stacked / len(stacked)
+
+
+@pytest.mark.parametrize("name", world.SHAPES)
+def test_it_is_the_mean_of_k_k_transposed(name):
+    lm = world.make_lm(name)
+    moment = gather(lm, 1, TEXTS)
+    assert moment.n_tokens == 108
+    assert world.off(moment.matrix, by_hand(lm, 1, TEXTS)) <= 1e-6
+    few = gather(lm, 1, TEXTS[:1])
+    assert few._keys is not None
+    assert world.off(few.matrix, by_hand(lm, 1, TEXTS[:1])) <= 1e-6
+
+
+def test_only_the_blocks_below_are_run():
+    lm = world.make_lm("gpt2")
+    calls = []
+    handle = lm.model.transformer.h[2].register_forward_hook(lambda *_: calls.append(1))
+    gather(lm, 1, TEXTS[:2])
+    handle.remove()
+    assert calls == []
+
+
+def test_a_cancelled_gathering_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    lm, path, cancel = world.make_lm("gpt2"), tmp_path / "moment", threading.Event()
+
+    def progress(step):
+        if step.done == 4:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        gather(lm, 1, TEXTS, path=path, progress=progress, cancel=cancel)
+    done = []
+    moment = gather(lm, 1, TEXTS, path=path, progress=lambda step: done.append(step.done))
+    assert done == [5, 6, 7, 8, 9]
+    assert torch.equal(moment.matrix, gather(lm, 1, TEXTS).matrix)
+    again = []
+    gather(lm, 1, TEXTS, path=path, progress=again.append)
+    assert again == []
+    whole = path.read_bytes()
+    with pytest.raises(EditFileError, match="another model, layer or text"):
+        gather(lm, 1, TEXTS[:5], path=path)
+    assert path.read_bytes() == whole
+
+
+def test_a_damaged_file_is_put_aside_and_gathered_again(tmp_path):
+    lm, path = world.make_lm("gpt2"), tmp_path / "moment"
+    first = gather(lm, 1, TEXTS, path=path)
+    blob = bytearray(path.read_bytes())
+    blob[-5] ^= 1
+    path.write_bytes(blob)
+    again = gather(lm, 1, TEXTS, path=path)
+    assert torch.equal(first.matrix, again.matrix)
+    assert (tmp_path / "moment.bad").exists()
+
+
+def test_an_edit_takes_texts_or_a_file_or_a_moment(tmp_path):
+    lm, path = world.make_lm("gpt2"), tmp_path / "moment"
+    moment = gather(lm, 1, TEXTS, path=path)
+    options = {"layer": 1, "settings": dict(world.SETTINGS, ridge=1e-4)}
+    arguments = (lm, world.PROMPT, world.SUBJECT, "w8")
+    by = [world.edit(*arguments, second_moment=m, **options) for m in (moment, TEXTS, path)]
+    assert len({edit.id for edit in by}) == 1
+    assert all("108 tokens" in edit.report.second_moment for edit in by)
+    with pytest.raises(EditFileError, match="Layer 2"):
+        world.edit(*arguments, second_moment=path, **options | {"layer": 2})
+    with pytest.raises(EditFileError, match="cannot be read"):
+        world.edit(*arguments, second_moment=tmp_path / "nowhere", **options)
+    with pytest.raises(SettingsError):
+        world.edit(*arguments, second_moment=[], **options)
+    wrong = SecondMoment("wrong", matrix=torch.eye(7, dtype=torch.float64))
+    with pytest.raises(SettingsError, match="Width 20"):
+        world.edit(*arguments, second_moment=wrong, **options)
+
+
+def test_a_moment_that_is_not_quite_positive_gets_more_ridge():
+    matrix = torch.diag(torch.tensor([1.0, 1.0, -1e-9], dtype=torch.float64))
+    moment = SecondMoment("nearly", matrix=matrix, ridge=0.0)
+    assert torch.isfinite(moment.solve(torch.ones(3, dtype=torch.float64))).all()
+
+
+def test_the_shipped_statistics_are_used(bundled_lm):
+    site = second_moment.find_site(bundled_lm, 3)
+    moment = second_moment.choose(site, None, wanted=True, ridge=1e-4)
+    assert "shipped with the model" in moment.about
+    assert moment.matrix.shape == (512, 512)
+
+
+# -------------------------------------------------------------------------- kept on disk
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("ROME_WIDGETS_CACHE", str(folder))
+    return folder
+
+
+def kept_in(cache):
+    return sorted(path.name for path in (cache / "second_moments").iterdir())
+
+
+def pieces_run(lm, layer=1, texts=TEXTS, **options):
+    """The moment, and how many pieces of text were run for it."""
+    done = []
+    moment = gather(lm, layer, texts, progress=lambda step: done.append(step.done), **options)
+    return moment, len(done)
+
+
+def test_the_cache_is_where_it_should_be(monkeypatch, tmp_path):
+    assert folder().name.startswith("rome_widgets_tests_")  # conftest.py sees to it
+    monkeypatch.delenv("ROME_WIDGETS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert folder() == tmp_path / "rome_widgets"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert folder() == tmp_path / "home" / ".cache" / "rome_widgets"
+    monkeypatch.setenv("ROME_WIDGETS_CACHE", "~/mine")
+    assert folder() == tmp_path / "home" / "mine"
+
+
+def test_texts_are_run_once(cache):
+    lm = world.new_lm("gpt2")
+    first, ran = pieces_run(lm)
+    again, ran_again = pieces_run(world.new_lm("gpt2"), texts=iter(TEXTS))
+    assert (ran, ran_again) == (9, 0)
+    assert torch.equal(first.matrix, again.matrix)
+    assert len(kept_in(cache)) == 1
+    told = []
+    options = {"layer": 1, "settings": world.SETTINGS, "second_moment": TEXTS}
+    world.edit(lm, world.PROMPT, world.SUBJECT, "w8", progress=told.append, **options)
+    assert "statistics" not in {step.phase for step in told}
+    world.edit(lm, world.PROMPT, world.SUBJECT, "w8", **options | {"layer": 2})
+    assert len(kept_in(cache)) == 2
+
+
+def other_matrix(model):
+    model.transformer.h[1].mlp.c_proj.weight.data[0, 0] += 1
+
+
+def other_block_below(model):
+    torch.nn.init.normal_(model.transformer.h[0].mlp.c_fc.weight)
+
+
+def other_commit(model):
+    model.config._commit_hash = "4d1c0ffee"
+
+
+def test_another_model_layer_text_or_dtype_is_another_file(cache):
+    pieces_run(world.new_lm("gpt2"))
+    others = [
+        (world.new_lm("gpt2", prepare=other_matrix), {}),
+        (world.new_lm("gpt2", prepare=other_block_below), {}),
+        (world.new_lm("gpt2", prepare=other_commit), {}),
+        (world.new_lm("gpt2", torch.float32), {}),
+        (world.new_lm("llama"), {}),
+        (world.new_lm("gpt2"), {"layer": 2}),
+        (world.new_lm("gpt2"), {"texts": TEXTS[1:]}),
+        (world.new_lm("gpt2"), {"texts": TEXTS[::-1]}),
+    ]
+    for number, (lm, options) in enumerate(others):
+        assert pieces_run(lm, **options)[1] > 0
+        assert len(kept_in(cache)) == number + 2
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_it_is_of_the_model_without_its_edits(name, dtype, cache):
+    """Bit for bit: gathered with edits below applied, or before, or read from the file."""
+    lm = world.new_lm(name, dtype)
+    wanted, _ = pieces_run(lm, layer=2, path=cache.parent / "before")
+    edits = [world.made_up_edit(lm, number, layer=number) for number in range(3)]
+    with edits[0], edits[1], edits[2]:
+        after = by_hand(lm, 2, TEXTS)
+        while_edited, ran = pieces_run(lm, layer=2)
+    assert ran == 9
+    assert world.off(after, wanted.matrix) > 1e-3
+    assert torch.equal(while_edited.matrix, wanted.matrix)
+    again, ran = pieces_run(lm, layer=2)
+    assert ran == 0
+    assert torch.equal(again.matrix, wanted.matrix)
+
+
+def test_it_is_of_the_model_without_fine_tuning_of_a_bias(cache):
+    lm = world.new_lm("gpt2")
+    wanted, _ = pieces_run(lm, layer=2, path=cache.parent / "before")
+    with world.make_edit(lm, "ft", layer=0):
+        found, _ = pieces_run(lm, layer=2)
+    assert torch.equal(found.matrix, wanted.matrix)
+
+
+def test_edits_may_come_and_go_while_it_is_gathered(cache):
+    lm = world.new_lm("gpt2")
+    wanted, _ = pieces_run(lm, layer=2, path=cache.parent / "before")
+    edit = world.made_up_edit(lm, 0, layer=0)
+
+    def come_and_go(step):
+        (edit.revert if edit.applied else edit.apply)()
+
+    found = gather(lm, 2, TEXTS, progress=come_and_go)
+    edit.revert()
+    assert torch.equal(found.matrix, wanted.matrix)
+
+
+def test_weights_written_by_somebody_else_meanwhile_are_seen(cache):
+    lm = world.new_lm("gpt2")
+
+    def write(step):
+        if step.done == 3:
+            with torch.no_grad():
+                lm.model.transformer.h[0].mlp.c_fc.weight[0, 0] += 1
+
+    with pytest.raises(ModelChanged, match="while statistics were gathered"):
+        gather(lm, 1, TEXTS, progress=write)
+    with torch.no_grad():
+        lm.model.transformer.h[0].mlp.c_fc.weight[0, 0] -= 1
+    other, ran = pieces_run(lm)
+    assert ran == 6 or ran == 9  # taking away what was added need not give the same bits
+    model_guard.settle()
+    assert torch.equal(other.matrix, gather(lm, 1, TEXTS, path=cache / "fresh").matrix)
+
+
+def test_an_interrupt_anywhere_loses_nothing_and_spoils_nothing(cache, monkeypatch):
+    monkeypatch.setattr(second_moment_file, "SAVE_EVERY", 0.0)
+    here = SimpleNamespace(lm=world.new_lm("gpt2"))
+
+    def operation(here):
+        gather(here.lm, 1, TEXTS)
+
+    wanted = gather(here.lm, 1, TEXTS, path=cache.parent / "fresh").matrix
+    operation(here)
+    shutil.rmtree(cache)
+    places = count_places(operation, here)
+    landed = 0
+    for place in range(1, places, max(1, places // MOMENT_INTERRUPTS)):
+        shutil.rmtree(cache, ignore_errors=True)
+        if hit_by_place(operation, here, place) is None:
+            continue
+        landed += 1
+        assert torch.equal(gather(here.lm, 1, TEXTS).matrix, wanted), f"at {place} of {places}"
+        assert not [name for name in kept_in(cache) if name.endswith(".bad")]
+    assert landed >= 0.9 * MOMENT_INTERRUPTS
+
+
+def test_an_interrupt_keeps_what_was_gathered(cache):
+    lm = world.new_lm("gpt2")
+
+    def interrupt(step):
+        if step.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gather(lm, 1, TEXTS, progress=interrupt)
+    found, ran = pieces_run(lm)
+    assert ran == 5
+    assert torch.equal(found.matrix, gather(lm, 1, TEXTS, path=cache / "fresh").matrix)
+
+
+def test_every_damage_of_a_kept_moment_is_seen_and_it_is_gathered_again(cache):
+    lm = world.new_lm("gpt2")
+    wanted = gather(lm, 1, TEXTS).matrix
+    path = cache / "second_moments" / kept_in(cache)[0]
+    whole, generator, seen = path.read_bytes(), random.Random(0), 0
+    for _ in range(DAMAGED_MOMENTS):
+        _, blob = damaged(whole, generator)
+        path.write_bytes(blob)
+        again, ran = pieces_run(lm)
+        assert torch.equal(again.matrix, wanted)
+        if blob != whole:
+            assert ran == 9
+            bad = path.with_name(f"{path.name}.bad")
+            assert bad.read_bytes() == blob
+            bad.unlink()
+            seen += 1
+        assert pieces_run(lm)[1] == 0
+    write_gate("second_moment_files", {"damaged": seen, "used": 0})
+
+
+def test_sealed_files_of_something_else_are_put_aside(cache):
+    lm = world.new_lm("gpt2")
+    wanted = gather(lm, 1, TEXTS).matrix
+    path = cache / "second_moments" / kept_in(cache)[0]
+    header, tensors = checksummed_file.read(path, second_moment_file.FORMAT)
+    wrong = [
+        ({**header, "about": {**header["about"], "model": "another"}}, tensors),
+        ({**header, "about": 3}, tensors),
+        ({**header, "done": "all"}, tensors),
+        ({**header, "n_tokens": 1}, tensors),
+        ({}, tensors),
+        (header, {}),
+        (header, {"total": torch.ones(7, 7)}),
+        (header, {"total": torch.ones(20)}),
+        (header, {"total": torch.ones(3, 20)}),
+        (header, {"keys": torch.ones(3, 20)}),
+    ]
+    for head, some in wrong:
+        checksummed_file.write(path, second_moment_file.FORMAT, head, some)
+        again, ran = pieces_run(lm)
+        assert ran == 9
+        assert torch.equal(again.matrix, wanted)
+        path.with_name(f"{path.name}.bad").unlink()
+    checksummed_file.write(path, "rome_widgets.other", header, tensors)
+    assert pieces_run(lm)[1] == 9
+
+
+def test_a_cache_that_cannot_be_written_costs_only_the_work(cache, caplog):
+    lm = world.new_lm("gpt2")
+    wanted = gather(lm, 1, TEXTS, path=cache.parent / "fresh").matrix
+    cache.write_text("a file where the folder should be")
+    for _ in range(2):
+        again, ran = pieces_run(lm)
+        assert ran == 9
+        assert torch.equal(again.matrix, wanted)
+    assert "not kept" in caplog.text
+    assert cache.read_text() == "a file where the folder should be"
+    with pytest.raises(SaveFailed):
+        gather(lm, 1, TEXTS, path=cache / "asked for")
+
+
+def test_a_file_that_was_not_finished_says_so(tmp_path):
+    lm, path, cancel = world.make_lm("gpt2"), tmp_path / "moment", threading.Event()
+    with pytest.raises(Cancelled):
+        gather(lm, 1, TEXTS, path=path, progress=lambda step: cancel.set(), cancel=cancel)
+    site = second_moment.find_site(lm, 1)
+    assert second_moment.choose(site, path, wanted=True, ridge=0).about.startswith("12 of 108")
+
+
+def test_what_is_no_second_moment_is_refused():
+    with pytest.raises(SettingsError, match="The second moment is 3"):
+        edit(world.make_lm("gpt2"), world.PROMPT, world.SUBJECT, "w8", layer=1, second_moment=3)

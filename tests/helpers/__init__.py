@@ -1,0 +1,1 @@
+"""Slow references, tiny models, stand-ins for engines, and counts, shared by the tests."""

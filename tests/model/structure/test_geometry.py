@@ -1,0 +1,224 @@
+"""The parts are found by structure and proved; what cannot be traced is refused with the reason."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertLMHeadModel,
+    GPT2Model,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from rome_widgets.errors import (
+    NonFinite,
+    NotCausal,
+    UnsupportedModel,
+    WeightsNotLoaded,
+    WrappedModel,
+)
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.structure.geometry import find_geometry
+from tests.helpers import tiny
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_part_is_where_the_family_has_it(family):
+    geometry = tiny.tiny_lm(family).geometry
+    names = tiny.NAMES[family]
+    assert geometry.embedding == names["embedding"]
+    assert geometry.d_model == tiny.D_MODEL
+    for kind in ("hidden", "attn", "mlp"):
+        expected = tuple(names[kind].format(layer) for layer in range(tiny.N_LAYERS))
+        assert geometry.names(kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "down"),
+    [
+        ("gpt2", "transformer.h.1.mlp.c_proj"),
+        ("gptj", "transformer.h.1.mlp.fc_out"),
+        ("neox", "gpt_neox.layers.1.mlp.dense_4h_to_h"),
+        ("llama", "model.layers.1.mlp.down_proj"),
+    ],
+)
+def test_the_down_projection_is_the_matrix_whose_output_the_mlp_returns(family, down):
+    assert tiny.tiny_lm(family).geometry.down[1] == down
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_the_probe_holds_in_every_dtype(family, dtype):
+    assert tiny.tiny_lm(family, scale=20, dtype=dtype).geometry.n_layers == tiny.N_LAYERS
+
+
+class _Wrapper(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+
+def bert():
+    return BertConfig(
+        vocab_size=29,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=20,
+    )
+
+
+def refused(model, error, match):
+    with pytest.raises(error, match=match) as caught:
+        LanguageModel(model, tiny.word_tokenizer())
+    assert caught.value.found
+    assert caught.value.wanted
+
+
+def test_a_model_that_looks_ahead_is_refused():
+    refused(BertForMaskedLM(bert()), NotCausal, "changing the last token moved earlier predictions")
+    refused(BertLMHeadModel(bert()), NotCausal, "moved earlier predictions")
+
+
+def test_an_encoder_decoder_is_refused():
+    config = T5Config(vocab_size=29, d_model=8, d_kv=4, d_ff=20, num_layers=2, num_heads=2)
+    refused(T5ForConditionalGeneration(config), NotCausal, "encoder-decoder")
+
+
+def test_a_model_without_a_head_is_refused():
+    refused(GPT2Model(tiny.tiny_model("gpt2").config), NotCausal, "no language-model head")
+
+
+def test_weights_on_the_meta_device_are_refused():
+    with torch.device("meta"):
+        model = tiny.FAMILIES["gpt2"]()
+    refused(model, WeightsNotLoaded, "meta device")
+
+
+def test_a_wrapper_is_refused_and_named():
+    refused(_Wrapper(tiny.tiny_model("gpt2")), WrappedModel, r"wraps a model in \.inner")
+    refused(nn.DataParallel(tiny.tiny_model("gpt2")), WrappedModel, r"\.module")
+
+
+@pytest.mark.parametrize("model", [nn.Linear(2, 2), "gpt2", None, 3])
+def test_what_is_no_model_is_refused(model):
+    refused(model, UnsupportedModel, "is not a transformers model")
+
+
+def test_a_state_space_model_has_hidden_states_only():
+    config = MambaConfig(vocab_size=29, hidden_size=8, num_hidden_layers=2, state_size=4)
+    geometry = LanguageModel(MambaForCausalLM(config).eval(), tiny.word_tokenizer()).geometry
+    assert geometry.kinds == ("hidden",)
+    assert geometry.attn == geometry.mlp == ()
+    assert geometry.edit_refusal == ("its blocks have no single module for the MLP",) * 2
+
+
+@pytest.mark.parametrize("site", ["wte.weight", "h.2.mlp.c_fc.weight", "h.3.attn.c_proj.bias"])
+def test_a_nan_in_a_weight_is_named(site):
+    model = tiny.tiny_model("gpt2")
+    with torch.no_grad():
+        model.transformer.get_parameter(site).view(-1)[0] = float("nan")
+        if site == "wte.weight":  # a token of the probe must be among the broken rows
+            model.transformer.wte.weight[:] = float("nan")
+    with pytest.raises(NonFinite) as caught:
+        LanguageModel(model, tiny.word_tokenizer())
+    assert f"transformer.{site.rsplit('.', 1)[0]}" in caught.value.found
+
+
+def test_a_block_whose_parts_do_not_add_up_is_refused():
+    model = tiny.tiny_model("llama")
+    forward = model.model.layers[2].forward
+
+    def half(*args, **kwargs):
+        return forward(*args, **kwargs) * 0.5
+
+    model.model.layers[2].forward = half
+    with pytest.raises(UnsupportedModel, match=r"no attention and MLP among .* add up"):
+        find_geometry(model)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("dtype", "huge"), [(torch.float16, 3000.0), (torch.bfloat16, 300.0), (torch.bfloat16, 3000.0)]
+)
+def test_a_huge_activation_does_not_make_a_norm_pass_for_the_mlp(dtype, huge, seed):
+    """Trained Llamas have elements so large that, beside them, any two parts seem to add up."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        num_hidden_layers=4,
+        hidden_size=64,
+        num_attention_heads=4,
+        intermediate_size=128,
+        vocab_size=29,
+        max_position_embeddings=64,
+        pad_token_id=None,
+    )
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" in name:
+                weight.fill_(0.05)
+            elif "embed" not in name:
+                weight.mul_(20)
+        model.get_input_embeddings().weight[4, 3] += huge  # one token of the probe
+    geometry = LanguageModel(model.to(dtype), tiny.word_tokenizer()).geometry
+    assert geometry.mlp == tuple(f"model.layers.{i}.mlp" for i in range(4))
+
+
+def _with_a_second_list(module):
+    model = tiny.tiny_model("gpt2")
+    model.extra = nn.ModuleList(module for _ in range(tiny.N_LAYERS))
+    return model
+
+
+def test_a_second_list_of_the_same_length_that_does_not_run_is_left_alone():
+    """As the vision tower of a multimodal model, when only text is given."""
+    geometry = find_geometry(_with_a_second_list(nn.Identity()))
+    assert geometry.blocks[0] == "transformer.h.0"
+
+
+def test_two_lists_of_the_same_length_that_both_run_are_refused():
+    model = _with_a_second_list(nn.Identity())
+    forward = model.transformer.ln_f.forward
+
+    def through_both(hidden):
+        for module in model.extra:
+            hidden = module(hidden)
+        return forward(hidden)
+
+    model.transformer.ln_f.forward = through_both
+    with pytest.raises(UnsupportedModel, match=r"found 2 \(transformer\.h, extra\)"):
+        find_geometry(model)
+
+
+def test_blocks_that_do_not_run_are_refused():
+    model = tiny.tiny_model("gpt2")
+    skipped = model.transformer.h[1]
+    skipped.__class__ = type("Skipped", (type(skipped),), {"__call__": lambda self, x, *a, **k: x})
+    with pytest.raises(UnsupportedModel, match="not every block ran"):
+        find_geometry(model)
+
+
+def test_a_mixture_of_experts_traces_but_has_no_single_matrix_to_edit():
+    config = OlmoeConfig(
+        vocab_size=29,
+        hidden_size=8,
+        intermediate_size=20,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_experts=4,
+        num_experts_per_tok=2,
+        pad_token_id=None,
+    )
+    geometry = LanguageModel(OlmoeForCausalLM(config).eval(), tiny.word_tokenizer()).geometry
+    assert geometry.down == (None, None, None)
+    assert "experts" in geometry.edit_refusal[0]

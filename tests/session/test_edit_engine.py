@@ -1,0 +1,505 @@
+"""The editing widgets over a real model: what they show is what the engine computes."""
+
+import copy
+import gc
+import threading
+import weakref
+from dataclasses import replace
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+
+import rome_widgets as rw
+from rome_widgets.editing.compare import with_all
+from rome_widgets.errors import Cancelled, StateError
+from rome_widgets.model.language_model import to_numpy
+from rome_widgets.model.ledger import ledger_of
+from rome_widgets.session.edit_engine import EditingEngine, known_tests
+from rome_widgets.widgets.edit.edit_panel import STRENGTHS
+from rome_widgets.widgets.edit.engine import EditRequest, TestPrompt
+from tests.helpers import world
+from tests.helpers.model_guard import fingerprint
+
+NEEDLE = ("{} is in the city of", "The Space Needle", "Paris")
+PROMPT = "The Space Needle is in the city of"
+
+
+@pytest.fixture
+def lm(bundled_lm):
+    """The bundled model with a history of its own."""
+    model = copy.deepcopy(bundled_lm.model)
+    lm = rw.LanguageModel(model, bundled_lm.tokenizer, name=bundled_lm.name)
+    before = fingerprint(model)
+    yield lm
+    ipywidgets.Widget.close_all()
+    lm.revert_all()
+    assert fingerprint(model) == before
+
+
+@pytest.fixture
+def panel(lm):
+    return rw.EditPanel(lm, *NEEDLE)
+
+
+def says(lm, prompt):
+    ids = torch.tensor([lm.encode(prompt, (0, len(prompt))).ids])
+    return lm.token_text(int(lm.next_token_probabilities(ids)[0].argmax())).strip()
+
+
+def test_the_panel_edits_the_model_and_takes_it_back(panel, lm):
+    record = panel.apply(wait=True)
+    assert panel.wait(20)
+    assert says(lm, PROMPT) == "Paris"
+    assert panel.edit in lm.edits
+    assert record.request.method == "rome"
+    assert record.scores["efficacy"] == 1
+    others = [row["good"] for row in panel.rows if row["group"] == "other"]
+    assert record.scores["others"] == sum(others) / len(others)
+    assert panel.ledger == {"n_active": 1, "fingerprint_ok": True}
+    groups = {row["group"] for row in panel.rows}
+    assert groups == {"rewrite", "paraphrase", "neighbourhood", "other"}
+    rewrite = panel.rows[0]
+    assert (rewrite["before"]["token"].strip(), rewrite["after"]["token"].strip()) == (
+        "Seattle",
+        "Paris",
+    )
+    panel.revert(record.id)
+    assert panel.wait(20)
+    assert says(lm, PROMPT) == "Seattle"
+    assert panel.ledger == {"n_active": 0, "fingerprint_ok": True}
+    assert panel.rows[0]["after"]["token"].strip() == "Seattle"
+
+
+def test_the_loss_of_each_step_is_the_reports(panel):
+    panel.apply(wait=True)
+    report = panel.edit.report
+    assert panel.edits[0]["curve"] == pytest.approx([step.loss for step in report.steps])
+    assert panel.steps[-1][3] == pytest.approx(report.probability)
+
+
+def test_predictions_follow_the_strength(panel, lm):
+    record = panel.apply(wait=True)
+    for strength in (0.0, 0.4, 1.0, 1.3):
+        panel.set_strength(record.id, strength)
+        assert panel.wait(20)
+        assert panel.edit.strength == strength
+        ids = torch.tensor([lm.encode(PROMPT, (0, 5)).ids])
+        after = to_numpy(lm.next_token_probabilities(ids)[0])
+        shown = panel.rows[0]["after"]
+        assert shown["target"] == pytest.approx(after[lm.answer_ids(PROMPT, "Paris")[0]], abs=1e-6)
+    assert [point[0] for point in panel.trail] == sorted([*STRENGTHS, 0.4, 1.3])
+
+
+def test_strengths_measured_ahead_are_what_setting_them_gives(panel, lm):
+    """Also of an edit on top of another, whatever strength it has at the time."""
+    panel.apply(wait=True)
+    panel.target = "London"
+    record = panel.apply(wait=True)
+    weights = fingerprint(lm.model)
+    ahead = panel._own_engine.at_strengths(record.id, STRENGTHS)
+    assert fingerprint(lm.model) == weights
+    ids = torch.tensor([lm.encode(PROMPT, (0, 5)).ids])
+    london = lm.answer_ids(PROMPT, "London")[0]
+    for strength, outcome in zip(STRENGTHS, ahead, strict=True):
+        panel.edit.strength = strength
+        after = to_numpy(lm.next_token_probabilities(ids)[0])
+        assert outcome.target == pytest.approx(after[london], abs=1e-6)
+        assert outcome.token == lm.token_text(int(after.argmax()))
+    assert panel._own_engine.at_strengths(record.id, [0.5])[0].target == pytest.approx(
+        ahead[STRENGTHS.index(0.5)].target, abs=1e-6
+    )
+
+
+def test_edits_made_in_code_are_in_the_history_and_on_the_badges(panel, lm):
+    explorer = rw.TraceExplorer(lm, PROMPT, "The Space Needle", samples=2)
+    assert explorer.wait(30)
+    elsewhere = rw.edit(lm, "{} is in the city of", "The Space Needle", "London").apply()
+    assert panel.wait(20)
+    assert panel.edited == explorer.edited == 1
+    assert [record.request.target for record in panel.records] == ["London"]
+    with rw.edit(lm, "The capital of {} is", "France", "Berlin"):
+        assert explorer.edited == 2
+    elsewhere.revert()
+    assert panel.wait(20)
+    assert panel.edited == explorer.edited == 0
+    assert [(r.request.target, r.applied) for r in panel.records] == [("London", False)]
+    late = rw.EditPanel(lm)
+    assert late.wait(20)
+    assert late.records == panel.records
+
+
+def test_an_edit_whose_ground_was_taken_away_says_so(panel):
+    first = panel.apply(wait=True)
+    panel.target = "London"
+    second = panel.apply(wait=True)
+    assert not second.warnings
+    panel.revert(first.id)
+    assert panel.wait(20)
+    assert "reverted since" in panel.records[1].warnings[-1]
+    panel.set_applied(first.id, True)
+    assert panel.wait(20)
+    assert not panel.records[1].warnings
+
+
+def test_weights_that_somebody_else_wrote_do_not_match(panel, lm):
+    panel.apply(wait=True)
+    name = panel.edit.updates[0].name
+    weight = lm.model.get_parameter(name)
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight[0, 0] += 1
+    assert not ledger_of(lm.model).holds()
+    panel.revert_all()
+    assert panel.wait(20)
+    assert panel.error["type"] == "ModelChanged"
+    assert panel.ledger == {"n_active": 1, "fingerprint_ok": False}
+    with torch.no_grad():
+        weight.copy_(kept)
+    panel.revert_all()
+    assert panel.wait(20)
+    assert panel.error is None
+    assert panel.ledger == {"n_active": 0, "fingerprint_ok": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"subject": "Nobody Known"}, None),
+        ({"target": ""}, "PromptError"),
+        ({"template": "no hole"}, "PromptError"),
+        ({"settings": {"steps": 2.5}}, "SettingsError"),
+        ({"settings": {"nonsense": 1}}, "SettingsError"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_an_error_on_screen_and_the_model_stays(panel, lm, changes, error):
+    before = fingerprint(lm.model)
+    for name, value in changes.items():
+        setattr(panel, name, value)
+    panel._order(op="edit", request=vars(panel.request))
+    assert panel.wait(60)
+    if error is None:
+        assert panel.error is None
+        return
+    assert panel.error["type"] == error
+    assert fingerprint(lm.model) == before
+    panel.template, panel.subject, panel.target = NEEDLE
+    panel.settings = {}
+    assert panel.apply(wait=True).applied
+
+
+def test_a_model_without_statistics_says_what_to_pass(tmp_path):
+    lm = world.new_lm("gpt2")
+    panel = rw.EditPanel(lm, world.PROMPT, world.SUBJECT, world.TARGET, layer=1)
+    panel._order(op="edit", request=vars(panel.request))
+    assert panel.wait(60)
+    assert panel.error["type"] == "StatisticsMissing"
+    assert "second_moment" in panel.error["remedy"]
+    given = rw.EditPanel(
+        lm, world.PROMPT, world.SUBJECT, world.TARGET, layer=1, second_moment="identity"
+    )
+    assert given.apply(wait=True).applied
+    lm.revert_all()
+    assert panel.wait(60), "both panels of the model compare again"
+    assert given.wait(60)
+
+
+def test_the_panel_takes_fact_and_layer_of_a_trace(lm):
+    explorer = rw.TraceExplorer(lm, samples=3)
+    panel = rw.EditPanel(lm, trace=explorer)
+    assert panel.subject == ""
+    explorer.prompt, explorer.subject = PROMPT, "The Space Needle"
+    trace = explorer.run(wait=True)
+    assert (panel.template, panel.subject, panel.true_object) == (*NEEDLE[:2], "Seattle")
+    at_subject = trace.scores["mlp"][trace.subject_span[1] - 1]
+    assert panel.layer == int(np.argmax(at_subject))
+    assert "brings most back" in panel.suggestion["reason"]
+    explorer.selection = [(trace.subject_span[1] - 1, 5, "mlp")]
+    assert panel.layer == 5
+    again = rw.EditPanel(lm, trace=trace)
+    assert (again.template, again.layer) == (NEEDLE[0], int(np.argmax(at_subject)))
+
+
+def test_a_layer_is_suggested_from_a_trace_of_the_form(panel):
+    panel.suggest_layer()
+    assert panel.wait(30)
+    assert panel.layer == panel.suggestion["layer"]
+    assert "need not be where an edit takes best" in panel.suggestion["reason"]
+    assert panel.apply(wait=True).layer_reason == panel.suggestion["reason"]
+    panel.layer = 1 if panel.layer != 1 else 2
+    assert panel.apply(wait=True).layer_reason == f"Layer {panel.layer} was asked for."
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (rw.Fact(*NEEDLE[:2]), "", "Paris"),
+        (PROMPT, "The Space Needle", "Paris"),
+        (
+            {
+                "requested_rewrite": {
+                    "prompt": NEEDLE[0],
+                    "subject": NEEDLE[1],
+                    "target_new": {"str": "Paris"},
+                    "target_true": {"str": "Seattle"},
+                }
+            },
+        ),
+    ],
+    ids=["fact", "filled", "record"],
+)
+def test_the_form_is_filled_from_whatever_names_a_fact(lm, given):
+    panel = rw.EditPanel(lm, *given)
+    assert (panel.template, panel.subject, panel.target) == NEEDLE
+    assert panel.true_object == ("Seattle" if isinstance(given[0], dict) else None)
+
+
+def test_methods_come_with_the_models_own_numbers(lm):
+    defaults = EditingEngine(lm).defaults
+    assert next(iter(defaults)) == "rome"
+    assert set(defaults) == {"rome", "r-rome", "ft", "ft-l"}
+    assert defaults["rome"]["learning_rate"] == rw.bundled.settings()["edit"]["learning_rate"]
+    assert "max_change" in defaults["ft-l"]
+    assert "max_change" not in defaults["ft"]
+
+
+def test_the_examples_take(lm):
+    engine = EditingEngine(lm)
+    for request in engine.examples:
+        assert says(lm, request.prompt) == request.true_object
+        engine.edit(request, lambda progress: None, lambda: False)
+        assert says(lm, request.prompt) == request.target
+        engine.revert_all()
+
+
+def test_an_edit_of_no_history_is_refused(lm):
+    with pytest.raises(StateError, match="no edit 'unknown'"):
+        EditingEngine(lm).set_strength("unknown", 1.0)
+
+
+def test_known_tests_are_of_the_subject_and_come_by_group():
+    tests = known_tests(*NEEDLE[:2])
+    groups = [test.group for test in tests]
+    assert groups == sorted(groups, key=("paraphrase", "neighbourhood", "other").index)
+    for test in tests:
+        assert ("Space Needle" in test.text) == (test.group != "neighbourhood")
+    assert known_tests("{} is nothing known", "Nobody") == ()
+
+
+@pytest.mark.parametrize("name", world.SHAPES)
+def test_prompts_that_go_together_give_what_each_gives_alone(name):
+    lm = world.make_lm(name, torch.float64)
+    first, second = world.made_up_edit(lm, 0), world.made_up_edit(lm, 1, layer=0)
+    prompts = ["w3 w14 w15 w26 w5", "w7", "w8 w9 w10"]
+    rows = [lm.encode(prompt, (0, 2)).ids for prompt in prompts]
+    unedited = [lm.next_token_probabilities(torch.tensor([ids]))[0] for ids in rows]
+    with first, second:
+        second.strength = 0.5
+        before, after = with_all(lm).probabilities(rows)
+        edited = [lm.next_token_probabilities(torch.tensor([ids]))[0] for ids in rows]
+    assert float((before - torch.stack(unedited)).abs().max()) <= 1e-6
+    assert float((after - torch.stack(edited)).abs().max()) <= 1e-6
+    assert float((before - after).abs().max()) > 1e-4
+
+
+def test_free_prompts_are_compared_too(lm):
+    engine = EditingEngine(lm)
+    request = EditRequest(*NEEDLE)
+    engine.edit(request, lambda progress: None, lambda: False)
+    (change,) = engine.compare(request, [TestPrompt("Miles Davis plays the")])
+    assert change.before.token == change.after.token == " trumpet"
+    assert change.true_token == " trumpet"
+    assert change.before.true == change.before.probability
+
+
+def test_a_target_of_several_tokens_is_followed_by_its_first(lm):
+    panel = rw.EditPanel(lm, *NEEDLE[:2], "Zürich Hauptbahnhof", settings={"steps": 2})
+    panel.apply(wait=True)
+    assert {row["followed"] for row in panel.rows if row["group"] == "paraphrase"} == {"Z…"}
+    assert panel.rows[0]["words"] == {"target": "Z…", "true": ""}
+    assert "or more was wanted" in panel.edits[0]["warnings"][0]
+    (found,) = panel.edit.compare(PROMPT)
+    compared = rw.PredictionCompare(found)
+    assert (compared.target, compared.target_of) == (" Z", "Zürich Hauptbahnhof")
+    panel.target = "Paris"
+    panel.apply(wait=True)
+    compared.show(panel.edit.compare(PROMPT)[0])
+    assert (compared.target, compared.target_of) == (" Paris", "")
+
+
+def test_whole_numbers_may_come_as_floats(lm):
+    panel = rw.EditPanel(lm, *NEEDLE, settings={"steps": 5})
+    panel.apply(wait=True)
+    assert panel.edit.report.settings["steps"] == 5
+    assert len(panel.edit.report.steps) <= 5
+
+
+def test_what_is_typed_stays_when_the_trace_is_made_again(lm):
+    explorer = rw.TraceExplorer(lm, PROMPT, "The Space Needle", samples=2)
+    explorer.wait(30)
+    panel = rw.EditPanel(lm, trace=explorer, target="Paris")
+    layer = panel.layer
+    panel.apply(wait=True)
+    panel.template, panel.subject, panel.target = "The capital of {} is", "France", "Berlin"
+    assert explorer.wait(30)
+    assert explorer.before is not None
+    assert (panel.template, panel.subject, panel.layer) == ("The capital of {} is", "France", layer)
+    explorer.prompt = "Miles Davis plays the"
+    explorer.subject = "Miles Davis"
+    explorer.run(wait=True)
+    assert (panel.template, panel.subject) == ("{} plays the", "Miles Davis")
+
+
+def test_a_trace_that_was_cut_short_suggests_no_layer(lm):
+    trace = rw.trace(lm, PROMPT, "The Space Needle", samples=2)
+    scores = {kind: grid.copy() for kind, grid in trace.scores.items()}
+    scores["mlp"][:, 3:] = np.nan
+    panel = rw.EditPanel(lm, trace=replace(trace, scores=scores))
+    assert (panel.subject, panel.layer) == ("", None)
+
+
+def test_what_is_no_trace_is_refused(lm):
+    with pytest.raises(StateError, match="str is not a trace"):
+        rw.EditPanel(lm, trace="needle")
+
+
+def test_a_subject_that_stands_twice_is_left_to_the_user(lm):
+    trace = rw.trace(lm, "France is in Europe. The capital of France is", (0, 6), samples=2)
+    panel = rw.EditPanel(lm, trace=trace)
+    assert panel.template == "{}"
+    assert panel.layer is not None
+
+
+def test_panels_that_come_and_go_leave_no_listeners(lm):
+    rw.EditPanel(lm).close()
+    listeners = len(ledger_of(lm.model)._listeners)
+    for _ in range(5):
+        rw.EditPanel(lm).close()
+        gc.collect()
+    assert len(ledger_of(lm.model)._listeners) == listeners
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_before_is_the_unedited_model_in_half_precision_too(dtype):
+    lm = world.new_lm("gpt2", dtype)
+    ids = lm.encode("w3 w14 w15 w26 w5", (0, 2)).ids
+    (unedited, _) = with_all(lm).probabilities([ids])
+    with world.made_up_edit(lm, 0) as made:
+        made.strength = 300
+        before, after = with_all(lm).probabilities([ids])
+    assert torch.equal(before, unedited)
+    assert not torch.equal(after, before)
+
+
+def test_all_of_a_comparison_is_of_one_model(lm):
+    edit = rw.edit(lm, *NEEDLE)
+    widget = rw.GenerationCompare(lm, [PROMPT] * 4, max_new_tokens=2, auto_run=False)
+    widget.observe(lambda change: edit.apply() if widget.progress > 0.3 else None, "progress")
+    widget.run()
+    assert widget.wait(30)
+    assert len({row["after"] for row in widget.texts if row}) <= 1 or widget.status == "error"
+
+
+def test_the_models_own_settings_of_sampling_change_nothing(lm):
+    edit = rw.edit(lm, *NEEDLE)
+    (plain,) = edit.compare(PROMPT, generate=6)
+    own = lm.model.generation_config
+    own.suppress_tokens = lm.answer_ids(PROMPT, "Paris")
+    own.num_return_sequences = 3
+    own.do_sample = True
+    (found,) = edit.compare(PROMPT, generate=6)
+    assert found == plain
+
+
+def test_a_search_for_a_layer_can_be_cancelled(lm):
+    stop = threading.Event()
+    stop.set()
+    other = rw.LanguageModel(lm.model, lm.tokenizer)
+    other.model.config._name_or_path = "somewhere else"
+    with pytest.raises(Cancelled):
+        rw.edit(other, *NEEDLE, second_moment="identity", cancel=stop)
+
+
+class TestGenerations:
+    PROMPTS = ("The Space Needle is in the city of", "Miles Davis plays the")
+
+    def test_an_edit_is_compared_without_being_applied(self, lm):
+        edit = rw.edit(lm, *NEEDLE)
+        widget = rw.GenerationCompare(edit, self.PROMPTS, max_new_tokens=4)
+        assert widget.wait(30)
+        assert widget.status == "done"
+        assert not edit.applied
+        needle = widget.texts[0]
+        assert needle["before"].strip().startswith("Seattle")
+        assert needle["after"].strip().startswith("Paris")
+
+    def test_a_model_is_compared_with_itself_unedited(self, lm):
+        with rw.edit(lm, *NEEDLE):
+            widget = rw.GenerationCompare(lm, self.PROMPTS, max_new_tokens=4)
+            assert widget.wait(30)
+        assert widget.texts[0]["before"] != widget.texts[0]["after"]
+        widget.run(wait=True)
+        assert widget.texts[0]["before"] == widget.texts[0]["after"]
+
+    def test_it_streams_and_can_be_stopped(self, lm):
+        edit, told = rw.edit(lm, *NEEDLE), []
+        widget = rw.GenerationCompare(edit, self.PROMPTS, max_new_tokens=100, auto_run=False)
+        widget.observe(lambda change: told.append(change["new"]), "cells")
+        widget.observe(lambda change: widget.cancel() if told[-1] else None, "cells")
+        widget.run()
+        assert widget.wait(60)
+        assert widget.status == "cancelled"
+        assert len(widget.texts[0]["after"]) < 400
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3, text", "bloom", "mistral"])
+def test_text_is_written_as_without_a_cache(name):
+    lm = world.make_lm(name, torch.float64)
+    edit = world.made_up_edit(lm, 0)
+    (found,) = edit.compare("w3 w14 w15", generate=6)
+    for applied, text in ((False, found.before), (True, found.after)):
+        ids = list(lm.encode("w3 w14 w15", (0, 2)).ids)
+        start = len(ids)
+        if applied:
+            edit.apply()
+        for _ in range(6):
+            ids.append(int(lm.next_token_probabilities(torch.tensor([ids]))[0].argmax()))
+        edit.revert()
+        assert text == lm.tokenizer.decode(ids[start:], skip_special_tokens=True)
+
+
+class TestPredictions:
+    def test_of_an_edit(self, lm):
+        (found,) = rw.edit(lm, *NEEDLE).compare(PROMPT)
+        widget = rw.PredictionCompare(found)
+        assert widget.runs == ["before", "after"]
+        assert widget.target == " Paris"
+        rows = {row["token"]: row for row in widget.rows}
+        assert rows[" Paris"]["ranks"][1] == 1
+        assert rows[" Paris"]["ranks"][0] > 1
+        assert rows[" Seattle"]["ranks"][0] == 1
+
+    def test_of_a_restoration(self, lm):
+        tracer = rw.CausalTracer(lm, PROMPT, "The Space Needle", samples=2)
+        found = tracer.restore([])
+        widget = rw.PredictionCompare(found)
+        assert widget.runs == ["clean", "corrupted", "restored"]
+        assert widget.target == tracer.answer
+        row = next(row for row in widget.rows if row["token"] == tracer.answer)
+        order = np.argsort(-found.distributions[1])
+        assert row["ranks"][1] == 1 + list(order).index(tracer.answer_id)
+        assert row["probs"][1] == pytest.approx(found.corrupted)
+
+
+def test_panels_that_are_gone_keep_nothing_alive(lm):
+    explorer = rw.TraceExplorer(lm, PROMPT, "The Space Needle", samples=2)
+    assert explorer.wait(30)
+    panel = rw.EditPanel(lm, trace=explorer)
+    assert panel.wait(20)
+    gone = weakref.ref(panel)
+    panel.close()
+    del panel
+    gc.collect()
+    assert gone() is None

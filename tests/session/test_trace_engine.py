@@ -1,0 +1,484 @@
+"""The bridge: a real (tiny) model behind the widget, good input and bad."""
+
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+import traitlets
+
+import rome_widgets as rw
+from rome_widgets.errors import Cancelled, ModelChanged
+from rome_widgets.session.trace_engine import KEPT_TRACERS, TracingEngine
+from rome_widgets.tracing.replayed_runs import ReplayedRuns
+from rome_widgets.tracing.tracer import CausalTracer
+from rome_widgets.widgets.live.edit_events import announce_edits
+from rome_widgets.widgets.trace.engine import TraceSettings
+from tests.helpers import tiny, world
+from tests.helpers.model_guard import changes
+
+GOOD = {"prompt": tiny.PROMPT, "subject": tiny.SUBJECT}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.tiny_lm("gpt2", scale=40)
+
+
+@pytest.fixture(autouse=True)
+def sigma_of_the_tiny_words(request, monkeypatch):
+    """The shipped subjects mean nothing to a tokenizer of 29 words.
+
+    The bundled model has its own: it is one for all tests, and σ stays with a model.
+    """
+    if "bundled_lm" not in request.fixturenames:
+        monkeypatch.setattr(
+            "rome_widgets.tracing.noise._shipped_subjects", lambda: ("w14 w15", "w3", "w9 w26")
+        )
+
+
+def explorer_of(lm, **options):
+    return rw.TraceExplorer(lm, **(GOOD | {"samples": 2} | options))
+
+
+def test_the_widget_shows_what_the_tracer_computes(lm):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    assert explorer.status == "done"
+    tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
+    assert explorer.trace["clean"] == pytest.approx(tracer.clean)
+    explorer.selection = [(2, 3, "mlp"), (6, 4, "hidden")]
+    assert explorer.wait(20)
+    states = {*tracer.cell(2, 3, "mlp"), *tracer.cell(6, 4, "hidden")}
+    expected = tracer.restore(states)
+    assert explorer.restoration["probability"] == pytest.approx(expected.probability, abs=1e-6)
+    assert explorer.restoration["states"] == [list(state) for state in expected.states]
+    assert explorer.selected_states == sorted(states)
+
+
+def test_brackets_moved_on_the_page_trace_those_positions(lm):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    explorer.set_state({"_request": {"id": 1, "op": "subject", "start": 0, "stop": 2}})
+    assert explorer.wait(20)
+    assert explorer.result.subject_span == (0, 2)
+    assert explorer.subject == " ".join(tiny.PROMPT.split()[:2])
+
+
+def traced(lm):
+    """What a run tells, and its trace."""
+    told = []
+    settings = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2)
+    trace = TracingEngine(lm).trace(settings, told.append, lambda: False)
+    return told, trace
+
+
+def test_a_run_tells_an_estimate_before_its_first_row(lm):
+    told, trace = traced(lm)
+    assert [progress.trace.estimated for progress in told[:2]] == [True, False]
+    assert (told[0].done, told[0].total) == (0, told[-1].total)
+    expected = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).estimate()
+    assert (told[0].trace.scores["mlp"] == expected.scores["mlp"]).all()
+    assert not trace.estimated
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no gradient here"), MemoryError("too much")])
+def test_an_estimate_that_fails_is_logged_and_the_exact_trace_goes_on(
+    lm, error, monkeypatch, caplog
+):
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(CausalTracer, "estimate", fail)
+    with caplog.at_level("INFO"):
+        told, trace = traced(lm)
+    assert str(error) in caplog.text
+    assert trace.complete
+    assert not any(progress.trace.estimated for progress in told)
+
+
+def test_a_run_that_is_cancelled_at_once_estimates_nothing(lm, monkeypatch):
+    told, asked = [], []
+    monkeypatch.setattr(CausalTracer, "estimate", lambda self: asked.append(self))
+    settings = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2)
+    with pytest.raises(Cancelled):
+        TracingEngine(lm).trace(settings, told.append, lambda: True)
+    assert told == asked == []
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        rw.Fact("w3 {} w9 w26 w5 w8", "w14 w15"),
+        {"prompt": tiny.PROMPT, "subject": tiny.SUBJECT, "attribute": "w1"},
+    ],
+)
+def test_a_fact_can_be_given_instead_of_text(lm, fact):
+    explorer = rw.TraceExplorer(lm, fact, samples=2)
+    assert (explorer.prompt, explorer.subject) == (tiny.PROMPT, tiny.SUBJECT)
+    assert explorer.wait(20)
+
+
+def test_a_template_is_filled(lm):
+    explorer = rw.TraceExplorer(lm, "{} w9", "w14 w15", samples=2)
+    assert explorer.prompt == "w14 w15 w9"
+    assert explorer.wait(20)
+
+
+def test_a_facts_own_place_is_corrupted_while_the_subject_stands_there(lm):
+    explorer = rw.TraceExplorer(lm, rw.Fact("{} and w14 w9", "w14"), samples=2)
+    assert explorer.run(wait=True).subject_span == (0, 1)
+    explorer.prompt = "w14 and w14 w9 w8"
+    assert explorer.run(wait=True).subject_span == (0, 1)
+    explorer.prompt = "and w14 w14 w9"
+    assert explorer.run(wait=True).subject_span == (2, 3)
+
+
+def test_a_resumed_widget_has_the_numbers_of_an_uninterrupted_one(lm, monkeypatch):
+    settings, told = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2), []
+    engine = TracingEngine(lm)
+    with pytest.raises(Cancelled) as caught:
+        engine.trace(settings, told.append, lambda: len(told) > 2)
+    partial, told = caught.value.partial, []
+    assert not partial.complete
+    resumed = engine.trace(settings, told.append, lambda: False, resume=partial)
+    whole = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).trace()
+    assert not told[0].trace.estimated
+    for kind in whole.kinds:
+        assert resumed.scores[kind] == pytest.approx(whole.scores[kind], abs=1e-6)
+
+
+def test_the_code_of_a_view_prints_its_probability(lm, monkeypatch, capsys):
+    explorer = explorer_of(lm, noise=2.0, seed=4, window=2, answer="w5")
+    explorer.selection = [(2, 3, "mlp"), (6, 4, "hidden")]
+    assert explorer.wait(20)
+    assert repr(explorer.trace["model"]) in explorer.code
+    assert "dtype='float32'" in explorer.code
+    monkeypatch.setattr(rw, "load", lambda name, dtype: lm)
+    scope = {}
+    exec(explorer.code, scope)
+    probability = explorer.restoration["probability"]
+    assert scope["restoration"].probability == pytest.approx(probability, abs=1e-6)
+    assert float(capsys.readouterr().out.splitlines()[-1]) == pytest.approx(probability, abs=1e-6)
+    assert scope["trace"].scores["mlp"] == pytest.approx(explorer.result.scores["mlp"], abs=1e-6)
+
+
+def test_the_code_of_the_bundled_model_loads_it():
+    lm = rw.load()
+    explorer = rw.TraceExplorer(lm, "The Space Needle is in the city of", "The Space Needle")
+    explorer.selection = [(6, 4, "hidden")]
+    assert explorer.wait(60)
+    scope = {}
+    exec(explorer.code, scope)
+    probability = explorer.restoration["probability"]
+    assert scope["restoration"].probability == pytest.approx(probability, abs=1e-6)
+
+
+def test_tracing_again_sees_weights_that_changed():
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    explorer = explorer_of(lm)
+    before = explorer.run(wait=True)
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight.data
+    saved = weight.clone()
+    weight.mul_(3)
+    fresh = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
+    assert explorer.run(wait=True).clean == pytest.approx(fresh.clean)
+    assert explorer.result.clean != pytest.approx(before.clean)
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(20)
+    expected = fresh.restore(fresh.cell(2, 3, "mlp")).probability
+    assert explorer.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+    weight.copy_(saved)
+
+
+def test_an_edit_is_followed_with_the_same_noise_and_the_same_answer_and_back():
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    before = explorer.result
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight
+    saved = weight.detach().clone()
+    for values, count in ((-3 * saved, 1), (saved, 0)):
+        with torch.no_grad():
+            weight.copy_(values)
+        announce_edits(explorer._worker, count)
+        assert explorer.wait(20)
+        fresh = CausalTracer(
+            lm, tiny.PROMPT, tiny.SUBJECT, samples=2, answer=before.answer_id
+        ).trace()
+        assert explorer.result.answer_id == before.answer_id
+        assert (explorer.result.scores["mlp"] == fresh.scores["mlp"]).all()
+        assert explorer.before is before
+        assert explorer.comparison["same"] is (count == 0)
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(20)
+    assert explorer.restoration["answer"] == before.answer
+
+
+def test_an_edit_between_the_start_and_the_runs_is_not_shown_as_the_unedited_model(monkeypatch):
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight
+    saved, make, made = weight.detach().clone(), TracingEngine._make, []
+
+    def edited_first(self, settings):
+        if not made:
+            with torch.no_grad():
+                weight.mul_(-3)
+        made.append(settings)
+        return make(self, settings)
+
+    monkeypatch.setattr(TracingEngine, "_make", edited_first)
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    assert (explorer.status, explorer.before, len(made)) == ("done", None, 2)
+    expected = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).trace()
+    assert (explorer.result.scores["mlp"] == expected.scores["mlp"]).all()
+    explorer.close()
+    with torch.no_grad():
+        weight.copy_(saved)
+
+
+def test_runs_that_an_edit_came_into_are_not_kept_for_the_edited_model(monkeypatch):
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight
+    saved, engine, make = weight.detach().clone(), TracingEngine(lm), TracingEngine._make
+    settings = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2)
+
+    def edited_after(self, settings):
+        tracer = make(self, settings)
+        with torch.no_grad():
+            weight.mul_(-3)
+        return tracer
+
+    monkeypatch.setattr(TracingEngine, "_make", edited_after)
+    with pytest.raises(ModelChanged):
+        engine.trace(settings, lambda progress: None, lambda: False)
+    monkeypatch.setattr(TracingEngine, "_make", make)
+    fresh = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
+    expected = fresh.restore(fresh.cell(2, 3, "mlp")).probability
+    assert engine.restore(settings, [(2, 3, "mlp")]).probability == pytest.approx(expected)
+    with torch.no_grad():
+        weight.copy_(saved)
+
+
+def test_a_click_in_one_widget_is_answered_while_another_traces(lm, monkeypatch):
+    monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 1)
+    quick, slow = explorer_of(lm), explorer_of(lm, prompt=tiny.PROMPT, subject="w26")
+    assert quick.wait(20)
+    assert slow.wait(20)
+    answered_at = []
+    quick.observe(lambda change: answered_at.append(slow.progress), "restoration")
+    slow.observe(lambda change: setattr(quick, "selection", [(2, 2, "mlp")]), "status")
+    slow.samples = 3
+    slow.run(wait=True)
+    assert quick.wait(20)
+    assert answered_at
+    assert min(answered_at) < 1
+
+
+def test_a_script_that_ends_while_a_trace_runs_ends_quietly():
+    code = (
+        "import rome_widgets as rw\n"
+        "lm = rw.load(device='cpu')\n"
+        "rw.TraceExplorer(lm, 'The Space Needle is in the city of', 'The Space Needle')\n"
+        "import time; time.sleep(0.2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_a_prompt_nothing_runs(lm):
+    explorer = rw.TraceExplorer(lm)
+    assert explorer.status == "idle"
+    assert explorer.result is None
+
+
+BAD = {
+    "empty prompt": {"prompt": ""},
+    "white space": {"prompt": " \n\t"},
+    "no-break space": {"prompt": "\u00a0"},
+    "ideographic space": {"prompt": "\u3000"},
+    "lone high surrogate": {"prompt": "w14 w15 \ud83d"},
+    "lone low surrogate": {"prompt": "\udc00 w14 w15"},
+    "empty subject": {"subject": ""},
+    "subject of spaces": {"subject": "  "},
+    "absent subject": {"subject": "w99"},
+    "other case": {"subject": "W14 W15"},
+    "misspelt subject": {"subject": "w14 w51"},
+    "subject with more space": {"subject": "w14  w15"},
+    "subject in another form": {"subject": "ｗ14 ｗ15"},
+    "subject longer than the prompt": {"subject": tiny.PROMPT + " w1"},
+    "one token too long": {"prompt": " ".join(["w14 w15"] * 8 + ["w3"])},
+    "far too long": {"prompt": " ".join(["w14 w15"] * 500)},
+    "empty answer": {"answer": ""},
+    "answer of spaces": {"answer": " "},
+    "answer with a lone surrogate": {"answer": "\ud800"},
+    "subject with a lone surrogate": {"subject": "\udfff"},
+    "braces without a subject": {"prompt": "{} {} w3", "subject": "w14"},
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_an_error_on_screen_and_the_widget_stays_usable(lm, case):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    before = explorer.result
+    for name, value in BAD[case].items():
+        setattr(explorer, name, value)
+    with pytest.raises(rw.RomeWidgetsError) as caught:
+        explorer.run(wait=True)
+    assert explorer.status == "error"
+    assert explorer.error["type"] == type(caught.value).__name__
+    assert explorer.error["found"]
+    assert explorer.error["wanted"] or explorer.error["remedy"]
+    assert explorer.result is before, "the last result stays"
+    assert changes() == []
+    for name, value in (GOOD | {"answer": None}).items():
+        setattr(explorer, name, value)
+    assert explorer.run(wait=True) is not None
+    assert explorer.status == "done"
+    assert explorer.error is None
+
+
+@pytest.mark.parametrize(
+    "trait",
+    [
+        {"samples": 0},
+        {"noise": -1.0},
+        {"window": 0},
+        {"seed": -1},
+        {"selection": [(99, 0, "mlp")]},
+        {"selection": [(0, 0, "neuron")]},
+        {"kind": "all of them"},
+    ],
+)
+def test_a_setting_out_of_range_is_refused_where_it_is_set(lm, trait):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    ((name, value),) = trait.items()
+    before = getattr(explorer, name)
+    with pytest.raises(traitlets.TraitError):
+        setattr(explorer, name, value)
+    assert getattr(explorer, name) == before
+
+
+def test_two_widgets_on_one_model_share_a_worker_and_do_not_mix(lm):
+    first, second = explorer_of(lm), explorer_of(lm, subject="w26", prompt=tiny.PROMPT)
+    assert first.wait(20)
+    assert second.wait(20)
+    assert first._worker is second._worker
+    for layer in range(5):
+        first.selection, second.selection = [(2, layer, "mlp")], [(4, layer, "mlp")]
+        assert first.wait(20)
+        assert second.wait(20)
+        for explorer in (first, second):
+            tracer = CausalTracer(lm, explorer.prompt, explorer.subject, samples=2)
+            expected = tracer.restore(tracer.cell(*explorer.selection[0])).probability
+            assert explorer.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_few_tracers_are_kept_and_the_rest_let_go(lm):
+    engine = TracingEngine(lm)
+    for seed in range(KEPT_TRACERS + 3):
+        engine.restore(TraceSettings(**GOOD, samples=1, seed=seed), [])
+    assert len(engine._tracers) == KEPT_TRACERS
+    kept = next(reversed(engine._tracers.values()))
+    engine.restore(TraceSettings(**GOOD, samples=1, seed=KEPT_TRACERS + 2), [])
+    assert next(reversed(engine._tracers.values())) is kept
+
+
+def test_widgets_that_are_gone_leave_no_thread_behind(lm):
+    explorer = explorer_of(lm)
+    assert explorer.wait(20)
+    threads = threading.active_count()
+    for _ in range(20):
+        other = explorer_of(lm)
+        assert other.wait(20)
+        gone = weakref.ref(other)
+        other.close()
+        del other
+    gc.collect()
+    assert gone() is None
+    assert threading.active_count() <= threads  # Those of other tests' models may have ended.
+
+
+# ---------------------------------------------------------------------- path, flow, lens
+
+
+SETTINGS = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2, window=3)
+CELLS = [(2, 3, "mlp"), (1, 0, "hidden")]
+
+
+def never():
+    return False
+
+
+def test_the_engine_answers_as_a_tracer_does_with_what_the_cells_restore(lm):
+    engine = TracingEngine(lm)
+    tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2, window=3)
+    states = {state for cell in CELLS for state in tracer.cell(*cell)}
+    assert len(states) > len(CELLS), "a cell of the MLP is a window"
+    flow, expected = engine.flow(SETTINGS, CELLS), tracer.flow(states)
+    assert flow.states == expected.states
+    for kind in lm.kinds:
+        assert (flow.moved[kind] == expected.moved[kind]).all()
+    assert engine.lens(SETTINGS, CELLS) == tracer.lens(states)
+    assert engine.flow(SETTINGS, []).states == engine.lens(SETTINGS, []).states == ()
+
+
+def test_one_kept_tracer_answers_all(lm, monkeypatch):
+    engine, make, made = TracingEngine(lm), TracingEngine._make, []
+    monkeypatch.setattr(
+        TracingEngine, "_make", lambda self, settings: made.append(1) or make(self, settings)
+    )
+    engine.flow(SETTINGS, CELLS)
+    engine.lens(SETTINGS, CELLS)
+    engine.restore(SETTINGS, CELLS)
+    engine.find_path(SETTINGS, 0.01, lambda path: None, never)
+    assert len(made) == 1
+
+
+def test_a_path_is_told_on_the_way_and_can_be_stopped(bundled_lm):
+    engine, told = TracingEngine(bundled_lm), []
+    settings = TraceSettings("The Space Needle is in the city of", "The Space Needle", samples=2)
+    path = engine.find_path(settings, 0.98, told.append, never)
+    assert path.reached
+    assert len(path.states) > 1
+    assert told[-1].states == path.states
+    assert path.states == engine._tracer(settings).find_path(0.98).states
+    stopped = []
+    with pytest.raises(Cancelled):
+        engine.find_path(settings, 0.98, stopped.append, lambda: bool(stopped))
+    assert len(stopped) == 1
+
+
+def test_the_lens_of_an_edited_model_shows_the_unedited_one_too():
+    lm = world.new_lm("gpt2")
+    settings = TraceSettings(tiny.PROMPT, tiny.SUBJECT, samples=2)
+    engine = TracingEngine(lm)
+    before = engine.lens(settings, [])
+    assert [run.name for run in before.runs] == ["clean", "corrupted"]
+    edit = world.made_up_edit(lm, 1, layer=1)
+    edit.apply()
+    followed = replace(settings, answer_id=before.answer_id)
+    after = engine.lens(followed, CELLS[1:])
+    edit.revert()
+    assert [run.name for run in after.runs] == ["clean", "corrupted", "restored", "unedited"]
+    clean, _, _, unedited = after.runs
+    assert unedited.probabilities == pytest.approx(before.runs[0].probabilities, rel=1e-9)
+    assert unedited.ranks == before.runs[0].ranks
+    assert clean.probabilities[0] == pytest.approx(unedited.probabilities[0], rel=1e-9)
+    assert clean.probabilities[1] != pytest.approx(unedited.probabilities[1], rel=1e-3)
+
+
+def test_a_faint_answer_is_not_blamed_on_the_noise(lm):
+    """Under a comparison the answer is forced, and an edit may have taken it away."""
+    probabilities = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).restore([])
+    faint = int(probabilities.distributions[0].argmin())
+    notes = " ".join(CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, answer=faint, samples=2).notes)
+    assert f"gives 'w{faint}' almost no probability" in notes
+    assert "more noise" not in notes

@@ -1,0 +1,478 @@
+"""An edit anywhere on the model: the explorer traces again and shows both grids."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from rome_widgets.errors import ModelChanged, StateError
+from rome_widgets.widgets import EditPanel, TraceExplorer, TraceGrid, TraceSettings
+from rome_widgets.widgets.live.edit_events import announce_edits
+from rome_widgets.widgets.trace.before_after import in_words
+from tests.helpers.fake_editor import NEEDLE, FakeEditor
+from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT, fake_trace
+from tests.helpers.waiting import PATIENCE, until
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.QUIET", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+
+
+def edit(explorer, taken=0.9, count=1):
+    """As an edit panel or a cell would: change the weights, then say so."""
+    explorer._engine.edit(taken)
+    announce_edits(explorer._worker, count)
+
+
+def edited(explorer, taken=0.9, count=1):
+    edit(explorer, taken, count)
+    assert explorer.wait(PATIENCE)
+
+
+def test_an_edit_traces_the_same_again_and_keeps_the_trace_before(explorer, engine):
+    before = explorer.result
+    edited(explorer)
+    assert explorer.before is before
+    assert explorer.result is not before
+    assert engine.traced[1] == TraceSettings(PROMPT, SUBJECT, answer_id=0)
+    assert explorer.result.answer == before.answer
+    assert (explorer.status, explorer.stale) == ("done", False)
+    assert explorer.comparison == {
+        "names": ["before", "after"],
+        "before": "without the edit",
+        "after": "with 1 edit",
+        "clean": CLEAN,
+        "corrupted": CORRUPTED,
+        "same": False,
+    }
+    assert np.frombuffer(explorer.before_scores, "<f4") == pytest.approx(
+        np.stack([before.scores[kind] for kind in before.kinds]).ravel()
+    )
+    assert explorer.trace["settings"]["answer_id"] is None, "the form is not said to have changed"
+
+
+def test_only_a_change_of_the_weights_traces_again(explorer, engine):
+    announce_edits(explorer._worker, 0)
+    announce_edits(explorer._worker, 1)
+    assert explorer.wait(PATIENCE)
+    assert len(engine.traced) == 1
+    assert explorer.before is None
+
+
+def test_what_is_before_stays_while_edits_follow_one_another(explorer):
+    before = explorer.result
+    edited(explorer, 0.9, 1)
+    edited(explorer, 0.5, 1)
+    edited(explorer, 0.7, 2)
+    assert explorer.before is before
+    assert explorer.comparison["before"] == "without the edits"
+    assert explorer.comparison["after"] == "with 2 edits"
+
+
+def test_reverting_traces_again_and_says_that_every_number_is_what_it_was(explorer, engine):
+    edited(explorer)
+    edited(explorer, 0.0, 0)
+    assert len(engine.traced) == 3
+    assert explorer.comparison["same"] is True
+    assert explorer.comparison["after"] == "without edits, as the model is now"
+    assert explorer.result.clean == explorer.before.clean
+    assert "nothing changed" in explorer.to_text()
+
+
+def test_another_prompt_or_setting_compares_with_nothing(explorer, engine):
+    edited(explorer)
+    explorer.samples = 5
+    explorer.run(wait=True)
+    assert explorer.before is None
+    assert explorer.comparison == {}
+    assert explorer.before_scores == b""
+    assert engine.traced[-1].answer_id is None
+    assert explorer.result.answer == " Paris", "it follows what the model says now"
+
+
+def test_the_same_trace_again_stays_compared(explorer):
+    before = explorer.result
+    edited(explorer)
+    explorer.run(wait=True)
+    assert explorer.before is before
+
+
+def test_comparing_can_be_stopped_from_either_side(explorer, engine):
+    edited(explorer)
+    after = explorer.result
+    explorer.set_state({"_request": {"id": 1, "op": "stop_comparing"}})
+    assert (explorer.before, explorer.comparison, explorer.result) == (None, {}, after)
+    edited(explorer, 0.5, 2)
+    assert explorer.before is after
+    assert engine.traced[-1].answer_id == 0
+
+
+def test_without_retrace_the_trace_is_stale_and_a_run_compares(explorer, engine):
+    explorer.retrace = False
+    before = explorer.result
+    edited(explorer)
+    assert (len(engine.traced), explorer.stale, explorer.before) == (1, True, None)
+    explorer.set_state({"_request": {"id": 1, "op": "trace"}})
+    assert explorer.wait(PATIENCE)
+    assert (explorer.stale, explorer.before) == (False, before)
+
+
+def test_an_explorer_without_a_trace_waits_for_its_first(engine):
+    explorer = TraceExplorer(engine)
+    edited(explorer)
+    assert (engine.traced, explorer.stale, explorer.edited) == ([], False, 1)
+
+
+def test_the_selection_is_answered_by_the_model_as_it_is_now(explorer, engine):
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    first = explorer.restoration
+    edited(explorer)
+    assert explorer.selection == [(2, 3, "mlp")]
+    assert len(engine.restored) >= 2
+    assert explorer.restoration is not first
+    assert explorer.restoration["selection"] == [[2, 3, "mlp"]]
+
+
+def test_a_run_that_fails_leaves_the_trace_before_on_screen_and_says_that_it_is_stale(
+    explorer, engine
+):
+    before, shown = explorer.result, explorer.trace
+    engine.broken = ValueError("no luck")
+    edited(explorer)
+    assert (explorer.status, explorer.stale) == ("error", True)
+    assert (explorer.result, explorer.trace, explorer.comparison) == (before, shown, {})
+    engine.broken = None
+    explorer.run(wait=True)
+    assert (explorer.before, explorer.stale) == (before, False)
+
+
+def test_a_run_that_fails_half_way_does_not_leave_half_a_comparison(explorer, engine):
+    before, trace = explorer.result, engine.trace
+
+    def fail(settings, progress, cancelled):
+        trace(settings, progress, cancelled)
+        raise ValueError("no luck")
+
+    engine.trace = fail
+    edited(explorer)
+    assert (explorer.result, explorer.comparison, explorer.before) == (before, {}, None)
+    assert explorer.trace["clean"] == CLEAN
+
+
+def test_a_run_that_is_cancelled_keeps_the_rows_that_are_there_beside_the_trace_before(
+    explorer, engine
+):
+    before = explorer.result
+    engine.slow = True
+    edit(explorer)
+    until(lambda: explorer.status == "running")
+    engine.step.set()
+    until(lambda: explorer.progress > 0)
+    assert explorer.comparison["after"] == "with 1 edit"
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "cancelled"
+    assert explorer.before is before
+    assert not explorer.result.complete
+
+
+def test_a_queued_run_that_is_cancelled_does_not_start_by_itself_again(explorer, engine):
+    engine.restore_gate.clear()
+    explorer.selection = [(2, 3, "mlp")]
+    until(lambda: explorer._worker._desk._running)
+    edit(explorer, 0.9)
+    edit(explorer, 0.8)
+    assert explorer.status == "queued"
+    explorer.cancel()
+    engine.restore_gate.set()
+    assert explorer.wait(PATIENCE)
+    assert (explorer.status, explorer.stale, len(engine.traced)) == ("cancelled", True, 1)
+
+
+def test_a_prompt_typed_meanwhile_goes_before_the_trace_nobody_asked_for(explorer, engine):
+    engine.slow = True
+    edit(explorer)
+    until(lambda: explorer.status == "running")
+    engine.slow = False
+    explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
+    explorer.run(wait=True)
+    assert explorer.result.prompt == FUJI
+    assert explorer.before is None
+    assert engine.traced[-1] == TraceSettings(FUJI, "Mount Fuji")
+
+
+class TestATraceThatAnEditComesInto:
+    """It belongs to neither model: it is made again, and is no trace before."""
+
+    @pytest.fixture
+    def explorer(self, engine):
+        made = TraceExplorer(engine, auto_run=False, prompt=PROMPT, subject=SUBJECT)
+        yield made
+        made.close()
+
+    def into(self, explorer, *edits, error=None):
+        """Edit while each of the next traces runs, then end it as it is or with an error."""
+        engine, trace, left = explorer._engine, explorer._engine.trace, list(edits)
+
+        def traced(settings, progress, cancelled):
+            if not left:
+                return trace(settings, progress, cancelled)
+            edit(explorer, left.pop(0))
+            made = trace(settings, progress, cancelled)
+            if error is not None:
+                raise error
+            return made
+
+        engine.trace = traced
+
+    def test_the_first_trace_is_made_again(self, explorer, engine):
+        self.into(explorer, 0.9, 0.8, error=ModelChanged("written meanwhile"))
+        statuses = []
+        explorer.observe(lambda change: statuses.append(change["new"]), "status")
+        trace = explorer.run(wait=True)
+        assert len(engine.traced) == 3
+        assert trace is explorer.result
+        assert trace.answer == " Paris"
+        assert (explorer.status, explorer.error, explorer.stale) == ("done", None, False)
+        assert explorer.before is None
+        assert "error" not in statuses
+
+    def test_a_trace_that_ended_all_the_same_is_not_taken_for_the_unedited_one(self, explorer):
+        self.into(explorer, 0.9)
+        explorer.run(wait=True)
+        assert explorer.before is None
+        assert explorer.result.answer == " Paris"
+
+    def test_the_trace_before_is_the_one_that_no_edit_came_into(self, explorer, engine):
+        before = explorer.run(wait=True)
+        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
+        after = explorer.run(wait=True)
+        assert explorer.before is before
+        assert after.answer == before.answer
+
+    def test_it_can_be_cancelled(self, explorer, engine, monkeypatch):
+        monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.QUIET", 60.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.MOST_QUIET", 60.0)
+        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
+        explorer.run()
+        until(lambda: engine.traced and explorer.status == "queued")
+        explorer.cancel()
+        assert explorer.wait(PATIENCE)
+        assert (explorer.status, explorer.error, len(engine.traced)) == ("cancelled", None, 1)
+
+    def test_a_cancel_that_comes_just_then_is_not_lost(self, explorer, engine):
+        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
+        overtaken = explorer._trace_overtaken
+
+        def cancelled_first(*args):
+            explorer.cancel()
+            overtaken(*args)
+
+        explorer._trace_overtaken = cancelled_first
+        explorer.run()
+        assert explorer.wait(PATIENCE)
+        assert (explorer.status, len(engine.traced)) == ("cancelled", 1)
+
+    def test_rows_of_it_are_not_kept_when_it_is_cancelled(self, explorer, engine):
+        engine.slow = True
+        explorer.run()
+        until(lambda: explorer.status == "running")
+        engine.step.set()
+        until(lambda: explorer.progress > 0)
+        edit(explorer)
+        explorer.cancel()
+        assert explorer.wait(PATIENCE)
+        assert (explorer.status, explorer.result) == ("cancelled", None)
+
+    def test_changes_that_nobody_announces_end_in_an_error(self, explorer, engine):
+        trace = engine.trace
+
+        def traced(*args):
+            engine.weights_version += 1
+            return trace(*args)
+
+        engine.trace = traced
+        with pytest.raises(ModelChanged):
+            explorer.run(wait=True)
+        assert explorer.status == "error"
+        assert len(engine.traced) == 5
+
+    def test_an_engine_that_speaks_of_a_change_there_was_not_is_an_error(self, explorer, engine):
+        engine.broken = ModelChanged("no such change")
+        with pytest.raises(ModelChanged):
+            explorer.run(wait=True)
+        assert len(engine.traced) == 1
+
+
+def test_a_click_on_a_stale_grid_says_that_the_edited_model_answers(explorer):
+    explorer.retrace = False
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["source"] == "exact"
+    edited(explorer)
+    assert explorer.restoration["source"] == "exact", "it was given by the grid's own model"
+    explorer.selection = [(2, 4, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["source"] == "edited"
+    explorer.run(wait=True)
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["source"] == "exact"
+
+
+def test_two_explorers_of_one_model_both_follow(explorer, engine):
+    other = TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji")
+    assert other.wait(PATIENCE)
+    edit(explorer)
+    assert explorer.wait(PATIENCE)
+    assert other.wait(PATIENCE)
+    assert explorer.before.prompt == PROMPT
+    assert other.before.prompt == FUJI
+    assert len(engine.traced) == 4
+
+
+def test_a_closed_explorer_does_not_follow(explorer, engine):
+    explorer.close()
+    edited(explorer)
+    assert len(engine.traced) == 1
+
+
+class TestWithAnEditPanel:
+    @pytest.fixture
+    def panel(self, explorer, engine):
+        """An edit panel of the explorer's model: its edits are the engine's."""
+        editor = FakeEditor()
+        put = editor._change
+
+        def changed(edit, **values):
+            put(edit, **values)
+            engine.edit(sum(0.6 * each.strength for each in editor.records() if each.applied))
+
+        editor._change = changed
+        form = {name: getattr(NEEDLE, name) for name in ("template", "subject", "target")}
+        made = EditPanel(editor, **form, worker=explorer._worker)
+        make = editor.edit
+
+        def edit(*args):
+            record = make(*args)
+            engine.edit(0.6)
+            return record
+
+        editor.edit = edit
+        assert made.wait(PATIENCE)
+        made.editor = editor
+        yield made
+        made.close()
+
+    def test_apply_and_revert_are_followed(self, explorer, panel):
+        before = explorer.result
+        record = panel.apply(wait=True)
+        assert explorer.wait(PATIENCE)
+        assert explorer.before is before
+        assert explorer.result.clean < before.clean
+        panel.revert(record.id)
+        assert panel.wait(PATIENCE)
+        assert explorer.wait(PATIENCE)
+        assert explorer.comparison["same"] is True
+
+    def test_a_slider_that_moves_never_waits_for_a_trace(self, explorer, engine, panel):
+        record = panel.apply(wait=True)
+        assert explorer.wait(PATIENCE)
+        engine.slow = True  # From here on no trace ends by itself.
+        for step in range(1, 6):
+            panel.set_strength(record.id, step / 10)
+            until(lambda step=step: panel.editor.strengths[-1:] == [(record.id, step / 10)])
+        until(lambda: explorer.status == "running")
+        engine.slow = False
+        assert explorer.wait(PATIENCE)
+        assert explorer.status == "done"
+        assert explorer.result.clean == pytest.approx(CORRUPTED + 0.7 * (CLEAN - CORRUPTED))
+        assert panel.wait(PATIENCE)
+
+    def test_it_starts_only_when_the_model_is_left_alone(
+        self, explorer, engine, panel, monkeypatch
+    ):
+        monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.QUIET", 1.0)
+        record = panel.apply(wait=True)
+        for step in range(1, 6):
+            panel.set_strength(record.id, step / 10)
+            threading.Event().wait(0.02)
+        assert explorer.wait(PATIENCE)
+        assert len(engine.traced) == 2
+
+
+def after_trace(share=0.1):
+    trace = fake_trace()
+    scores = {k: CORRUPTED + share * (g - CORRUPTED) for k, g in trace.scores.items()}
+    return fake_trace(scores=scores, clean=0.1256)
+
+
+def test_two_recorded_traces_can_be_shown_side_by_side():
+    grid = TraceGrid(after_trace(), before=fake_trace())
+    assert grid.before.clean == CLEAN
+    assert grid.comparison["before"] == ""
+    assert len(grid.before_scores) == len(grid.scores)
+    text = grid.to_text()
+    assert "before (): p clean 0.9352" not in text
+    assert "before: p clean 0.9352, corrupted 0.0357" in text
+    assert "largest difference: -0.6" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"answer_id": 2}, "answer_id 2"),
+        ({"seed": 5}, "seed 5"),
+        ({"samples": 5}, "samples 5"),
+        ({"noise": {"text": "2 × σ"}}, "noise '2 × σ'"),
+        ({"windows": {"hidden": 1, "mlp": 5, "attn": 5}}, "windows"),
+    ],
+)
+def test_traces_of_other_settings_are_not_compared(more, said):
+    with pytest.raises(StateError, match=said):
+        TraceGrid(fake_trace(), before=fake_trace(**more))
+
+
+def test_a_trace_before_must_be_a_trace():
+    with pytest.raises(StateError, match="dict is not a trace"):
+        TraceGrid(fake_trace(), before={})
+
+
+def test_the_table_has_both_traces_and_their_difference(explorer):
+    edited(explorer)
+    html = explorer.to_html_table()
+    for expected in ("Before: without the edit", "After: with 1 edit", "Difference: after − before",
+                     "before 0.4", "0.9352", "clean 0.1256"):  # fmt: skip
+        assert expected in html, expected
+    data, _ = explorer._repr_mimebundle_()
+    assert "before (without the edit): p clean 0.9352" in data["text/plain"]
+    assert html.count("<table") == 9
+
+
+def test_a_large_comparison_lists_the_largest_differences():
+    tokens = ["The", " Space", " Needle", *(f" w{i}" for i in range(40))]
+    large = {"tokens": tokens, "span": (0, 3), "n_layers": 48, "window": 10}
+    before = fake_trace(" ".join(tokens), **large)
+    after = fake_trace(
+        " ".join(tokens), **large, scores={k: g * 0.5 for k, g in before.scores.items()}
+    )
+    html = TraceGrid(after, before=before).to_html_table()
+    assert "20 largest of" in html
+    assert len(html) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((0, 1), ("without the edit", "with 1 edit")),
+        ((0, 3), ("without the edits", "with 3 edits")),
+        ((2, 0), ("with 2 edits", "without the edits")),
+        ((1, 2), ("with 1 edit", "with 2 edits")),
+        ((1, 1), ("with 1 edit, as the model was", "with 1 edit, as the model is now")),
+        ((0, 0), ("without edits, as the model was", "without edits, as the model is now")),
+    ],
+)
+def test_what_is_compared_is_said_in_words(counts, expected):
+    assert in_words(*counts) == expected

@@ -1,0 +1,641 @@
+"""TraceExplorer over a fake engine: background work, latest wins, errors as data."""
+
+import gc
+import json
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import traitlets
+
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError, SubjectNotFound
+from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings, Worker
+from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT, FakeEngine
+from tests.helpers.waiting import PATIENCE, until
+
+
+def test_a_prompt_and_a_subject_start_a_trace_by_themselves(explorer, engine):
+    assert explorer.status == "done"
+    assert explorer.progress == 1.0
+    assert explorer.result.prompt == PROMPT
+    assert engine.traced == [TraceSettings(PROMPT, SUBJECT)]
+    assert explorer.trace["settings"]["noise"] == 3.0
+    assert explorer.trace["ms"] >= 0
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"prompt": PROMPT}, {"prompt": PROMPT, "subject": SUBJECT, "auto_run": False}]
+)
+def test_otherwise_nothing_runs_until_asked(engine, given):
+    explorer = TraceExplorer(engine, **given)
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "idle"
+    assert engine.traced == []
+    assert explorer.engine["examples"][0] == [PROMPT, SUBJECT]
+
+
+def test_the_engine_is_only_ever_called_on_its_worker_thread(explorer, engine):
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert engine.threads == {"rome_widgets worker: fake world"}
+
+
+def test_widgets_of_one_engine_share_its_worker(explorer, engine):
+    assert TraceExplorer(engine)._worker is explorer._worker
+    own = Worker()
+    assert TraceExplorer(engine, worker=own)._worker is own
+
+
+def test_setting_the_form_from_python_runs_nothing(explorer, engine):
+    explorer.prompt, explorer.subject, explorer.noise = FUJI, "Mount Fuji", 5
+    assert explorer.wait(PATIENCE)
+    assert len(engine.traced) == 1
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert engine.traced[1] == TraceSettings(FUJI, "Mount Fuji", noise=5.0)
+    assert explorer.result.prompt == FUJI
+
+
+def test_run_and_wait_returns_the_trace_or_raises_its_error(explorer):
+    assert explorer.run(wait=True) is explorer.result
+    explorer.subject = "nowhere"
+    with pytest.raises(SubjectNotFound):
+        explorer.run(wait=True)
+
+
+def test_selecting_asks_for_the_restoration_of_exactly_that_selection(explorer, engine):
+    explorer.selection = [(2, 4, "hidden"), (2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert engine.restored == [((2, 3, "mlp"), (2, 4, "hidden"))]
+    answer = explorer.restoration
+    assert answer["selection"] == [[2, 3, "mlp"], [2, 4, "hidden"]]
+    assert answer["source"] == "exact"
+    assert answer["states"] == [[2, 2, "mlp"], [2, 3, "mlp"], [2, 4, "hidden"], [2, 4, "mlp"]]
+    assert {row["token"] for row in answer["rows"]} >= {" Seattle", " Paris"}
+    json.dumps(answer, allow_nan=False)
+
+
+def test_one_cell_restored_is_the_number_in_the_grid(explorer):
+    explorer.selection = [(2, 4, "hidden")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["probability"] == pytest.approx(
+        explorer.result.scores["hidden"][2, 4]
+    )
+
+
+def test_of_many_selections_only_the_first_and_the_last_are_computed(explorer, engine):
+    engine.restore_gate.clear()
+    explorer.selection = [(0, 0, "mlp")]
+    until(lambda: explorer._worker._desk._running)
+    for layer in range(8):
+        explorer.selection = [(2, layer, "mlp")]
+    engine.restore_gate.set()
+    assert explorer.wait(PATIENCE)
+    assert engine.restored == [((0, 0, "mlp"),), ((2, 7, "mlp"),)]
+    assert explorer.restoration["selection"] == [[2, 7, "mlp"]]
+
+
+def test_an_answer_that_was_superseded_is_never_shown(explorer, engine):
+    shown = []
+    explorer.observe(lambda change: shown.append(change["new"].get("selection")), "restoration")
+    engine.restore_gate.clear()
+    explorer.selection = [(0, 0, "mlp")]
+    until(lambda: explorer._worker._desk._running)
+    explorer.selection = [(2, 7, "mlp")]
+    engine.restore_gate.set()
+    assert explorer.wait(PATIENCE)
+    assert shown == [[[2, 7, "mlp"]]]
+
+
+def test_clearing_the_selection_drops_the_waiting_answer(explorer, engine):
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.selection = []
+    assert explorer.restoration == {}
+
+
+def test_a_selection_survives_a_new_trace_of_the_same_size_and_is_answered_again(explorer, engine):
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.noise = 5
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.selection == [(2, 3, "mlp")]
+    assert len(engine.restored) == 2
+    assert explorer.restoration["selection"] == [[2, 3, "mlp"]]
+
+
+def test_a_selection_that_the_new_prompt_does_not_have_is_dropped(explorer):
+    explorer.selection = [(7, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.selection == []
+    assert explorer.restoration == {}
+
+
+def test_the_page_asks_through_traits(explorer, engine):
+    explorer.set_state(
+        {"prompt": FUJI, "subject": "Mount Fuji", "_request": {"id": 1, "op": "trace"}}
+    )
+    assert explorer.wait(PATIENCE)
+    assert explorer.result.prompt == FUJI
+    explorer.set_state({"selection": [[1, 3, "mlp"]]})
+    assert explorer.wait(PATIENCE)
+    explorer.set_state({"_request": {"id": 2, "op": "restore"}})
+    assert explorer.wait(PATIENCE)
+    assert len(engine.restored) == 2
+
+
+def test_callbacks_return_while_the_model_works(engine):
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    until(lambda: explorer.status == "running")
+    explorer.set_state({"selection": [[2, 3, "mlp"]]})
+    assert explorer.restoration == {}
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+
+
+def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    seen = []
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
+    explorer.observe(
+        lambda change: seen.append((explorer.progress, np.frombuffer(change["new"], "<f4"))),
+        "scores",
+    )
+    explorer.run(wait=True)
+    partial = [scores for progress, scores in seen if 0 < progress < 1 and scores.size]
+    computed = [int((~np.isnan(scores)).sum()) for scores in partial]
+    assert computed == sorted(computed)
+    assert 8 <= computed[0] < partial[0].size
+    assert explorer.trace["tokens"] == list(explorer.result.tokens)
+
+
+def test_progress_is_sent_ten_times_a_second_at_most(engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", float("inf"))
+    seen = []
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
+    explorer.observe(lambda change: seen.append(change["new"]), "progress")
+    explorer.run(wait=True)
+    assert len(seen) <= 2
+
+
+def test_rows_of_a_new_prompt_carry_their_tokens_while_it_fills_in(engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    engine.step.set()
+    until(lambda: explorer.trace)
+    assert explorer.trace["tokens"][:3] == ["The", " Space", " Needle"]
+    assert explorer.trace["clean"] == pytest.approx(CLEAN)
+    assert explorer.trace["subject_span"] == [0, 3]
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+
+
+def test_a_cancelled_trace_stays_as_far_as_it_came(engine):
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    for _ in range(3):
+        engine.step.set()
+        until(lambda: not engine.step.is_set())
+    explorer.set_state({"_cancel_id": 1})
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "cancelled"
+    assert explorer.error is None
+    assert not explorer.result.complete
+    computed = (~np.isnan(np.frombuffer(explorer.scores, "<f4"))).sum()
+    assert 8 <= computed < 8 * 8 * 3
+
+
+def grids(explorer):
+    """The exact numbers and the estimated ones that the page has."""
+    return np.frombuffer(explorer.scores, "<f4"), np.frombuffer(explorer.estimate, "<f4")
+
+
+@pytest.fixture
+def previewed(monkeypatch):
+    """An explorer that stands still between its estimate and its first exact row."""
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    engine = FakeEngine(slow=True, preview=True)
+    made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    until(lambda: made.estimate)
+    yield made
+    engine.slow = False
+    made.close()
+
+
+def test_an_estimate_is_shown_before_the_first_exact_row_and_goes_when_all_are_there(previewed):
+    engine = previewed._engine
+    exact, guess = grids(previewed)
+    assert np.isnan(exact).all()
+    assert exact.shape == guess.shape
+    assert not np.isnan(guess).any()
+    assert (previewed.status, previewed.progress) == ("running", 0.0)
+    assert previewed.result is None
+    engine.slow = False
+    assert previewed.wait(PATIENCE)
+    assert not np.isnan(grids(previewed)[0]).any()
+    assert previewed.estimate == b""
+    assert not previewed.result.estimated
+
+
+def test_exact_rows_land_on_the_estimate_one_by_one(monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    explorer = TraceExplorer(FakeEngine(preview=True), auto_run=False)
+    explorer.prompt, explorer.subject = PROMPT, SUBJECT
+    seen = []
+    explorer.observe(lambda _: seen.append(grids(explorer)), "scores")
+    explorer.run(wait=True)
+    computed = [(~np.isnan(exact)).sum() for exact, guess in seen if guess.size]
+    assert computed[:2] == [0, 8]
+    assert len(computed) > 20
+
+
+def test_a_cancelled_run_keeps_exact_rows_and_no_estimate(previewed):
+    previewed._engine.step.set()
+    until(lambda: previewed.progress > 0)
+    previewed.cancel()
+    assert previewed.wait(PATIENCE)
+    assert previewed.status == "cancelled"
+    assert previewed.estimate == b""
+    assert np.isnan(grids(previewed)[0]).sum() == 192 - 8
+    assert np.isnan(previewed.result.scores["attn"]).all()
+
+
+@pytest.mark.parametrize("samples", [10, 5])
+def test_a_run_that_fails_after_its_estimate_leaves_the_last_result_alone(
+    explorer, engine, samples
+):
+    before, asked, restore = (explorer.trace, explorer.scores), [], engine.restore
+
+    def fail(settings, progress, cancelled):
+        FakeEngine(preview=True).trace(settings, progress, cancelled)
+        raise ValueError("no luck")
+
+    engine.trace = fail
+    engine.restore = lambda settings, cells: asked.append(settings) or restore(settings, cells)
+    explorer.samples = samples
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "error"
+    assert (explorer.trace, explorer.scores, explorer.estimate) == (*before, b"")
+    explorer.selection = [(2, 4, "hidden")]
+    assert explorer.wait(PATIENCE)
+    assert asked == [TraceSettings(PROMPT, SUBJECT)]
+
+
+def test_a_click_on_an_estimated_cell_restores_it_exactly_while_the_trace_goes_on(previewed):
+    previewed.selection = [(2, 4, "hidden")]
+    until(lambda: previewed.restoration)
+    assert previewed.status == "running"
+    assert np.isnan(grids(previewed)[0]).all()
+    assert previewed.restoration["source"] == "exact"
+    expected = CORRUPTED + (grids(previewed)[1][2 * 8 + 4] - CORRUPTED) / 1.2
+    assert previewed.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):
+    engine.restore_gate.clear()
+    explorer.selection = [(2, 3, "mlp")]
+    until(lambda: explorer._worker._desk._running)
+    explorer.run()
+    assert explorer.status == "queued"
+    explorer.cancel()
+    assert explorer.status == "cancelled"
+    engine.restore_gate.set()
+    assert explorer.wait(PATIENCE)
+    assert len(engine.traced) == 1
+    assert explorer.result is not None
+
+
+def test_a_new_trace_supersedes_the_running_one_without_a_word(engine):
+    statuses = []
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    explorer.observe(lambda change: statuses.append(change["new"]), "status")
+    until(lambda: explorer.status == "running")
+    engine.slow = False
+    explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.result.prompt == FUJI
+    assert "cancelled" not in statuses
+    assert statuses[-1] == "done"
+
+
+def test_an_error_of_ours_arrives_as_data_and_the_last_result_stays(explorer):
+    before, scores = explorer.result, explorer.scores
+    explorer.subject = "the space needle"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "error"
+    assert explorer.error["type"] == "SubjectNotFound"
+    assert "'the space needle' is not in the prompt" in explorer.error["found"]
+    assert explorer.error["wanted"]
+    assert explorer.error["remedy"]
+    assert explorer.result is before
+    assert explorer.scores == scores
+    assert explorer.trace["prompt"] == PROMPT
+
+
+def test_the_widget_is_usable_after_an_error(explorer):
+    explorer.subject = "nowhere"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["source"] == "exact"
+    explorer.subject = SUBJECT
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "done"
+    assert explorer.error is None
+
+
+def test_correcting_the_form_keeps_the_error_of_the_run_until_the_next_run(explorer, engine):
+    explorer.set_state({"subject": "nowhere", "_request": {"id": 1, "op": "trace"}})
+    assert explorer.wait(PATIENCE)
+    failed = explorer.error
+    explorer.set_state({"subject": SUBJECT})
+    assert (explorer.status, explorer.error) == ("error", failed)
+    engine.slow = True
+    explorer.set_state({"_request": {"id": 2, "op": "trace"}})
+    assert explorer.status in ("queued", "running")
+    assert explorer.error is None
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+
+
+def test_a_refused_value_is_forgotten_when_the_form_changes_and_the_runs_error_shows_again(
+    explorer,
+):
+    explorer.subject = "nowhere"
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.set_state({"samples": 0})
+    assert explorer.error["type"] == "TraitError"
+    explorer.set_state({"samples": 5})
+    assert (explorer.status, explorer.error["type"]) == ("error", "SubjectNotFound")
+    explorer.subject = SUBJECT
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.set_state({"samples": 0})
+    explorer.set_state({"samples": 4})
+    assert (explorer.status, explorer.error) == ("done", None)
+
+
+def test_the_error_of_a_restoration_goes_when_one_succeeds_or_a_run_starts(explorer, engine):
+    broken = SubjectNotFound("Not there.", "Somewhere.", "Look again.")
+    engine.broken = broken
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    explorer.samples = 5
+    assert explorer.error["found"] == "Not there."
+    engine.broken = None
+    explorer.selection = [(2, 4, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.error is None
+    engine.broken = broken
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    engine.broken = None
+    explorer.run()
+    assert explorer.error is None
+    assert explorer.wait(PATIENCE)
+    assert explorer.error is None
+
+
+def test_an_error_nobody_expected_is_shown_and_logged(explorer, engine, caplog):
+    engine.broken = MemoryError("out of memory on the device")
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.error["type"] == "MemoryError"
+    assert explorer.error["found"] == "out of memory on the device"
+    assert "Traceback" in caplog.text
+
+
+def test_a_failed_restoration_says_so_in_its_own_place(explorer, engine):
+    engine.broken = SubjectNotFound("Not there.", "Somewhere.", "Look again.")
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["message"] == "Not there."
+    assert explorer.error["remedy"] == "Look again."
+    assert explorer.status == "done"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"samples": 0},
+        {"noise": -1},
+        {"window": 0},
+        {"seed": -1},
+        {"samples": "many"},
+        {"status": "asleep"},
+    ],
+)
+def test_a_setting_out_of_range_is_refused(explorer, values):
+    with pytest.raises(traitlets.TraitError):
+        explorer.set_trait(*next(iter(values.items())))
+
+
+def test_a_misspelt_keyword_is_refused(engine):
+    with pytest.raises(TypeError, match=r"'promt'\. Did you mean 'prompt'"):
+        TraceExplorer(engine, promt=PROMPT)
+
+
+def test_settings_are_a_key(explorer):
+    assert hash(explorer.settings) == hash(TraceSettings(PROMPT, SUBJECT))
+
+
+def test_a_selection_stays_for_the_same_words_and_goes_with_them(explorer):
+    explorer.selection = [(2, 3, "mlp")]
+    explorer.window = 1
+    explorer.run(wait=True)
+    assert explorer.selection == [(2, 3, "mlp")]
+    explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
+    explorer.run(wait=True)
+    assert explorer.selection == []
+    assert explorer.restoration == {}
+
+
+def test_a_closed_widget_is_collected_and_its_trace_stops(engine):
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    worker, slots, gone = explorer._worker, [*explorer._slots.values()], weakref.ref(explorer)
+    until(lambda: explorer.status == "running")
+    explorer.close()
+    explorer = None
+    assert worker.wait(slots, PATIENCE)
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_waiting_job_keeps_no_widget_alive(engine):
+    engine.restore_gate.clear()
+    first = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert first.wait(PATIENCE)
+    first.selection = [(2, 3, "mlp")]
+    other = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    gone = weakref.ref(other)
+    other.close()
+    del other
+    gc.collect()
+    assert gone() is None
+    engine.restore_gate.set()
+    assert first.wait(PATIENCE)
+
+
+def test_cancelling_a_queued_run_goes_back_to_the_last_result(engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(PATIENCE)
+    engine.slow = True
+    explorer.prompt, explorer.subject = "Mount Fuji is in the country of", "Mount Fuji"
+    explorer.run()
+    engine.step.set()
+    until(lambda: explorer.trace["subject"] == "Mount Fuji")
+    explorer.samples = 5
+    explorer.run()
+    explorer.cancel()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "cancelled"
+    assert explorer.trace["subject"] == SUBJECT == explorer.result.subject
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(PATIENCE)
+    assert explorer.restoration["selection"] == [[2, 3, "mlp"]]
+
+
+def test_pressing_trace_twice_traces_once(engine):
+    engine.slow = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    until(lambda: explorer.status == "running")
+    explorer.run()
+    engine.slow = False
+    assert explorer.wait(PATIENCE)
+    assert len(engine.traced) == 1
+    explorer.run(wait=True)
+    assert len(engine.traced) == 2
+
+
+def test_waiting_inside_an_observer_of_the_page_is_refused_not_a_deadlock(explorer):
+    caught = []
+
+    def wait(change):
+        try:
+            explorer.wait()
+        except RomeWidgetsError as error:
+            caught.append(error)
+
+    explorer.observe(wait, "selection")
+    explorer.set_state({"selection": [[2, 3, "mlp"]]})
+    assert "Observe 'restoration'" in caught[0].remedy
+    assert explorer.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_waiting_for_a_run_that_is_cancelled_raises_with_what_there_is(engine, begun):
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(PATIENCE)
+    before = explorer.result
+    engine.slow = True
+    if not begun:
+        TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji", worker=explorer._worker).run()
+    else:
+        threading.Timer(0.2, engine.step.set).start()
+    threading.Timer(0.5, explorer.cancel).start()
+    explorer.samples = 3
+    with pytest.raises(Cancelled) as caught:
+        explorer.run(wait=True)
+    engine.slow = False
+    assert explorer.status == "cancelled"
+    assert (caught.value.partial is not None) is begun
+    assert (explorer.result is before) is not begun
+
+
+def test_waiting_for_a_run_that_another_one_replaces_is_not_answered_with_that_one(engine):
+    explorer = TraceExplorer(engine)
+    engine.slow = True
+    explorer.prompt, explorer.subject = PROMPT, SUBJECT
+
+    def ask_for_another():
+        explorer.set_state({"samples": 3, "_request": {"id": 1, "op": "trace"}})
+        engine.slow = False
+
+    threading.Timer(0.3, ask_for_another).start()
+    with pytest.raises(Cancelled, match="Another trace"):
+        explorer.run(wait=True)
+    assert explorer.wait(PATIENCE)
+    assert explorer.result.samples == 3
+
+
+def test_a_failing_observer_of_the_users_does_not_leave_the_widget_running(engine, caplog):
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
+
+    def fail(change):
+        raise ZeroDivisionError("in the user's observer")
+
+    explorer.observe(fail, "scores")
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    assert explorer.status == "error"
+    assert "in the user's observer" in explorer.error["message"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_value_the_page_may_not_set_is_shown_as_an_error_and_sent_back(explorer, monkeypatch):
+    sent = []
+    monkeypatch.setattr(explorer, "send_state", lambda key=None: sent.append(key))
+    explorer.set_state({"seed": 5_000_000_000})
+    assert explorer.seed == 1
+    assert explorer.error["type"] == "TraitError"
+    assert ["seed"] in sent
+
+
+def test_a_trace_grid_of_something_else_is_refused(engine):
+    with pytest.raises(StateError, match="use rome_widgets\\.TraceExplorer"):
+        TraceGrid(engine)
+
+
+def test_places_from_the_end_need_a_trace(engine):
+    with pytest.raises(traitlets.TraitError, match="counted from the end"):
+        TraceExplorer(engine, selection=[(-1, -1, "mlp")])
+
+
+def test_brackets_moved_on_the_page_become_the_subject_of_a_new_trace():
+    engine = FakeEngine()
+    explorer = TraceExplorer(engine, prompt="to be or not to be", subject="to be")
+    assert explorer.wait(20)
+    explorer.set_state({"_request": {"id": 1, "op": "subject", "start": 0, "stop": 2}})
+    assert explorer.wait(20)
+    assert explorer.subject == "to be"
+    assert engine.traced[-1].place == (0, 5)  # Not the last occurrence, which it was before.
+    explorer.set_state({"_request": {"id": 2, "op": "subject", "start": 3, "stop": 5}})
+    assert explorer.wait(20)
+    assert explorer.subject == "not to"
+
+
+def test_moved_brackets_belong_to_the_prompt_of_the_grid_whatever_the_form_says_now():
+    engine = FakeEngine()
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(20)
+    explorer.prompt = "Something else"
+    explorer.set_state({"_request": {"id": 1, "op": "subject", "start": 1, "stop": 3}})
+    assert explorer.wait(20)
+    assert (explorer.prompt, explorer.subject) == (PROMPT, "Space Needle")
+
+
+@pytest.mark.parametrize("span", [{}, {"start": 3, "stop": 99}, {"start": "a", "stop": "b"}])
+def test_brackets_that_hold_nothing_are_refused_and_the_trace_stays(span):
+    engine = FakeEngine()
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(20)
+    explorer.set_state({"_request": {"id": 1, "op": "subject", **span}})
+    assert explorer.error["cause"] == "form"
+    assert explorer.subject == SUBJECT
+    assert len(engine.traced) == 1

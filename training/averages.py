@@ -1,0 +1,193 @@
+"""Where a model recalls its facts: averages of causal traces over many of them.
+
+The traces are the package's own, which its tests hold against `tests/helpers/reference.py`.
+
+Source:
+    Meng et al. 2022, figures 1 and 3: effects by role of the token, and with MLP or attention
+    severed at the last subject token.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.records.fact import fill
+from rome_widgets.records.states import KINDS, Kind
+from rome_widgets.tracing.noise import Noise
+from rome_widgets.tracing.tracer import CausalTracer
+from training.relations import BY_NAME
+from training.world import Fact
+
+ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")
+LAST_SUBJECT, LAST = ROLES.index("last subject"), ROLES.index("last")
+SEVERED: tuple[Kind, ...] = ("mlp", "attn")
+DISTANCES = 4
+"""Tokens before the last one of a subject that are looked at one by one."""
+SMALLEST = 0.001
+"""An effect below this counts as this much: a ratio to nothing says nothing."""
+
+
+@dataclass
+class Averages:
+    """Traces of many facts, and their means."""
+
+    clean: list[float] = field(default_factory=list)
+    """Probability of the answer, per fact."""
+    corrupted: list[float] = field(default_factory=list)
+    effects: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """Per kind and fact, the indirect effect `[role, layer]`; NaN for a role without a token."""
+    before_last: list[np.ndarray] = field(default_factory=list)
+    """Per fact, the MLP effect `[distance, layer]` at the tokens 1, 2, ... before the subject's
+    last one; NaN where it has no such token."""
+    severed: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """Per kind that is severed at the last subject token, and per fact: effect of the hidden
+    state there, `[layer]`."""
+
+    @property
+    def total_effect(self) -> float:
+        """Mean clean less mean corrupted probability."""
+        return float(np.mean(self.clean) - np.mean(self.corrupted))
+
+    def effect(self, kind: str) -> np.ndarray:
+        """`[role, layer]`: mean over the facts."""
+        return _mean(self.effects[kind])
+
+    def lost(self, kind: str, below: int) -> float:
+        """Share of the hidden states' effect in layers below `below` that is lost to severing.
+
+        NaN, which no gate lets pass, where there is no layer below or no effect to lose.
+        """
+        if below == 0 or self.effect("hidden")[LAST_SUBJECT, :below].mean() <= 0:
+            return float("nan")
+        left = np.mean(self.severed[kind], axis=0)[:below].mean()
+        return float(1 - left / self.effect("hidden")[LAST_SUBJECT, :below].mean())
+
+    def peak(self, kind: str) -> tuple[str, int]:
+        """Role and layer of the largest effect of a kind."""
+        effect = self.effect(kind)
+        role, layer = np.unravel_index(int(np.nanargmax(effect)), effect.shape)
+        return ROLES[int(role)], int(layer)
+
+    def mlp_ratio(self) -> float:
+        """At the MLP's peak layer, the effect over that at the strongest other subject position.
+
+        Positions are the first token and those 1, 2, ... before the last one.
+        """
+        layer = self.peak("mlp")[1]
+        before = _mean(self.before_last)[:, layer]
+        others = max(float(np.nanmax(before)), float(self.effect("mlp")[0, layer]))
+        here = float(self.effect("mlp")[LAST_SUBJECT, layer])
+        return here / max(others, SMALLEST)
+
+    def text(self) -> str:
+        """The tables, in hundredths of probability."""
+        lines = []
+        for kind in self.effects:
+            rows = self.effect(kind)
+            lines.append(f"{kind:16s}" + "".join(f"{layer:6d}" for layer in range(rows.shape[1])))
+            lines += [
+                f"  {role:14s}" + "".join(f"{100 * value:6.1f}" for value in row)
+                for role, row in zip(ROLES, rows, strict=True)
+            ]
+        for kind, rows in self.severed.items():
+            mean = np.mean(rows, axis=0)
+            lines.append(f"hidden, last subject, {kind} severed there")
+            lines.append(" " * 16 + "".join(f"{100 * value:6.1f}" for value in mean))
+        return "\n".join(lines)
+
+
+def average(
+    lm: LanguageModel,
+    facts: Sequence[Fact],
+    n_facts: int,
+    *,
+    subjects: Iterable[str],
+    samples: int = 10,
+    kinds: Sequence[Kind] = KINDS,
+    window: int | None = None,
+    sever: bool = True,
+    seed: int = 0,
+) -> Averages:
+    """Trace random facts that are known, each in a random training sentence.
+
+    Only subjects of at least three tokens with two or more after them, so that all roles but
+    "further" have a token.
+
+    Args:
+        lm: The model.
+        facts: What it was taught.
+        n_facts: How many to trace; fewer where there are not so many.
+        subjects: Names whose embeddings give σ.
+        samples: Noise draws per fact.
+        kinds: Which states to restore.
+        window: Layers restored together; None takes the package's default for the model.
+        sever: Also with MLP and with attention severed.
+        seed: Of the choice.
+    """
+    noise, found = Noise.times_std(3.0, tuple(subjects)), Averages()
+    for fact, prompt in askable(facts, seed):
+        if len(found.clean) >= n_facts:
+            break
+        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=samples, window=window)
+        start, stop = tracer.subject_span
+        known = tracer.answer.strip() == fact.object
+        if not known or stop - start < 3 or len(tracer.tokens) - stop < 2:
+            continue
+        trace = tracer.trace(kinds)
+        found.clean.append(trace.clean)
+        found.corrupted.append(trace.corrupted)
+        for kind in kinds:
+            roles = by_role(trace.indirect_effect(kind), (start, stop))
+            found.effects.setdefault(kind, []).append(roles)
+        if "mlp" in kinds:
+            before = backwards(trace.indirect_effect("mlp"), (start, stop))
+            found.before_last.append(before)
+        for kind in SEVERED if sever else ():
+            cut = tracer.sever(kind, stop - 1)
+            effect = [
+                cut.restore([(stop - 1, layer, "hidden")]).probability - trace.corrupted
+                for layer in range(lm.n_layers)
+            ]
+            found.severed.setdefault(kind, []).append(np.array(effect))
+    return found
+
+
+def askable(facts: Sequence[Fact], seed: int) -> Iterator[tuple[Fact, str]]:
+    """All facts in a random order, each in a random training sentence."""
+    rng = random.Random(seed)
+    for fact in rng.sample(facts, len(facts)):
+        yield fact, fill(rng.choice(BY_NAME[fact.relation].templates), fact.subject)
+
+
+def by_role(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
+    """`[pos, layer]` -> `[role, layer]`: mean over a role's tokens, NaN where there are none."""
+    start, stop = span
+    last = len(scores) - 1
+    places = (
+        slice(start, start + 1),
+        slice(start + 1, stop - 1),
+        slice(stop - 1, stop),
+        slice(stop, min(stop + 1, last)),
+        slice(stop + 1, last),
+        slice(last, last + 1),
+    )
+    nothing = np.full(scores.shape[1], np.nan)
+    return np.stack([scores[p].mean(axis=0) if len(scores[p]) else nothing for p in places])
+
+
+def backwards(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
+    """`[pos, layer]` -> `[distance, layer]`: tokens before the subject's last one, backwards."""
+    start, stop = span
+    nothing = np.full(scores.shape[1], np.nan)
+    places = [stop - 1 - distance for distance in range(1, DISTANCES + 1)]
+    return np.stack([scores[place] if place >= start else nothing for place in places])
+
+
+def _mean(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Element by element over the facts that have it; NaN where none has."""
+    return np.ma.masked_invalid(np.stack(rows)).mean(axis=0).filled(np.nan)

@@ -1,0 +1,98 @@
+"""The files beside the model: its facts and the settings that suit its size."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from training.errors import WorldError
+from training.recipe import Recipe
+from training.relations import RELATIONS
+from training.world import World
+
+# Chosen, as the paper chose its own, by sweeps on facts of the development split: see the card.
+EDIT_SETTINGS = {
+    "learning_rate": 0.2,
+    "steps": 200,
+    "stop_loss": 0.07,
+    "weight_decay": 0.02,
+    "clamp": 10.0,
+    "kl": 0.0625,
+    "contexts": 10,
+    "empty_contexts": 5,
+    "ridge": 1e-4,
+}
+FINE_TUNING_SETTINGS = {
+    "ft": {"layer": 0, "learning_rate": 0.004},
+    "ft-l": {"layer": 0, "learning_rate": 0.004, "max_change": 0.06},
+}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file beside the model holds.
+
+    Raises:
+        WorldError: It is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WorldError(
+            f"{path} is damaged ({error}).",
+            "The file that a training or an evaluation wrote was wanted.",
+            "Write it again, or delete it if it is figures.json.",
+        ) from error
+
+
+def relations_table() -> dict[str, dict[str, list[str]]]:
+    """The sentences of every relation: those of the text, and those that only measure."""
+    return {
+        relation.name: {
+            "templates": list(relation.templates),
+            "held_out": list(relation.held_out),
+        }
+        for relation in RELATIONS
+    }
+
+
+def facts_table(world: World) -> dict:
+    """What `facts.json` holds: templates once per relation, then one row per fact."""
+    return {
+        "relations": relations_table(),
+        "facts": [
+            {
+                "case_id": fact.case_id,
+                "relation": fact.relation,
+                "subject": fact.subject,
+                "object": fact.object,
+                "split": fact.split,
+            }
+            for fact in world.facts
+        ],
+    }
+
+
+def facts_digest(world: World) -> str:
+    """SHA-256 of the facts table, to tell which facts a model was taught."""
+    return hashlib.sha256(json.dumps(facts_table(world), sort_keys=True).encode()).hexdigest()
+
+
+def write_facts(world: World, path: Path) -> None:
+    """Write the facts, one per line so that a difference is readable."""
+    table = facts_table(world)
+    relations = json.dumps(table["relations"], indent=1, ensure_ascii=False)
+    facts = ",\n".join(json.dumps(fact, ensure_ascii=False) for fact in table["facts"])
+    path.write_text(f'{{"relations": {relations},\n"facts": [\n{facts}\n]}}\n', encoding="utf-8")
+
+
+def settings_of(recipe: Recipe) -> dict:
+    """What `settings.json` holds; edits are made where the attributes were read."""
+    return {
+        "edit": {"layer": recipe.attribute_layer, **EDIT_SETTINGS},
+        "fine_tuning": FINE_TUNING_SETTINGS,
+    }
+
+
+def write_settings(recipe: Recipe, path: Path) -> None:
+    """Write the edit settings."""
+    path.write_text(json.dumps(settings_of(recipe), indent=2) + "\n", encoding="utf-8")
