@@ -1,6 +1,6 @@
 /** What every bundle is: an anywidget module that shows the view named by the `_view` trait. */
 
-import { Bridge, type Model } from "./model.js";
+import { Bridge, type Model } from "./bridge.js";
 
 export interface RenderProps {
   model: Model;

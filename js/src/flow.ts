@@ -1,7 +1,7 @@
 /** A flow as nodes on a plane: where they are, how much each moved, which way a path goes on. Pure. */
 
+import { decode } from "./grid_state.js";
 import { unique } from "./selection.js";
-import { decode } from "./state.js";
 import type { Cell, FlowInfo, Kind, Selection } from "./types.js";
 
 /** The run that is looked at. */

@@ -2,6 +2,6 @@
 
 import "./styles/grid.css";
 import { entry } from "./entry.js";
-import { gridView } from "./views/grid_view.js";
+import { gridView } from "./views/trace/grid_view.js";
 
 export default entry({ grid: gridView });

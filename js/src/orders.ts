@@ -1,6 +1,6 @@
 /** Orders to change the model: each is sent until Python acks its id, so none is lost; Python does each once. */
 
-import type { Bridge } from "./model.js";
+import type { Bridge } from "./bridge.js";
 import type { EditTraits, Order } from "./types.js";
 
 const AGAIN = 3000;

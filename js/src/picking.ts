@@ -1,7 +1,7 @@
 /** From clicks, drags and keys to selections: what is replaced, added or spanned. No DOM. */
 
+import type { GridState } from "./grid_state.js";
 import { covers, rectangle, same, toggle, union } from "./selection.js";
-import type { GridState } from "./state.js";
 import type { Cell, Selection } from "./types.js";
 
 /** Whether a click or a drag adds to what is there. */

@@ -2,6 +2,6 @@
 
 import "./styles/trace.css";
 import { entry } from "./entry.js";
-import { explorerView } from "./views/explorer_view.js";
+import { explorerView } from "./views/trace/explorer_view.js";
 
 export default entry({ explorer: explorerView });

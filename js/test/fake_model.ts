@@ -1,6 +1,6 @@
 /** A widget model without a host: get, set, save_changes, on, off; counts what listens. */
 
-import type { Model } from "../src/model.js";
+import type { Model } from "../src/bridge.js";
 import type { ExplorerTraits, FlowInfo, GridTraits, LensInfo, PathInfo, TraceInfo } from "../src/types.js";
 
 export class FakeModel implements Model {

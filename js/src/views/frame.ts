@@ -1,9 +1,9 @@
 /** One view's root: theme, width, whether Python is there, one drawing effect; all end with the signal. */
 
+import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
 import { render, type TemplateResult } from "lit-html";
+import type { Bridge } from "../bridge.js";
 import type { Theme } from "../colormap.js";
-import type { Bridge } from "../model.js";
-import { effect, type ReadonlySignal, signal } from "../signals.js";
 import { resolve, watchTheme } from "../theme.js";
 import type { BaseTraits } from "../types.js";
 

@@ -1,11 +1,11 @@
 /** What every view with a model behind it has: a status, requests of which the latest wins, and a stop. */
 
+import { effect, signal } from "@preact/signals-core";
+import type { Bridge } from "../bridge.js";
 import { duration, percent } from "../format.js";
-import type { Bridge } from "../model.js";
-import { effect, signal } from "../signals.js";
 import type { LiveTraits, Status } from "../types.js";
+import { chip, type Part } from "./controls.js";
 import type { Frame } from "./frame.js";
-import { chip, type Part } from "./parts.js";
 
 const A_SECOND = 1000;
 const NOT_LONG = { ms: 0, from: 0 };

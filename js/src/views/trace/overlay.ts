@@ -1,14 +1,14 @@
 /** What follows the pointer and the keyboard: drawn by itself, so that a move touches a few nodes only. */
 
 import { html, nothing, render, svg, type TemplateResult } from "lit-html";
-import { cellText, rowText } from "../aria.js";
-import { KIND_NAMES } from "../format.js";
-import { windowLayers } from "../geometry.js";
-import { border, brackets } from "../outline.js";
-import { read } from "../scale.js";
-import type { Gesture, GridState, Side } from "../state.js";
-import type { Cell, Kind, TraceInfo } from "../types.js";
-import { rowHeight } from "./labels.js";
+import { cellText, rowText } from "../../aria.js";
+import { KIND_NAMES } from "../../format.js";
+import { windowLayers } from "../../geometry.js";
+import type { Gesture, GridState, Side } from "../../grid_state.js";
+import { border, brackets } from "../../outline.js";
+import { read } from "../../scale.js";
+import type { Cell, Kind, TraceInfo } from "../../types.js";
+import { rowHeight } from "./token_labels.js";
 
 /** Gridcells on both sides of the active one that a screen reader finds. */
 const BESIDE = 10;

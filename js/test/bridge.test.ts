@@ -1,6 +1,6 @@
+import { effect } from "@preact/signals-core";
 import { expect, test, vi } from "vitest";
-import { Bridge } from "../src/model.js";
-import { effect } from "../src/signals.js";
+import { Bridge } from "../src/bridge.js";
 import type { GridTraits } from "../src/types.js";
 import { FakeModel, gridTraits } from "./fake_model.js";
 

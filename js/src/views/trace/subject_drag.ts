@@ -1,7 +1,7 @@
 /** Dragging the ends of the subject along the column of tokens. */
 
-import type { GridState } from "../state.js";
-import { rowHeight } from "./labels.js";
+import type { GridState } from "../../grid_state.js";
+import { rowHeight } from "./token_labels.js";
 
 export function subjectDrag(state: GridState, subject?: (start: number, stop: number) => void) {
   let held: 0 | 1 | null = null;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { csv, fileName } from "../src/files.js";
+import { csv, fileName } from "../src/download.js";
 import type { TraceInfo } from "../src/types.js";
 import { info } from "./fake_model.js";
 

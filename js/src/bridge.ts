@@ -1,6 +1,6 @@
 /** The widget model as signals: every trait one signal, every listener ended by the abort signal. */
 
-import { batch, signal as makeSignal, type ReadonlySignal, type Signal } from "./signals.js";
+import { batch, signal as makeSignal, type ReadonlySignal, type Signal } from "@preact/signals-core";
 
 /** The part of anywidget's model that we use. */
 export interface Model {

@@ -1,15 +1,15 @@
 /** The logit lens: what each layer of each run would say, and how the answer climbs. */
 
+import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { probability, tokenLabel } from "../format.js";
-import { PANEL_WIDTH } from "../geometry.js";
-import type { Bridge } from "../model.js";
-import { same } from "../selection.js";
-import { signal } from "../signals.js";
-import type { ExplorerTraits, LensInfo, LensRun } from "../types.js";
-import { type Curve, curves, EDGE } from "./curves.js";
+import type { Bridge } from "../../bridge.js";
+import { probability, tokenLabel } from "../../format.js";
+import { PANEL_WIDTH } from "../../geometry.js";
+import { same } from "../../selection.js";
+import type { ExplorerTraits, LensInfo, LensRun } from "../../types.js";
+import { type Curve, curves, EDGE } from "../line_chart.js";
 import { pending } from "./flow_view.js";
-import type { View } from "./mount.js";
+import type { View } from "./trace_frame.js";
 
 /** Room for a token of average length. */
 const NARROWEST = 52;

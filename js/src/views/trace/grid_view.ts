@@ -1,14 +1,14 @@
 /** `TraceGrid`: a recorded trace. */
 
 import { html, nothing } from "lit-html";
-import { tokenLabel } from "../format.js";
-import type { Bridge } from "../model.js";
-import type { GridTraits, TraceInfo } from "../types.js";
-import { detailLine } from "./detail.js";
+import type { Bridge } from "../../bridge.js";
+import { tokenLabel } from "../../format.js";
+import type { GridTraits, TraceInfo } from "../../types.js";
+import { header, kindSwitch, legend, lookSwitch, notes, skeleton, space } from "../controls.js";
+import { detailLine } from "./detail_line.js";
 import { figure } from "./figure.js";
-import { mount } from "./mount.js";
-import { panel } from "./panel.js";
-import { header, kindSwitch, legend, lookSwitch, notes, skeleton, space } from "./parts.js";
+import { panel } from "./restoration_panel.js";
+import { mount } from "./trace_frame.js";
 
 export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: AbortSignal): void {
   mount(bridge, host, abort, (view) => {

@@ -1,11 +1,11 @@
 /** The restoration panel: one share, one probability, and what the model would now say. */
 
 import { html, nothing, type TemplateResult } from "lit-html";
-import { restorationText } from "../aria.js";
-import { describe, direction, less, percent, probability, stateCount, tokenLabel } from "../format.js";
-import type { Answer, GridState } from "../state.js";
-import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo } from "../types.js";
-import { change, heads } from "./parts.js";
+import { restorationText } from "../../aria.js";
+import { describe, direction, less, percent, probability, stateCount, tokenLabel } from "../../format.js";
+import type { Answer, GridState } from "../../grid_state.js";
+import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo } from "../../types.js";
+import { change, heads } from "../controls.js";
 
 export interface PanelLook {
   /** The answer has been on its way for a while. */

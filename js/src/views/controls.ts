@@ -1,10 +1,10 @@
 /** Small parts that several views share. */
 
+import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
+import type { Bridge } from "../bridge.js";
 import { ARROWS, direction, signed } from "../format.js";
-import type { Bridge } from "../model.js";
-import { signal } from "../signals.js";
-import type { GridState, Look, Side } from "../state.js";
+import type { GridState, Look, Side } from "../grid_state.js";
 import type { BaseTraits, Comparison, ErrorInfo, KindChoice } from "../types.js";
 import type { Live } from "./live.js";
 

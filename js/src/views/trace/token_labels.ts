@@ -1,10 +1,10 @@
 /** The column of tokens, with brackets around the corrupted ones. Of many tokens only those in sight exist. */
 
 import { html, nothing, type TemplateResult } from "lit-html";
-import { tokenLabel } from "../format.js";
-import { TALL } from "../geometry.js";
-import type { GridState } from "../state.js";
-import type { TraceInfo } from "../types.js";
+import { tokenLabel } from "../../format.js";
+import { TALL } from "../../geometry.js";
+import type { GridState } from "../../grid_state.js";
+import type { TraceInfo } from "../../types.js";
 import type { FigureHandlers } from "./figure.js";
 
 /** Pixels above and below what is in sight that are ready, too. */

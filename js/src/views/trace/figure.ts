@@ -1,23 +1,23 @@
 /** The picture: one plot per kind on one scale, token labels, layer numbers, the colour bar. */
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
-import { gradient, table } from "../colormap.js";
-import { axisCaption, KIND_NAMES, less, probability, tokenLabel } from "../format.js";
-import { LEGIBLE, TALL, ticks } from "../geometry.js";
-import { paint, write } from "../paint.js";
-import { picker } from "../picking.js";
-import { read, reading, SCALES, scaleName, scaleText, shortText } from "../scale.js";
-import type { GridState, Side } from "../state.js";
-import type { Cell, Comparison, Kind, Scale, TraceInfo } from "../types.js";
-import { subjectDrag } from "./brackets.js";
+import { gradient, table } from "../../colormap.js";
+import { axisCaption, KIND_NAMES, less, probability, tokenLabel } from "../../format.js";
+import { LEGIBLE, TALL, ticks } from "../../geometry.js";
+import type { GridState, Side } from "../../grid_state.js";
+import { paint, write } from "../../paint.js";
+import { picker } from "../../picking.js";
+import { read, reading, SCALES, scaleName, scaleText, shortText } from "../../scale.js";
+import type { Cell, Comparison, Kind, Scale, TraceInfo } from "../../types.js";
+import { change, sideName } from "../controls.js";
 import { gestures } from "./gestures.js";
 import { help } from "./help.js";
-import { keys } from "./keys.js";
-import { SCROLL_STEP, tokenColumn } from "./labels.js";
+import { keys } from "./keyboard.js";
 import { firstCell, selectionMarks } from "./overlay.js";
-import { change, sideName } from "./parts.js";
 import { pathMarks } from "./path_view.js";
-import { strongest } from "./strongest.js";
+import { strongest } from "./strongest_states.js";
+import { subjectDrag } from "./subject_drag.js";
+import { SCROLL_STEP, tokenColumn } from "./token_labels.js";
 
 export interface FigureActions {
   /** A selection was made at this moment (performance.now). */

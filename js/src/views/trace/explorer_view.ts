@@ -1,18 +1,10 @@
 /** `TraceExplorer`: the prompt as an editable sentence, the settings, the picture, the answer. */
 
+import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { duration, probability, tokenLabel } from "../format.js";
-import type { Bridge } from "../model.js";
-import { signal } from "../signals.js";
-import type { ExplorerTraits, Page, Settings, Status, TraceInfo } from "../types.js";
-import { detailLine } from "./detail.js";
-import { figure } from "./figure.js";
-import { flowPage } from "./flow_view.js";
-import { keeping } from "./keeping.js";
-import { lensPage } from "./lens_view.js";
-import { live } from "./live.js";
-import { mount, type View } from "./mount.js";
-import { panel } from "./panel.js";
+import type { Bridge } from "../../bridge.js";
+import { duration, probability, tokenLabel } from "../../format.js";
+import type { ExplorerTraits, Page, Settings, Status, TraceInfo } from "../../types.js";
 import {
   button,
   chip,
@@ -31,8 +23,16 @@ import {
   skeleton,
   space,
   textField,
-} from "./parts.js";
+} from "../controls.js";
+import { live } from "../live.js";
+import { detailLine } from "./detail_line.js";
+import { keeping } from "./explorer_actions.js";
+import { figure } from "./figure.js";
+import { flowPage } from "./flow_view.js";
+import { lensPage } from "./lens_view.js";
 import { pathPanel } from "./path_view.js";
+import { panel } from "./restoration_panel.js";
+import { mount, type View } from "./trace_frame.js";
 
 const SETTINGS = ["prompt", "subject", "noise", "samples", "seed", "window", "answer"] as const;
 

@@ -1,14 +1,11 @@
 /** `EditPanel`: a fact to write, the optimisation as it runs, the history, and before and after. */
 
+import { effect, signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { probability, tokenLabel } from "../format.js";
-import type { Bridge } from "../model.js";
-import { orders } from "../orders.js";
-import { effect, signal } from "../signals.js";
-import type { ChangeRow, EditRecord, EditRequest, EditTraits, Outcome } from "../types.js";
-import { curves } from "./curves.js";
-import { frame } from "./frame.js";
-import { live } from "./live.js";
+import type { Bridge } from "../../bridge.js";
+import { probability, tokenLabel } from "../../format.js";
+import { orders } from "../../orders.js";
+import type { ChangeRow, EditRecord, EditRequest, EditTraits, Outcome } from "../../types.js";
 import {
   button,
   change,
@@ -23,7 +20,10 @@ import {
   progressLine,
   space,
   textField,
-} from "./parts.js";
+} from "../controls.js";
+import { frame } from "../frame.js";
+import { curves } from "../line_chart.js";
+import { live } from "../live.js";
 
 const FORM = ["template", "subject", "target", "true_object", "method", "layer", "settings"] as const;
 const METHODS: Record<string, string> = { rome: "ROME", "r-rome": "r-ROME", ft: "FT", "ft-l": "FT-L" };

@@ -1,14 +1,14 @@
 /** What an explorer keeps and hands out: runs, A beside B, code, files. */
 
+import { effect, signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { csv, fileName, save } from "../files.js";
-import { less, probability, tokenLabel } from "../format.js";
-import type { Bridge } from "../model.js";
-import { effect, signal } from "../signals.js";
-import type { ExplorerTraits, HistoryRun, KeptInfo } from "../types.js";
-import type { Live } from "./live.js";
-import type { View } from "./mount.js";
-import { button, change, heads, menu, type Part } from "./parts.js";
+import type { Bridge } from "../../bridge.js";
+import { csv, fileName, save } from "../../download.js";
+import { less, probability, tokenLabel } from "../../format.js";
+import type { ExplorerTraits, HistoryRun, KeptInfo } from "../../types.js";
+import { button, change, heads, menu, type Part } from "../controls.js";
+import type { Live } from "../live.js";
+import type { View } from "./trace_frame.js";
 
 export function keeping(bridge: Bridge<ExplorerTraits>, model: Live) {
   /** The code is shown, to be copied by hand. */

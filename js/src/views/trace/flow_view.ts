@@ -1,8 +1,10 @@
 /** The flow: what attention and MLP write into each state, what noise moves, what a restoration brings back. */
 
+import { computed, signal } from "@preact/signals-core";
 import { html, nothing, svg, type TemplateResult } from "lit-html";
-import type { Theme } from "../colormap.js";
-import { anchors } from "../colormap.js";
+import type { Bridge } from "../../bridge.js";
+import type { Theme } from "../../colormap.js";
+import { anchors } from "../../colormap.js";
 import {
   type Flow,
   type FlowLayout,
@@ -14,20 +16,18 @@ import {
   readFlow,
   road,
   ways,
-} from "../flow.js";
-import { describe, KIND_NAMES, percent, tokenLabel } from "../format.js";
-import { PANEL_WIDTH, tickStep } from "../geometry.js";
-import type { Bridge } from "../model.js";
-import { same, sameCell } from "../selection.js";
-import { computed, signal } from "../signals.js";
-import type { GridState } from "../state.js";
-import type { Cell, ExplorerTraits, FlowInfo, Kind, LensInfo, Selection, TraceInfo } from "../types.js";
+} from "../../flow.js";
+import { describe, KIND_NAMES, percent, tokenLabel } from "../../format.js";
+import { PANEL_WIDTH, tickStep } from "../../geometry.js";
+import type { GridState } from "../../grid_state.js";
+import { same, sameCell } from "../../selection.js";
+import type { Cell, ExplorerTraits, FlowInfo, Kind, LensInfo, Selection, TraceInfo } from "../../types.js";
+import { choice, type Part } from "../controls.js";
 import { help, helpButton } from "./help.js";
-import { tokenColumn } from "./labels.js";
-import type { View } from "./mount.js";
 import { activeRow, firstCell } from "./overlay.js";
-import { choice, type Part } from "./parts.js";
 import { pathOf, steps } from "./path_view.js";
+import { tokenColumn } from "./token_labels.js";
+import type { View } from "./trace_frame.js";
 
 const RUNS: readonly (readonly [Run, string])[] = [
   ["clean", "Clean"],

@@ -1,13 +1,13 @@
 /** `GenerationCompare`: prompts by columns, streaming; what differs is underlined and bold. */
 
+import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
-import { visible } from "../format.js";
-import type { Bridge } from "../model.js";
-import { signal } from "../signals.js";
-import type { GenerationRow, GenerationTraits } from "../types.js";
-import { frame } from "./frame.js";
-import { live } from "./live.js";
-import { button, chip, errorStrip, header, heads, progressLine, space } from "./parts.js";
+import type { Bridge } from "../../bridge.js";
+import { visible } from "../../format.js";
+import type { GenerationRow, GenerationTraits } from "../../types.js";
+import { button, chip, errorStrip, header, heads, progressLine, space } from "../controls.js";
+import { frame } from "../frame.js";
+import { live } from "../live.js";
 
 export function generationView(
   bridge: Bridge<GenerationTraits>,

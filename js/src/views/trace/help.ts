@@ -1,8 +1,8 @@
 /** The keys of the grid, explained in a dialog. */
 
 import { html, type TemplateResult } from "lit-html";
-import type { GridState } from "../state.js";
-import { KEYS, MODEL_KEYS } from "./keys.js";
+import type { GridState } from "../../grid_state.js";
+import { KEYS, MODEL_KEYS } from "./keyboard.js";
 
 const MOUSE = `
 Click|select

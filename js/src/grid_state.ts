@@ -1,12 +1,12 @@
 /** What is on screen, derived: traits and local signals in, computed values out. No DOM. */
 
+import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
+import type { Bridge } from "./bridge.js";
 import type { Ramp, Theme } from "./colormap.js";
 import { tokenLabel } from "./format.js";
 import { type Layout, layout, type Point, ROOMY, windowLayers } from "./geometry.js";
-import type { Bridge } from "./model.js";
 import { type Reading, read, reading, unread } from "./scale.js";
 import { same } from "./selection.js";
-import { computed, type ReadonlySignal, signal } from "./signals.js";
 import type {
   Cell,
   Comparison,

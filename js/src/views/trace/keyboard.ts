@@ -1,10 +1,10 @@
 /** The keys of the grid. Those that it owns end here; all others go on to the host. */
 
-import { move } from "../geometry.js";
-import { adds, type Picker } from "../picking.js";
-import { has, rectangle } from "../selection.js";
-import type { GridState } from "../state.js";
-import type { Cell, KindChoice, TraceInfo } from "../types.js";
+import { move } from "../../geometry.js";
+import type { GridState } from "../../grid_state.js";
+import { adds, type Picker } from "../../picking.js";
+import { has, rectangle } from "../../selection.js";
+import type { Cell, KindChoice, TraceInfo } from "../../types.js";
 import type { FigureActions } from "./figure.js";
 
 const KIND_KEYS: Record<string, KindChoice> = { h: "hidden", m: "mlp", a: "attn", t: "all" };

@@ -1,13 +1,21 @@
 /** The line below the picture: the cell under the pointer or the cursor, in words and numbers. */
 
+import { effect } from "@preact/signals-core";
 import { html, nothing, render, type TemplateResult } from "lit-html";
-import { ARROWS, direction, estimated, KIND_NAMES, layerRange, probability, tokenLabel } from "../format.js";
-import { read, reading, SCALES, scaleText } from "../scale.js";
-import { effect } from "../signals.js";
-import type { Detail, GridState } from "../state.js";
-import type { Scale, TraceInfo } from "../types.js";
+import {
+  ARROWS,
+  direction,
+  estimated,
+  KIND_NAMES,
+  layerRange,
+  probability,
+  tokenLabel,
+} from "../../format.js";
+import type { Detail, GridState } from "../../grid_state.js";
+import { read, reading, SCALES, scaleText } from "../../scale.js";
+import type { Scale, TraceInfo } from "../../types.js";
+import { button, change } from "../controls.js";
 import { helpButton } from "./help.js";
-import { button, change } from "./parts.js";
 
 /** Milliseconds that the line must rest before it is read out. */
 const SETTLED = 400;

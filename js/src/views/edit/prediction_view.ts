@@ -1,11 +1,11 @@
 /** `PredictionCompare`: what several runs say next, as one table that sorts. */
 
 import { html, nothing, type TemplateResult } from "lit-html";
-import { probability, signed, tokenLabel } from "../format.js";
-import type { Bridge } from "../model.js";
-import type { Metric, PredictionTraits, TokenRow } from "../types.js";
-import { frame } from "./frame.js";
-import { change, choice, header, space } from "./parts.js";
+import type { Bridge } from "../../bridge.js";
+import { probability, signed, tokenLabel } from "../../format.js";
+import type { Metric, PredictionTraits, TokenRow } from "../../types.js";
+import { change, choice, header, space } from "../controls.js";
+import { frame } from "../frame.js";
 
 const METRICS: readonly (readonly [Metric, string])[] = [
   ["prob", "probability"],

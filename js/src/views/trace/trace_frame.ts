@@ -1,16 +1,16 @@
 /** The view of a grid: its frame, what is derived from its traits, its picture and its keyboard. */
 
-import type { Bridge } from "../model.js";
-import { effect, signal } from "../signals.js";
-import { type GridState, gridState } from "../state.js";
-import type { GridTraits } from "../types.js";
-import { drawDetail, speak } from "./detail.js";
+import { effect, signal } from "@preact/signals-core";
+import type { Bridge } from "../../bridge.js";
+import { type GridState, gridState } from "../../grid_state.js";
+import type { GridTraits } from "../../types.js";
+import { type Drawing, type Frame, frame } from "../frame.js";
+import { drawDetail, speak } from "./detail_line.js";
 import { type FigureActions, type FigureHandlers, figureHandlers, paintFigure } from "./figure.js";
-import { type Drawing, type Frame, frame } from "./frame.js";
 import { openHelp } from "./help.js";
-import { drawLabels } from "./labels.js";
 import { drawPointing, drawRow } from "./overlay.js";
-import type { PanelLook } from "./panel.js";
+import type { PanelLook } from "./restoration_panel.js";
+import { drawLabels } from "./token_labels.js";
 
 /** How long an answer may take before the page says that it is on its way. */
 const PATIENCE = 150;

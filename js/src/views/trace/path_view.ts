@@ -1,12 +1,12 @@
 /** The path that brings the prediction back: its line through a plot, and its steps in the panel. */
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
-import { describe, percent, probability, stateCount, tokenLabel } from "../format.js";
-import type { Bridge } from "../model.js";
-import type { GridState } from "../state.js";
-import type { Cell, ExplorerTraits, Kind, PathInfo } from "../types.js";
-import type { Live } from "./live.js";
-import { button, type Part } from "./parts.js";
+import type { Bridge } from "../../bridge.js";
+import { describe, percent, probability, stateCount, tokenLabel } from "../../format.js";
+import type { GridState } from "../../grid_state.js";
+import type { Cell, ExplorerTraits, Kind, PathInfo } from "../../types.js";
+import { button, type Part } from "../controls.js";
+import type { Live } from "../live.js";
 
 /** The path of an explorer; null also for a grid, which looks for none. */
 export function pathOf(bridge: Bridge<never>): PathInfo | null {

@@ -1,12 +1,12 @@
 /** The strongest states as a table: what a screen reader, or a report, needs of the picture. */
 
 import { html, type TemplateResult } from "lit-html";
-import { KIND_NAMES, layerRange, tokenLabel } from "../format.js";
-import type { Picker } from "../picking.js";
-import { scaleName, scaleText } from "../scale.js";
-import type { GridState } from "../state.js";
-import type { TraceInfo } from "../types.js";
-import { heads } from "./parts.js";
+import { KIND_NAMES, layerRange, tokenLabel } from "../../format.js";
+import type { GridState } from "../../grid_state.js";
+import type { Picker } from "../../picking.js";
+import { scaleName, scaleText } from "../../scale.js";
+import type { TraceInfo } from "../../types.js";
+import { heads } from "../controls.js";
 
 const MOST = 20;
 
