@@ -11,11 +11,12 @@ export interface Model {
   off(event: string, callback: () => void): void;
 }
 
-export class Bridge<T extends object> {
+/** Of a widget with more traits, it is also a bridge of the fewer that a part of a view asks for: `out`. */
+export class Bridge<out T extends object> {
   readonly #model: Model;
   readonly #abort: AbortSignal;
-  readonly #signals = new Map<keyof T, Signal<unknown>>();
-  readonly #changed = new Set<keyof T & string>();
+  readonly #signals = new Map<string, Signal<unknown>>();
+  readonly #changed = new Set<string>();
 
   /** Follows each trait that is asked for until `abort` fires. Several changes at once become one update. */
   constructor(model: Model, abort: AbortSignal) {
@@ -28,12 +29,17 @@ export class Bridge<T extends object> {
     return this.signal(key).value;
   }
 
+  /** Several at once, by their names. */
+  pick<K extends keyof T & string>(keys: readonly K[]): Pick<T, K> {
+    return Object.fromEntries(keys.map((key) => [key, this.get(key)])) as Pick<T, K>;
+  }
+
   signal<K extends keyof T & string>(key: K): ReadonlySignal<T[K]> {
     const found = this.#signals.get(key) ?? this.#follow(key);
     return found as Signal<T[K]>;
   }
 
-  #follow(key: keyof T & string): Signal<unknown> {
+  #follow(key: string): Signal<unknown> {
     const made = makeSignal(this.#model.get(key));
     this.#signals.set(key, made);
     this.hear(`change:${key}`, () => this.#note(key));
@@ -52,7 +58,7 @@ export class Bridge<T extends object> {
     batch(() => {
       for (const [key, value] of Object.entries(patch)) {
         this.#model.set(key, value);
-        const found = this.#signals.get(key as keyof T);
+        const found = this.#signals.get(key);
         if (found) found.value = value;
       }
     });
@@ -68,7 +74,7 @@ export class Bridge<T extends object> {
     }
   }
 
-  #note(key: keyof T & string): void {
+  #note(key: string): void {
     if (this.#changed.size === 0) queueMicrotask(() => this.#flush());
     this.#changed.add(key);
   }

@@ -33,7 +33,7 @@ export const anchors = (element: Element, ramp: Ramp): readonly string[] =>
 const tables = new Map<string, Uint8ClampedArray>();
 
 /** The table of a ramp in a theme. Kept: to ask the style sheet costs a layout of the whole page. */
-export function table(element: Element, ramp: Ramp, theme: Theme): Uint8ClampedArray {
+export function colourTable(element: Element, ramp: Ramp, theme: Theme): Uint8ClampedArray {
   const name = ramp + theme;
   const kept = tables.get(name);
   if (kept) return kept;

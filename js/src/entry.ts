@@ -8,7 +8,8 @@ export interface RenderProps {
   signal?: AbortSignal;
 }
 
-type View = (bridge: never, host: HTMLElement, abort: AbortSignal) => void;
+/** Which traits a model has follows from its view. */
+type View = (bridge: Bridge<never>, host: HTMLElement, abort: AbortSignal) => void;
 
 export const entry = (views: Record<string, View>) => () => ({
   render({ model, el, signal }: RenderProps): () => void {
@@ -16,8 +17,7 @@ export const entry = (views: Record<string, View>) => () => ({
     const lifetime = new AbortController();
     const end = () => lifetime.abort();
     signal?.addEventListener("abort", end, { once: true });
-    // Which traits a model has follows from its view.
-    views[model.get("_view") as string]?.(new Bridge(model, lifetime.signal) as never, el, lifetime.signal);
+    views[model.get("_view") as string]?.(new Bridge(model, lifetime.signal), el, lifetime.signal);
     return end;
   },
 });

@@ -1,12 +1,12 @@
 /** A flow as nodes on a plane: where they are, how much each moved, which way a path goes on. Pure. */
 
-import { decode } from "./grid_state.js";
+import type { Point } from "./geometry.js";
+import { decode } from "./grid_numbers.js";
 import { unique } from "./selection.js";
 import type { Cell, FlowInfo, Kind, Selection } from "./types.js";
 
 /** The run that is looked at. */
 export type Run = "clean" | "corrupted" | "restored";
-export type Point = readonly [x: number, y: number];
 
 /** Sizes in CSS pixels. */
 export interface FlowLayout {

@@ -66,7 +66,7 @@ export function write(
   scores.forEach((value, i) => {
     if (Number.isNaN(value)) return;
     const at = entry(value, look.low, look.high) * 4;
-    const [r, g, b] = look.colours.subarray(at, at + 3) as unknown as [number, number, number];
+    const [r = 0, g = 0, b = 0] = look.colours.subarray(at, at + 3);
     context.fillStyle = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
     const layer = i % columns;
     context.fillText(look.text(value), (layer + 0.5) * w, ((i - layer) / columns + 0.5) * h);

@@ -39,7 +39,8 @@ export const same = (a: Selection, b: Selection): boolean =>
 export const covers = (selection: Selection, cells: Selection): boolean =>
   union(selection, cells).length === unique(selection).length;
 
-export interface Group {
+/** States of one position and kind. */
+export interface LayerRuns {
   pos: number;
   kind: Kind;
   /** Runs of layers, both ends included. */
@@ -47,8 +48,8 @@ export interface Group {
 }
 
 /** States gathered by position and kind into runs of layers: what a sentence about them needs. */
-export function groups(states: Selection): Group[] {
-  const found = new Map<string, Group>();
+export function groups(states: Selection): LayerRuns[] {
+  const found = new Map<string, LayerRuns>();
   for (const [pos, layer, kind] of unique(states)) {
     const group = found.get(`${pos}${kind}`) ?? { pos, kind, runs: [] };
     found.set(`${pos}${kind}`, group);

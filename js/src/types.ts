@@ -256,7 +256,7 @@ export interface ExplorerTraits extends GridTraits {
   _cancel_id: number;
 }
 
-export type Group = "rewrite" | "paraphrase" | "neighbourhood" | "other" | "free";
+export type PromptGroup = "rewrite" | "paraphrase" | "neighborhood" | "other" | "free";
 
 /** What an edit was, or would be, made with: the fields of `EditRequest`. */
 export interface EditRequest {
@@ -292,7 +292,7 @@ export interface Outcome {
 
 /** One prompt before and after; `good` is null where nothing was to be expected. */
 export interface ChangeRow {
-  group: Group;
+  group: PromptGroup;
   text: string;
   before: Outcome;
   after: Outcome;
@@ -308,7 +308,7 @@ export interface ChangeRow {
 
 export interface TestPrompt {
   text: string;
-  group: Group;
+  group: PromptGroup;
   target: string | null;
   true_object: string | null;
 }
@@ -320,12 +320,22 @@ export interface Order {
   [more: string]: unknown;
 }
 
-type Point = [strength: number, target: number | null, truth: number | null];
-type Defaults = Record<string, Record<string, number>>;
+type TrailPoint = [strength: number, target: number | null, truth: number | null];
+/** A way to edit, and its settings as they are where nobody names others; null: found by the method itself. */
+export interface MethodInfo {
+  title: string;
+  settings: Record<string, number | null>;
+}
 
 /** Synced traits of `EditPanel`. */
 export interface EditTraits extends LiveTraits {
-  engine: { model: string; n_layers: number; defaults: Defaults; examples: EditRequest[] };
+  /** `methods` by their names; the first is the one that is used where none is named. */
+  engine: {
+    model: string;
+    n_layers: number;
+    methods: Record<string, MethodInfo>;
+    examples: EditRequest[];
+  };
   template: string;
   subject: string;
   target: string;
@@ -340,7 +350,7 @@ export interface EditTraits extends LiveTraits {
   ledger: { n_active?: number; fingerprint_ok?: boolean | null };
   tests: TestPrompt[];
   rows: ChangeRow[];
-  trail: Point[];
+  trail: TrailPoint[];
   _orders: Order[];
   _acks: string[];
   _strengths: Record<string, [count: number, strength: number]>;

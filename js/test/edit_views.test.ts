@@ -49,7 +49,7 @@ const record = (id: string, more: Partial<EditRecord> = {}): EditRecord => ({
   layer_reason: "the model card's",
   norm_ratio: 0.118,
   warnings: [],
-  scores: { efficacy: 1, paraphrase: 0.96, neighbourhood: null, others: 0.5 },
+  scores: { efficacy: 1, paraphrase: 0.96, neighborhood: null, others: 0.5 },
   applied: true,
   strength: 1,
   curve: [4, 2, 1],
@@ -63,7 +63,10 @@ const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
   engine: {
     model: "fake world",
     n_layers: 8,
-    defaults: { rome: { steps: 20 }, "ft-l": { norm_limit: 0.1 } },
+    methods: {
+      rome: { title: "ROME", settings: { steps: 20, clamp: null } },
+      "ft-l": { title: "FT-L", settings: { norm_limit: 0.1 } },
+    },
     examples: [request],
   },
   suggestion: {},

@@ -1,10 +1,19 @@
 import { expect, test } from "vitest";
-import { read, reading, SCALES, scaleName, scaleText, shortText, unread } from "../src/scale.js";
+import {
+  type Reading,
+  read,
+  reading,
+  SCALES,
+  scaleName,
+  scaleText,
+  shortText,
+  unread,
+} from "../src/scale.js";
 
 const runs = { clean: 0.9, corrupted: 0.1 };
 
 test("reading(scale, runs): corrupted reads as nothing, clean as all of it", () => {
-  const at = (p: number) => SCALES.map((scale) => read(p, reading(scale, runs) as never));
+  const at = (p: number) => SCALES.map((scale) => read(p, reading(scale, runs) as Reading));
   expect(at(0.1)).toEqual([0.1, 0, 0]);
   expect(at(0.9)).toEqual([0.9, 0.8, 1]);
 });

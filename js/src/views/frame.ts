@@ -32,8 +32,7 @@ export interface Frame {
 
 let views = 0;
 
-export function frame<T extends BaseTraits>(traits: Bridge<T>, host: HTMLElement, abort: AbortSignal): Frame {
-  const bridge = traits as unknown as Bridge<BaseTraits>;
+export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: AbortSignal): Frame {
   const root = document.createElement("div");
   root.className = "rw";
   host.append(root);

@@ -1,10 +1,11 @@
-/** What every view with a model behind it has: a status, requests of which the latest wins, and a stop. */
+/** What every view with a model behind it has: a status, requests of which the latest wins, a stop, progress, errors. */
 
 import { effect, signal } from "@preact/signals-core";
+import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../bridge.js";
 import { duration, percent } from "../format.js";
-import type { LiveTraits, Status } from "../types.js";
-import { chip, type Part } from "./controls.js";
+import type { ErrorInfo, LiveTraits, Status } from "../types.js";
+import { button, chip, type Part } from "./controls.js";
 import type { Frame } from "./frame.js";
 
 const A_SECOND = 1000;
@@ -28,8 +29,7 @@ export interface Live {
   chip(frame: Frame, running: unknown, done: Part): Part;
 }
 
-export function live<T extends LiveTraits>(traits: Bridge<T>): Live {
-  const bridge = traits as unknown as Bridge<LiveTraits>;
+export function live(bridge: Bridge<LiveTraits>): Live {
   const elapsed = signal(NOT_LONG);
   let count = Date.now();
   const next = () => ++count;
@@ -76,5 +76,61 @@ export function live<T extends LiveTraits>(traits: Bridge<T>): Live {
         return chip("waiting for the model", "", "It is busy: a cell or another widget runs it.");
       return now === "running" ? chip(running) : done;
     },
+  };
+}
+
+/** The thin line above the header while something runs. */
+export const progressLine = ({ bridge, busy }: Live, label: string): TemplateResult => html`
+  <div class="rw-progress" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
+    aria-valuenow=${Math.round(bridge.get("progress") * 100)} ?hidden=${!busy()}>
+    <span style="width:${bridge.get("progress") * 100}%"></span>
+  </div>
+`;
+
+/**
+ * The red strip. It goes when it is dismissed, or when Python says that all is well.
+ * "Try again" does what `again` gives for what failed; where that is nothing there is no button.
+ */
+export function errorStrip({ bridge }: Live, again: (cause: string) => (() => void) | undefined): () => Part {
+  const dismissed = signal<ErrorInfo | null>(null);
+  return () => {
+    const error = bridge.get("error");
+    if (!error || dismissed.value === error) return nothing;
+    const retry = again(error.cause);
+    return html`
+      <div class="rw-error" role="alert">
+        <div>
+          <b>${error.found || error.message}</b>
+          ${error.wanted ? html`<p>${error.wanted}</p>` : nothing}
+          ${error.remedy ? html`<p>${error.remedy}</p>` : nothing}
+          <details><summary>${error.type}</summary><pre>${error.traceback}</pre></details>
+        </div>
+        ${
+          retry && error.fix
+            ? button(
+                "fix",
+                error.fix.label,
+                () => {
+                  bridge.set(error.fix?.values ?? {}, { send: false });
+                  retry();
+                },
+                false,
+                "rw-button rw-small rw-primary",
+              )
+            : nothing
+        }
+        ${retry ? button("retry", "Try again", retry) : nothing}
+        <button
+          class="rw-quiet"
+          type="button"
+          data-action="dismiss"
+          aria-label="Dismiss"
+          title="Dismiss"
+          @click=${() => {
+            dismissed.value = error;
+          }}
+        >✕</button>
+      </div>
+    `;
   };
 }

@@ -5,9 +5,9 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { visible } from "../../format.js";
 import type { GenerationRow, GenerationTraits } from "../../types.js";
-import { button, chip, errorStrip, header, heads, progressLine, space } from "../controls.js";
+import { button, chip, header, heads, space } from "../controls.js";
 import { frame } from "../frame.js";
-import { live } from "../live.js";
+import { errorStrip, live, progressLine } from "../live.js";
 
 export function generationView(
   bridge: Bridge<GenerationTraits>,
@@ -27,7 +27,7 @@ export function generationView(
       attributes: model.attributes(view, "generations"),
       root: html`
         ${header(
-          bridge as never,
+          bridge,
           "Generations",
           name,
           space,

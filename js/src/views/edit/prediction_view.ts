@@ -74,7 +74,7 @@ export function predictionView(
       attributes: { "data-view": "predictions", "data-status": "static" },
       root: html`
         ${header(
-          bridge as never,
+          bridge,
           "Predictions",
           "",
           space,

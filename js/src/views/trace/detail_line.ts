@@ -11,8 +11,9 @@ import {
   probability,
   tokenLabel,
 } from "../../format.js";
-import type { Detail, GridState } from "../../grid_state.js";
+import type { GridState } from "../../grid_state.js";
 import { read, reading, SCALES, scaleText } from "../../scale.js";
+import type { Detail } from "../../selected_states.js";
 import type { Scale, TraceInfo } from "../../types.js";
 import { button, change } from "../controls.js";
 import { helpButton } from "./help.js";

@@ -8,9 +8,9 @@ import { less, probability, tokenLabel } from "../../format.js";
 import type { ExplorerTraits, HistoryRun, KeptInfo } from "../../types.js";
 import { button, change, heads, menu, type Part } from "../controls.js";
 import type { Live } from "../live.js";
-import type { View } from "./trace_frame.js";
+import type { TraceFrame } from "./trace_frame.js";
 
-export function keeping(bridge: Bridge<ExplorerTraits>, model: Live) {
+export function explorerActions(bridge: Bridge<ExplorerTraits>, model: Live) {
   /** The code is shown, to be copied by hand. */
   const byHand = signal(false);
   const copied = signal(false);
@@ -41,7 +41,7 @@ export function keeping(bridge: Bridge<ExplorerTraits>, model: Live) {
   return {
     kept,
 
-    history(view: View): Part {
+    history(view: TraceFrame): Part {
       const runs = bridge.get("history");
       if (runs.length === 0 || !view.connected()) return nothing;
       return menu(
@@ -51,7 +51,7 @@ export function keeping(bridge: Bridge<ExplorerTraits>, model: Live) {
       );
     },
 
-    downloads(view: View): Part {
+    downloads(view: TraceFrame): Part {
       const info = view.state.trace.value;
       const scores = view.state.scores.value;
       if (!info || !scores) return nothing;
@@ -64,7 +64,7 @@ export function keeping(bridge: Bridge<ExplorerTraits>, model: Live) {
     },
 
     /** Saves what Python drew for this page, once. */
-    receives(view: View): void {
+    receives(view: TraceFrame): void {
       const before = bridge.signal("_file").peek();
       view.ends(
         effect(() => {
@@ -75,8 +75,8 @@ export function keeping(bridge: Bridge<ExplorerTraits>, model: Live) {
       );
     },
 
-    /** Below the panel. */
-    actions(view: View): Part {
+    /** Below the panel: keep as A, compare, copy the code. */
+    buttons(view: TraceFrame): Part {
       const a = kept();
       const live = view.connected();
       return html`${a?.reason ? apart(a) : nothing}<div class="rw-actions">

@@ -1,9 +1,10 @@
 /** The pointer on a plot, its layers and its labels: click, rectangle, lasso, row, column. */
 
 import { cellAt, lassoed, type Point } from "../../geometry.js";
-import type { GridState, Side } from "../../grid_state.js";
+import type { GridState } from "../../grid_state.js";
 import { adds, type Picker } from "../../picking.js";
 import { rectangle, sameCell } from "../../selection.js";
+import type { Side } from "../../shown_grids.js";
 import type { Cell, Kind, TraceInfo } from "../../types.js";
 
 /** What was pressed, from pointerdown to pointerup. */

@@ -4,21 +4,22 @@ import { html, nothing } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { tokenLabel } from "../../format.js";
 import type { GridTraits, TraceInfo } from "../../types.js";
-import { header, kindSwitch, legend, lookSwitch, notes, skeleton, space } from "../controls.js";
+import { header, space } from "../controls.js";
 import { detailLine } from "./detail_line.js";
 import { figure } from "./figure.js";
 import { panel } from "./restoration_panel.js";
-import { mount } from "./trace_frame.js";
+import { kindSwitch, legend, lookSwitch, notes, skeleton } from "./trace_controls.js";
+import { traceFrame } from "./trace_frame.js";
 
 export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: AbortSignal): void {
-  mount(bridge, host, abort, (view) => {
+  traceFrame(bridge, host, abort, (view) => {
     const { state } = view;
     const info = state.trace.value;
     return {
       attributes: { "data-view": "grid", "data-status": "static" },
       root: html`
         ${header(
-          bridge as unknown as Bridge<never>,
+          bridge,
           "Causal trace",
           info ? `${info.model} · ${info.n_layers} layers` : "",
           html`<span class="rw-chip rw-quietly">recorded</span>`,

@@ -5,7 +5,18 @@ import type { GridState } from "../../grid_state.js";
 import { adds, type Picker } from "../../picking.js";
 import { has, rectangle } from "../../selection.js";
 import type { Cell, KindChoice, TraceInfo } from "../../types.js";
-import type { FigureActions } from "./figure.js";
+
+/** What a picture asks of its view. */
+export interface FigureActions {
+  /** A selection was made at this moment (performance.now). */
+  selected(at: number): void;
+  /** Ask again for the selection that is already there. */
+  again(): void;
+  /** Make these positions, `[start, stop)`, the subject. Only with a model. */
+  subject?: (start: number, stop: number) => void;
+  /** Restore so many layers more, or fewer, with each cell. Only with a model. */
+  window?: (more: number) => void;
+}
 
 const KIND_KEYS: Record<string, KindChoice> = { h: "hidden", m: "mlp", a: "attn", t: "all" };
 

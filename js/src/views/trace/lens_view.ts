@@ -8,8 +8,8 @@ import { PANEL_WIDTH } from "../../geometry.js";
 import { same } from "../../selection.js";
 import type { ExplorerTraits, LensInfo, LensRun } from "../../types.js";
 import { type Curve, curves, EDGE } from "../line_chart.js";
-import { pending } from "./flow_view.js";
-import type { View } from "./trace_frame.js";
+import { placeholder } from "./placeholder.js";
+import type { TraceFrame } from "./trace_frame.js";
 
 /** Room for a token of average length. */
 const NARROWEST = 52;
@@ -30,13 +30,13 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
     return "runs" in info ? (info as LensInfo) : null;
   };
   /** The runs that belong to what is selected: the restored one only to its own selection. */
-  const shown = (view: View): LensRun[] => {
+  const shown = (view: TraceFrame): LensRun[] => {
     const info = given();
     const mine = !view.connected() || same(info?.selection ?? [], view.state.selection.value);
     return (info?.runs ?? []).filter(({ name }) => mine || name !== "restored");
   };
 
-  function picture(view: View): TemplateResult {
+  function picture(view: TraceFrame): TemplateResult {
     const info = given();
     const runs = shown(view);
     const layers = view.state.trace.value?.n_layers ?? 0;
@@ -53,7 +53,7 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
         </div>
       </div>`;
     const line = (values: readonly (number | null)[]): Curve => values.map((value, layer) => [layer, value]);
-    if (!info) return html`${pending(view, bridge, info)}`;
+    if (!info) return html`${placeholder(view, bridge, info)}`;
     const answer = html`<bdi>${tokenLabel(info.answer)}</bdi>`;
     return html`
       <table class="rw-lens" style="width:${NAMES + layers * wide}px" role="grid" tabindex="0" aria-label="The likeliest next token after each layer"
@@ -91,7 +91,7 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
         runs.map(({ ranks }) => line(ranks.map((rank) => Math.log(most / rank)))),
       )}
       <p class="rw-caption">What the model’s own head would say after each layer at the last token. Blue: p(${answer}); ✓ where ${answer} is the likeliest.</p>
-      ${pending(view, bridge, info)}
+      ${placeholder(view, bridge, info)}
     `;
   }
 
@@ -108,7 +108,7 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
     ];
   }
 
-  function detail(view: View): TemplateResult {
+  function detail(view: TraceFrame): TemplateResult {
     const [i, layer] = at.value ?? [0, 0];
     const run = at.value && shown(view)[i];
     const top = run?.top[layer];

@@ -4,9 +4,10 @@ import { html, nothing, render, svg, type TemplateResult } from "lit-html";
 import { cellText, rowText } from "../../aria.js";
 import { KIND_NAMES } from "../../format.js";
 import { windowLayers } from "../../geometry.js";
-import type { Gesture, GridState, Side } from "../../grid_state.js";
+import type { Gesture, GridState } from "../../grid_state.js";
 import { border, brackets } from "../../outline.js";
 import { read } from "../../scale.js";
+import type { Side } from "../../shown_grids.js";
 import type { Cell, Kind, TraceInfo } from "../../types.js";
 import { rowHeight } from "./token_labels.js";
 
@@ -26,9 +27,10 @@ export function drawPointing(root: HTMLElement, state: GridState): void {
     render(
       [
         hover?.[2] === kind && !gesture ? pointed(state, info, hover) : nothing,
-        cursor?.[2] === kind ? frame(state, cursor, -1.5, "rw-cursor") : nothing,
+        cursor?.[2] === kind ? cellFrame(state, cursor, -1.5, "rw-cursor") : nothing,
         gesture?.kind === kind && gesture.side === side ? drawn(state, gesture) : nothing,
       ],
+      // lit-html draws into any element; its types know HTML only.
       plot as unknown as HTMLElement,
     );
   }
@@ -54,7 +56,7 @@ export function drawPointing(root: HTMLElement, state: GridState): void {
   }
 }
 
-const frame = (state: GridState, [pos, layer]: Cell, inset: number, name: string): TemplateResult => {
+const cellFrame = (state: GridState, [pos, layer]: Cell, inset: number, name: string): TemplateResult => {
   const { w, h } = state.fit.value.cell;
   return svg`<rect class=${name} x=${layer * w + inset} y=${pos * h + inset}
     width=${Math.max(1, w - 2 * inset)} height=${Math.max(1, h - 2 * inset)} />`;
@@ -69,7 +71,7 @@ function pointed(state: GridState, info: TraceInfo, cell: Cell): TemplateResult 
   const path = brackets(new Set([pos * info.n_layers + layer]), kind, window, info.n_layers, size);
   const [x, y] = [(start + 1) * size.w, pos * size.h];
   return svg`<path class="rw-cone" d=${`M${x} ${info.tokens.length * size.h}V${y}H${info.n_layers * size.w}`} />
-    ${frame(state, cell, 0.5, "rw-hover")}
+    ${cellFrame(state, cell, 0.5, "rw-hover")}
     <path class="rw-under" d=${path} /><path class="rw-reach rw-soft" d=${path} />`;
 }
 
@@ -79,7 +81,7 @@ function drawn(state: GridState, { from, to, lasso }: Gesture): TemplateResult {
     return svg`<path class="rw-band" d=${`M${lasso.map(([x, y]) => `${x * w} ${y * h}`).join("L")}Z`} />`;
   const [top, bottom] = [Math.min(from[0], to[0]), Math.max(from[0], to[0]) + 1];
   const [left, right] = [Math.min(from[1], to[1]), Math.max(from[1], to[1]) + 1];
-  if (bottom - top === 1 && right - left === 1) return frame(state, to, 0.5, "rw-hover");
+  if (bottom - top === 1 && right - left === 1) return cellFrame(state, to, 0.5, "rw-hover");
   return svg`<rect class="rw-band" x=${left * w} y=${top * h} width=${(right - left) * w} height=${(bottom - top) * h} />`;
 }
 

@@ -8,27 +8,28 @@ import type { Cell, ExplorerTraits, Kind, PathInfo } from "../../types.js";
 import { button, type Part } from "../controls.js";
 import type { Live } from "../live.js";
 
-/** The path of an explorer; null also for a grid, which looks for none. */
-export function pathOf(bridge: Bridge<never>): PathInfo | null {
-  const path = (bridge as unknown as Bridge<ExplorerTraits>).get("path");
-  return Array.isArray(path?.states) ? (path as PathInfo) : null;
+/** The path of an explorer, where one was looked for. */
+export function pathOf(bridge: Bridge<ExplorerTraits>): PathInfo | null {
+  const path = bridge.get("path");
+  return Array.isArray(path.states) ? (path as PathInfo) : null;
 }
 
 /** The path's cells of one kind, each with its step; a set, not a route: what is restored is overwritten. */
-export function pathMarks(state: GridState, kind: Kind): TemplateResult[] {
+export function pathMarks(state: GridState, path: PathInfo | null, kind: Kind): TemplateResult[] {
   const { cell } = state.fit.value;
   const middle = ([pos, layer]: Cell) => [(layer + 0.5) * cell.w, (pos + 0.5) * cell.h] as const;
-  return steps(state, middle, Math.min(cell.w, cell.h) >= 12, (each) => each[2] === kind);
+  return steps(state, path, middle, Math.min(cell.w, cell.h) >= 12, (each) => each[2] === kind);
 }
 
 /** The path's states that are shown, numbered where there is room. */
 export function steps(
   state: GridState,
+  path: PathInfo | null,
   middle: (cell: Cell) => readonly [number, number],
   named: boolean,
   shown: (cell: Cell) => boolean = () => true,
 ): TemplateResult[] {
-  return (pathOf(state.bridge as unknown as Bridge<never>)?.states ?? []).flatMap((each, i) => {
+  return (path?.states ?? []).flatMap((each, i) => {
     if (!shown(each) || !state.detailOf(each)) return [];
     const [x, y] = middle(each);
     return [
@@ -45,7 +46,7 @@ export function pathPanel(
   state: GridState,
   connected: boolean,
 ): TemplateResult {
-  const path = pathOf(bridge as unknown as Bridge<never>);
+  const path = pathOf(bridge);
   const running = path?.running && connected;
   if (!connected)
     return path

@@ -3,7 +3,8 @@
 import { html, nothing, type TemplateResult } from "lit-html";
 import { restorationText } from "../../aria.js";
 import { describe, direction, less, percent, probability, stateCount, tokenLabel } from "../../format.js";
-import type { Answer, GridState } from "../../grid_state.js";
+import type { GridState } from "../../grid_state.js";
+import type { Answer } from "../../selected_states.js";
 import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo } from "../../types.js";
 import { change, heads } from "../controls.js";
 
@@ -56,7 +57,7 @@ export function panel(
           : nothing
       }
       ${look.waiting && !current ? html`<p class="rw-updating" role="status">updating…</p>` : nothing}
-      ${shown && shown.rows.length > 0 ? table(shown.rows, info, "restored", a?.rows) : nothing}
+      ${shown && shown.rows.length > 0 ? predictionTable(shown.rows, info, "restored", a?.rows) : nothing}
       ${shown && source !== "exact" && !shown.message ? html`<p class="rw-note">${SOURCES[source]}</p>` : nothing}
     </section>
   `;
@@ -88,7 +89,7 @@ function baseline(info: TraceInfo): TemplateResult {
           effect === null ? nothing : html`: ${change(-effect, 4)}`
         }
       </p>
-      ${rows.length > 0 ? table(rows, info, "corrupted") : nothing}
+      ${rows.length > 0 ? predictionTable(rows, info, "corrupted") : nothing}
     </section>
   `;
 }
@@ -125,7 +126,7 @@ function gauge(answer: Answer, info: TraceInfo, a: RestorationInfo | null): Temp
   `;
 }
 
-function table(
+function predictionTable(
   rows: readonly PredictionRow[],
   info: TraceInfo,
   last: "restored" | "corrupted",

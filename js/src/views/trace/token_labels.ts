@@ -5,7 +5,19 @@ import { tokenLabel } from "../../format.js";
 import { TALL } from "../../geometry.js";
 import type { GridState } from "../../grid_state.js";
 import type { TraceInfo } from "../../types.js";
-import type { FigureHandlers } from "./figure.js";
+
+/** What a column of tokens answers to; those of a figure and of its brackets. */
+export interface TokenHandlers {
+  row(event: MouseEvent): void;
+  point(event: MouseEvent): void;
+  leave(): void;
+  /** The ends of the subject can be dragged. */
+  grips: boolean;
+  grip(end: 0 | 1): (event: PointerEvent) => void;
+  drag(event: PointerEvent): void;
+  drop(): void;
+  stay(): void;
+}
 
 /** Pixels above and below what is in sight that are ready, too. */
 const MARGIN = 300;
@@ -13,7 +25,7 @@ export const SCROLL_STEP = MARGIN / 2;
 
 export function tokenColumn(
   state: GridState,
-  on: FigureHandlers,
+  on: TokenHandlers,
   info: TraceInfo,
   height = state.fit.value.cell.h,
 ): TemplateResult {
@@ -77,7 +89,7 @@ function inSight(column: HTMLElement, rows: number, height: number): [number, nu
   ];
 }
 
-function bracket([start, stop]: readonly [number, number], height: number, on: FigureHandlers) {
+function bracket([start, stop]: readonly [number, number], height: number, on: TokenHandlers) {
   const grip = (end: 0 | 1) => html`<b
     class=${end ? "rw-grip rw-end" : "rw-grip"}
     title="Drag: where the subject ${end ? "ends (e)" : "begins (b)"}"

@@ -1,4 +1,4 @@
-/** The view of a grid: its frame, what is derived from its traits, its picture and its keyboard. */
+/** The frame of a view of a trace: what is derived from its traits, its picture, its pointer and its keyboard. */
 
 import { effect, signal } from "@preact/signals-core";
 import type { Bridge } from "../../bridge.js";
@@ -6,8 +6,10 @@ import { type GridState, gridState } from "../../grid_state.js";
 import type { GridTraits } from "../../types.js";
 import { type Drawing, type Frame, frame } from "../frame.js";
 import { drawDetail, speak } from "./detail_line.js";
-import { type FigureActions, type FigureHandlers, figureHandlers, paintFigure } from "./figure.js";
+import { paintFigure } from "./figure.js";
+import { type FigureHandlers, figureHandlers } from "./figure_handlers.js";
 import { openHelp } from "./help.js";
+import type { FigureActions } from "./keyboard.js";
 import { drawPointing, drawRow } from "./overlay.js";
 import type { PanelLook } from "./restoration_panel.js";
 import { drawLabels } from "./token_labels.js";
@@ -15,21 +17,20 @@ import { drawLabels } from "./token_labels.js";
 /** How long an answer may take before the page says that it is on its way. */
 const PATIENCE = 150;
 
-export interface View extends Frame {
+export interface TraceFrame extends Frame {
   state: GridState;
   figure: FigureHandlers;
   look(): PanelLook;
 }
 
-export function mount<T extends GridTraits>(
-  traits: Bridge<T>,
+export function traceFrame(
+  bridge: Bridge<GridTraits>,
   host: HTMLElement,
   abort: AbortSignal,
-  template: (view: View) => Drawing,
+  template: (view: TraceFrame) => Drawing,
   actions: Partial<FigureActions> = {},
-  painted: (root: ParentNode, view: View) => void = () => {},
-): View {
-  const bridge = traits as unknown as Bridge<GridTraits>;
+  painted: (root: ParentNode, view: TraceFrame) => void = () => {},
+): TraceFrame {
   const made = frame(bridge, host, abort);
   const state = gridState(bridge, made.width, made.theme);
 
@@ -49,7 +50,7 @@ export function mount<T extends GridTraits>(
     ...actions,
   });
 
-  const view: View = {
+  const view: TraceFrame = {
     ...made,
     state,
     figure,

@@ -5,7 +5,9 @@ import type { EditTraits, Order } from "./types.js";
 
 const AGAIN = 3000;
 
-export function orders(bridge: Bridge<EditTraits>, abort: AbortSignal) {
+export type EditOrders = ReturnType<typeof editOrders>;
+
+export function editOrders(bridge: Bridge<EditTraits>, abort: AbortSignal) {
   const tag = Math.random().toString(36).slice(2);
   let count = 0;
 
