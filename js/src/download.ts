@@ -11,17 +11,10 @@ export function csv(info: TraceInfo, scores: ReadonlyMap<Kind, Float32Array>): s
     [...grid].map((score, at) => {
       const layer = at % info.n_layers;
       const pos = (at - layer) / info.n_layers;
+      const token = quoted(info.tokens[pos] ?? "");
       const known = !Number.isNaN(score);
       const effect = known && info.corrupted !== null ? score - info.corrupted : "";
-      return [
-        kind,
-        pos,
-        quoted(info.tokens[pos] ?? ""),
-        pos >= start && pos < stop,
-        layer,
-        known ? score : "",
-        effect,
-      ].join();
+      return [kind, pos, token, pos >= start && pos < stop, layer, known ? score : "", effect].join();
     }),
   );
   return ["kind,pos,token,in_subject,layer,score,indirect_effect", ...rows, ""].join("\r\n");

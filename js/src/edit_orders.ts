@@ -7,7 +7,8 @@ const AGAIN = 3000;
 
 export type EditOrders = ReturnType<typeof editOrders>;
 
-export function editOrders(bridge: Bridge<EditTraits>, abort: AbortSignal) {
+/** `connected` says whether there is a Python to take them. */
+export function editOrders(bridge: Bridge<EditTraits>, connected: () => boolean, abort: AbortSignal) {
   const tag = Math.random().toString(36).slice(2);
   let count = 0;
 
@@ -22,6 +23,11 @@ export function editOrders(bridge: Bridge<EditTraits>, abort: AbortSignal) {
 
   return {
     open,
+    connected,
+    /** This edit cannot be ordered about: an order for it, or for all, is under way, or there is nobody. */
+    waits: (edit: string): boolean =>
+      !connected() ||
+      open().some((each) => each.edit === edit || [each.op, each.first].includes("revert_all")),
     give: (op: Order["op"], more: object = {}) =>
       bridge.set({ _orders: [...open(), { ...more, id: `${tag}-${++count}`, op }] }),
   };

@@ -90,14 +90,10 @@ export function readFlow(info: FlowInfo, rows: number, layers: number) {
     return run === "clean" ? 1 : run === "corrupted" ? (noise[cell[0]] ?? 0) : 0;
   };
   /** The amount that is drawn strongest: the same with and without the restoration. */
-  const scale = (run: Run, kind: Kind): number =>
-    run === "clean"
-      ? kind === "hidden"
-        ? 1
-        : scales.written
-      : kind === "hidden"
-        ? scales.hidden
-        : scales.parts;
+  const scale = (run: Run, kind: Kind): number => {
+    if (run === "clean") return kind === "hidden" ? 1 : scales.written;
+    return kind === "hidden" ? scales.hidden : scales.parts;
+  };
   return {
     rows,
     layers,

@@ -123,36 +123,20 @@ export function move(
 ): Cell | null {
   const [pos, layer, kind] = cursor;
   const at = kinds.indexOf(kind);
-  switch (key) {
-    case "ArrowUp":
-      return [Math.max(0, pos - 1), layer, kind];
-    case "ArrowDown":
-      return [Math.min(rows - 1, pos + 1), layer, kind];
-    case "ArrowLeft": {
-      const before = kinds[at - 1];
-      if (layer > 0) return [pos, layer - 1, kind];
-      return before ? [pos, columns - 1, before] : cursor;
-    }
-    case "ArrowRight": {
-      const after = kinds[at + 1];
-      if (layer < columns - 1) return [pos, layer + 1, kind];
-      return after ? [pos, 0, after] : cursor;
-    }
-    case "PageUp":
-      return [pos, Math.max(0, layer - LEAP), kind];
-    case "PageDown":
-      return [pos, Math.min(columns - 1, layer + LEAP), kind];
-    case "Home":
-      return [pos, 0, kind];
-    case "End":
-      return [pos, columns - 1, kind];
-    case "Ctrl+Home":
-      return [0, 0, kind];
-    case "Ctrl+End":
-      return [rows - 1, columns - 1, kind];
-    default:
-      return null;
-  }
+  const [before, after] = [kinds[at - 1], kinds[at + 1]];
+  const moves: Record<string, Cell> = {
+    ArrowUp: [Math.max(0, pos - 1), layer, kind],
+    ArrowDown: [Math.min(rows - 1, pos + 1), layer, kind],
+    ArrowLeft: layer > 0 ? [pos, layer - 1, kind] : before ? [pos, columns - 1, before] : cursor,
+    ArrowRight: layer < columns - 1 ? [pos, layer + 1, kind] : after ? [pos, 0, after] : cursor,
+    PageUp: [pos, Math.max(0, layer - LEAP), kind],
+    PageDown: [pos, Math.min(columns - 1, layer + LEAP), kind],
+    Home: [pos, 0, kind],
+    End: [pos, columns - 1, kind],
+    "Ctrl+Home": [0, 0, kind],
+    "Ctrl+End": [rows - 1, columns - 1, kind],
+  };
+  return moves[key] ?? null;
 }
 
 export type Point = readonly [x: number, y: number];
@@ -169,14 +153,10 @@ export function inside(polygon: readonly Point[], x: number, y: number): boolean
 }
 
 /** The cells whose centres a polygon goes around; its corners count in cells: `[layer, pos]`. */
-export function lassoed(
-  polygon: readonly Point[],
-  rows: number,
-  columns: number,
-): { pos: number; layer: number }[] {
-  const out = [];
+export function lassoed(polygon: readonly Point[], rows: number, columns: number, kind: Kind): Cell[] {
+  const out: Cell[] = [];
   for (let pos = 0; pos < rows; pos++)
     for (let layer = 0; layer < columns; layer++)
-      if (inside(polygon, layer + 0.5, pos + 0.5)) out.push({ pos, layer });
+      if (inside(polygon, layer + 0.5, pos + 0.5)) out.push([pos, layer, kind]);
   return out;
 }

@@ -46,33 +46,3 @@ export function extent(grids: Grids | null): Extent {
 /** The number of a cell; NaN where there is none. */
 export const numberAt = (grids: Grids | null, [pos, layer, kind]: Cell, columns: number): number =>
   grids?.get(kind)?.[pos * columns + layer] ?? Number.NaN;
-
-/** The place of the largest number in `[start, stop)` above `least`, as `weigh` counts it; −1 where none is. */
-export function largest(
-  grid: Float32Array,
-  [start, stop]: readonly [number, number],
-  weigh: (value: number) => number,
-  least: number,
-): number {
-  let found = -1;
-  for (let i = start; i < stop; i++) {
-    const value = weigh(grid[i] as number);
-    if (value > least && !(value <= weigh(grid[found] ?? Number.NaN))) found = i;
-  }
-  return found;
-}
-
-/** The `count` largest known numbers of these kinds as `weigh` counts them, the largest first. */
-export const strongest = (
-  grids: Grids | null,
-  kinds: readonly Kind[],
-  columns: number,
-  weigh: (value: number) => number,
-  count: number,
-): { cell: Cell; value: number }[] =>
-  kinds
-    .flatMap((kind) => Array.from(grids?.get(kind) ?? [], (value, i) => ({ value, i, kind })))
-    .filter(({ value }) => !Number.isNaN(value))
-    .sort((a, b) => weigh(b.value) - weigh(a.value))
-    .slice(0, count)
-    .map(({ value, i, kind }) => ({ cell: [Math.floor(i / columns), i % columns, kind], value }));

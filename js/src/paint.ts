@@ -5,12 +5,17 @@ import { entry } from "./colormap.js";
 /** How opaque an estimated cell is, of 255: the hatching beneath it shows through. */
 export const ESTIMATE = 150;
 
+/** A table of 256 colours, and the numbers of its first and its last. */
+export interface Colours {
+  table: Uint8ClampedArray;
+  low: number;
+  high: number;
+}
+
 /** RGBA of a grid, row by row; a cell with neither a score nor an estimate stays transparent. */
 export function pixels(
   scores: Float32Array,
-  table: Uint8ClampedArray,
-  low: number,
-  high: number,
+  { table, low, high }: Colours,
   estimate?: Float32Array,
 ): Uint8ClampedArray<ArrayBuffer> {
   const out = new Uint8ClampedArray(scores.length * 4);
@@ -34,16 +39,14 @@ export function paint(
   scores: Float32Array,
   rows: number,
   columns: number,
-  table: Uint8ClampedArray,
-  low: number,
-  high: number,
+  colours: Colours,
   estimate?: Float32Array,
 ): void {
   if (canvas.width !== columns) canvas.width = columns;
   if (canvas.height !== rows) canvas.height = rows;
   const context = canvas.getContext("2d");
   if (!context || rows * columns === 0) return;
-  context.putImageData(new ImageData(pixels(scores, table, low, high, estimate), columns, rows), 0, 0);
+  context.putImageData(new ImageData(pixels(scores, colours, estimate), columns, rows), 0, 0);
 }
 
 /** Writes the number of each cell that was computed on a canvas of the plot's own size. */
@@ -52,7 +55,8 @@ export function write(
   scores: Float32Array,
   columns: number,
   { w, h }: { w: number; h: number },
-  look: { colours: Uint8ClampedArray; low: number; high: number; text(value: number): string },
+  { table, low, high }: Colours,
+  text: (value: number) => string,
 ): void {
   const sharp = globalThis.devicePixelRatio || 1;
   const [width, height] = [columns * w, (scores.length / columns) * h];
@@ -65,10 +69,10 @@ export function write(
   context.textBaseline = "middle";
   scores.forEach((value, i) => {
     if (Number.isNaN(value)) return;
-    const at = entry(value, look.low, look.high) * 4;
-    const [r = 0, g = 0, b = 0] = look.colours.subarray(at, at + 3);
+    const at = entry(value, low, high) * 4;
+    const [r = 0, g = 0, b = 0] = table.subarray(at, at + 3);
     context.fillStyle = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
     const layer = i % columns;
-    context.fillText(look.text(value), (layer + 0.5) * w, ((i - layer) / columns + 0.5) * h);
+    context.fillText(text(value), (layer + 0.5) * w, ((i - layer) / columns + 0.5) * h);
   });
 }

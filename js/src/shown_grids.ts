@@ -4,7 +4,7 @@ import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Bridge } from "./bridge.js";
 import type { Ramp } from "./colormap.js";
 import { ROOMY } from "./geometry.js";
-import { byKind, extent, type Grids, largest, strongest } from "./grid_numbers.js";
+import { byKind, extent, type Grids } from "./grid_numbers.js";
 import { type Reading, read, reading, unread } from "./scale.js";
 import type { Cell, Comparison, GridTraits, Kind, Scale, TraceInfo } from "./types.js";
 
@@ -139,8 +139,11 @@ export function strongestCells(
       const grid = grids[side].value?.get(kind);
       if (!info || !grid) return null;
       const [start, stop] = side === "change" ? [0, info.tokens.length] : info.subject_span;
-      const rows = [start * info.n_layers, stop * info.n_layers] as const;
-      const found = largest(grid, rows, weigh(side), side === "change" ? 0 : -1);
+      let [found, most] = [-1, side === "change" ? 0 : -1];
+      for (let i = start * info.n_layers; i < stop * info.n_layers; i++) {
+        const score = weigh(side)(grid[i] as number);
+        if (score > most) [found, most] = [i, score];
+      }
       if (found < 0) return null;
       const layer = found % info.n_layers;
       return { cell: [(found - layer) / info.n_layers, layer, kind], score: grid[found] as number };
@@ -149,9 +152,15 @@ export function strongestCells(
     strongest: (count: number): { cell: Cell; value: number }[] => {
       const side = sides.value.length > 1 ? "after" : (sides.value[0] ?? "after");
       const columns = trace.value?.n_layers ?? 1;
-      return strongest(grids[side].value, kinds.value, columns, weigh(side), count).map(
-        ({ cell, value }) => ({ cell, value: read(value, readings.value[side]) }),
-      );
+      return kinds.value
+        .flatMap((kind) => Array.from(grids[side].value?.get(kind) ?? [], (value, i) => ({ value, i, kind })))
+        .filter(({ value }) => !Number.isNaN(value))
+        .sort((a, b) => weigh(side)(b.value) - weigh(side)(a.value))
+        .slice(0, count)
+        .map(({ value, i, kind }) => ({
+          cell: [Math.floor(i / columns), i % columns, kind],
+          value: read(value, readings.value[side]),
+        }));
     },
   };
 }

@@ -34,17 +34,8 @@ export const resolve = (choice: ThemeChoice, element: Element): Theme =>
 /** Calls back whenever the host may have changed its theme, until the signal aborts. */
 export function watchTheme(changed: () => void, signal: AbortSignal): void {
   const observer = new MutationObserver(changed);
-  const options = {
-    attributes: true,
-    attributeFilter: [
-      "class",
-      "style",
-      "theme",
-      "data-jp-theme-light",
-      "data-theme",
-      "data-vscode-theme-kind",
-    ],
-  };
+  const told = "class style theme data-jp-theme-light data-theme data-vscode-theme-kind";
+  const options = { attributes: true, attributeFilter: told.split(" ") };
   observer.observe(document.documentElement, options);
   observer.observe(document.body, options);
   signal.addEventListener("abort", () => observer.disconnect(), { once: true });

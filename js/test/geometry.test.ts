@@ -154,12 +154,12 @@ describe("lasso", () => {
   });
   test("lassoed(polygon) takes the cells whose centres are inside", () => {
     const cells = notched.map(([x, y]): Point => [x / 10, y / 20]);
-    expect(lassoed(cells, 5, 4)).toEqual([
-      { pos: 0, layer: 0 },
-      { pos: 0, layer: 1 },
-      { pos: 0, layer: 2 },
-      { pos: 1, layer: 0 },
-      { pos: 1, layer: 2 },
+    expect(lassoed(cells, 5, 4, "mlp")).toEqual([
+      [0, 0, "mlp"],
+      [0, 1, "mlp"],
+      [0, 2, "mlp"],
+      [1, 0, "mlp"],
+      [1, 2, "mlp"],
     ]);
   });
 });

@@ -49,7 +49,7 @@ test("gradient(ramp) and anchors(element, ramp) read the style sheet, or nothing
   element.remove();
 });
 test("pixels(scores) leaves a cell that was not computed transparent", () => {
-  const out = pixels(new Float32Array([0, Number.NaN, 1]), lut("attn", "light"), 0, 1);
+  const out = pixels(new Float32Array([0, Number.NaN, 1]), { table: lut("attn", "light"), low: 0, high: 1 });
   expect([out[3], out[7], out[11]]).toEqual([255, 0, 255]);
   expect(hex(out, 0)).toBe(anchors("attn", "light")[0]);
   expect(hex(out, 2)).toBe(anchors("attn", "light")[8]);
@@ -58,7 +58,7 @@ test("pixels(scores, estimate) paints an estimate see-through, and only where th
   const table = lut("mlp", "light");
   const scores = new Float32Array([Number.NaN, 0.5, Number.NaN]);
   const estimate = new Float32Array([0.5, 0.9, Number.NaN]);
-  const out = pixels(scores, table, 0, 1, estimate);
+  const out = pixels(scores, { table, low: 0, high: 1 }, estimate);
   expect([out[3], out[7], out[11]]).toEqual([ESTIMATE, 255, 0]);
   expect([...out.slice(0, 3)]).toEqual([...out.slice(4, 7)]);
   expect(ESTIMATE).toBeLessThan(200);
@@ -66,6 +66,6 @@ test("pixels(scores, estimate) paints an estimate see-through, and only where th
 
 test("paint(canvas) sizes the canvas to one pixel per cell even where nothing can be drawn", () => {
   const canvas = document.createElement("canvas");
-  paint(canvas, new Float32Array(12), 3, 4, lut("mlp", "light"), 0, 1);
+  paint(canvas, new Float32Array(12), 3, 4, { table: lut("mlp", "light"), low: 0, high: 1 });
   expect([canvas.width, canvas.height]).toEqual([4, 3]);
 });

@@ -7,15 +7,26 @@ import type { BaseTraits } from "../types.js";
 
 export type Part = TemplateResult | typeof nothing;
 
-/** A button that does one named thing. */
+/** A button that does one named thing; `look` is its classes. */
 export const button = (
   action: string,
   label: unknown,
   click: () => void,
-  off: boolean | undefined = false,
   look = "rw-button rw-small",
+  off = false,
 ): TemplateResult =>
   html`<button class=${look} type="button" data-action=${action} ?disabled=${off} @click=${click}>${label}</button>`;
+
+/** One that shows a sign; `label` says what it does. */
+export const iconButton = (
+  action: string,
+  icon: unknown,
+  label: string,
+  click: (event: Event) => void,
+  title = label,
+  look = "rw-quiet",
+): TemplateResult =>
+  html`<button class=${look} type="button" data-action=${action} title=${title} aria-label=${label} @click=${click}>${icon}</button>`;
 
 /** A button that opens a list; it closes when one is chosen, on Escape, and when the focus leaves. */
 export const menu = (label: unknown, title: string, items: unknown): TemplateResult => html`
@@ -38,9 +49,7 @@ const close = (event: Event) => {
 };
 
 /** Over the whole screen and back; hosts that do not allow it give the whole page. */
-export const fullScreen = html`<button class="rw-button rw-small" type="button" data-action="full" title="Full screen" aria-label="Full screen" @click=${async (
-  event: Event,
-) => {
+async function toggleFullScreen(event: Event): Promise<void> {
   const root = (event.currentTarget as Element).closest(".rw") as HTMLElement;
   if (document.fullscreenElement) return document.exitFullscreen();
   try {
@@ -48,17 +57,20 @@ export const fullScreen = html`<button class="rw-button rw-small" type="button" 
   } catch {
     root.classList.toggle("rw-full");
   }
-}}><span aria-hidden="true">⤢</span></button>`;
+}
+
+export const fullScreen = iconButton(
+  "full",
+  "⤢",
+  "Full screen",
+  toggleFullScreen,
+  undefined,
+  "rw-button rw-small",
+);
 
 /** The prompts that a view without anything to show offers. */
 export const example = (text: string, use: () => void): TemplateResult =>
-  button(
-    "example",
-    html`<span class="rw-mute">Use</span> <bdi>${text}</bdi>`,
-    use,
-    false,
-    "rw-button rw-example",
-  );
+  button("example", html`<span class="rw-mute">Use</span> <bdi>${text}</bdi>`, use, "rw-button rw-example");
 
 /** The head of a table: names of columns, "" where there is none, or cells that say more than a name. */
 export const heads = (...columns: unknown[]): TemplateResult =>

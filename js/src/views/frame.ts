@@ -1,6 +1,6 @@
 /** One view's root: theme, width, whether Python is there, one drawing effect; all end with the signal. */
 
-import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
+import { effect, signal } from "@preact/signals-core";
 import { render, type TemplateResult } from "lit-html";
 import type { Bridge } from "../bridge.js";
 import type { Theme } from "../colormap.js";
@@ -18,21 +18,11 @@ export interface Drawing {
   attributes: Record<string, string>;
 }
 
-export interface Frame {
-  width: ReadonlySignal<number>;
-  theme: ReadonlySignal<Theme>;
-  /** False when Python has not answered for some seconds, so that what is shown is what was saved. */
-  connected(): boolean;
-  id: string;
-  /** Draws now and whenever something that was read changes. */
-  draw(template: () => Drawing, drawn?: (root: HTMLElement) => void): void;
-  /** Ends with the view. */
-  ends(...endings: (() => void)[]): void;
-}
+export type Frame = ReturnType<typeof frame>;
 
 let views = 0;
 
-export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: AbortSignal): Frame {
+export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: AbortSignal) {
   const root = document.createElement("div");
   root.className = "rw";
   host.append(root);
@@ -42,9 +32,7 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
   const theme = signal<Theme>("light");
   const connected = signal(true);
 
-  const themed = () => {
-    theme.value = resolve(bridge.get("theme"), host);
-  };
+  const themed = () => (theme.value = resolve(bridge.get("theme"), host));
   watchTheme(themed, abort);
   const sized = () => {
     if (root.clientWidth > 0) width.value = root.clientWidth;
@@ -55,10 +43,8 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
 
   const endings = [
     () => observer.disconnect(),
-    effect(themed),
-    listenForPython(bridge, (alive) => {
-      connected.value = alive;
-    }),
+    effect(() => void themed()),
+    listenForPython(bridge, (alive) => (connected.value = alive)),
   ];
   abort.addEventListener(
     "abort",
@@ -71,9 +57,11 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
   return {
     width,
     theme,
-    connected: () => connected.value,
+    /** False when Python has not answered for some seconds, so that what is shown is what was saved. */
+    connected: (): boolean => connected.value,
     id: `rw-${++views}`,
-    draw: (template, drawn) =>
+    /** Draws now and whenever something that was read changes. */
+    draw: (template: () => Drawing, drawn?: (root: HTMLElement) => void) =>
       endings.push(
         effect(() => {
           const { root: content, attributes } = template();
@@ -85,7 +73,8 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
           drawn?.(root);
         }),
       ),
-    ends: (...more) => endings.push(...more),
+    /** Ends with the view. */
+    ends: (...more: (() => void)[]) => endings.push(...more),
   };
 }
 

@@ -5,56 +5,44 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../bridge.js";
 import { duration, percent } from "../format.js";
 import type { ErrorInfo, LiveTraits, Status } from "../types.js";
-import { button, chip, type Part } from "./controls.js";
+import { button, chip, iconButton, type Part } from "./controls.js";
 import type { Frame } from "./frame.js";
 
 const A_SECOND = 1000;
 const NOT_LONG = { ms: 0, from: 0 };
 
-export interface Live {
-  bridge: Bridge<LiveTraits>;
-  /** A number larger than all before, also than those of a page that was open earlier. */
-  next(): number;
-  ask(op: string, more?: object): void;
-  cancel(): void;
-  busy(): boolean;
-  /** What to show; a model that does not answer is not busy. */
-  status(frame: Frame): Status;
-  attributes(frame: Frame, view: string): Record<string, string>;
-  /** The share that is done, in words; after a second also how long it took and will take. */
-  share(): string;
-  /** Measures how long a run takes, until the view ends. */
-  clock(frame: Frame): void;
-  /** The state in a chip; `running` and `done` in the view's own words. */
-  chip(frame: Frame, running: unknown, done: Part): Part;
-}
+export type Live = ReturnType<typeof live>;
 
-export function live(bridge: Bridge<LiveTraits>): Live {
+export function live(bridge: Bridge<LiveTraits>) {
   const elapsed = signal(NOT_LONG);
   let count = Date.now();
+  /** A number larger than all before, also than those of a page that was open earlier. */
   const next = () => ++count;
   const busy = () => ["queued", "running"].includes(bridge.get("status"));
-  const status = (frame: Frame) => (frame.connected() || !busy() ? bridge.get("status") : "idle");
+  /** What to show; a model that does not answer is not busy. */
+  const status = (frame: Frame): Status => (frame.connected() || !busy() ? bridge.get("status") : "idle");
   return {
     bridge,
     next,
-    ask: (op, more) => bridge.set({ _request: { ...more, id: next(), op } }),
+    ask: (op: string, more?: object) => bridge.set({ _request: { ...more, id: next(), op } }),
     cancel: () => bridge.set({ _cancel_id: next() }),
     busy,
     status,
-    attributes: (frame, view) => ({
+    attributes: (frame: Frame, view: string) => ({
       "data-view": view,
       "data-status": status(frame),
       "aria-busy": String(busy()),
     }),
-    share: () => {
+    /** The share that is done, in words; after a second also how long it took and will take. */
+    share: (): string => {
       const done = bridge.get("progress");
       const { ms, from } = elapsed.value;
       if (ms < A_SECOND) return percent(done);
       const left = done > from ? `, ${duration((ms * (1 - done)) / (done - from))} left` : "";
       return `${percent(done)} · ${duration(ms)}${left}`;
     },
-    clock: (frame) => {
+    /** Measures how long a run takes, until the view ends. */
+    clock: (frame: Frame): void => {
       let ticking: ReturnType<typeof setInterval> | undefined;
       frame.ends(
         effect(() => {
@@ -62,14 +50,16 @@ export function live(bridge: Bridge<LiveTraits>): Live {
           elapsed.value = NOT_LONG;
           if (bridge.get("status") !== "running") return;
           const [began, from] = [performance.now(), bridge.signal("progress").peek()];
-          ticking = setInterval(() => {
-            elapsed.value = { ms: performance.now() - began, from };
-          }, A_SECOND / 2);
+          ticking = setInterval(
+            () => (elapsed.value = { ms: performance.now() - began, from }),
+            A_SECOND / 2,
+          );
         }),
         () => clearInterval(ticking),
       );
     },
-    chip: (frame, running, done) => {
+    /** The state in a chip; `running` and `done` in the view's own words. */
+    chip: (frame: Frame, running: unknown, done: Part): Part => {
       const now = status(frame);
       if (!frame.connected()) return chip("Kernel not connected: showing saved results", "rw-attention");
       if (now === "queued")
@@ -114,22 +104,12 @@ export function errorStrip({ bridge }: Live, again: (cause: string) => (() => vo
                   bridge.set(error.fix?.values ?? {}, { send: false });
                   retry();
                 },
-                false,
                 "rw-button rw-small rw-primary",
               )
             : nothing
         }
         ${retry ? button("retry", "Try again", retry) : nothing}
-        <button
-          class="rw-quiet"
-          type="button"
-          data-action="dismiss"
-          aria-label="Dismiss"
-          title="Dismiss"
-          @click=${() => {
-            dismissed.value = error;
-          }}
-        >✕</button>
+        ${iconButton("dismiss", "✕", "Dismiss", () => (dismissed.value = error))}
       </div>
     `;
   };

@@ -52,8 +52,8 @@ function sentence(bridge: Bridge<EditTraits>, model: Live, { apply, ready }: For
     }</p>
     ${
       model.busy()
-        ? button("cancel", "Cancel", model.cancel, false, "rw-button")
-        : button("apply", "Apply", apply, !ready(), "rw-button rw-primary")
+        ? button("cancel", "Cancel", model.cancel, "rw-button")
+        : button("apply", "Apply", apply, "rw-button rw-primary", !ready())
     }
   </div>`;
 }
@@ -70,7 +70,7 @@ function method(bridge: Bridge<EditTraits>, { ready, suggest }: FormActions): Te
       (value) => bridge.set({ method: value, settings: {} }),
     )}
     ${layerField(bridge)}
-    ${button("suggest", waiting ? "tracing…" : "from trace", suggest, waiting || !ready())}
+    ${button("suggest", waiting ? "tracing…" : "from trace", suggest, undefined, waiting || !ready())}
     ${layerReason(bridge)}
     ${settingFields(bridge)}
   </div>`;
@@ -84,7 +84,7 @@ function layerField(bridge: Bridge<EditTraits>): TemplateResult {
         @input=${(event: Event) => bridge.set({ layer: (event.target as HTMLInputElement).valueAsNumber })} />
       <b>${layer ?? "auto"}</b>
     </label>
-    ${layer === null ? nothing : button("auto", "auto", () => bridge.set({ layer: null }), false, "rw-quiet")}
+    ${layer === null ? nothing : button("auto", "auto", () => bridge.set({ layer: null }), "rw-quiet")}
   `;
 }
 

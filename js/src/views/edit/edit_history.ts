@@ -22,18 +22,13 @@ const WEIGHTS = [
 /** The prompt of a request, its subject filled in. */
 export const fill = ({ template, subject }: EditRequest): string => template.replace("{}", () => subject);
 
-/** `connected`: there is a Python to order. */
-export function editHistory(
-  bridge: Bridge<EditTraits>,
-  orders: EditOrders,
-  connected: boolean,
-): TemplateResult {
+export function editHistory(bridge: Bridge<EditTraits>, orders: EditOrders): TemplateResult {
   const edits = bridge.get("edits");
-  const noneApplied = !edits.some((edit) => edit.applied);
+  const none = !orders.connected() || !edits.some((edit) => edit.applied);
   return html`<section aria-label="History">
     <header class="rw-bar-top"><h4>History</h4>${space}
       ${weights(bridge.get("ledger").fingerprint_ok)}
-      ${button("revert-all", "Revert all", () => orders.give("revert_all"), !connected || noneApplied)}
+      ${button("revert-all", "Revert all", () => orders.give("revert_all"), undefined, none)}
     </header>
     <table class="rw-sheet rw-history">
       ${heads(
@@ -44,7 +39,7 @@ export function editHistory(
         ...SCORES.map(([, short, title]) => html`<th scope="col" title=${title}>${short}</th>`),
         "",
       )}
-      <tbody>${edits.map((edit) => line(bridge, orders, connected, edit))}</tbody>
+      <tbody>${edits.map((edit) => line(bridge, orders, edit))}</tbody>
     </table>
   </section>`;
 }
@@ -55,15 +50,8 @@ function weights(match: boolean | null | undefined): Part {
   return html`<span class=${`rw-weights ${match ? "rw-mute" : "rw-wrong"}`} title=${WEIGHTS[match ? 1 : 0]}>${match ? "weights match ✓" : "weights do not match ✗"}</span>`;
 }
 
-function line(
-  bridge: Bridge<EditTraits>,
-  orders: EditOrders,
-  connected: boolean,
-  edit: EditRecord,
-): TemplateResult {
-  const waits =
-    !connected ||
-    orders.open().some(({ op, edit: of, first }) => of === edit.id || [op, first].includes("revert_all"));
+function line(bridge: Bridge<EditTraits>, orders: EditOrders, edit: EditRecord): TemplateResult {
+  const waits = orders.waits(edit.id);
   const put = (applied: boolean) => orders.give("applied", { edit: edit.id, applied });
   const chosen = edit.id === bridge.get("selected");
   const said = remarks(edit);
@@ -74,7 +62,7 @@ function line(
       ${fill(edit.request)} → <b><bdi>${tokenLabel(edit.request.target)}</bdi></b></button></th>
     <td title=${edit.layer_reason}>${edit.layer}</td><td>${probability(edit.norm_ratio, 3)}</td>
     ${SCORES.map(([name]) => html`<td>${probability(edit.scores[name], 2)}</td>`)}
-    <td>${edit.applied ? button("revert", "Revert", () => put(false), waits, "rw-quiet") : button("reapply", "Reapply", () => put(true), waits, "rw-quiet")}</td></tr>
+    <td>${edit.applied ? button("revert", "Revert", () => put(false), "rw-quiet", waits) : button("reapply", "Reapply", () => put(true), "rw-quiet", waits)}</td></tr>
     ${said.length > 0 ? html`<tr class=${`rw-remarks${chosen ? " rw-chosen" : ""}`}><td></td><td colspan="8">${said}</td></tr>` : nothing}`;
 }
 

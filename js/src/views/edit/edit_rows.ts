@@ -4,7 +4,7 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { probability, tokenLabel } from "../../format.js";
 import type { ChangeRow, EditTraits, Outcome } from "../../types.js";
-import { change, entered, heads, type Part } from "../controls.js";
+import { change, entered, heads, iconButton, type Part } from "../controls.js";
 
 const GROUPS = {
   rewrite: "rewrite",
@@ -49,7 +49,7 @@ function removeButton(bridge: Bridge<EditTraits>, { group, text }: ChangeRow): P
     (event.target as HTMLElement).closest("section")?.querySelector("input")?.focus(); // The button goes.
     bridge.set({ tests: others });
   };
-  return html` <button class="rw-quiet" type="button" data-action="remove" title="Remove" aria-label="Remove ${text}" @click=${remove}>✕</button>`;
+  return html` ${iconButton("remove", "✕", `Remove ${text}`, remove, "Remove")}`;
 }
 
 function outcomes({ before, after, delta, followed, good, verdict }: ChangeRow): TemplateResult {

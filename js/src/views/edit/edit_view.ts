@@ -16,7 +16,7 @@ import { editRows } from "./edit_rows.js";
 export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: AbortSignal): void {
   const model = live(bridge);
   const view = frame(bridge, host, abort);
-  const orders = editOrders(bridge, abort);
+  const orders = editOrders(bridge, view.connected, abort);
   const strength = strengthSlider(bridge, model, view);
 
   const ready = () =>
@@ -42,9 +42,9 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     if (!asking.value || !ready() || model.busy()) return nothing;
     const count = bridge.get("ledger").n_active;
     return html`<div class="rw-error rw-ask" role="alert"><div>The model holds ${count === 1 ? "an edit" : `${count} edits`} already.</div>
-      ${button("on-top", "Edit on top", () => applyNow(), false, "rw-button")}
-      ${button("revert-first", "Revert first", () => applyNow("revert_all"), false, "rw-button")}
-      ${button("not-now", "Not now", () => (asking.value = false), false, "rw-quiet")}
+      ${button("on-top", "Edit on top", () => applyNow(), "rw-button")}
+      ${button("revert-first", "Revert first", () => applyNow("revert_all"), "rw-button")}
+      ${button("not-now", "Not now", () => (asking.value = false), "rw-quiet")}
     </div>`;
   }
 
@@ -62,7 +62,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   function body(): TemplateResult {
     const edit = bridge.get("edits").find(({ id }) => id === bridge.get("selected"));
     return html`<div class=${edit ? "rw-main" : "rw-ruled"}>
-        <div class="rw-sheets">${edit ? editHistory(bridge, orders, view.connected()) : nothing}${lossChart(bridge, model, edit)}</div>
+        <div class="rw-sheets">${edit ? editHistory(bridge, orders) : nothing}${lossChart(bridge, model, edit)}</div>
         ${edit ? html`<aside>${strength(edit)}</aside>` : nothing}
       </div>
       ${edit ? html`<div class="rw-sheets rw-ruled">${editRows(bridge)}</div>` : nothing}`;

@@ -71,7 +71,7 @@ export function generationView(
       ([differs, piece], at) => (differs ? html`<u>${piece}</u>` : at || piece.trim() ? piece : ""),
     )}</span>${
       spans.some(([, piece]) => piece)
-        ? button("copy", copied.value === key ? "copied ✓" : "copy", copy, false, "rw-quiet rw-copy")
+        ? button("copy", copied.value === key ? "copied ✓" : "copy", copy, "rw-quiet rw-copy")
         : nothing
     }</td>`;
   }

@@ -42,20 +42,15 @@ export function predictionView(
   const key = (row: TokenRow): number | string => {
     const sort = bridge.get("sort");
     if (sort === "token") return tokenLabel(row.token);
-    return (
-      (sort[0] === "d" ? difference : value)(row, Number(sort.replace("d", ""))) ?? Number.NEGATIVE_INFINITY
-    );
+    const of = sort[0] === "d" ? difference : value;
+    return of(row, Number(sort.replace("d", ""))) ?? Number.NEGATIVE_INFINITY;
   };
 
   const shown = (): TokenRow[] => {
-    const way = bridge.get("descending") ? -1 : 1;
-    const k = bridge.get("k");
-    return bridge
-      .get("rows")
-      .filter(
-        ({ token, ranks }) =>
-          token === bridge.get("target") || ranks.some((rank) => rank !== null && rank <= k),
-      )
+    const { rows, k, target, descending } = bridge.pick(["rows", "k", "target", "descending"]);
+    const way = descending ? -1 : 1;
+    return rows
+      .filter(({ token, ranks }) => token === target || ranks.some((rank) => rank !== null && rank <= k))
       .sort((a, b) => (key(a) < key(b) ? -way : way));
   };
 

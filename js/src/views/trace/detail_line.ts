@@ -32,10 +32,7 @@ export function detailLine(state: GridState): TemplateResult {
         ${button(
           "table",
           `View as ${listed ? "picture" : "table"}`,
-          () => {
-            state.listed.value = !listed;
-          },
-          false,
+          () => (state.listed.value = !listed),
           "rw-quiet",
         )}
         ${helpButton(state)}

@@ -44,11 +44,8 @@ export function explorerActions(bridge: Bridge<ExplorerTraits>, model: Live) {
     history(view: TraceFrame): Part {
       const runs = bridge.get("history");
       if (runs.length === 0 || !view.connected()) return nothing;
-      return menu(
-        html`History ${runs.length}`,
-        "Runs that can be brought back",
-        [...runs].reverse().map(past),
-      );
+      const items = [...runs].reverse().map(past);
+      return menu(html`History ${runs.length}`, "Runs that can be brought back", items);
     },
 
     downloads(view: TraceFrame): Part {

@@ -4,7 +4,17 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { duration, probability, tokenLabel } from "../../format.js";
 import type { ExplorerTraits, Page, Status, TraceInfo } from "../../types.js";
-import { button, chip, choice, example, fullScreen, header, type Part, space } from "../controls.js";
+import {
+  button,
+  chip,
+  choice,
+  example,
+  fullScreen,
+  header,
+  iconButton,
+  type Part,
+  space,
+} from "../controls.js";
 import { errorStrip, type Live, live, progressLine } from "../live.js";
 import { detailLine } from "./detail_line.js";
 import { explorerActions } from "./explorer_actions.js";
@@ -44,12 +54,24 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       const { state } = view;
       const info = state.trace.value;
       const differs = changed(view);
+      const engine = bridge.get("engine");
       const page = { grid: null, flow, lens }[bridge.get("page")];
       const faded = (differs || bridge.get("stale")) && !model.busy();
       return {
         attributes: model.attributes(view, "explorer"),
         root: html`
-          ${top(bridge, model, view, differs, [actions.history(view), actions.downloads(view)])}
+          ${header(
+            bridge,
+            "Causal trace",
+            engine.model && `${engine.model} · ${engine.n_layers} layers`,
+            space,
+            legend(state),
+            html`<span class="rw-state">${runState(bridge, model, view, differs)}</span>`,
+            actions.history(view),
+            actions.downloads(view),
+            fullScreen,
+          )}
+          ${progressLine(model, "Trace")}
           ${form(view, differs)}
           ${controls(bridge, model, view)}
           ${trouble()}
@@ -57,7 +79,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             info
               ? html`<div class=${`rw-main${faded ? " rw-stale" : ""}`}>
                   <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure, pathOf(bridge))}${pathPanel(bridge, model, state, view.connected())}</div>
-                  <aside>${panel(state, view.look(), actions.kept())}${actions.buttons(view)}${notes(state)}</aside>
+                  <aside>${panel(view, actions.kept())}${actions.buttons(view)}${notes(state)}</aside>
                 </div>`
               : skeleton(emptyHint(bridge, model.status(view), trace))
           }
@@ -81,29 +103,6 @@ function resizeWindow(bridge: Bridge<ExplorerTraits>, more: number): void {
   const { windows } = bridge.get("trace") as TraceInfo;
   const now = bridge.get("window") ?? Math.max(1, ...Object.values(windows ?? {}));
   bridge.set({ window: Math.max(1, Math.min(bridge.get("engine").n_layers ?? now, now + more)) });
-}
-
-function top(
-  bridge: Bridge<ExplorerTraits>,
-  model: Live,
-  view: TraceFrame,
-  changed: boolean,
-  menus: Part[],
-): TemplateResult {
-  const engine = bridge.get("engine");
-  return html`
-    ${header(
-      bridge,
-      "Causal trace",
-      engine.model && `${engine.model} · ${engine.n_layers} layers`,
-      space,
-      legend(view.state),
-      html`<span class="rw-state">${runState(bridge, model, view, changed)}</span>`,
-      ...menus,
-      fullScreen,
-    )}
-    ${progressLine(model, "Trace")}
-  `;
 }
 
 /** Where the run is, or what is to be known of the trace that it gave. */
@@ -137,7 +136,7 @@ function controls(bridge: Bridge<ExplorerTraits>, model: Live, { state }: TraceF
     <span class="rw-space"></span>
     ${
       state.comparison.value
-        ? html`<span class="rw-looks">${page === "grid" ? lookSwitch(state) : nothing}<button class="rw-quiet" type="button" data-action="stop_comparing" title="Stop comparing" aria-label="Stop comparing" @click=${() => model.ask("stop_comparing")}>✕</button></span>`
+        ? html`<span class="rw-looks">${page === "grid" ? lookSwitch(state) : nothing}${iconButton("stop_comparing", "✕", "Stop comparing", () => model.ask("stop_comparing"))}</span>`
         : info && info.clean !== null
           ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
           : nothing

@@ -6,18 +6,56 @@ import { axisCaption, KIND_NAMES, less, probability, tokenLabel } from "../../fo
 import { LEGIBLE, TALL } from "../../geometry.js";
 import type { GridState } from "../../grid_state.js";
 import { paint, write } from "../../paint.js";
+import { picker } from "../../picking.js";
 import { read, scaleText, shortText } from "../../scale.js";
 import type { Side } from "../../shown_grids.js";
-import type { Comparison, Kind, PathInfo, TraceInfo } from "../../types.js";
-import { change } from "../controls.js";
+import type { Cell, Comparison, Kind, PathInfo, TraceInfo } from "../../types.js";
+import { change, type Part } from "../controls.js";
 import { colourBar } from "./colour_bar.js";
-import type { FigureHandlers } from "./figure_handlers.js";
+import { gestures } from "./gestures.js";
 import { help } from "./help.js";
-import { selectionMarks } from "./overlay.js";
+import { type FigureActions, keys } from "./keyboard.js";
+import { firstCell, selectionMarks } from "./overlay.js";
 import { pathMarks } from "./path_view.js";
 import { strongest } from "./strongest_states.js";
-import { tokenColumn } from "./token_labels.js";
+import { SCROLL_STEP, subjectDrag, tokenColumn } from "./token_labels.js";
 import { sideName } from "./trace_controls.js";
+
+/** Handlers of one figure. They live as long as its view. */
+export function figureHandlers(state: GridState, actions: FigureActions) {
+  const picks = picker(state, actions.selected);
+  const pointer = gestures(state, picks);
+  /** The focus comes from the mouse. */
+  let held = false;
+  return {
+    ...pointer,
+    ...subjectDrag(state, actions.subject),
+    picks,
+    best: (cell: Cell) => () => picks.only(cell),
+    key: keys(state, picks, actions),
+    focus: (on: boolean) => () => {
+      const info = state.trace.value;
+      state.focused.value = on && !held;
+      if (on && !state.cursor.value && info)
+        state.bridge.set({ cursor: firstCell(state, info) }, { send: false });
+    },
+    /** The mouse gives the focus to the grid, and begins no selection of text. */
+    hold: (event: MouseEvent) => {
+      event.preventDefault();
+      held = true;
+      gridOf(event.currentTarget as Element)?.focus({ preventScroll: true });
+      held = false;
+    },
+    scroll: (event: Event) =>
+      (state.scrolled.value = Math.round((event.target as Element).scrollTop / SCROLL_STEP)),
+  };
+}
+
+export type FigureHandlers = ReturnType<typeof figureHandlers>;
+
+const gridOf = (part: Element): HTMLElement | null | undefined =>
+  part.closest<HTMLElement>("[role=grid]") ??
+  part.closest(".rw-figure")?.querySelector<HTMLElement>("[role=grid]");
 
 /**
  * The plots, or the table of the strongest states; `path` is marked on the plots.
@@ -31,18 +69,22 @@ export function figure(state: GridState, on: FigureHandlers, path: PathInfo | nu
       class=${`rw-figure${info.tokens.length > TALL ? " rw-tall" : ""}`}
       @scroll=${on.scroll}
     >
-      ${state.listed.value ? strongest(state, on.picks, info) : pictures(state, on, info, path)}
+      ${state.listed.value ? strongest(state, on.picks, info) : pictures({ state, on, info, path })}
       ${state.helping.value ? help(state, on.grips) : nothing}
     </div>
   `;
 }
 
-function pictures(
-  state: GridState,
-  on: FigureHandlers,
-  info: TraceInfo,
-  path: PathInfo | null,
-): TemplateResult {
+/** What the plots of a picture share. */
+interface Picture {
+  state: GridState;
+  on: FigureHandlers;
+  info: TraceInfo;
+  path: PathInfo | null;
+}
+
+function pictures(picture: Picture): TemplateResult {
+  const { state, on, info } = picture;
   const { cell, direction, gap } = state.fit.value;
   const kinds = state.kinds.value;
   const sides = state.sides.value;
@@ -75,7 +117,7 @@ function pictures(
                 (side) => html`<div class="rw-side" data-side=${side}>
                   ${compared ? heading(side, info, compared) : nothing}
                   <div class="rw-plots" style="gap:${gap}px" @mousedown=${on.hold}>
-                    ${kinds.map((kind, at) => plot(state, on, info, path, kind, side, direction === "column" || (at === 0 && (stacked || side === sides[0]))))}
+                    ${kinds.map((kind, at) => plot(picture, kind, side, direction === "column" || (at === 0 && (stacked || side === sides[0]))))}
                   </div>
                 </div>`,
               )}</div>
@@ -97,15 +139,8 @@ function heading(side: Side, info: TraceInfo, compared: Comparison): TemplateRes
   </p>`;
 }
 
-function plot(
-  state: GridState,
-  on: FigureHandlers,
-  info: TraceInfo,
-  path: PathInfo | null,
-  kind: Kind,
-  side: Side,
-  labelled: boolean,
-): TemplateResult {
+function plot(picture: Picture, kind: Kind, side: Side, labelled: boolean): TemplateResult {
+  const { state, on, info, path } = picture;
   const { cell, tickStep } = state.fit.value;
   const width = cell.w * info.n_layers;
   const height = cell.h * info.tokens.length;
@@ -139,7 +174,7 @@ function plot(
           <span class="rw-at" data-kind=${kind} hidden></span>
         </div>
         <div class="rw-caption">${axisCaption(kind, info.windows[kind])}</div>
-        ${best(state, on, info, kind, side)}
+        ${best(picture, kind, side)}
       </div>
     </div>
   `;
@@ -149,7 +184,7 @@ const legible = (state: GridState): boolean =>
   state.bridge.get("values") && state.fit.value.cell.w >= LEGIBLE;
 
 /** A dot on the strongest state, or the largest difference. */
-function peak(state: GridState, side: Side, kind: Kind): TemplateResult | typeof nothing {
+function peak(state: GridState, side: Side, kind: Kind): Part {
   const found = state.bestOf(side, kind);
   if (!found || state.isSelected(found.cell) || legible(state)) return nothing;
   const { w, h } = state.fit.value.cell;
@@ -157,7 +192,7 @@ function peak(state: GridState, side: Side, kind: Kind): TemplateResult | typeof
   return svg`<circle class="rw-peak" cx=${(layer + 0.5) * w} cy=${(pos + 0.5) * h} r=${Math.min(w, h) < 7 ? 1.5 : 2.2} />`;
 }
 
-function best(state: GridState, on: FigureHandlers, info: TraceInfo, kind: Kind, side: Side) {
+function best({ state, on, info }: Picture, kind: Kind, side: Side): Part {
   const found = state.bestOf(side, kind);
   if (!found) return nothing;
   const [pos, layer] = found.cell;
@@ -183,19 +218,18 @@ export function paintFigure(root: ParentNode, state: GridState): void {
   const theme = state.theme.value;
   for (const canvas of root.querySelectorAll<HTMLCanvasElement>("canvas[data-kind]")) {
     const { kind, side } = canvas.dataset as { kind: Kind; side: Side };
-    const { low, high } = state.painted(side);
     const grid = state.grids[side].value?.get(kind);
     const guess = side === "after" ? state.estimate.value?.get(kind) : undefined;
-    const colours = colourTable(canvas, state.ramp(side, kind), theme);
+    const colours = { table: colourTable(canvas, state.ramp(side, kind), theme), ...state.painted(side) };
     const values = canvas.parentElement?.querySelector<HTMLCanvasElement>(".rw-values");
-    const now = [grid, guess, low, high, colours, values, state.scale.value, state.fit.value.cell.w];
+    const now = [grid, guess, ...Object.values(colours), values, state.scale.value, state.fit.value.cell.w];
     const before = painted.get(canvas);
     if (!grid || before?.every((each, i) => each === now[i])) continue;
-    paint(canvas, grid, info.tokens.length, info.n_layers, colours, low, high, guess);
+    paint(canvas, grid, info.tokens.length, info.n_layers, colours, guess);
     if (values) {
       const of = state.readings.value[side];
       const text = (value: number) => shortText(state.scale.value, read(value, of), side === "change");
-      write(values, grid, info.n_layers, state.fit.value.cell, { colours, low, high, text });
+      write(values, grid, info.n_layers, state.fit.value.cell, colours, text);
     }
     painted.set(canvas, now);
   }

@@ -46,21 +46,21 @@ type Tools = ReturnType<typeof strokes> &
 
 /** What is drawn with: faint strokes and fills are left out. */
 function strokes(pen: CanvasRenderingContext2D) {
+  const faded = (alpha: number, draw: () => void) => {
+    if (alpha < FAINT) return;
+    pen.globalAlpha = alpha;
+    draw();
+    pen.globalAlpha = 1;
+  };
   return {
     stroke: (ink: string, width: number, alpha = 1) => {
-      if (alpha < FAINT) return;
-      pen.globalAlpha = alpha;
       pen.lineWidth = width;
       pen.strokeStyle = ink;
-      pen.stroke();
-      pen.globalAlpha = 1;
+      faded(alpha, () => pen.stroke());
     },
     fill: (ink: string, alpha = 1) => {
-      if (alpha < FAINT) return;
-      pen.globalAlpha = alpha;
       pen.fillStyle = ink;
-      pen.fill();
-      pen.globalAlpha = 1;
+      faded(alpha, () => pen.fill());
     },
     line: (from: Point, to: Point) => {
       pen.moveTo(...from);

@@ -24,8 +24,8 @@ import { paintFlow } from "./flow_canvas.js";
 import { help, helpButton } from "./help.js";
 import { activeRow, firstCell } from "./overlay.js";
 import { pathOf, steps } from "./path_view.js";
-import { placeholder } from "./placeholder.js";
 import { tokenColumn } from "./token_labels.js";
+import { placeholder } from "./trace_controls.js";
 import type { TraceFrame } from "./trace_frame.js";
 
 const RUNS: readonly (readonly [Run, string])[] = [
@@ -118,9 +118,7 @@ function picture(shown: FlowState, view: TraceFrame): TemplateResult {
   const cursor = state.cursor.value && state.detailOf(state.cursor.value) ? state.cursor.value : null;
   return html`
     <div class="rw-flow-top">
-      ${choice("Run", RUNS, run.value, (next) => {
-        chosen.value = next;
-      })}
+      ${choice("Run", RUNS, run.value, (next) => (chosen.value = next))}
     </div>
     <div
       class="rw-figure rw-flow"
@@ -156,7 +154,7 @@ function picture(shown: FlowState, view: TraceFrame): TemplateResult {
     </div>
     ${state.helping.value ? help(state, on.grips) : nothing}
     <p class="rw-caption">${LEGENDS[run.value]} ${scaleOf(flow.value, run.value)} Lines that fan into a node: what its attention can read, the darker the more of it moved; not its weights.</p>
-    ${placeholder(view, bridge, info.value)}
+    ${placeholder(view.state, bridge, view.connected(), info.value)}
   `;
 }
 

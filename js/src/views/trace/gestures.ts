@@ -94,9 +94,7 @@ export function gestures(state: GridState, picker: Picker) {
     if (!gesture || !info) return;
     const { from, to, lasso, kind } = gesture;
     if (lasso && moved) {
-      const cells = lassoed(lasso, info.tokens.length, info.n_layers).map(
-        ({ pos, layer }): Cell => [pos, layer, kind],
-      );
+      const cells = lassoed(lasso, info.tokens.length, info.n_layers, kind);
       if (cells.length > 0) picker.take(cells, adds(event), to);
     } else if (moved && !event.shiftKey) picker.take(rectangle(from, to), adds(event), to);
     else picker.pick(to, event);
@@ -121,9 +119,7 @@ export function gestures(state: GridState, picker: Picker) {
       const [pos, , kind] = cell;
       picker.take(rectangle([pos, 0, kind], [pos, info.n_layers - 1, kind]), adds(event), cell);
     },
-    point: (event: MouseEvent) => {
-      state.hover.value = labelled(event);
-    },
+    point: (event: MouseEvent) => (state.hover.value = labelled(event)),
     /** The strip of layer numbers: each place on it stands for the column above. */
     column: (kind: Kind) => (event: MouseEvent) => {
       const info = state.trace.value;

@@ -33,7 +33,7 @@ export function gridView(bridge: Bridge<GridTraits>, host: HTMLElement, abort: A
           info
             ? html`<div class="rw-main">
                 <div class="rw-picture">${figure(state, view.figure)}</div>
-                <aside>${panel(state, view.look())}${notes(state)}</aside>
+                <aside>${panel(view)}${notes(state)}</aside>
               </div>`
             : skeleton(html`<p>This trace is empty.</p>`)
         }

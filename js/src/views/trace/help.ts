@@ -2,6 +2,7 @@
 
 import { html, type TemplateResult } from "lit-html";
 import type { GridState } from "../../grid_state.js";
+import { iconButton } from "../controls.js";
 import { KEYS, MODEL_KEYS } from "./keyboard.js";
 
 const MOUSE = `
@@ -31,16 +32,8 @@ export const help = (state: GridState, live: boolean): TemplateResult => html`
 `;
 
 /** The same for who has a pointer and does not know the key. */
-export const helpButton = (state: GridState): TemplateResult => html`<button
-  class="rw-quiet"
-  type="button"
-  data-action="help"
-  aria-label="Keys and pointer"
-  title="Keys and pointer (?)"
-  @click=${() => {
-    state.helping.value = true;
-  }}
->?</button>`;
+export const helpButton = ({ helping }: GridState): TemplateResult =>
+  iconButton("help", "?", "Keys and pointer", () => (helping.value = true), "Keys and pointer (?)");
 
 /** A dialog has to be asked to open. */
 export function openHelp(root: ParentNode): void {

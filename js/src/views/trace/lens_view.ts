@@ -8,7 +8,7 @@ import { PANEL_WIDTH } from "../../geometry.js";
 import { same } from "../../selection.js";
 import type { ExplorerTraits, LensInfo, LensRun } from "../../types.js";
 import { type Curve, curves, EDGE } from "../line_chart.js";
-import { placeholder } from "./placeholder.js";
+import { placeholder } from "./trace_controls.js";
 import type { TraceFrame } from "./trace_frame.js";
 
 /** Room for a token of average length. */
@@ -53,7 +53,7 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
         </div>
       </div>`;
     const line = (values: readonly (number | null)[]): Curve => values.map((value, layer) => [layer, value]);
-    if (!info) return html`${placeholder(view, bridge, info)}`;
+    if (!info) return html`${placeholder(view.state, bridge, view.connected(), info)}`;
     const answer = html`<bdi>${tokenLabel(info.answer)}</bdi>`;
     return html`
       <table class="rw-lens" style="width:${NAMES + layers * wide}px" role="grid" tabindex="0" aria-label="The likeliest next token after each layer"
@@ -70,9 +70,7 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
               class=${`${run.ranks[layer] === 1 ? "rw-answer" : ""}${at.value?.[0] === i && at.value[1] === layer ? " rw-at" : ""}`}
               style="--rw-share:${run.probabilities[layer] ?? 0}"
               title=${told(top)}
-              @pointerenter=${() => {
-                at.value = [i, layer];
-              }}
+              @pointerenter=${() => (at.value = [i, layer])}
             ><bdi>${tokenLabel(top[0]?.[0] ?? "", 12)}</bdi>${run.ranks[layer] === 1 ? html`<i aria-label="the answer">✓</i>` : nothing}</td>`,
             )}</tr>`,
         )}</tbody>
@@ -91,7 +89,7 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
         runs.map(({ ranks }) => line(ranks.map((rank) => Math.log(most / rank)))),
       )}
       <p class="rw-caption">What the model’s own head would say after each layer at the last token. Blue: p(${answer}); ✓ where ${answer} is the likeliest.</p>
-      ${placeholder(view, bridge, info)}
+      ${placeholder(view.state, bridge, view.connected(), info)}
     `;
   }
 

@@ -9,6 +9,7 @@ import { border, brackets } from "../../outline.js";
 import { read } from "../../scale.js";
 import type { Side } from "../../shown_grids.js";
 import type { Cell, Kind, TraceInfo } from "../../types.js";
+import type { Part } from "../controls.js";
 import { rowHeight } from "./token_labels.js";
 
 /** Gridcells on both sides of the active one that a screen reader finds. */
@@ -86,11 +87,7 @@ function drawn(state: GridState, { from, to, lasso }: Gesture): TemplateResult {
 }
 
 /** Selected cells of a plot as one outline, with the layers that they really restore. */
-export function selectionMarks(
-  state: GridState,
-  info: TraceInfo,
-  kind: Kind,
-): TemplateResult | typeof nothing {
+export function selectionMarks(state: GridState, info: TraceInfo, kind: Kind): Part {
   const cells = state.selected.value.get(kind);
   if (!cells?.size) return nothing;
   const size = state.fit.value.cell;

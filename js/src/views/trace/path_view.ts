@@ -67,7 +67,13 @@ export function pathPanel(
       ${
         running
           ? button("stop_path", "Stop", () => model.ask("stop_path"))
-          : button("path", path ? "Find again" : "Find path", () => model.ask("path"), !state.trace.value)
+          : button(
+              "path",
+              path ? "Find again" : "Find path",
+              () => model.ask("path"),
+              undefined,
+              !state.trace.value,
+            )
       }
     </div>
     ${path ? found(path, state, running) : nothing}
@@ -92,12 +98,8 @@ function found(path: PathInfo, state: GridState, running: boolean | undefined): 
     <ol class="rw-steps">
       ${states.map(
         (cell, i) => html`<li
-          @pointerenter=${() => {
-            state.hover.value = cell;
-          }}
-          @pointerleave=${() => {
-            state.hover.value = null;
-          }}
+          @pointerenter=${() => (state.hover.value = cell)}
+          @pointerleave=${() => (state.hover.value = null)}
         ><span>${describe([cell], tokens)}</span>
           <span>${i ? "→ " : html`p(<bdi>${tokenLabel(path.answer, 10)}</bdi>) `}${probability(path.probabilities[i], 2)}</span><b>${percent(share(path.probabilities[i]))}</b></li>`,
       )}

@@ -108,9 +108,9 @@ export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
     const info = view.state.trace.value;
     const primary = !info || changed || bridge.get("stale");
     if (!view.connected()) return nothing;
-    if (model.busy()) return button("cancel", "Cancel", model.cancel, false, "rw-button");
+    if (model.busy()) return button("cancel", "Cancel", model.cancel, "rw-button");
     const label = info && !changed ? "Trace again" : "Trace";
-    return button("trace", label, trace, !ready(), `rw-button${primary ? " rw-primary" : ""}`);
+    return button("trace", label, trace, `rw-button${primary ? " rw-primary" : ""}`, !ready());
   }
 
   /** What stands beside the subject: another one that was marked, or which of its places is meant. */
@@ -174,7 +174,28 @@ function settingFields(
   const answer = bridge.get("answer");
   const asked = info?.settings?.answer;
   const first = asked && asked === answer ? tokenLabel(info.answer) : "";
-  const number = (trait: NumberTrait, look: Look) => numberField(bridge, trait, look, enter);
+  /** `empty` is what an empty field stands for; without it a field is never empty. */
+  const number = (trait: NumberTrait, width: number, min: number, step = 1, max = Infinity, empty = "") => {
+    const written = bridge.get(trait)?.toString() ?? "";
+    return html`<input
+      type="number"
+      data-setting=${trait}
+      min=${min}
+      max=${max === Infinity ? nothing : max}
+      step=${step}
+      placeholder=${empty}
+      style="width:${width}ch"
+      data-is=${written}
+      @change=${(event: Event) => {
+        const input = event.target as HTMLInputElement;
+        const value = trait === "noise" ? input.valueAsNumber : Math.round(input.valueAsNumber);
+        if (Number.isFinite(value) && value >= min && value <= max) bridge.set({ [trait]: value });
+        else if (input.value === "" && empty) bridge.set({ [trait]: null });
+        else input.value = written;
+      }}
+      @keydown=${entered(enter)}
+    />`;
+  };
   return html`<div class="rw-numbers">
     <label class="rw-field" title="The word whose probability is followed; empty: what the model says itself">answer
       ${textField(bridge, "answer", "Answer", "auto", Math.max(5, Math.min(16, answer?.length ?? 0)), enter)}${
@@ -184,50 +205,14 @@ function settingFields(
       }
     </label>
     <label class="rw-field" title="How many consecutive layers one cell of MLP and attention restores">window
-      ${number("window", { min: 1, step: 1, empty: automatic ? `auto ${automatic}` : "auto", width: 6 })}
+      ${number("window", 6, 1, 1, Infinity, automatic ? `auto ${automatic}` : "auto")}
     </label>
     <label class="rw-field" title=${info?.noise ?? "Standard deviation of the noise, in multiples of σ"}>noise
-      ${number("noise", { min: 0, step: 0.5, width: 3 })} × σ${
+      ${number("noise", 3, 0, 0.5)} × σ${
         sigma ? html` <span class="rw-mute rw-sigma">(${sigma})</span>` : nothing
       }
     </label>
-    <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", { min: 1, max: 1000, step: 1, width: 4 })}</label>
-    <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", { min: 0, max: 2 ** 32 - 1, step: 1, width: 4 })}</label>
+    <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", 4, 1, 1, 1000)}</label>
+    <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", 4, 0, 1, 2 ** 32 - 1)}</label>
   </div>`;
-}
-
-interface Look {
-  min: number;
-  max?: number;
-  step: number;
-  width: number;
-  /** What an empty field stands for; without it a field is never empty. */
-  empty?: string;
-}
-
-function numberField(
-  bridge: Bridge<ExplorerTraits>,
-  trait: NumberTrait,
-  { min, max = Infinity, step, width, empty }: Look,
-  enter: () => void,
-): TemplateResult {
-  const written = () => bridge.get(trait)?.toString() ?? "";
-  return html`<input
-    type="number"
-    data-setting=${trait}
-    min=${min}
-    max=${max === Infinity ? nothing : max}
-    step=${step}
-    placeholder=${empty ?? ""}
-    style="width:${width}ch"
-    data-is=${written()}
-    @change=${(event: Event) => {
-      const input = event.target as HTMLInputElement;
-      const value = trait === "noise" ? input.valueAsNumber : Math.round(input.valueAsNumber);
-      if (Number.isFinite(value) && value >= min && value <= max) bridge.set({ [trait]: value });
-      else if (input.value === "" && empty) bridge.set({ [trait]: null });
-      else input.value = written();
-    }}
-    @keydown=${entered(enter)}
-  />`;
 }

@@ -6,57 +6,48 @@ import { describe, direction, less, percent, probability, stateCount, tokenLabel
 import type { GridState } from "../../grid_state.js";
 import type { Answer } from "../../selected_states.js";
 import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo } from "../../types.js";
-import { change, heads } from "../controls.js";
+import { change, heads, iconButton, type Part } from "../controls.js";
+import type { TraceFrame } from "./trace_frame.js";
 
-export interface PanelLook {
-  /** The answer has been on its way for a while. */
-  waiting: boolean;
-  /** Milliseconds from the pointer to the paint of this answer. */
-  latency: number | null;
+/** `kept` is what stands beside it as A. */
+export function panel(view: TraceFrame, kept: KeptInfo | null = null): Part {
+  const { state, waiting, latency } = view;
   /** There is no Python to answer. */
-  alone: boolean;
-  clear(): void;
-}
-
-export function panel(
-  state: GridState,
-  look: PanelLook,
-  kept: KeptInfo | null = null,
-): TemplateResult | typeof nothing {
+  const alone = !view.connected();
   const info = state.trace.value;
   if (!info) return nothing;
   const selected = state.selection.value;
   const answer = state.answer.value;
   if (selected.length === 0) return baseline(info);
-  const shown = answer ?? (look.alone ? null : stale(state));
+  const shown = answer ?? (alone ? null : stale(state));
   const current = answer?.settled === true;
-  const source = current ? answer.source : look.alone ? "cell" : "exact";
+  const source = current ? answer.source : alone ? "cell" : "exact";
   const a = kept?.comparing ? recorded(kept) : null;
   return html`
     <section
-      class=${`rw-panel${look.waiting && !current ? " rw-waiting" : ""}`}
+      class=${`rw-panel${waiting.value && !current ? " rw-waiting" : ""}`}
       aria-label="Restoration"
       data-selection=${current ? JSON.stringify(answer.selection) : nothing}
       data-probability=${current && answer.probability !== null ? answer.probability : nothing}
-      data-latency-ms=${current && look.latency !== null ? look.latency.toFixed(1) : nothing}
-      aria-busy=${!current && !look.alone}
+      data-latency-ms=${current && latency.value !== null ? latency.value.toFixed(1) : nothing}
+      aria-busy=${!current && !alone}
     >
       <header>
         <h4>
           Restored: ${stateCount((answer?.states ?? selected).length)} <span class="rw-mute">· ${describe(answer?.states ?? selected, info.tokens)}</span>
         </h4>
-        <button class="rw-quiet" type="button" title="Clear the selection (Esc)" aria-label="Clear the selection" @click=${look.clear}>✕</button>
+        ${iconButton("clear", "✕", "Clear the selection", () => state.select([], state.cursor.value), "Clear the selection (Esc)")}
       </header>
       ${shown ? gauge(shown, info, a) : nothing}
       ${shown?.message ? html`<p class="rw-message">${shown.message}</p>` : nothing}
-      ${look.alone && !shown ? html`<p class="rw-message">Recorded single-state effects; a kernel is needed to combine them.</p>` : nothing}
+      ${alone && !shown ? html`<p class="rw-message">Recorded single-state effects; a kernel is needed to combine them.</p>` : nothing}
       ${a ? html`<p class="rw-line"><b class="rw-a">A</b> ${percent(a.recovery)} back with ${stateCount(a.states.length)} <span class="rw-mute">· ${describe(a.states, kept?.tokens ?? [])}</span></p>` : nothing}
       ${
         current
           ? html`<p class="rw-unseen" role="status">${restorationText(answer.answer, answer.probability, answer.recovery, answer.states.length)}</p>`
           : nothing
       }
-      ${look.waiting && !current ? html`<p class="rw-updating" role="status">updating…</p>` : nothing}
+      ${waiting.value && !current ? html`<p class="rw-updating" role="status">updating…</p>` : nothing}
       ${shown && shown.rows.length > 0 ? predictionTable(shown.rows, info, "restored", a?.rows) : nothing}
       ${shown && source !== "exact" && !shown.message ? html`<p class="rw-note">${SOURCES[source]}</p>` : nothing}
     </section>
@@ -102,7 +93,7 @@ function recorded(kept: KeptInfo): RestorationInfo | null {
 
 const clip = (share: number | null): number => Math.max(0, Math.min(1, share ?? 0));
 
-function gauge(answer: Answer, info: TraceInfo, a: RestorationInfo | null): TemplateResult | typeof nothing {
+function gauge(answer: Answer, info: TraceInfo, a: RestorationInfo | null): Part {
   if (answer.probability === null) return nothing; // There is a sentence instead of numbers.
   const { probability: now, corrupted, clean, recovery } = answer;
   const difference = now === null || corrupted === null ? null : now - corrupted;
@@ -166,7 +157,7 @@ function predictionTable(
 }
 
 /** Under its row, on the scale 0 to 1, from a hollow dot to a full one: a difference as a shape. */
-function dumbbell(from: number | null, to: number | null): TemplateResult | typeof nothing {
+function dumbbell(from: number | null, to: number | null): Part {
   if (from === null || to === null) return nothing;
   const low = Math.min(from, to) * 100;
   const high = Math.max(from, to) * 100;

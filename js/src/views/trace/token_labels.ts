@@ -5,19 +5,11 @@ import { tokenLabel } from "../../format.js";
 import { TALL } from "../../geometry.js";
 import type { GridState } from "../../grid_state.js";
 import type { TraceInfo } from "../../types.js";
+import type { gestures } from "./gestures.js";
 
-/** What a column of tokens answers to; those of a figure and of its brackets. */
-export interface TokenHandlers {
-  row(event: MouseEvent): void;
-  point(event: MouseEvent): void;
-  leave(): void;
-  /** The ends of the subject can be dragged. */
-  grips: boolean;
-  grip(end: 0 | 1): (event: PointerEvent) => void;
-  drag(event: PointerEvent): void;
-  drop(): void;
-  stay(): void;
-}
+/** What a column of tokens answers to. */
+type TokenHandlers = ReturnType<typeof subjectDrag> &
+  Pick<ReturnType<typeof gestures>, "row" | "point" | "leave">;
 
 /** Pixels above and below what is in sight that are ready, too. */
 const MARGIN = 300;
@@ -101,4 +93,48 @@ function bracket([start, stop]: readonly [number, number], height: number, on: T
   return html`<div class="rw-span" style="top:${start * height}px;height:${(stop - start) * height}px">
     ${on.grips ? [grip(0), grip(1)] : nothing}
   </div>`;
+}
+
+/** Dragging the ends of the subject; only where `subject` can make it another one. */
+export function subjectDrag(state: GridState, subject?: (start: number, stop: number) => void) {
+  let held: 0 | 1 | null = null;
+
+  const stay = () => {
+    held = null;
+    state.draft.value = null;
+  };
+
+  return {
+    grips: subject !== undefined,
+    grip: (end: 0 | 1) => (event: PointerEvent) => {
+      if (event.button !== 0) return;
+      event.preventDefault();
+      (event.target as HTMLElement).setPointerCapture?.(event.pointerId);
+      held = end;
+    },
+    drag(event: PointerEvent): void {
+      const info = state.trace.value;
+      const column = (event.target as HTMLElement).closest(".rw-tokens");
+      if (held === null || !info || !column) return;
+      const [start, stop] = info.subject_span;
+      const y = event.clientY - column.getBoundingClientRect().top;
+      // The border between two rows that is nearest.
+      const at = Math.round(y / rowHeight(column));
+      state.draft.value = {
+        of: info,
+        span: held
+          ? [start, Math.max(start + 1, Math.min(info.tokens.length, at))]
+          : [Math.max(0, Math.min(stop - 1, at)), stop],
+      };
+    },
+    drop(): void {
+      const draft = state.draft.value;
+      const info = state.trace.value;
+      held = null;
+      if (!draft || draft.of !== info) return;
+      if (String(draft.span) === String(info.subject_span)) state.draft.value = null;
+      else subject?.(...draft.span);
+    },
+    stay,
+  };
 }

@@ -1,9 +1,12 @@
 /** What the views of a trace share: which kinds and which grids are shown, the legend, the notes, the empty grid. */
 
 import { html, nothing, type TemplateResult } from "lit-html";
+import type { Bridge } from "../../bridge.js";
+import { describe } from "../../format.js";
 import type { GridState } from "../../grid_state.js";
+import { same } from "../../selection.js";
 import type { Look, Side } from "../../shown_grids.js";
-import type { Comparison, KindChoice } from "../../types.js";
+import type { Comparison, ExplorerTraits, FlowInfo, KindChoice, LensInfo } from "../../types.js";
 import { choice, type Part } from "../controls.js";
 
 const CHOICES: readonly (readonly [KindChoice, string])[] = [
@@ -40,9 +43,7 @@ export function lookSwitch(state: GridState): Part {
     sideName(compared, side),
   ]);
   const looks: [Look, string][] = state.roomy.value ? [["together", "Side by side"], ...sides] : sides;
-  return choice("What to show", looks, state.look.value, (look) => {
-    state.chosen.value = look;
-  });
+  return choice("What to show", looks, state.look.value, (look) => (state.chosen.value = look));
 }
 
 /** What hatching means, while some of it is on screen. */
@@ -67,3 +68,21 @@ export const skeleton = (hint: TemplateResult): TemplateResult => html`
     <div class="rw-hint">${hint}</div>
   </div>
 `;
+
+/** What stands in for a flow or a lens that is not there, or beside one of another selection. */
+export function placeholder(
+  { trace, selection }: GridState,
+  bridge: Bridge<ExplorerTraits>,
+  connected: boolean,
+  shown: FlowInfo | LensInfo | null,
+): Part {
+  if (shown && same(shown.selection, selection.value)) return nothing;
+  const said = connected
+    ? bridge.get("stale")
+      ? "The model was edited since this trace."
+      : "Running the model…"
+    : shown
+      ? `As saved: restored ${describe(shown.states, trace.value?.tokens ?? []) || "nothing"}.`
+      : "This needs a live model.";
+  return html`<p class="rw-note" role="status">${said}</p>`;
+}

@@ -1,17 +1,15 @@
 /** The frame of a view of a trace: what is derived from its traits, its picture, its pointer and its keyboard. */
 
-import { effect, signal } from "@preact/signals-core";
+import { effect, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Bridge } from "../../bridge.js";
 import { type GridState, gridState } from "../../grid_state.js";
 import type { GridTraits } from "../../types.js";
 import { type Drawing, type Frame, frame } from "../frame.js";
 import { drawDetail, speak } from "./detail_line.js";
-import { paintFigure } from "./figure.js";
-import { type FigureHandlers, figureHandlers } from "./figure_handlers.js";
+import { type FigureHandlers, figureHandlers, paintFigure } from "./figure.js";
 import { openHelp } from "./help.js";
 import type { FigureActions } from "./keyboard.js";
 import { drawPointing, drawRow } from "./overlay.js";
-import type { PanelLook } from "./restoration_panel.js";
 import { drawLabels } from "./token_labels.js";
 
 /** How long an answer may take before the page says that it is on its way. */
@@ -20,7 +18,10 @@ const PATIENCE = 150;
 export interface TraceFrame extends Frame {
   state: GridState;
   figure: FigureHandlers;
-  look(): PanelLook;
+  /** The answer has been on its way for a while. */
+  waiting: ReadonlySignal<boolean>;
+  /** Milliseconds from the pointer to the paint of the present answer. */
+  latency: ReadonlySignal<number | null>;
 }
 
 export function traceFrame(
@@ -50,17 +51,7 @@ export function traceFrame(
     ...actions,
   });
 
-  const view: TraceFrame = {
-    ...made,
-    state,
-    figure,
-    look: () => ({
-      waiting: waiting.value,
-      latency: latency.value,
-      alone: !made.connected(),
-      clear: () => state.select([], state.cursor.value),
-    }),
-  };
+  const view: TraceFrame = { ...made, state, figure, waiting, latency };
 
   made.ends(
     // The panel says "updating…" only when the answer takes long enough to be noticed.
@@ -97,15 +88,11 @@ export function traceFrame(
     each((root) => drawRow(root, state, view.id)),
     each((root) => drawDetail(root, state)),
     speak(() => drawn.peek()?.root, state),
-  );
-  made.ends(
     effect(() => {
       const since = selectedAt.value;
       if (!state.current.value || since === null) return;
       selectedAt.value = null;
-      requestAnimationFrame(() => {
-        latency.value = performance.now() - since;
-      });
+      requestAnimationFrame(() => (latency.value = performance.now() - since));
     }),
   );
   return view;
