@@ -1,7 +1,17 @@
 /** A widget model without a host: get, set, save_changes, on, off; counts what listens. */
 
 import type { Model } from "../src/bridge.js";
-import type { ExplorerTraits, FlowInfo, GridTraits, LensInfo, PathInfo, TraceInfo } from "../src/types.js";
+import type {
+  ExplorerTraits,
+  FlowInfo,
+  GridTraits,
+  HistoryRun,
+  LensInfo,
+  PathInfo,
+  RestorationInfo,
+  Settings,
+  TraceInfo,
+} from "../src/types.js";
 
 export class FakeModel implements Model {
   readonly state: Record<string, unknown>;
@@ -221,5 +231,56 @@ export const pathInfo = (more: Partial<PathInfo> = {}): PathInfo => ({
   reached: true,
   n_restored: 120,
   running: false,
+  ...more,
+});
+
+/** What the model says to a selection. */
+export const answer = (more: Partial<RestorationInfo> = {}): RestorationInfo => ({
+  selection: [[2, 1, "mlp"]],
+  states: [
+    [2, 0, "mlp"],
+    [2, 1, "mlp"],
+    [2, 2, "mlp"],
+  ],
+  answer: " Seattle",
+  probability: 0.4123,
+  clean: 0.9,
+  corrupted: 0.1,
+  recovery: 0.39,
+  rows: [
+    { token: " Seattle", id: 7, clean: 0.9, corrupted: 0.1, restored: 0.4123 },
+    { token: " Paris", id: 3, clean: 0.01, corrupted: 0.3, restored: 0.2 },
+  ],
+  source: "exact",
+  ms: 12,
+  message: null,
+  ...more,
+});
+
+/** A run that can be brought back. */
+export const historyRun: HistoryRun = {
+  id: 4,
+  settings: info.settings as Settings,
+  words: "window 1 · noise 3 × σ",
+  answer: " Seattle",
+  clean: 0.9,
+  corrupted: 0.1,
+  edits: 0,
+  complete: true,
+};
+
+/** What was kept as A, of another prompt. */
+export const keptInfo = (more: object = {}) => ({
+  prompt: "Mount Fuji is in",
+  tokens: ["Mount", " Fuji", " is", " in"],
+  answer: " Japan",
+  comparing: true,
+  reason: "",
+  rows: [],
+  restoration: answer({
+    recovery: 0.25,
+    states: [[0, 0, "attn"]],
+    rows: [{ token: " Seattle", id: 7, clean: 0.9, corrupted: 0.1, restored: 0.3 }],
+  }),
   ...more,
 });

@@ -1,0 +1,70 @@
+import { expect, test } from "vitest";
+import { explorerTraits, scores } from "./fake_model.js";
+import { show, view } from "./views/show.js";
+
+const before = scores();
+const after = () => {
+  const all = new Float32Array(3 * 5 * 4).fill(0.25);
+  return view(all);
+};
+const compared = () => ({
+  ...explorerTraits(),
+  scores: after(),
+  before_scores: before,
+  comparison: {
+    names: ["before", "after"],
+    before: "without the edit",
+    after: "with 1 edit",
+    clean: 0.95,
+    corrupted: 0.1,
+    same: false,
+  },
+});
+const sides = (el: Element) =>
+  [...el.querySelectorAll<HTMLElement>("canvas")].map((each) => each.dataset.side);
+
+test("a trace with another before it shows both and their difference, kind by kind", () => {
+  const { el, find } = show(compared());
+  expect(sides(el)).toEqual(["before", "after", "change"].flatMap((side) => [side, side, side]));
+  expect(find("[data-side=before] .rw-which").textContent).toContain("without the edit");
+  expect(find("[data-side=change] .rw-which").textContent).toContain("\u22120.0500");
+  expect(el.querySelectorAll(".rw-tokens")).toHaveLength(3);
+});
+test("of one kind the three stand beside each other, with one column of tokens", () => {
+  const { el } = show({ ...compared(), kind: "mlp" });
+  expect(sides(el)).toEqual(["before", "after", "change"]);
+  expect(el.querySelectorAll(".rw-tokens")).toHaveLength(1);
+});
+test("one grid is chosen with a button that says it is pressed", () => {
+  const { el, find } = show(compared());
+  find<HTMLButtonElement>("[data-choice=before]").click();
+  expect(sides(el)).toEqual(["before", "before", "before"]);
+  expect(find("[data-choice=before]").getAttribute("aria-pressed")).toBe("true");
+});
+test("the cell under the cursor is told before, after and as a difference, also to screen readers", () => {
+  const { find } = show({ ...compared(), cursor: [2, 1, "mlp"] });
+  const said = find(".rw-detail").textContent?.replace(/\s+/g, " ");
+  expect(said).toContain("before 0.3410");
+  expect(said).toContain("after 0.2500");
+  expect(said).toContain("\u22120.0910");
+  expect(find("[role=gridcell][id]").textContent).toBe("layer 1, p 0.250, up 0.150, down 0.091 from before");
+});
+test("the largest difference is found among all rows, whatever its sign", () => {
+  const { find } = show({ ...compared(), kind: "attn" });
+  expect(find("[data-side=change] .rw-best").textContent).toBe("layer 3 · \u22120.33");
+});
+test("the sentence names the word that is followed and what the edited model says now", () => {
+  const { find } = show(compared());
+  expect(find(".rw-leads").textContent).toBe(" → Seattle, now Paris");
+  expect(show(explorerTraits()).find(".rw-leads").textContent).toBe(" → Seattle");
+});
+test("comparing is stopped by an order to Python", () => {
+  const { find, model } = show(compared());
+  find("[data-action=stop_comparing]").click();
+  expect(model.sent("_request")).toMatchObject({ op: "stop_comparing" });
+});
+test("scores before that do not fit the tokens show no difference instead of a wrong one", () => {
+  const { find, el } = show({ ...compared(), before_scores: new DataView(new ArrayBuffer(8)) });
+  expect(el.querySelector("[data-side=change] .rw-best")).toBeNull();
+  expect(find("[data-side=after] .rw-best").textContent).toContain("0.25");
+});

@@ -1,0 +1,65 @@
+import { expect, test } from "vitest";
+import { explorerTraits, flowInfo, gridTraits, pathInfo } from "../../fake_model.js";
+import { show } from "../show.js";
+
+test("the button asks for a path of the share that the field says", () => {
+  const { find, model } = show(explorerTraits());
+  const share = find<HTMLInputElement>("[data-setting=recovery]");
+  expect(share.value).toBe("90");
+  share.value = "55";
+  share.dispatchEvent(new Event("change"));
+  expect(model.sent("recovery")).toBe(0.55);
+  share.value = "0";
+  share.dispatchEvent(new Event("change"));
+  expect(share.value).toBe("55");
+  find<HTMLButtonElement>("[data-action=path]").click();
+  expect(model.sent("_request")).toMatchObject({ op: "path" });
+});
+test("while it is looked for the set so far is shown, and the search can be stopped", async () => {
+  const { find, model, el } = show({
+    ...explorerTraits(),
+    path: pathInfo({ running: true, reached: false, probabilities: [0.5], states: [[2, 2, "mlp"]] }),
+  });
+  expect(find(".rw-path").textContent).toContain("looking: 1 state brings 50\u202f% back");
+  expect(el.querySelector("[data-action=select_path]")).toBeNull();
+  find<HTMLButtonElement>("[data-action=stop_path]").click();
+  expect(model.sent("_request")).toMatchObject({ op: "stop_path" });
+  await model.receive({ path: pathInfo({ reached: false, probabilities: [0.3, 0.5] }) });
+  expect(find(".rw-path").textContent).toContain("2 states bring 50\u202f% back, not 90\u202f%");
+});
+test("its steps are listed with p and share, and become the selection", () => {
+  const { find, model, el } = show({ ...explorerTraits(), path: pathInfo() });
+  const steps = [...el.querySelectorAll(".rw-steps li")].map((step) =>
+    step.textContent?.replace(/\s+/g, " "),
+  );
+  expect(steps[0]).toContain("MLP 2 at “Needle” p(Seattle) 0.5050 %");
+  expect(steps[1]).toContain("hidden 1 at “Needle” → 0.8695 %");
+  find<HTMLButtonElement>("[data-action=select_path]").click();
+  expect(model.sent("selection")).toEqual(pathInfo().states);
+  expect(find(".rw-path").textContent).toContain("with their windows");
+});
+test("the grid numbers a path's cells by their steps and joins none", () => {
+  const { el } = show({
+    ...explorerTraits(),
+    path: pathInfo({
+      states: [
+        [2, 2, "mlp"],
+        [1, 0, "mlp"],
+      ],
+    }),
+  });
+  expect([...el.querySelectorAll("text.rw-step")].map((each) => each.textContent)).toEqual(["1", "2"]);
+  expect(el.querySelector(".rw-way")).toBeNull(); // A set: nothing flows into what is overwritten.
+});
+test("on the flow a path goes on to the last token where the flow is of its states", async () => {
+  const traits = { ...explorerTraits(), page: "flow", flow: flowInfo() };
+  const { el, model } = show({ ...traits, path: pathInfo({ states: [[2, 1, "hidden"]] }) });
+  expect(el.querySelectorAll(".rw-way")).toHaveLength(1);
+  await model.receive({ path: pathInfo({ states: [[2, 0, "hidden"]] }) });
+  expect(el.querySelectorAll(".rw-way")).toHaveLength(0);
+  expect(el.querySelectorAll("circle.rw-step")).toHaveLength(1);
+});
+test("a recorded grid has no path and looks for none", () => {
+  const { el } = show(gridTraits());
+  expect(el.querySelector(".rw-path, .rw-step")).toBeNull();
+});

@@ -1,0 +1,88 @@
+import { expect, test } from "vitest";
+import { explorerTraits, info } from "../../fake_model.js";
+import { key, show } from "../show.js";
+
+test("explorer underlines the subject inside the prompt and says where it leads", () => {
+  const { find } = show(explorerTraits());
+  expect(find("mark").textContent).toBe("The Space Needle");
+  expect(find(".rw-leads").textContent).toContain("Seattle");
+});
+test("explorer runs on Enter in the prompt and leaves Shift+Enter to the host", () => {
+  const { model, find } = show(explorerTraits());
+  expect(key(find("textarea"), "Enter", { shiftKey: true }).defaultPrevented).toBe(false);
+  expect(model.sent("_request")).toBeUndefined();
+  expect(key(find("textarea"), "Enter").defaultPrevented).toBe(true);
+  expect(model.sent("_request")).toMatchObject({ op: "trace" });
+});
+test("explorer says when the form differs from what was traced", async () => {
+  const { model, root, find } = show(explorerTraits());
+  expect(root.textContent).not.toContain("changed since this trace");
+  await model.receive({ noise: 5 });
+  expect(root.textContent).toContain("changed since this trace");
+  expect(find("[data-action=trace]").className).toContain("rw-primary");
+  await model.receive({ noise: 3 });
+  expect(root.textContent).not.toContain("changed since this trace");
+});
+test("explorer takes numbers from its fields, and puts back what is no number", () => {
+  const { model, find } = show(explorerTraits());
+  const set = (name: string, value: string) => {
+    const input = find<HTMLInputElement>(`[data-setting=${name}]`);
+    input.value = value;
+    input.dispatchEvent(new Event("change"));
+    return input.value;
+  };
+  set("samples", "5");
+  expect(model.sent("samples")).toBe(5);
+  set("window", "3");
+  expect(model.sent("window")).toBe(3);
+  set("window", "");
+  expect(model.sent("window")).toBeNull();
+  expect(set("samples", "0")).toBe("5");
+  expect(model.sent("samples")).toBe(5);
+});
+test("explorer lets marked words of the prompt become the subject", () => {
+  const { model, find } = show(explorerTraits());
+  const prompt = find<HTMLTextAreaElement>("textarea");
+  prompt.setSelectionRange(4, 16);
+  prompt.dispatchEvent(new Event("select"));
+  find("[data-action=subject]").dispatchEvent(new PointerEvent("pointerdown", { bubbles: true }));
+  expect(model.sent("subject")).toBe("Space Needle");
+});
+test("explorer forgets marked words once something is typed, and keeps what was typed", () => {
+  const { find, root } = show(explorerTraits());
+  const prompt = find<HTMLTextAreaElement>("textarea");
+  prompt.setSelectionRange(4, 16);
+  prompt.dispatchEvent(new Event("select"));
+  expect(root.textContent).toContain("make “Space Needle” the subject");
+  prompt.value = "Mount Fuji is in";
+  prompt.dispatchEvent(new Event("input"));
+  expect(root.textContent).not.toContain("make “");
+  expect(root.textContent).toContain("not in the prompt");
+  expect(prompt.value).toBe("Mount Fuji is in");
+});
+test("of a subject that occurs twice the one that is meant is chosen, counted as Python counts", async () => {
+  const prompt = "😀 The Space Needle or The Space Needle is in";
+  const settings = { ...info.settings, prompt };
+  const { find, model, root } = show({ ...explorerTraits(), prompt, trace: { ...info, prompt, settings } });
+  expect(find(".rw-sentence").textContent).toContain("😀 The Space Needle or The Space Needle is in");
+  expect(find("[data-choice='1']").getAttribute("aria-pressed")).toBe("true");
+  expect(root.textContent).not.toContain("changed since this trace");
+  find("[data-choice='0']").click();
+  expect(model.sent("place")).toEqual([2, 18]);
+  expect(find("[data-choice='0']").getAttribute("aria-pressed")).toBe("true");
+  expect(root.textContent).toContain("changed since this trace");
+  expect(find("mark").previousSibling?.textContent ?? find(".rw-sentence").textContent).toContain("😀");
+  await model.receive({ prompt: info.prompt });
+  expect(find("mark").textContent).toBe("The Space Needle");
+});
+test("an answer of several tokens says which is followed; an emptied one is the model's own", () => {
+  const settings = { ...info.settings, answer: "Buenos Aires" };
+  const trace = { ...info, answer: " Buenos", settings };
+  const { find, model } = show({ ...explorerTraits(), answer: "Buenos Aires", trace });
+  expect(find(".rw-numbers").textContent).toContain("first token, “Buenos”");
+  const field = find<HTMLInputElement>("[data-field=answer]");
+  field.value = "";
+  field.dispatchEvent(new Event("input"));
+  field.dispatchEvent(new Event("change"));
+  expect(model.sent("answer")).toBeNull();
+});
