@@ -20,7 +20,7 @@ import torch
 
 import rome_widgets as rw
 from benchmarks import report
-from rome_widgets.tracing.waves import group_cells, make_wave
+from rome_widgets.tracing.waves import group_cells, plan_wave
 
 TRACE_SECONDS, THOUSAND_FACTS_SECONDS, FIRST_SECONDS = 0.5, 60, 2
 
@@ -68,7 +68,7 @@ def block_tokens(tracer: rw.CausalTracer) -> int:
     ]
     total = 0
     for numbers in group_cells(cells, **shape)[1]:
-        wave = make_wave([cells[number] for number in numbers], **shape)
+        wave = plan_wave([cells[number] for number in numbers], **shape)
         running = [sum(branch.parent is not None for branch in step) for step in wave.steps]
         width = n_pos - wave.start
         # The last block gives keys and values of all its positions, a sixth, and the rest of one.

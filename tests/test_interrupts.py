@@ -23,7 +23,7 @@ import torch
 
 import rome_widgets
 from rome_widgets import CausalTracer, LanguageModel, Noise
-from rome_widgets.model.eval_mode import undisturbed
+from rome_widgets.model.eval_mode import run_in_eval_mode
 from rome_widgets.model.hooks import attached_hooks, run_hooked
 from tests.helpers import tiny
 from tests.helpers.counts import FULL, INTERRUPT_PLACES, INTERRUPTS
@@ -305,7 +305,7 @@ def test_an_interrupt_at_each_kind_of_place(worlds, phase):
 def hooked_call(layer):
     x = torch.ones(1, 3)
     visitors = [(layer, lambda seen: seen.output * 2)] * 2
-    return undisturbed(layer, lambda: run_hooked(lambda: layer(x), visitors))
+    return run_in_eval_mode(layer, lambda: run_hooked(lambda: layer(x), visitors))
 
 
 def test_an_interrupt_at_every_single_place_of_one_hooked_call():

@@ -78,7 +78,7 @@ def edit_of(geometry: Geometry) -> str:
     reasons = list(dict.fromkeys(reason for reason in geometry.edit_refusal if reason))
     if not reasons:
         return "yes"
-    some = "in some blocks; in the others no" if any(geometry.down) else "no"
+    some = "in some blocks; in the others no" if any(geometry.edited_matrices) else "no"
     return f"{some}: {'; '.join(reasons)}"
 
 

@@ -1,4 +1,4 @@
-"""The colour ramps of the page, lowest value first; no torch."""
+"""Colour ramps, as figures and widgets share them; no torch."""
 
 from __future__ import annotations
 

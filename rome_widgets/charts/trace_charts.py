@@ -1,4 +1,4 @@
-"""Figures of a trace for papers and reports, drawn by Altair.
+"""Altair charts of a trace, for papers and reports.
 
 The widgets draw their own grid; this is for what is printed, saved or joined with other charts.
 """

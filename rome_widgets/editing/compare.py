@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.errors import ModelChanged
-from rome_widgets.model.base_weights import Original, originals
-from rome_widgets.model.generation import Writer
+from rome_widgets.model.base_weights import UneditedOutput, unedited_modules
+from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
-from rome_widgets.model.structure.geometry import run
+from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.model.tokens import check_text
 from rome_widgets.records.edit import Comparison, ComparisonRow
 
@@ -48,7 +48,7 @@ def with_updates(lm: LanguageModel, updates: Iterable[Update]) -> SideBySide:
 def with_all(lm: LanguageModel) -> SideBySide:
     """Without any edit, and as the weights are now."""
     with ledger_of(lm.model).standing():
-        return SideBySide(lm, [(module, _undoing(was)) for module, was in originals(lm)])
+        return SideBySide(lm, [(module, _undoing(was)) for module, was in unedited_modules(lm)])
 
 
 class SideBySide:
@@ -87,14 +87,14 @@ class SideBySide:
         sides = rows.repeat(self._n_sides, 1).to(self._lm.device)
         ends = [len(ids) - 1 for ids in prompts] * self._n_sides
         last = torch.tensor(ends, device=self._lm.device)
-        logits = self._run(lambda: run(self._lm.model, sides))
+        logits = self._run(lambda: all_logits(self._lm.model, sides))
         each = logits[torch.arange(len(last), device=last.device), last]
         return probabilities_of(each).unflatten(0, (self._n_sides, len(prompts)))
 
     def every_logits(self, ids: Sequence[int]) -> Tensor:
         """`[side, pos, vocab]` after each position of one row of token ids, without and with."""
         rows = torch.tensor([list(ids)] * self._n_sides, device=self._lm.device)
-        return self._run(lambda: run(self._lm.model, rows))
+        return self._run(lambda: all_logits(self._lm.model, rows))
 
     def write(
         self,
@@ -112,7 +112,7 @@ class SideBySide:
         limit = self._lm.n_positions
         n_tokens = n_tokens if limit is None else min(n_tokens, limit - len(ids))
         rows = torch.tensor([list(ids)] * 2, device=self._lm.device)
-        writer, ends = Writer(self._lm), _ends(self._lm.model)
+        writer, ends = IncrementalDecoder(self._lm), _ends(self._lm.model)
         texts: list[list[int]] = [[], []]
         for _ in range(n_tokens):
             logits = self._run(lambda rows=rows: writer.logits(rows))
@@ -161,7 +161,7 @@ def _adding(updates: Sequence[Update], shares: Sequence[float]) -> Visitor:
     return visit
 
 
-def _undoing(original: Original) -> Visitor:
+def _undoing(original: UneditedOutput) -> Visitor:
     """What the module put out before its edits, for the first half of the rows."""
 
     def visit(seen: Seen) -> Tensor:

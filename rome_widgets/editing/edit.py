@@ -288,7 +288,7 @@ class Edit:
     def strength(self, value: float) -> None:
         value = _check_strength(value)
         if self.applied:
-            self._ledger.put(self, value)
+            self._ledger.apply(self, value)
         self._strength = value
 
     def apply(self, *, force: bool = False) -> Edit:
@@ -301,7 +301,7 @@ class Edit:
             ModelChanged: Somebody else wrote the matrix since it was edited.
             FingerprintMismatch: The model is another than the one it was computed on.
         """
-        self._ledger.put(self, self.strength, force=force)
+        self._ledger.apply(self, self.strength, force=force)
         return self
 
     def revert(self) -> Edit:
@@ -310,7 +310,7 @@ class Edit:
         Raises:
             ModelChanged: Somebody else wrote the matrix since; nothing was overwritten.
         """
-        self._ledger.take([self])
+        self._ledger.revert([self])
         return self
 
     @property
@@ -342,9 +342,9 @@ class Edit:
     def _go_back(self) -> None:
         before = self._entered[-1]
         if before is None:
-            self._ledger.take([self])
+            self._ledger.revert([self])
         else:
-            self._ledger.put(self, before)
+            self._ledger.apply(self, before)
 
     # -------------------------------------------------------------------------- looking
 

@@ -20,7 +20,7 @@ import torch
 from rome_widgets.editing.compare import SideBySide
 from rome_widgets.editing.prefixes import prefixes
 from rome_widgets.editing.settings import EditSettings
-from rome_widgets.model.language_model import LanguageModel, widened
+from rome_widgets.model.language_model import LanguageModel, upcast
 from rome_widgets.records.edit import Perplexity
 
 LARGE_RISE = 1.2
@@ -58,7 +58,7 @@ def measure(both: SideBySide, lm: LanguageModel, text: str) -> Perplexity | None
     ids = lm.encode_text(text)[:length] if text.strip() else []
     if len(ids) < 2:
         return None
-    logits = widened(both.every_logits(ids)[:, :-1])
+    logits = upcast(both.every_logits(ids)[:, :-1])
     wanted = torch.tensor(ids[1:], device=logits.device).expand(2, -1)
     nats = torch.nn.functional.cross_entropy(logits.mT, wanted, reduction="none").mean(dim=1)
     before, after = (_exp(value) for value in nats.tolist())

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from rome_widgets.editing.settings import EditSettings
-from rome_widgets.model.generation import Writer
+from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.language_model import LanguageModel
 
 TOP_K = 5
@@ -56,7 +56,7 @@ def _sample(
     if not lengths:
         return []
     ids = torch.tensor([_start(lm, i) for i in range(len(lengths))], device=lm.device)
-    writer = Writer(lm)
+    writer = IncrementalDecoder(lm)
     while ids.shape[1] < max(lengths):
         check()
         logits = lm.run(lambda ids=ids: writer.logits(ids))

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from rome_widgets.editing.request import Row
 from rome_widgets.editing.site import Site
-from rome_widgets.model.batching import join
+from rome_widgets.model.batching import batch_captures
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
-from rome_widgets.model.language_model import widened
-from rome_widgets.model.replay import CannotReplay, Capture, compare
-from rome_widgets.model.structure.geometry import non_finite, run
+from rome_widgets.model.language_model import upcast
+from rome_widgets.model.replay import CannotReplay, Capture, check_same_logits
+from rome_widgets.model.structure.geometry import all_logits, non_finite_error
 
 
 class Passes:
@@ -74,7 +74,7 @@ class Passes:
             self._ways, found = [way for way, _ in proved], [logits for _, logits in proved]
             self._groups = []  # their captures are large
         logits = found[0] if len(found) == 1 else torch.cat(found)
-        predicted = widened(logits).log_softmax(dim=-1)
+        predicted = upcast(logits).log_softmax(dim=-1)
         asked, about = predicted.split([len(predicted) - 1, 1])
         return asked.unflatten(0, (len(self.weights), -1)), about[0]
 
@@ -119,9 +119,9 @@ def _captured(site: Site, ids: Tensor, visitors: list[tuple[nn.Module, Visitor]]
     if site.lm.replay is not None:
         with suppress(CannotReplay):
             capture = site.lm.replay.capture(ids, visitors)
-    logits = capture.logits if capture else run_hooked(lambda: run(model, ids), visitors)
+    logits = capture.logits if capture else run_hooked(lambda: all_logits(model, ids), visitors)
     if not torch.isfinite(logits).all():
-        raise non_finite(model, lambda: run(model, ids))
+        raise non_finite_error(model, lambda: all_logits(model, ids))
     return capture
 
 
@@ -164,7 +164,7 @@ def _check(groups: Sequence[_Group], logits: Tensor) -> None:
     by_group = logits.split([len(group.ids) * len(group.wanted) for group in groups])
     for group, found, wanted, other in zip(groups, by_group, captured, others, strict=True):
         last = found[len(group.wanted) - 1 :: len(group.wanted)]
-        compare(last, wanted, other, "the rows of an edit")
+        check_same_logits(last, wanted, other, "the rows of an edit")
 
 
 class _Replayed:
@@ -175,7 +175,7 @@ class _Replayed:
         if site.lm.replay is None or len(captures) < len(groups):
             raise CannotReplay("not every row could be captured")
         self._site, self._replay = site, site.lm.replay
-        self._capture, self._start = join(captures, [group.pos for group in groups])
+        self._capture, self._start = batch_captures(captures, [group.pos for group in groups])
         self._rows = torch.arange(self._capture.n_rows, device=site.lm.device)
         self._columns: list[tuple[tuple[int, ...], int]] = [
             (columns, sum(len(group.ids) for group in some))
@@ -229,7 +229,7 @@ class _Whole:
         """See `_Way`."""
         model, group = self._site.lm.model, self._group
         add = [(self._site.module, adding(delta, at=group.pos, length=group.ids.shape[1]))]
-        logits = run_hooked(lambda: run(model, group.ids), add)
+        logits = run_hooked(lambda: all_logits(model, group.ids), add)
         return logits[:, list(group.wanted)].flatten(0, 1)
 
 

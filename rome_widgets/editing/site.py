@@ -53,7 +53,7 @@ class Site:
 
 def why_not(lm: LanguageModel, layer: int) -> str | None:
     """Why no edit is possible at this layer, a clause; None where one is."""
-    name = lm.geometry.down[layer]
+    name = lm.geometry.edited_matrices[layer]
     if name is None:
         return lm.geometry.edit_refusal[layer] or "it has no single matrix to edit"
     module: Any = lm.model.get_submodule(name)
@@ -90,7 +90,7 @@ def find_site(lm: LanguageModel, layer: int) -> Site:
         )
     layer %= lm.n_layers
     reason = why_not(lm, layer)
-    name = lm.geometry.down[layer]
+    name = lm.geometry.edited_matrices[layer]
     if reason is not None or name is None:
         others = [other for other in range(lm.n_layers) if why_not(lm, other) is None]
         raise EditRefused(

@@ -1,4 +1,4 @@
-"""The folder where things are kept that can be computed again; nothing depends on it."""
+"""The cache folder: keeps what can be computed again; nothing depends on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def folder() -> Path | None:
+def cache_folder() -> Path | None:
     """`ROME_WIDGETS_CACHE`, else `rome_widgets` in the user's cache folder; None without a home.
 
     The user's cache folder is `XDG_CACHE_HOME`, else `~/.cache`. Nothing is made here.

@@ -1,1 +1,1 @@
-"""What a language model is to us: where its parts are, how text becomes tokens, how it is run."""
+"""Language models: finding their parts, encoding text, running them, and applying edits."""

@@ -23,11 +23,11 @@ SAMPLED = 1024
 """Values per parameter, evenly spaced, that go into the digest of a model."""
 
 
-Original = Callable[[Tensor], Tensor]
+UneditedOutput = Callable[[Tensor], Tensor]
 """From what an edited module reads, what it put out before its edits."""
 
 
-def originals(lm: LanguageModel) -> list[tuple[nn.Module, Original]]:
+def unedited_modules(lm: LanguageModel) -> list[tuple[nn.Module, UneditedOutput]]:
     """Every module that an edit has changed, as it was."""
     copies: dict[str, dict[str, Tensor]] = {}
     for name, copy in ledger_of(lm.model).bases.items():
@@ -38,16 +38,16 @@ def originals(lm: LanguageModel) -> list[tuple[nn.Module, Original]]:
     return [(module, _original(module, some)) for module, some in modules]
 
 
-def as_before_edits(lm: LanguageModel) -> list[tuple[nn.Module, Visitor]]:
+def without_edits(lm: LanguageModel) -> list[tuple[nn.Module, Visitor]]:
     """Visitors under which the model runs as if it carried no edit."""
-    return [(module, _putting(original)) for module, original in originals(lm)]
+    return [(module, _putting(original)) for module, original in unedited_modules(lm)]
 
 
-def _putting(original: Original) -> Visitor:
+def _putting(original: UneditedOutput) -> Visitor:
     return lambda seen: original(seen.args[0])
 
 
-def _original(module: Any, copies: Mapping[str, Any]) -> Original:
+def _original(module: Any, copies: Mapping[str, Any]) -> UneditedOutput:
     def put_out(keys: Tensor) -> Tensor:
         weight = copies.get("weight", module.weight)
         bias = copies.get("bias", module.bias)
@@ -59,7 +59,7 @@ def _original(module: Any, copies: Mapping[str, Any]) -> Original:
     return put_out
 
 
-def digest(lm: LanguageModel) -> str:
+def digest_without_edits(lm: LanguageModel) -> str:
     """Tells models apart by their weights without any edit.
 
     Of every parameter its name, shape, dtype and some evenly spaced values: a second for a model

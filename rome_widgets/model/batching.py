@@ -1,4 +1,4 @@
-"""Captures of prompts of different lengths as one, so that a block is called once for all of them.
+"""Batch the captures of prompts of different lengths, so that one call of a block serves them all.
 
 A call reads its matrices once, however few rows it has, so few large calls cost less than many
 small ones. Rows are moved until one chosen position of each stands in the same column. The room
@@ -17,7 +17,7 @@ from torch import Tensor
 from rome_widgets.model.replay import CannotReplay, Capture
 
 
-def join(captures: Sequence[Capture], positions: Sequence[int]) -> tuple[Capture, int]:
+def batch_captures(captures: Sequence[Capture], positions: Sequence[int]) -> tuple[Capture, int]:
     """One capture with the rows of all, in order, and the column where `positions` stand.
 
     Args:
@@ -30,10 +30,10 @@ def join(captures: Sequence[Capture], positions: Sequence[int]) -> tuple[Capture
     if len(captures) == 1:
         return captures[0], positions[0]
     column = max(positions)
-    return _Joining(captures, [column - pos for pos in positions]).capture(), column
+    return _CaptureBatch(captures, [column - pos for pos in positions]).capture(), column
 
 
-class _Joining:
+class _CaptureBatch:
     """Captures, and by how many columns each is moved."""
 
     def __init__(self, captures: Sequence[Capture], shifts: Sequence[int]) -> None:

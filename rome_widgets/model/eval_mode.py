@@ -1,4 +1,4 @@
-"""Running a model and leaving everything as it was: modes of its modules, and torch's own.
+"""Run a model in eval mode, and leave its modes and torch's own as they were.
 
 Threads share a model: the first call in puts it into eval mode, the last one out puts it back.
 """
@@ -20,7 +20,7 @@ from rome_widgets.model.hooks import Call
 T = TypeVar("T")
 
 
-def undisturbed(model: nn.Module, call: Callable[[], T], *, gradients: bool = False) -> T:
+def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool = False) -> T:
     """Run `call()` with the model in eval mode, with or without gradients, outside any autocast.
 
     On CUDA, float32 matrices multiply in TF32 meanwhile: what a trace shows needs no more.

@@ -1,4 +1,4 @@
-"""Text token by token: logits after rows that grow, whatever the model's settings of sampling."""
+"""Incremental decoding: next-token logits after rows that grow by one token at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from transformers import DynamicCache
 
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.replay import cache_argument
-from rome_widgets.model.structure.geometry import run
+from rome_widgets.model.structure.geometry import all_logits
 
 
-class Writer:
-    """Logits after growing rows; with a cache where the model runs with a plain one."""
+class IncrementalDecoder:
+    """Computes logits after growing rows, with a cache where the model runs with a plain one."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self._model: Any = lm.model
@@ -24,7 +24,7 @@ class Writer:
     def logits(self, ids: Tensor) -> Tensor:
         """`[row, vocab]` after the last position."""
         if self._cache is None:
-            return run(self._model, ids)[:, -1]
+            return all_logits(self._model, ids)[:, -1]
         output = self._model(
             input_ids=ids[:, self._done :],
             attention_mask=torch.ones_like(ids),

@@ -1,4 +1,4 @@
-"""Reading and replacing what modules put out, while one call runs.
+"""Hooks that read or replace the outputs of modules while one call runs.
 
 The only module that registers hooks. A hook belongs to one call: it acts only where that call's
 `ContextVar` value is set, so two threads on one model never see each other's changes, and a

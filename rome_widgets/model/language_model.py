@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rome_widgets.errors import SaveFailed, StateError, UnsupportedModel
 from rome_widgets.model import tokens
-from rome_widgets.model.eval_mode import device_of, undisturbed
+from rome_widgets.model.eval_mode import device_of, run_in_eval_mode
 from rome_widgets.model.hooks import Visitor, run_hooked
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
@@ -27,7 +27,7 @@ from rome_widgets.model.structure.geometry import (
     check_kind_of_model,
     find_geometry,
     last_logits_only,
-    non_finite,
+    non_finite_error,
     probe_ids,
 )
 from rome_widgets.records.states import Kind, check_kinds
@@ -167,7 +167,7 @@ class LanguageModel:
         Raises:
             VocabMismatch: A token id without an embedding row.
         """
-        ids = tokens.encode_bare(self._encoder, text)
+        ids = tokens.encode_without_specials(self._encoder, text)
         tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
         return ids
 
@@ -223,17 +223,17 @@ class LanguageModel:
         def finite_logits() -> Tensor:
             logits = run_hooked(lambda: self._last_logits(ids), named)
             if not torch.isfinite(logits).all():
-                raise non_finite(self.model, lambda: self._last_logits(ids), named)
+                raise non_finite_error(self.model, lambda: self._last_logits(ids), named)
             return logits
 
-        return widened(self.run(finite_logits, gradients=gradients))
+        return upcast(self.run(finite_logits, gradients=gradients))
 
     def run(self, call: Callable[[], T], *, gradients: bool = False) -> T:
         """`call()` in eval mode and in the precision that results are stated for.
 
-        Whatever runs the model goes through here; see `undisturbed`.
+        Whatever runs the model goes through here; see `run_in_eval_mode`.
         """
-        return undisturbed(self.model, call, gradients=gradients)
+        return run_in_eval_mode(self.model, call, gradients=gradients)
 
     def named(self, visitors: Iterable[tuple[str, Visitor]]) -> list[tuple[nn.Module, Visitor]]:
         """Modules and visitors, from names of modules and visitors."""
@@ -296,7 +296,7 @@ class LanguageModel:
         Raises:
             ModelChanged: Somebody else has written an edited matrix; nothing was overwritten.
         """
-        ledger_of(self.model).take(self.edits, force=force)
+        ledger_of(self.model).revert(self.edits, force=force)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write model and tokenizer as they are now, edits included; returns the folder.
@@ -371,14 +371,14 @@ def _identity(weight: Tensor) -> tuple[Any, ...]:
     return id(weight), weight.data_ptr(), weight.dtype, weight.device, writes
 
 
-def widened(logits: Tensor) -> Tensor:
+def upcast(logits: Tensor) -> Tensor:
     """In float32, or float64 where they are: what a softmax is taken in."""
     return logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
 
 
 def probabilities_of(logits: Tensor) -> Tensor:
     """Softmax over the last axis in float32, or in float64 where the logits are."""
-    return widened(logits).softmax(dim=-1)
+    return upcast(logits).softmax(dim=-1)
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

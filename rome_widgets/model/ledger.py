@@ -1,4 +1,4 @@
-"""Which edits a model carries: low-rank updates over bitwise copies of the matrices they change.
+"""The ledger of a model's edits: updates over bitwise copies of the matrices they change.
 
 A matrix is always rebuilt from its copy: copy + Σ strength · update, in the order of the ledger
 and in the wider of float32 and its own dtype, cast once. So taking an edit away leaves exactly
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.errors import FingerprintMismatch, ModelChanged
-from rome_widgets.model.eval_mode import undisturbed
+from rome_widgets.model.eval_mode import run_in_eval_mode
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Ledger:
         """With what strength the edit is applied; None where it is not."""
         return next((e.strength for e in self._entries if e.edit.id == edit.id), None)
 
-    def put(self, edit: HasUpdates, strength: float, *, force: bool = False) -> None:
+    def apply(self, edit: HasUpdates, strength: float, *, force: bool = False) -> None:
         """Apply the edit with this strength, or change the strength it is applied with.
 
         Args:
@@ -188,11 +188,11 @@ class Ledger:
         before = self._entries
         try:
             with self._lock:
-                self._put(Entry(edit, strength), force=force)
+                self._apply(Entry(edit, strength), force=force)
         finally:
             self._announce_since(before)
 
-    def take(self, edits: Iterable[HasUpdates], *, force: bool = False) -> None:
+    def revert(self, edits: Iterable[HasUpdates], *, force: bool = False) -> None:
         """Take these edits away; those that are not applied are passed over.
 
         Args:
@@ -205,7 +205,7 @@ class Ledger:
         before = self._entries
         try:
             with self._lock:
-                self._take({edit.id for edit in edits}, force=force)
+                self._revert({edit.id for edit in edits}, force=force)
         finally:
             self._announce_since(before)
 
@@ -223,7 +223,7 @@ class Ledger:
             base = self._bases.get(name)
             return fingerprint(self._weight(name) if base is None else base)
 
-    def holds(self) -> bool:
+    def weights_match(self) -> bool:
         """Whether every matrix ever edited is what the applied edits make of it, bit for bit."""
         with self._lock:
             self._settled()
@@ -237,7 +237,7 @@ class Ledger:
 
     # ------------------------------------------------------------------------------ writing
 
-    def _put(self, entry: Entry, *, force: bool) -> None:
+    def _apply(self, entry: Entry, *, force: bool) -> None:
         edit, entries = entry.edit, self._entries
         strength = self.strength_of(edit)
         if strength == entry.strength:
@@ -249,7 +249,7 @@ class Ledger:
             entries = tuple(entry if e.edit.id == edit.id else e for e in entries)
         self._commit(entries, [update.name for update in edit.updates])
 
-    def _take(self, ids: set[str], *, force: bool) -> None:
+    def _revert(self, ids: set[str], *, force: bool) -> None:
         gone = [entry.edit for entry in self._entries if entry.edit.id in ids]
         if not gone and not self._unsettled:
             return
@@ -276,7 +276,7 @@ class Ledger:
         self._settled()
         if not force:
             for name in names:
-                undisturbed(model, lambda name=name: self._check_unchanged(name))
+                run_in_eval_mode(model, lambda name=name: self._check_unchanged(name))
         interrupts_later(lambda: self._note_and_write(entries, names))
 
     def _note_and_write(self, entries: tuple[Entry, ...], names: Iterable[str]) -> None:
@@ -300,7 +300,7 @@ class Ledger:
         """Write what may not have been written; may be interrupted, is repeated."""
         model = self._model()
         if model is not None and self._unsettled:
-            undisturbed(model, self._settle)
+            run_in_eval_mode(model, self._settle)
 
     def _settle(self) -> None:
         for name in list(self._unsettled):

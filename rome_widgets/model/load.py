@@ -1,4 +1,4 @@
-"""From a name or a folder to a `LanguageModel`.
+"""Load a `LanguageModel` by name or from a folder.
 
 The network is used only when a hub name was given. Code from a checkpoint runs only when the
 user says so, and only safetensors weights are read.

@@ -1,10 +1,11 @@
-"""Calling a model's own blocks by themselves, on part of a prompt.
+"""Replay: call a model's own blocks by themselves, on part of a prompt.
 
 One pass over the whole prompt is captured: what enters every block, how the model called it, and
 its keys and values. Afterwards any block can be called again on the positions from `start` on,
 with changed states, as the model itself would call it with that much already in its cache.
 Nothing is re-implemented and no module is replaced. Whether it gives what whole passes give is
-proved per model (`prove`) and per capture (`check`); where it does not, whole passes are used.
+proved per model (`find_replay`) and per capture (`Replay.check`); where it does not, whole passes
+are used.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, run_hooked
-from rome_widgets.model.structure.geometry import Geometry, run
+from rome_widgets.model.structure.geometry import Geometry, all_logits
 from rome_widgets.model.structure.head import Head, find_head
 
 ROUNDINGS = 64
@@ -50,7 +51,7 @@ class Capture:
     logits: Tensor
     """`[row, vocab]` after the last position."""
     padded: bool = False
-    """Whether rows have different masks, because they are of different lengths (see `join`)."""
+    """Whether rows have different masks, for different lengths (see `batch_captures`)."""
 
     @property
     def n_rows(self) -> int:
@@ -199,7 +200,7 @@ class Replay:
             raise CannotReplay(
                 f"replaying it failed with {type(error).__name__}: {error}"
             ) from error
-        compare(again, capture.logits[rows], capture.logits[:1], "its own states")
+        check_same_logits(again, capture.logits[rows], capture.logits[:1], "its own states")
 
     def _onward(
         self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
@@ -394,7 +395,7 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
     rows = torch.tensor([1], device=ids.device)
     for kind, site in sites.items():
         whole = run_hooked(
-            lambda: run(model, both[1:]), [(site, _putting(clean[kind], pos, ids.shape[1]))]
+            lambda: all_logits(model, both[1:]), [(site, _putting(clean[kind], pos, ids.shape[1]))]
         )
         inside = [(site, _putting(clean[kind], 0, 1))] if kind != "hidden" else []
         before = capture.states[layer][rows]
@@ -409,7 +410,9 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
             last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows)[:, -1]
         else:
             last = patched[:, -1]
-        compare(replay.logits(last), whole[:, -1], capture.logits[1:], f"a restored {kind} state")
+        check_same_logits(
+            replay.logits(last), whole[:, -1], capture.logits[1:], f"a restored {kind} state"
+        )
 
 
 def _putting(value: Tensor, pos: int, length: int) -> Visitor:
@@ -421,7 +424,7 @@ def _putting(value: Tensor, pos: int, length: int) -> Visitor:
     return visit
 
 
-def compare(replayed: Tensor, wanted: Tensor, other: Tensor, what: str) -> None:
+def check_same_logits(replayed: Tensor, wanted: Tensor, other: Tensor, what: str) -> None:
     """Replayed logits are those of a whole pass: by rounding, or little beside what matters.
 
     Args:

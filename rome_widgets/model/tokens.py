@@ -1,4 +1,4 @@
-"""Text to positions: one encoding of the prompt, the subject's span, printable labels.
+"""Encode prompts: token ids, the subject's span, printable labels.
 
 The prompt is encoded once, with character offsets; the subject is located by overlap. Tokenising
 the subject alone would be wrong (its pieces depend on what stands before it), and so would
@@ -67,7 +67,7 @@ def encode_prompt(
     check_ids(ids, max_tokens=max_tokens, n_embeddings=n_embeddings)
     span = span_of_chars(offsets, chars)
     notes += _notes(tokenizer, text, ids, span)
-    tokens = tuple(labels(tokenizer, text, ids, offsets))
+    tokens = tuple(token_labels(tokenizer, text, ids, offsets))
     return EncodedPrompt(text, text[slice(*chars)], tuple(ids), tokens, span, tuple(notes))
 
 
@@ -195,7 +195,7 @@ def _encode_slowly(tokenizer: Any, text: str) -> tuple[list[int], list[Span]]:
     return ids, [(0, 0)] * before + offsets + [(0, 0)] * after
 
 
-def encode_bare(tokenizer: Any, text: str) -> list[int]:
+def encode_without_specials(tokenizer: Any, text: str) -> list[int]:
     """Token ids of `text` alone: no special tokens added, none read out of the text."""
     return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
@@ -290,7 +290,7 @@ def _notes(tokenizer: Any, text: str, ids: list[int], span: Span) -> list[str]:
 # ---------------------------------------------------------------------------------------- labels
 
 
-def labels(tokenizer: Any, text: str, ids: list[int], offsets: list[Span]) -> list[str]:
+def token_labels(tokenizer: Any, text: str, ids: list[int], offsets: list[Span]) -> list[str]:
     """A printable label per token.
 
     The characters a token covers; where several tokens share one character, or a token covers
@@ -394,7 +394,7 @@ def answer_ids(tokenizer: Any, text: str, word: str) -> list[int]:
     if whole[: len(before)] == before and len(whole) > len(before):
         return whole[len(before) :]
     # The last token of the prompt merges with the word: read the word by itself instead.
-    return encode_bare(tokenizer, spaced)
+    return encode_without_specials(tokenizer, spaced)
 
 
 def _joins(first: str) -> bool:

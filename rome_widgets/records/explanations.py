@@ -1,6 +1,6 @@
-"""What a heat map sums up: states that suffice, what moves between them, what each layer says.
+"""Explanations of a trace: a restoring path, the flow of a restoration, the logit lens.
 
-Frozen records over numpy arrays, without torch, like `results`.
+Frozen records over numpy arrays, without torch, like `trace`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 _ALSO = {"attention": "attn", "attn": "attn", "mlp": "mlp", "mlps": "mlp", "hidden": "hidden"}
-"""What people write for a kind, for the suggestion in an error."""
+"""Other words for a kind, for the suggestion in an error."""
 
 
 class State(NamedTuple):

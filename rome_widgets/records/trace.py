@@ -1,7 +1,7 @@
-"""What a trace and a restoration are: frozen records over numpy arrays.
+"""Traces and restorations: frozen records over numpy arrays.
 
 No torch here, so that a recorded trace can be opened, plotted and shown where torch cannot be
-imported. Arrays are read-only. How a trace is written to disk is in `trace_file`.
+imported. Arrays are read-only. How they are written to disk is in `files.trace_file`.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ class EditingEngine:
 
     def state(self) -> ModelState:
         """How many edits are active, and whether the weights agree bit for bit."""
-        return ModelState(len(self.lm.edits), ledger_of(self.lm.model).holds())
+        return ModelState(len(self.lm.edits), ledger_of(self.lm.model).weights_match())
 
     def suggest_layer(self, request: EditRequest, cancelled: Callable[[], bool]) -> tuple[int, str]:
         """The layer that a trace of this request points to, and why."""

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from rome_widgets.editing.statistics.second_moment import is_bundled
-from rome_widgets.model.base_weights import as_before_edits
+from rome_widgets.model.base_weights import without_edits
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.tokens import subject_at
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.session.session import Flag, model_worker
-from rome_widgets.tracing.lens import read_clean
+from rome_widgets.tracing.lens import read_clean_lens
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
 from rome_widgets.widgets.trace import trace_explorer
 from rome_widgets.widgets.trace.engine import TraceSettings
@@ -104,13 +104,13 @@ class TracingEngine:
         lens = tracer.lens(_states(tracer, selection), LENS_TOKENS)
         if not self.lm.edits:
             return lens
-        unedited = read_clean(
+        unedited = read_clean_lens(
             "unedited",
             self.lm,
             tracer.token_ids,
             tracer.answer_id,
             LENS_TOKENS,
-            as_before_edits(self.lm),
+            without_edits(self.lm),
         )
         return replace(lens, runs=(*lens.runs, unedited))
 

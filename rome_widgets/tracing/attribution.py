@@ -1,4 +1,4 @@
-"""What restoring each state would do, to first order: a whole grid from one pass and its gradient.
+"""Attribution patching: a first-order estimate of a whole grid from one pass and its gradient.
 
 An estimate, to look at while the exact grid is computed. Restoring a state is seldom a small step,
 and the model is not linear along it: the strong states are mostly found, their numbers are not.
@@ -25,7 +25,7 @@ TOKENS_PER_PASS = 4096
 """Positions run at once, over all samples: the gradient needs every activation kept."""
 
 
-def estimate(
+def attribution_patching(
     lm: LanguageModel,
     ids: Tensor,
     noise: Tensor,

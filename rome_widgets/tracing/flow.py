@@ -1,4 +1,4 @@
-"""How far noise carries, and how far a restoration takes it back: distances between the runs."""
+"""Measure how far noise and restorations spread: distances between the runs at every state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.records.explanations import Flow
 from rome_widgets.records.states import Kind, State
-from rome_widgets.tracing.runs import Held, Runs, Together
+from rome_widgets.tracing.runs import Held, Runs, ThreeRuns
 
 
 def measure_flow(runs: Runs, states: Sequence[State], held: Held) -> Flow:
@@ -34,7 +34,7 @@ def measure_flow(runs: Runs, states: Sequence[State], held: Held) -> Flow:
         for kind, some in sites.items()
         for name, distances in zip(lm.sites(kind), some, strict=True)
     ]
-    runs.together(states, [(lm.geometry.embedding, embedding), *watching], held)
+    runs.run_side_by_side(states, [(lm.geometry.embedding, embedding), *watching], held)
     # [run, pos, layer], the clean hidden states' lengths being the unit of everything.
     grids: dict[Kind, np.ndarray] = {
         kind: np.stack([each.table() for each in some], axis=-1) for kind, some in sites.items()
@@ -64,8 +64,8 @@ class _Distances:
         self._samples = 0
         self._clean = torch.empty(0)
 
-    def __call__(self, together: Together) -> None:
-        """See `runs.Watch`."""
+    def __call__(self, together: ThreeRuns) -> None:
+        """See `runs.Watcher`."""
         clean, corrupted, restored = map(_wide, together)
         pairs = (corrupted, clean), (restored, clean), (restored, corrupted)
         self._clean = clean.square().sum(-1)

@@ -1,4 +1,4 @@
-"""What the model would say if each of its layers were the last: the logit lens.
+"""The logit lens: predictions read from each layer as if it were the last.
 
 A state is read by the model's own tail: a pass over one token, whose last block puts that state
 out. So whatever a family does after its blocks is done, and the last layer's reading is the
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.structure.geometry import run
+from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.explanations import LensRun
 from rome_widgets.records.states import State
-from rome_widgets.tracing.runs import Held, Runs, Together, Watch
+from rome_widgets.tracing.runs import Held, Runs, ThreeRuns, Watcher
 
 PROBABILITIES = 32_000_000
 """Computed at once."""
@@ -42,8 +42,8 @@ def read_lens(
     names = ("clean", "corrupted", "restored") if states else ("clean", "corrupted")
     seen: dict[str, list[list[Tensor]]] = {name: [[] for _ in lm.sites("hidden")] for name in names}
 
-    def keep(layer: int) -> Watch:
-        def watch(together: Together) -> None:
+    def keep(layer: int) -> Watcher:
+        def watch(together: ThreeRuns) -> None:
             for name in names:
                 last = getattr(together, name)[..., -1, :].to(lm.device, copy=True)
                 seen[name][layer].append(last.view(-1, last.shape[-1]))
@@ -51,14 +51,14 @@ def read_lens(
         return watch
 
     watching = [(name, keep(layer)) for layer, name in enumerate(lm.sites("hidden"))]
-    runs.together(states, watching, held)
+    runs.run_side_by_side(states, watching, held)
     return tuple(
         _read(name, lm, torch.stack([torch.cat(some) for some in seen[name]]), answer_id, k)
         for name in names
     )
 
 
-def read_clean(
+def read_clean_lens(
     name: str,
     lm: LanguageModel,
     ids: Sequence[int],
@@ -83,7 +83,7 @@ def read_clean(
 
     watched = [*visitors, *lm.named((block, keep) for block in lm.sites("hidden"))]
     row = torch.tensor([list(ids)], device=lm.device)
-    lm.run(lambda: run_hooked(lambda: run(lm.model, row), watched))
+    lm.run(lambda: run_hooked(lambda: all_logits(lm.model, row), watched))
     return _read(name, lm, torch.stack(last), answer_id, k)
 
 

@@ -1,4 +1,4 @@
-"""What is added to the subject's embeddings, in which units, and where the unit comes from.
+"""The noise that corrupts the subject's embeddings: its units, and its draws.
 
 σ is the standard deviation of what the input-embedding module puts out over a list of subjects.
 It is a property of model and list, so a multiple of it carries over from model to model where an
@@ -27,7 +27,7 @@ MOST_SAMPLES = 1000
 """The published figures use 10; a thousand rows per cell is where a laptop's memory ends."""
 
 
-class Spread(NamedTuple):
+class EmbeddingSpread(NamedTuple):
     """σ and what it was measured on."""
 
     sigma: float
@@ -89,7 +89,7 @@ class Noise:
         return cls(half_width, "uniform")
 
 
-class Drawn(NamedTuple):
+class DrawnNoise(NamedTuple):
     """Noise ready to be added."""
 
     values: np.ndarray
@@ -100,13 +100,13 @@ class Drawn(NamedTuple):
     """None when the values were given."""
 
 
-def draw(
+def draw_noise(
     lm: LanguageModel,
     noise: float | Noise | np.ndarray | Tensor,
     samples: int,
     n_tokens: int,
     seed: int,
-) -> Drawn:
+) -> DrawnNoise:
     """The noise of one prompt, drawn once and used by every restoration of it.
 
     Args:
@@ -122,7 +122,7 @@ def draw(
     """
     if isinstance(noise, np.ndarray | Tensor):
         values = _given(noise, n_tokens, lm.d_embedding)
-        return Drawn(values, {"text": "given as an array"}, None)
+        return DrawnNoise(values, {"text": "given as an array"}, None)
     samples = _whole_number("samples", samples, 1, MOST_SAMPLES)
     seed = _whole_number("seed", seed, 0, 2**32 - 1)
     shape = (samples, n_tokens, lm.d_embedding)
@@ -130,9 +130,9 @@ def draw(
     random = np.random.RandomState(seed)
     if noise.unit == "uniform":
         values = random.uniform(-noise.scale, noise.scale, size=shape)
-        return Drawn(values, {"text": f"uniform on ±{noise.scale:g}"}, seed)
+        return DrawnNoise(values, {"text": f"uniform on ±{noise.scale:g}"}, seed)
     std, about = _standard_deviation(lm, noise)
-    return Drawn(random.randn(*shape) * std, about, seed)
+    return DrawnNoise(random.randn(*shape) * std, about, seed)
 
 
 def _whole_number(name: str, value: Any, least: int, most: int) -> int:
@@ -150,7 +150,7 @@ def _whole_number(name: str, value: Any, least: int, most: int) -> int:
 def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[str, Any]]:
     if noise.unit == "absolute":
         return noise.scale, {"text": f"standard deviation {noise.scale:g}", "std": noise.scale}
-    spread = spread_of_subjects(lm, noise.subjects)
+    spread = subject_embedding_spread(lm, noise.subjects)
     std = noise.scale * spread.sigma
     about = {
         "text": f"{noise.scale:g} × σ (σ = {spread.sigma:.3g} over {spread.n_vectors} token "
@@ -176,10 +176,14 @@ def _given(noise: np.ndarray | Tensor, n_tokens: int, width: int) -> np.ndarray:
     return values
 
 
-_spreads: weakref.WeakKeyDictionary[LanguageModel, dict[Any, Spread]] = weakref.WeakKeyDictionary()
+_spreads: weakref.WeakKeyDictionary[LanguageModel, dict[Any, EmbeddingSpread]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-def spread_of_subjects(lm: LanguageModel, subjects: Iterable[str] | None = None) -> Spread:
+def subject_embedding_spread(
+    lm: LanguageModel, subjects: Iterable[str] | None = None
+) -> EmbeddingSpread:
     """σ: the standard deviation of the embeddings of subjects.
 
     Each subject is encoded alone, without special tokens, and read through the input-embedding
@@ -206,7 +210,7 @@ def _shipped_subjects() -> tuple[str, ...]:
     return tuple(bundled.subjects())
 
 
-def _measure(lm: LanguageModel, subjects: tuple[str, ...]) -> Spread:
+def _measure(lm: LanguageModel, subjects: tuple[str, ...]) -> EmbeddingSpread:
     ids: list[int] = []
     for subject in subjects:
         check_text(subject, "subject")
@@ -214,4 +218,4 @@ def _measure(lm: LanguageModel, subjects: tuple[str, ...]) -> Spread:
     if not ids:
         raise NoiseError("There is no subject to measure σ on.", "At least one was wanted.")
     vectors = to_numpy(lm.embed(ids))
-    return Spread(float(vectors.std(ddof=1)), len(ids), len(subjects))
+    return EmbeddingSpread(float(vectors.std(ddof=1)), len(ids), len(subjects))

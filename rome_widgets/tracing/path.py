@@ -1,4 +1,4 @@
-"""A small set of states that brings the prediction back: the light-blue path of figure 1, found.
+"""Search for a small set of states that restores the prediction: the light-blue path of figure 1.
 
 Greed first: again and again the one state, of all that are left, that brings most back, until
 enough is; where it stops short, again without the state that it began with. Then every state is

@@ -1,6 +1,6 @@
 """The runs of a prompt, replaying only the blocks and positions that can have changed.
 
-Both runs are one captured pass. The cells of a grid go up the layers in waves, as `plan` says.
+Both runs are one captured pass. The cells of a grid go up the layers in waves, as `waves` plans.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from rome_widgets.model.hooks import Visitor
 from rome_widgets.model.language_model import LanguageModel, probabilities_of
 from rome_widgets.model.replay import CannotReplay, Capture, Replay
 from rome_widgets.records.states import State
-from rome_widgets.tracing.runs import Check, Held, Predicted, Runs, no_memory
-from rome_widgets.tracing.waves import Branch, Patch, Wave, group_cells, make_wave
+from rome_widgets.tracing.runs import Check, Held, Predicted, Runs, out_of_memory
+from rome_widgets.tracing.waves import Branch, Patch, Wave, group_cells, plan_wave
 
 UNEMBEDDED = 32_000_000
 """Logits computed at once."""
@@ -30,7 +30,7 @@ CALLS_PER_WAVE = 64
 class ReplayedRuns(Runs):
     """The same runs and predictions, replaying only the blocks and positions that can change.
 
-    Both runs are one captured pass. A wave of cells then goes up the layers as `plan` says, from
+    Both runs are one captured pass. A wave of cells then goes up the layers as `waves` plans, from
     its first patched layer and position; what is before comes from the capture.
 
     Raises:
@@ -125,7 +125,7 @@ class ReplayedRuns(Runs):
             OutOfMemory: It does not do for a single row.
         """
         try:
-            wave = make_wave(cells, **self._shape, held=held)
+            wave = plan_wave(cells, **self._shape, held=held)
             predicted = self.lm.run(lambda: list(self._run(wave, held, check)))
         except torch.OutOfMemoryError as error:
             message = str(error)
@@ -139,7 +139,7 @@ class ReplayedRuns(Runs):
         asked, self._asked = self._asked, 0
         if n_cells == 1 and (not asked or self.tokens_per_call <= 1):
             self.lm.forget_memory()  # what did not fit now may fit another time
-            raise no_memory("replay one row", message)
+            raise out_of_memory("replay one row", message)
         if asked:
             self.lm.use_less_memory(asked)
         if self.lm.device.type == "cuda":

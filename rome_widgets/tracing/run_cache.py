@@ -1,4 +1,4 @@
-"""Runs that several tracers share: of one prompt and noise, on a model that stayed the same."""
+"""Cache of runs, shared by tracers of one prompt and noise on a model that stayed the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _kept: weakref.WeakKeyDictionary[LanguageModel, weakref.WeakValueDictionary[Hash
 _kept = weakref.WeakKeyDictionary()
 
 
-def make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
+def cached_runs(
+    lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor
+) -> Runs:
     """The runs of a prompt: those that somebody already keeps, if the model still gives them.
 
     Fast runs where replay is right for this model and prompt, else slow ones.
@@ -32,11 +34,11 @@ def make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], nois
     runs = kept.get(key)
     if runs is None or not runs.still_hold():
         what = f"run {len(noise)} samples of the prompt"
-        runs = kept[key] = within_memory(lambda: _make_runs(lm, ids, span, noise), what)
+        runs = kept[key] = within_memory(lambda: _new_runs(lm, ids, span, noise), what)
     return runs
 
 
-def _make_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
+def _new_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
     if lm.replay is None:
         return Runs(lm, ids, span, noise)
     try:

@@ -1,7 +1,7 @@
 """The clean and the corrupted run of one prompt, and predictions with chosen states restored.
 
 Here by whole forward passes with visitors that put states back: slow, obvious, right for any
-model. `replayed` gives the same numbers and runs only what can have changed.
+model. `replayed_runs` gives the same numbers and runs only what can have changed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Predicted = tuple[Sequence[int], Tensor]
 """Numbers of cells, and their `[cell, vocab]` mean probabilities over the samples."""
 
 
-class Together(NamedTuple):
+class ThreeRuns(NamedTuple):
     """What one module puts out in the three runs, in one pass over some of the draws."""
 
     clean: Tensor
@@ -38,7 +38,7 @@ class Together(NamedTuple):
     """`[sample, pos, width]`"""
 
 
-Watch = Callable[[Together], None]
+Watcher = Callable[[ThreeRuns], None]
 
 
 class Runs:
@@ -137,7 +137,7 @@ class Runs:
             elif len(numbers) > 1:
                 self.lm.use_less_memory(len(numbers) * self.samples * self.length)
             else:
-                raise no_memory(f"run {self.samples} samples of the prompt", message)
+                raise out_of_memory(f"run {self.samples} samples of the prompt", message)
 
     def still_hold(self) -> bool:
         """Whether the model gives the clean prediction of these runs again.
@@ -177,10 +177,10 @@ class Runs:
         )
         return found
 
-    def together(
+    def run_side_by_side(
         self,
         states: Sequence[State],
-        watching: Iterable[tuple[str, Watch]],
+        watching: Iterable[tuple[str, Watcher]],
         held: Held | None = None,
     ) -> None:
         """Show modules' outputs in the clean, the corrupted and the restored run.
@@ -200,12 +200,12 @@ class Runs:
         watching = list(watching)
         at_once = max(1, (self.tokens_per_call // self.length - 1) // 2)
         for first in range(0, self.samples, at_once):
-            self._pass_together(states, watching, held or {}, slice(first, first + at_once))
+            self._pass_side_by_side(states, watching, held or {}, slice(first, first + at_once))
 
-    def _pass_together(
+    def _pass_side_by_side(
         self,
         states: Sequence[State],
-        watching: Iterable[tuple[str, Watch]],
+        watching: Iterable[tuple[str, Watcher]],
         held: Held,
         draws: slice,
     ) -> None:
@@ -224,10 +224,10 @@ class Runs:
 
             return visit
 
-        def show(watch: Watch) -> Visitor:
+        def show(watch: Watcher) -> Visitor:
             def visit(seen: Seen) -> None:
                 rows = self._by_row(seen.output)
-                watch(Together(rows[0], rows[1:restored], rows[restored:]))
+                watch(ThreeRuns(rows[0], rows[1:restored], rows[restored:]))
 
             return visit
 
@@ -343,10 +343,10 @@ def within_memory(call: Callable[[], T], what: str) -> T:
         return call()
     except torch.OutOfMemoryError as error:
         message = str(error)
-    raise no_memory(what, message)  # outside the handler: its traceback holds the tensors
+    raise out_of_memory(what, message)  # outside the handler: its traceback holds the tensors
 
 
-def no_memory(what: str, message: str) -> OutOfMemory:
+def out_of_memory(what: str, message: str) -> OutOfMemory:
     """The error for what could not be done; `message` is torch's own."""
     return OutOfMemory(
         f"The device has no memory left to {what}: {message.splitlines()[0]}",

@@ -1,4 +1,4 @@
-"""Clean, corrupted and restored runs of one prompt.
+"""Causal traces of one prompt, from its clean, corrupted and restored runs.
 
 A tracer runs the prompt clean and with noise on the subject. A restoration is the corrupted run
 with chosen states put back to their clean values; a grid is one restoration per cell. How they
@@ -34,12 +34,12 @@ from rome_widgets.records.trace import (
     Restoration,
     top_rows,
 )
-from rome_widgets.tracing.attribution import estimate
+from rome_widgets.tracing.attribution import attribution_patching
 from rome_widgets.tracing.flow import measure_flow
 from rome_widgets.tracing.lens import read_lens
-from rome_widgets.tracing.noise import Noise, draw
+from rome_widgets.tracing.noise import Noise, draw_noise
 from rome_widgets.tracing.path import PathSearch
-from rome_widgets.tracing.run_cache import make_runs
+from rome_widgets.tracing.run_cache import cached_runs
 from rome_widgets.tracing.runs import Check, within_memory
 
 SMALL_EFFECT = 0.01
@@ -141,12 +141,12 @@ class CausalTracer:
         self.prompt, self.subject = encoded.text, encoded.subject
         self.tokens, self.subject_span = encoded.tokens, encoded.subject_span
         start, stop = self.subject_span
-        drawn = draw(lm, noise, samples, stop - start, seed)
+        drawn = draw_noise(lm, noise, samples, stop - start, seed)
         self._about_noise, self.seed = drawn.about, drawn.seed
         self.samples = len(drawn.values)
         self.token_ids = encoded.ids
         values = torch.from_numpy(drawn.values).to(lm.device, lm.dtype)
-        self._runs = make_runs(lm, self.token_ids, self.subject_span, values)
+        self._runs = cached_runs(lm, self.token_ids, self.subject_span, values)
         self._held: dict[State, Tensor] = {}
         self._baseline = np.stack([to_numpy(self._runs.clean), to_numpy(self._runs.corrupted)])
         self.answer_id, notes = self._choose_answer(answer, self._baseline[0])
@@ -224,12 +224,12 @@ class CausalTracer:
         """The grids to first order, from one pass and its gradient: a preview, not a measurement.
 
         Raises:
-            NonFinite, UnsupportedModel: See `estimate.estimate`.
+            NonFinite, UnsupportedModel: See `attribution_patching`.
             OutOfMemory: A gradient keeps every activation; the exact trace does not.
         """
         kinds = self.lm.check_kinds(kinds)
         scores = within_memory(
-            lambda: estimate(
+            lambda: attribution_patching(
                 self.lm,
                 self._runs.ids,
                 self._runs.noise,

@@ -1,4 +1,4 @@
-"""Which blocks must run again, for which states, to restore many cells at once. No torch.
+"""Plan which blocks to run again, for which states, to restore many cells at once. No torch.
 
 A cell of a grid is a set of patches. Cells whose first patched position is the same form a wave:
 nothing before that position can change, so a wave carries only the positions from there on. It
@@ -85,7 +85,7 @@ def group_cells(
     return unchanged, groups
 
 
-def make_wave(
+def plan_wave(
     cells: Sequence[Iterable[State]],
     *,
     n_layers: int,

@@ -103,7 +103,7 @@ def by_reference(lm, made, record):
     about, last = row_of(lm, Fact("{}", fact.subject), "")
     value, direction, _, _ = reference_rome.rome(
         copy.deepcopy(lm.model).double(),
-        lm.geometry.down[LAYER],
+        lm.geometry.edited_matrices[LAYER],
         [row_of(lm, fact, prefix) for prefix in made.report.prefixes],
         list(lm.answer_ids(fact.text, made.report.target)),
         (about, last),

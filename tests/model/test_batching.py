@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rome_widgets.model.batching import join
+from rome_widgets.model.batching import batch_captures
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.replay import CannotReplay, compare
+from rome_widgets.model.replay import CannotReplay, check_same_logits
 from tests.helpers import families, tiny
 
 NAMES = (
@@ -42,7 +42,7 @@ def replay(request):
 def joined(replay, shift=0):
     captures = [replay.capture(torch.tensor(ids)) for ids, _ in PROMPTS]
     positions = [pos for _, pos in PROMPTS]
-    return captures, *join(captures, [positions[0] + shift, *positions[1:]])
+    return captures, *batch_captures(captures, [positions[0] + shift, *positions[1:]])
 
 
 def onward(replay, capture, column):
@@ -60,7 +60,7 @@ def test_every_row_leaves_every_block_as_it_does_alone(replay):
         by_prompt = out.split([each.n_rows for each in captures])
         for each, (_, pos), found in zip(captures, PROMPTS, by_prompt, strict=True):
             wanted = each.states[layer + 1][:, pos:]
-            compare(
+            check_same_logits(
                 found[:, : each.length - pos].flatten(0, 1),
                 wanted.flatten(0, 1),
                 wanted.flatten(0, 1),  # no share of any effect is let pass
@@ -89,7 +89,7 @@ def off(found, wanted):
 @torch.no_grad()
 def test_one_capture_stays_what_it_is(replay):
     capture = replay.capture(torch.tensor(PROMPTS[1][0]))
-    assert join([capture], [3]) == (capture, 3)
+    assert batch_captures([capture], [3]) == (capture, 3)
 
 
 @pytest.mark.parametrize("name", ["bloom", "falcon, sequential with alibi"])

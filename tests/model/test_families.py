@@ -106,9 +106,9 @@ def test_the_branches_add_up(lm):
 
 def test_the_matrix_to_edit_is_the_last_of_the_mlp_or_there_is_a_reason(lm):
     geometry = lm.geometry
-    assert geometry.down == named(FAMILIES[lm.name].down)
+    assert geometry.edited_matrices == named(FAMILIES[lm.name].down)
     assert [reason is None for reason in geometry.edit_refusal] == [
-        matrix is not None for matrix in geometry.down
+        matrix is not None for matrix in geometry.edited_matrices
     ]
 
 
@@ -151,9 +151,9 @@ def test_a_shared_matrix_is_not_edited():
     layers = model.model.layers
     layers[1].mlp.down_proj.weight = layers[2].mlp.down_proj.weight
     geometry = find_geometry(model)
-    assert geometry.down[1:3] == (None, None)
+    assert geometry.edited_matrices[1:3] == (None, None)
     assert geometry.edit_refusal[1] == "the matrix is shared with model.layers.2.mlp.down_proj"
-    assert geometry.down[0] == "model.layers.0.mlp.down_proj"
+    assert geometry.edited_matrices[0] == "model.layers.0.mlp.down_proj"
 
 
 HALF = ["gpt2", "opt", "bloom", "falcon, parallel", "gemma2", "olmo2", "glm4", "granite", "mpt"]

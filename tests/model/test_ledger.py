@@ -186,7 +186,7 @@ def test_an_edit_of_another_model_is_refused():
     layer = model.transformer.h[1].mlp.c_proj
     layer.weight = torch.nn.Parameter(torch.zeros(6, 8, dtype=torch.float64))
     with pytest.raises(FingerprintMismatch, match="shape"):
-        ledger_of(model).put(edit, 1.0, force=True)
+        ledger_of(model).apply(edit, 1.0, force=True)
 
 
 def test_an_edit_made_on_top_of_another_says_so_once_that_is_gone():
@@ -430,13 +430,13 @@ def test_a_with_block_that_is_never_entered_leaves_nothing():
     lm = world.new_lm("gpt2")
     made = world.made_up_edit(lm, 0)
     with pytest.MonkeyPatch.context() as patch:
-        put = Ledger.put
+        apply_to = Ledger.apply
 
         def interrupted(self, *rest, **options):
-            put(self, *rest, **options)
+            apply_to(self, *rest, **options)
             raise KeyboardInterrupt
 
-        patch.setattr(Ledger, "put", interrupted)
+        patch.setattr(Ledger, "apply", interrupted)
         with pytest.raises(KeyboardInterrupt), made:
             raise AssertionError("it was entered")
     assert not made.applied
@@ -499,7 +499,9 @@ def violations(here):
 def at_the_edge_of_a_block(error):
     """Before the first or after the last line of its code, where Python lets nobody clean up."""
     frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-    own = [name for name in frames if name in ("within", "__enter__", "__exit__", "_leave", "put")]
+    own = [
+        name for name in frames if name in ("within", "__enter__", "__exit__", "_leave", "apply")
+    ]
     return own[-1] in ("within", "__enter__", "__exit__") or frames[-2:] == ["__exit__", "_leave"]
 
 

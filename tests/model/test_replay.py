@@ -16,7 +16,7 @@ from transformers import (
 from rome_widgets.model.hooks import attached_hooks
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.replay import CannotReplay, cache_argument, find_replay
-from rome_widgets.model.structure.geometry import find_geometry, run
+from rome_widgets.model.structure.geometry import all_logits, find_geometry
 from rome_widgets.model.structure.head import find_head
 from tests.helpers import tiny
 
@@ -96,7 +96,7 @@ def test_the_last_position_alone_is_the_same(model, replay):
 @torch.no_grad()
 def test_the_head_gives_the_models_logits(model, replay):
     capture = replay.capture(IDS)
-    expected = run(model, IDS)[:, -1]
+    expected = all_logits(model, IDS)[:, -1]
     torch.testing.assert_close(replay.logits(capture.states[L][:, -1]), expected)
     torch.testing.assert_close(capture.logits, expected)
 
@@ -114,7 +114,7 @@ def test_changed_states_go_through_as_in_the_model(model, replay):
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     handle = block.register_forward_hook(put)
-    expected = run(model, IDS)[:, -1]
+    expected = all_logits(model, IDS)[:, -1]
     handle.remove()
     both = torch.arange(2)
     state = hidden[:, start:]

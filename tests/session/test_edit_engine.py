@@ -150,7 +150,7 @@ def test_weights_that_somebody_else_wrote_do_not_match(panel, lm):
     kept = weight.detach().clone()
     with torch.no_grad():
         weight[0, 0] += 1
-    assert not ledger_of(lm.model).holds()
+    assert not ledger_of(lm.model).weights_match()
     panel.revert_all()
     assert panel.wait(20)
     assert panel.error["type"] == "ModelChanged"

@@ -11,7 +11,7 @@ from rome_widgets.errors import NonFinite, UnsupportedModel
 from rome_widgets.model.hooks import Seen, attached_hooks
 from rome_widgets.records.states import KINDS
 from rome_widgets.tracing import attribution as module
-from rome_widgets.tracing.attribution import estimate
+from rome_widgets.tracing.attribution import attribution_patching
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
 from tests.helpers.counts import ESTIMATED_FACTS
@@ -76,7 +76,7 @@ def tiny_step(family):
 
 
 def run(lm, noise, clean, kinds=KINDS, window=1):
-    return estimate(lm, torch.tensor([IDS]), noise, SPAN, ANSWER, clean, kinds, window)
+    return attribution_patching(lm, torch.tensor([IDS]), noise, SPAN, ANSWER, clean, kinds, window)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rome_widgets.model import replay
-from rome_widgets.records import trace as results
+from rome_widgets.records import states
 from rome_widgets.records.states import KINDS
 from rome_widgets.tracing import replayed_runs, runs
 from rome_widgets.tracing.tracer import CausalTracer
@@ -126,10 +126,10 @@ def test_clean_and_corrupted_runs_equal_the_reference(family):
 
 
 def test_sigma_equals_the_reference():
-    from rome_widgets.tracing.noise import spread_of_subjects
+    from rome_widgets.tracing.noise import subject_embedding_spread
 
     lm = tiny.tiny_lm("gpt2")
-    spread = spread_of_subjects(lm, ["w3 w14", "w3", "w9 w26 w5"])
+    spread = subject_embedding_spread(lm, ["w3 w14", "w3", "w9 w26 w5"])
     expected = reference.sigma(lm.model, tiny.NAMES["gpt2"], [[3, 14], [3], [9, 26, 5]])
     assert spread.sigma == pytest.approx(expected, rel=1e-12)
     assert (spread.n_vectors, spread.n_subjects) == (6, 3)
@@ -154,7 +154,7 @@ def _window_off_by_one(monkeypatch):
     def shifted(layer, window, n_layers):
         return range(max(0, layer - window // 2 + 1), min(n_layers, layer + window // 2 + 2))
 
-    monkeypatch.setattr(results, "window_layers", shifted)
+    monkeypatch.setattr(states, "window_layers", shifted)
 
 
 def _skip_a_layer(monkeypatch):
@@ -183,7 +183,7 @@ def _look_ahead(monkeypatch):
 
 
 def _mix_up_branches(monkeypatch):
-    make = replayed_runs.make_wave
+    make = replayed_runs.plan_wave
 
     def mixed(*cells, **shape):
         wave = make(*cells, **shape)
@@ -193,7 +193,7 @@ def _mix_up_branches(monkeypatch):
         ]
         return dataclasses.replace(wave, steps=tuple(steps))
 
-    monkeypatch.setattr(replayed_runs, "make_wave", mixed)
+    monkeypatch.setattr(replayed_runs, "plan_wave", mixed)
 
 
 def _one_position_late(monkeypatch):

@@ -71,10 +71,10 @@ def test_every_distance_equals_the_reference(name, engine):
 
 
 def _wrong_rows(monkeypatch):
-    together = Runs._pass_together
+    together = Runs._pass_side_by_side
     monkeypatch.setattr(
         Runs,
-        "_pass_together",
+        "_pass_side_by_side",
         lambda self, states, *rest: together(self, states[1:], *rest),
     )
 
@@ -163,10 +163,12 @@ def test_a_few_draws_at_a_time_give_the_same_distances(monkeypatch):
     tracer, _, states = setting("gpt2")
     tracer = tracer.sever("mlp", 3)
     whole, passes = tracer.flow(states), []
-    together = Runs._pass_together
+    together = Runs._pass_side_by_side
     monkeypatch.setattr(type(tracer._runs), "tokens_per_call", 3 * 7)
     monkeypatch.setattr(
-        Runs, "_pass_together", lambda self, *rest: (passes.append(rest[-1]), together(self, *rest))
+        Runs,
+        "_pass_side_by_side",
+        lambda self, *rest: (passes.append(rest[-1]), together(self, *rest)),
     )
     again = tracer.flow(states)
     assert len(passes) == SAMPLES
@@ -192,11 +194,11 @@ def test_half_precision_gives_the_same_picture(dtype):
 def test_lengths_beyond_half_precision_are_measured():
     """Squares of float16 numbers overflow from 256 on."""
     from rome_widgets.tracing.flow import _Distances
-    from rome_widgets.tracing.runs import Together
+    from rome_widgets.tracing.runs import ThreeRuns
 
     distances = _Distances()
     run = torch.full((2, 7, 8), 4000.0, dtype=torch.float16)
-    distances(Together(run[0], run * 2, run))
+    distances(ThreeRuns(run[0], run * 2, run))
     length = 4000 * np.sqrt(8)
     np.testing.assert_allclose(distances.table(), np.tile([[length], [length], [0], [length]], 7))
 
@@ -221,7 +223,7 @@ def test_no_memory_is_said(monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(Runs, "_pass_together", full)
+    monkeypatch.setattr(Runs, "_pass_side_by_side", full)
     for call in (tracer.flow, tracer.lens):
         with pytest.raises(OutOfMemory, match="run all three runs at once"):
             call()

@@ -221,11 +221,11 @@ def test_the_same_seed_gives_the_same_bits_in_any_order():
 
 
 def test_one_sample_is_a_prefix_of_ten():
-    from rome_widgets.tracing.noise import draw
+    from rome_widgets.tracing.noise import draw_noise
 
     lm = tiny.tiny_lm("gpt2")
-    one = draw(lm, Noise.absolute(1.0), 1, 2, seed=1).values
-    ten = draw(lm, Noise.absolute(1.0), 10, 2, seed=1).values
+    one = draw_noise(lm, Noise.absolute(1.0), 1, 2, seed=1).values
+    ten = draw_noise(lm, Noise.absolute(1.0), 10, 2, seed=1).values
     assert np.array_equal(one, ten[:1])
 
 

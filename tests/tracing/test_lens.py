@@ -7,7 +7,7 @@ import torch
 from rome_widgets.errors import ModelChanged, StateError
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing import lens as module
-from rome_widgets.tracing.lens import read_clean
+from rome_widgets.tracing.lens import read_clean_lens
 from rome_widgets.tracing.runs import Runs
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import families, reference, tiny
@@ -89,7 +89,7 @@ def _the_layer_before(monkeypatch):
 
 
 def _the_middle_of_the_prompt(monkeypatch):
-    together = Runs.together
+    together = Runs.run_side_by_side
 
     def earlier(self, states, watching, held=None):
         def one_back(watch):
@@ -97,7 +97,7 @@ def _the_middle_of_the_prompt(monkeypatch):
 
         together(self, states, [(name, one_back(watch)) for name, watch in watching], held)
 
-    monkeypatch.setattr(Runs, "together", earlier)
+    monkeypatch.setattr(Runs, "run_side_by_side", earlier)
 
 
 def _no_mean(monkeypatch):
@@ -163,8 +163,8 @@ def test_a_clean_run_with_visitors_is_read_as_the_clean_run_is():
     tracer, _ = setting("gpt2")
     lm = tracer.lm
     mlp = lm.model.get_submodule(lm.sites("mlp")[1])
-    same = read_clean("same", lm, tracer.token_ids, tracer.answer_id, 5, [])
-    other = read_clean(
+    same = read_clean_lens("same", lm, tracer.token_ids, tracer.answer_id, 5, [])
+    other = read_clean_lens(
         "other",
         lm,
         tracer.token_ids,

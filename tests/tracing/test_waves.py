@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rome_widgets.records.states import KINDS, State, cell_states
-from rome_widgets.tracing.waves import Branch, Patch, group_cells, make_wave
+from rome_widgets.tracing.waves import Branch, Patch, group_cells, plan_wave
 
 L, T = 6, 5
 SHAPE = {"n_layers": L, "n_pos": T, "subject_start": 1}
@@ -32,7 +32,7 @@ def history(wave, branch):
 
 
 def test_a_hidden_state_leaves_the_corrupted_run_at_its_layer():
-    wave = make_wave([[State(2, 3, "hidden")]], **SHAPE)
+    wave = plan_wave([[State(2, 3, "hidden")]], **SHAPE)
     assert (wave.start, wave.first) == (2, 3)
     assert wave.steps == (
         (Branch(None, restored((2, 3, "hidden"))),),
@@ -44,13 +44,13 @@ def test_a_hidden_state_leaves_the_corrupted_run_at_its_layer():
 
 def test_windows_cut_off_at_the_bottom_share_a_trunk():
     """Windows 0-1 and 0-2 are one branch until the second restores layer 2."""
-    wave = make_wave([grid(2, "mlp", 3)[0], grid(2, "mlp", 3)[1]], **SHAPE)
+    wave = plan_wave([grid(2, "mlp", 3)[0], grid(2, "mlp", 3)[1]], **SHAPE)
     assert [len(step) for step in wave.steps] == [1, 1, 2, 2, 2, 2]
     assert {branch.parent for branch in wave.steps[2]} == {0}
 
 
 def test_equal_cells_are_computed_once():
-    wave = make_wave([[State(2, 3, "mlp")], [State(2, 3, "mlp")], [State(2, 4, "mlp")]], **SHAPE)
+    wave = plan_wave([[State(2, 3, "mlp")], [State(2, 3, "mlp")], [State(2, 4, "mlp")]], **SHAPE)
     assert wave.leaves == ((0, 1), (2,))
 
 
@@ -68,12 +68,12 @@ def test_what_cannot_matter_is_not_run(cell):
 
 def test_what_cannot_matter_is_left_out_of_a_cell():
     cell = [State(0, 0, "mlp"), State(2, 3, "mlp"), State(2, L - 1, "mlp")]
-    assert make_wave([cell], **SHAPE) == make_wave([[State(2, 3, "mlp")]], **SHAPE)
+    assert plan_wave([cell], **SHAPE) == plan_wave([[State(2, 3, "mlp")]], **SHAPE)
 
 
 def test_a_restored_state_overwrites_what_its_block_put_in():
     cell = [State(2, 3, "hidden"), State(2, 3, "attn"), State(2, 3, "mlp")]
-    assert make_wave([cell], **SHAPE) == make_wave([[State(2, 3, "hidden")]], **SHAPE)
+    assert plan_wave([cell], **SHAPE) == plan_wave([[State(2, 3, "hidden")]], **SHAPE)
 
 
 def test_cells_group_by_first_position_in_the_order_given():
@@ -83,7 +83,7 @@ def test_cells_group_by_first_position_in_the_order_given():
 
 
 def test_the_last_block_is_patched_at_the_last_position_only():
-    wave = make_wave([[State(2, 1, "hidden"), State(4, L - 1, "mlp")]], **SHAPE)
+    wave = plan_wave([[State(2, 1, "hidden"), State(4, L - 1, "mlp")]], **SHAPE)
     assert wave.steps[-1] == (Branch(0, restored((4, L - 1, "mlp"))),)
 
 
@@ -107,7 +107,7 @@ def test_every_leaf_was_patched_with_exactly_its_cells_states():
     assert not unchanged
     assert sorted(itertools.chain(*groups)) == list(range(200))
     for numbers in groups:
-        wave = make_wave([cells[number] for number in numbers], **SHAPE)
+        wave = plan_wave([cells[number] for number in numbers], **SHAPE)
         assert wave.start == min(patch.pos for n in numbers for patch in wanted[n])
         for branch, leaf in enumerate(wave.leaves):
             assert {wanted[numbers[cell]] for cell in leaf} == {history(wave, branch)}
@@ -119,9 +119,9 @@ def test_a_whole_grid_is_a_trie():
     Hidden: one more per layer. MLP, window 3: windows [0,2) and [0,3) share layers 0 and 1; the
     others enter one per layer, the last one ([4,6), of which only layer 4 can matter here) at 4.
     """
-    hidden = make_wave(grid(2, "hidden", 1)[: L - 1], **SHAPE)
+    hidden = plan_wave(grid(2, "hidden", 1)[: L - 1], **SHAPE)
     assert [len(step) for step in hidden.steps] == [1, 2, 3, 4, 5, 5]
-    mlp = make_wave(grid(2, "mlp", 3), **SHAPE)
+    mlp = plan_wave(grid(2, "mlp", 3), **SHAPE)
     assert [len(step) for step in mlp.steps] == [1, 2, 4, 5, 6, 6]
 
 
@@ -129,7 +129,7 @@ class TestHeld:
     HELD = tuple(State(2, layer, "mlp") for layer in range(L))
 
     def test_what_runs_is_held_and_what_just_left_is_not(self):
-        wave = make_wave([[State(2, 3, "hidden")]], **SHAPE, held=self.HELD)
+        wave = plan_wave([[State(2, 3, "hidden")]], **SHAPE, held=self.HELD)
         hold = (Patch(2, 4, "mlp", clean=False),)
         assert [step[0].patches for step in wave.steps] == [
             restored((2, 3, "hidden")),
@@ -139,22 +139,22 @@ class TestHeld:
 
     def test_in_the_block_where_attention_is_restored_the_mlp_is_held(self):
         """It reads what attention put in, so it would change at once."""
-        wave = make_wave([[State(2, 3, "attn")]], **SHAPE, held=self.HELD)
+        wave = plan_wave([[State(2, 3, "attn")]], **SHAPE, held=self.HELD)
         assert wave.steps[0][0].patches == (
             Patch(2, 3, "attn", clean=True),
             Patch(2, 3, "mlp", clean=False),
         )
 
     def test_elsewhere_in_that_block_nothing_changes_yet(self):
-        wave = make_wave([[State(1, 3, "attn")]], **SHAPE, held=self.HELD)
+        wave = plan_wave([[State(1, 3, "attn")]], **SHAPE, held=self.HELD)
         assert wave.steps[0][0].patches == restored((1, 3, "attn"))
         assert wave.steps[1][0].patches == (Patch(2, 4, "mlp", clean=False),)
 
     def test_a_restored_state_goes_first(self):
-        wave = make_wave([[State(2, 3, "mlp"), State(2, 4, "mlp")]], **SHAPE, held=self.HELD)
+        wave = plan_wave([[State(2, 3, "mlp"), State(2, 4, "mlp")]], **SHAPE, held=self.HELD)
         assert wave.steps[0][0].patches == restored((2, 3, "mlp"))
         assert wave.steps[1][0].patches == restored((2, 4, "mlp"))
 
     def test_before_the_first_patch_there_is_nothing_to_hold(self):
-        wave = make_wave([[State(3, 2, "hidden")]], **SHAPE, held=self.HELD)
+        wave = plan_wave([[State(3, 2, "hidden")]], **SHAPE, held=self.HELD)
         assert all(not branch.patches for step in wave.steps[1:] for branch in step)

@@ -21,9 +21,9 @@ from rome_widgets.editing.methods import Found, Task
 from rome_widgets.editing.request import Row, context_rows
 from rome_widgets.errors import NonFinite
 from rome_widgets.model.hooks import Seen, run_hooked
-from rome_widgets.model.language_model import widened
+from rome_widgets.model.language_model import upcast
 from rome_widgets.model.ledger import Dense
-from rome_widgets.model.structure.geometry import run
+from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.edit import EditStep
 
 
@@ -84,8 +84,8 @@ def _look(task: Task, row: Row, leaves: Sequence[Tensor]) -> tuple[EditStep, Seq
         more = more + leaves[1] if len(leaves) > 1 else more
         return seen.output + more.view(seen.output.shape).to(seen.output)
 
-    logits = run_hooked(lambda: run(site.lm.model, ids), [(site.module, changed)])
-    predicted = widened(logits[0, list(row.wanted)]).log_softmax(dim=-1)
+    logits = run_hooked(lambda: all_logits(site.lm.model, ids), [(site.module, changed)])
+    predicted = upcast(logits[0, list(row.wanted)]).log_softmax(dim=-1)
     target = torch.tensor(task.request.target_ids, device=predicted.device)
     loss = -predicted.gather(1, target[:, None]).mean()
     nll = float(loss.detach())

@@ -38,8 +38,8 @@ from rome_widgets.errors import (
     SettingsError,
     StatisticsMissing,
 )
-from rome_widgets.files import cache_folder as cache
-from rome_widgets.model.base_weights import as_before_edits, digest
+from rome_widgets.files.cache_folder import cache_folder
+from rome_widgets.model.base_weights import digest_without_edits, without_edits
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.ledger import ledger_of
@@ -235,11 +235,11 @@ class _Original:
 
     def _look(self) -> None:
         self._version = self._site.lm.weights_version
-        self._visitors = as_before_edits(self._site.lm)
+        self._visitors = without_edits(self._site.lm)
 
     def _digests(self) -> dict[str, str]:
         matrix = ledger_of(self._site.lm.model).fingerprint(self._site.weight_name)
-        return {"matrix": matrix, "weights": digest(self._site.lm)}
+        return {"matrix": matrix, "weights": digest_without_edits(self._site.lm)}
 
     def keys(self, ids: Tensor) -> Tensor:
         """`[token, d_in]`."""
@@ -279,7 +279,7 @@ def _identity(site: Site, pieces: Sequence[Sequence[int]], original: _Original) 
 
 
 def _place_in_cache(about: Mapping[str, Any]) -> Path | None:
-    folder = cache.folder()
+    folder = cache_folder()
     if folder is None:
         return None
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", str(about["model"]))[:60]

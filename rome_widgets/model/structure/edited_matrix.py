@@ -1,6 +1,6 @@
-"""Which matrix of each block ROME edits: the MLP's last one, where there is a single one.
+"""Find the matrix of each block that ROME edits: the MLP's last one, where there is a single one.
 
-Found by the numbers of the same probe pass as `branches`.
+By the numbers of the same probe pass as `residual_branches`.
 
 Source:
     Meng et al. 2022, section 3.1: the edited matrix maps the key to the MLP's output.
@@ -19,7 +19,7 @@ Found = tuple[str | None, str | None]
 """Name of the matrix and why there is none; one of them is None."""
 
 
-def find_down(
+def find_edited_matrices(
     model: nn.Module, blocks: Sequence[Block], mlp: Sequence[str]
 ) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
     """Per block, the matrix whose output is the MLP's own, and why there is none.

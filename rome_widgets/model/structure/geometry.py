@@ -1,8 +1,8 @@
-"""Where a model keeps its parts: found by structure, proved by a probe pass.
+"""Find the parts of a model by structure, and prove them by a probe pass.
 
 No list of model names. The blocks are the one `ModuleList` as long as the model is deep that
 runs; a block's attention and MLP are the two parts that make the paper's equation 1 come out:
-h = h' + a + m (`branches`). What cannot be proved is refused, with what was found.
+h = h' + a + m (`residual_branches`). What cannot be proved is refused, with what was found.
 
 Source:
     Meng et al. 2022, equation 1; module layouts as transformers 5 builds them.
@@ -27,12 +27,12 @@ from rome_widgets.errors import (
 )
 from rome_widgets.model.eval_mode import device_of
 from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
-from rome_widgets.model.structure.edited_matrix import find_down
+from rome_widgets.model.structure.edited_matrix import find_edited_matrices
 from rome_widgets.model.structure.residual_branches import (
     Block,
     Part,
+    fill_in_parts,
     find_branches,
-    keep_parts,
     watching_block,
     watching_parts,
 )
@@ -56,7 +56,7 @@ class Geometry:
     mlp: tuple[str, ...]
     """Per block, the module whose output is the MLP contribution m, as `attn`. What reaches the
     residual stream: after a post-norm, before a residual that is added inside."""
-    down: tuple[str | None, ...]
+    edited_matrices: tuple[str | None, ...]
     """Per block, the MLP's last matrix, the one ROME edits; its output is the MLP's own, before
     any post-norm. None where there is no single one; `edit_refusal` says why."""
     d_model: int
@@ -67,7 +67,7 @@ class Geometry:
     """How the branches were proved to add up, as text; several where blocks are built
     differently."""
     edit_refusal: tuple[str | None, ...] = ()
-    """Per block, why no edit is defined there, a clause; None where `down` has a matrix."""
+    """Per block, why no edit is defined there, a clause; None where `edited_matrices` has one."""
 
     @property
     def n_layers(self) -> int:
@@ -100,14 +100,14 @@ def find_geometry(model: nn.Module) -> Geometry:
     probe = probe_ids(model)
     _prove_sound(model, probe)
     blocks = _watch_blocks(model, probe)
-    branches = find_branches(model, blocks, lambda ids: run(model, ids), probe)
-    down, refusal = find_down(model, blocks, branches.mlp)
+    branches = find_branches(model, blocks, lambda ids: all_logits(model, ids), probe)
+    matrices, refusal = find_edited_matrices(model, blocks, branches.mlp)
     geometry = Geometry(
         embedding,
         blocks=tuple(block.name for block in blocks),
         attn=branches.attn,
         mlp=branches.mlp,
-        down=down,
+        edited_matrices=matrices,
         d_model=blocks[0].leaving.shape[-1],
         branch_scale=branches.branch_scale,
         equation=branches.equation,
@@ -198,7 +198,7 @@ def probe_ids(model: Any) -> Tensor:
     return ids[None].to(device_of(embedding))
 
 
-def run(model: nn.Module, ids: Tensor) -> Tensor:
+def all_logits(model: nn.Module, ids: Tensor) -> Tensor:
     """Logits `[batch, pos, vocab]` of a plain forward pass, with mask and without cache."""
     mask = torch.ones_like(ids)
     return model(input_ids=ids, attention_mask=mask, use_cache=False).logits
@@ -220,13 +220,13 @@ def _watch_blocks(model: Any, ids: Tensor) -> list[Block]:
             block = model.get_submodule(name)
             visitors.append((block, watching_block(block, name, seen)))
             visitors += watching_parts(block, calls.setdefault(name, {}))
-    run_hooked(lambda: run(model, ids), visitors)
+    run_hooked(lambda: all_logits(model, ids), visitors)
     ran = {name: names for name, names in lists.items() if all(n in seen for n in names)}
     name = _the_one_list(model, lists, ran)
     blocks = [seen[block] for block in ran[name]]
     for first, *again in blocks:
         _check_stream(model, first, again, ids)
-        keep_parts(first, calls[first.name])
+        fill_in_parts(first, calls[first.name])
     return [first for first, *_ in blocks]
 
 
@@ -277,10 +277,10 @@ def _prove_sound(model: nn.Module, ids: Tensor) -> None:
     """
     plain = _try_run(model, ids)
     if not torch.isfinite(plain).all():
-        raise non_finite(model, lambda: run(model, ids))
+        raise non_finite_error(model, lambda: all_logits(model, ids))
     other = ids.clone()
     other[0, -1] = ids[0, 0]
-    ahead = (run(model, other)[0, :-1].float() - plain[0, :-1].float()).abs().max()
+    ahead = (all_logits(model, other)[0, :-1].float() - plain[0, :-1].float()).abs().max()
     if ahead > tolerance(plain.dtype) * plain.float().abs().max():
         raise NotCausal(
             f"{type(model).__name__}: changing the last token moved earlier predictions by "
@@ -291,7 +291,7 @@ def _prove_sound(model: nn.Module, ids: Tensor) -> None:
 
 def _try_run(model: nn.Module, ids: Tensor) -> Tensor:
     try:
-        return run(model, ids)
+        return all_logits(model, ids)
     except Exception as error:
         raise UnsupportedModel(
             f"{type(model).__name__}: a forward pass over {ids.shape[1]} tokens failed with "
@@ -318,10 +318,10 @@ def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
         for names in sites.values()
         for site in names
     ]
-    plain = run_hooked(lambda: run(model, ids), reads)
+    plain = run_hooked(lambda: all_logits(model, ids), reads)
     for kind, names in sites.items():
         kept = [(model.get_submodule(site), _replacing(store[site])) for site in names]
-        if not torch.equal(run_hooked(lambda kept=kept: run(model, ids), kept), plain):
+        if not torch.equal(run_hooked(lambda kept=kept: all_logits(model, ids), kept), plain):
             raise UnsupportedModel(
                 f"{name}: putting the {kind} output back changed the prediction.",
                 "Putting back what was there must change nothing.",
@@ -330,7 +330,7 @@ def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
         for site in _one_of_each(names, geometry.blocks):
             # Turned, not scaled: a norm that follows, as in BLOOM, would take a factor out again.
             turned = [(model.get_submodule(site), _replacing(store[site].roll(1, dims=-1)))]
-            if torch.equal(run_hooked(lambda turned=turned: run(model, ids), turned), plain):
+            if torch.equal(run_hooked(lambda turned=turned: all_logits(model, ids), turned), plain):
                 raise UnsupportedModel(
                     f"{name}: exchanging the elements of the {kind} output, of {site}, changed "
                     "nothing.",
@@ -353,7 +353,7 @@ def _replacing(value: Tensor) -> Visitor:
     return lambda seen: value.clone()
 
 
-def non_finite(
+def non_finite_error(
     model: nn.Module, call: Callable[[], Any], visitors: Iterable[tuple[nn.Module, Visitor]] = ()
 ) -> NonFinite:
     """The error for logits that are not finite, naming the first module that makes them so.

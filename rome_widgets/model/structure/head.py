@@ -1,4 +1,4 @@
-"""From the last block's output to logits: found by following one pass, proved against it.
+"""Find how logits are made of the last block's output: by following one pass, proved against it.
 
 Most models put a norm and a matrix there; some project in between, scale the logits or cap them.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, run_hooked
-from rome_widgets.model.structure.geometry import Geometry, run
+from rome_widgets.model.structure.geometry import Geometry, all_logits
 
 Finish = Callable[[Tensor], Tensor]
 
@@ -55,7 +55,7 @@ def find_head(model: Any, geometry: Geometry, ids: Tensor) -> Head | None:
         if name and not name.startswith(inside) and _is_plain(module)
     ]
     visitors.append((model.get_submodule(geometry.blocks[-1]), watch("")))
-    logits = run_hooked(lambda: run(model, ids), visitors)
+    logits = run_hooked(lambda: all_logits(model, ids), visitors)
     names, raw = _follow(calls)
     if raw is None or raw.shape != logits.shape:
         return None

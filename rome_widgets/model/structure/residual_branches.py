@@ -1,6 +1,6 @@
-"""Which modules of a block put out what is added to the residual stream: its two branches.
+"""Find the two modules of each block whose outputs are added to the residual stream.
 
-Found by the numbers of one probe pass: the paper's equation 1, h = h' + a + m, must come out for
+By the numbers of one probe pass: the paper's equation 1, h = h' + a + m, must come out for
 the outputs of two modules of every block. No names of modules or models are known here. Used by
 `geometry`; look there for the other parts of a model.
 
@@ -186,7 +186,7 @@ def watching_parts(
     return visitors
 
 
-def keep_parts(block: Block, calls: Mapping[str, list[Part]]) -> None:
+def fill_in_parts(block: Block, calls: Mapping[str, list[Part]]) -> None:
     """Fill in `block.parts`: modules that ran once and put out something like a hidden state."""
     shape = block.leaving.shape
     for name, (part, *again) in calls.items():

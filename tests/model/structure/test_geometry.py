@@ -51,7 +51,7 @@ def test_every_part_is_where_the_family_has_it(family):
     ],
 )
 def test_the_down_projection_is_the_matrix_whose_output_the_mlp_returns(family, down):
-    assert tiny.tiny_lm(family).geometry.down[1] == down
+    assert tiny.tiny_lm(family).geometry.edited_matrices[1] == down
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -220,5 +220,5 @@ def test_a_mixture_of_experts_traces_but_has_no_single_matrix_to_edit():
         pad_token_id=None,
     )
     geometry = LanguageModel(OlmoeForCausalLM(config).eval(), tiny.word_tokenizer()).geometry
-    assert geometry.down == (None, None, None)
+    assert geometry.edited_matrices == (None, None, None)
     assert "experts" in geometry.edit_refusal[0]
