@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rome_widgets.model import replay
-from rome_widgets.records import states
+from rome_widgets.records import states as state_rules
 from rome_widgets.records.states import KINDS
 from rome_widgets.tracing import replayed_runs, runs
 from rome_widgets.tracing.tracer import CausalTracer
@@ -154,7 +154,7 @@ def _window_off_by_one(monkeypatch):
     def shifted(layer, window, n_layers):
         return range(max(0, layer - window // 2 + 1), min(n_layers, layer + window // 2 + 2))
 
-    monkeypatch.setattr(states, "window_layers", shifted)
+    monkeypatch.setattr(state_rules, "window_layers", shifted)
 
 
 def _skip_a_layer(monkeypatch):
