@@ -17,7 +17,7 @@ CACHE = os.environ["ROME_WIDGETS_CACHE"] = tempfile.mkdtemp(prefix="rome_widgets
 import pytest
 import torch
 
-from tests.helpers.model_guard import changes, settle
+from tests.helpers.model_guard import changes_by_this_test
 
 ROOT = Path(__file__).parent.parent
 LISTED_SKIPS = (Path(__file__).parent / "skips.txt").read_text(encoding="utf-8")
@@ -30,8 +30,7 @@ torch.set_num_threads(1)
 def models_stay_as_they_were():
     """Fails a test that leaves a hook behind or changes a weight."""
     yield
-    found = changes()
-    settle()  # report once, to the test that did it
+    found = changes_by_this_test()
     assert not found, "; ".join(found)
 
 

@@ -1,40 +1,35 @@
 """An interrupt of the kernel, at whatever moment, leaves the model as it was.
 
-Two ways of hitting. By the clock: a timer raises KeyboardInterrupt at a random moment. By place:
-CPython looks for signals where a function is entered, after a call and when a loop goes round; a
-profiler sees the first two, so each of them within our own code and one or two calls below it can
-be hit on purpose. The traceback is kept while we look, as a notebook keeps it: nothing may rest
-on frames being freed.
+The traceback is kept while we look, as a notebook keeps it: nothing may rest on frames being freed.
 """
 
 import random
-import signal
-import statistics
-import sys
-import time
 from collections import Counter
 from contextvars import copy_context
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-import rome_widgets
 from rome_widgets import CausalTracer, LanguageModel, Noise
-from rome_widgets.model.eval_mode import run_in_eval_mode
-from rome_widgets.model.hooks import attached_hooks, run_hooked
+from rome_widgets.model.hooks import attached_hooks
 from tests.helpers import tiny
 from tests.helpers.counts import FULL, INTERRUPT_PLACES, INTERRUPTS
 from tests.helpers.gates import write_gate
+from tests.helpers.interrupts import (  # noqa: F401
+    call_in_time,
+    count_places,
+    duration,
+    hit_by_clock,
+    hit_by_place,
+    signals_as_before,
+    torch_flags,
+)
 from tests.helpers.model_guard import fingerprint
 
-OURS = str(Path(rome_widgets.__file__).parent)
 FAMILIES = ("gpt2", "llama")
 STATES = [(2, 1, "mlp"), (4, 3, "hidden"), (6, 2, "attn")]
-HANGS = 20.0
-"""Seconds after which a call that should take milliseconds is taken to hang."""
 
 
 # ------------------------------------------------------------------------------ what is hit
@@ -90,20 +85,6 @@ def state_of(world):
     }
 
 
-def torch_flags():
-    depth = torch.autocast_increment_nesting()
-    torch.autocast_decrement_nesting()
-    return (
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        depth,
-        torch.get_float32_matmul_precision(),
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-    )
-
-
 def violations(world):
     """What is not as it should be after an interrupt, as sentences."""
     found = [
@@ -120,119 +101,12 @@ def violations(world):
     return found
 
 
-def call_in_time(call):
-    def late(number, frame):
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, HANGS)
-    try:
-        return call()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-# ------------------------------------------------------------------------------ two ways to hit
-
-
-def hit_by_clock(operation, world, after):
-    """The interrupt raised `after` seconds into `operation`, or None where it came too late."""
-
-    def interrupt(number, frame):
-        if is_within(frame, operation):
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, after)
-    try:
-        operation(world)
-    except KeyboardInterrupt as error:
-        return error
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    return None
-
-
-def is_within(frame, operation):
-    while frame is not None:
-        if frame.f_code is operation.__code__:
-            return True
-        frame = frame.f_back
-    return False
-
-
-def hit_by_place(operation, world, place):
-    """The interrupt raised at our `place`-th call or return, or None where there are fewer."""
-    sys.setprofile(Places(place).see)
-    try:
-        operation(world)
-    except KeyboardInterrupt as error:
-        return error
-    finally:
-        sys.setprofile(None)
-    return None
-
-
-def count_places(operation, world):
-    places = Places(-1)
-    sys.setprofile(places.see)
-    try:
-        operation(world)
-    finally:
-        sys.setprofile(None)
-    return places.seen
-
-
-class Places:
-    """Counts calls and returns in our code and up to two calls below it; interrupts at one."""
-
-    def __init__(self, place):
-        self.place, self.seen = place, 0
-
-    def see(self, frame, event, argument):
-        if event == "c_call" or not is_near_ours(frame):
-            return
-        self.seen += 1
-        if self.seen == self.place:
-            raise KeyboardInterrupt
-
-
-def is_near_ours(frame):
-    for _ in range(3):
-        if frame is None:
-            return False
-        if frame.f_code.co_filename.startswith(OURS):
-            return True
-        frame = frame.f_back
-    return False
-
-
 # ------------------------------------------------------------------------------ the tests
 
 
 @pytest.fixture(scope="module")
 def worlds():
     return [make_world(family) for family in FAMILIES]
-
-
-@pytest.fixture(autouse=True)
-def signals_as_before(monkeypatch):
-    """An interrupt inside a finalizer is reported and dropped by Python: it did not land."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda about: None)
-    handler = signal.getsignal(signal.SIGALRM)
-    yield
-    signal.signal(signal.SIGALRM, handler)
-
-
-def duration(operation, world):
-    """Seconds of one undisturbed run, median of five."""
-
-    def once():
-        start = time.perf_counter()
-        operation(world)
-        return time.perf_counter() - start
-
-    return statistics.median(once() for _ in range(5))
 
 
 def land(hit, worlds, moments, wanted):
@@ -300,27 +174,6 @@ def test_an_interrupt_at_each_kind_of_place(worlds, phase):
     _figures[phase, "place"] = landings, broken["a violation"]
     assert broken == {}
     assert landings >= 0.9 * wanted  # a few hit finalizers, where Python drops them
-
-
-def hooked_call(layer):
-    x = torch.ones(1, 3)
-    visitors = [(layer, lambda seen: seen.output * 2)] * 2
-    return run_in_eval_mode(layer, lambda: run_hooked(lambda: layer(x), visitors))
-
-
-def test_an_interrupt_at_every_single_place_of_one_hooked_call():
-    """All that our bookkeeping does around a module call, without a gap."""
-    layer, kept = torch.nn.Linear(3, 2).train(), []
-    wanted = hooked_call(layer)
-    before = (dict(copy_context()), torch_flags())
-    places = count_places(hooked_call, layer)
-    for place in range(1, places + 1):
-        kept.append(hit_by_place(hooked_call, layer, place))
-        assert layer.training
-        assert attached_hooks(layer) == []
-        assert (dict(copy_context()), torch_flags()) == before
-        assert torch.equal(hooked_call(layer), wanted)
-    assert sum(error is not None for error in kept) >= 0.9 * places > 50
 
 
 def test_every_phase_was_hit_often_enough():

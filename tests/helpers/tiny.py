@@ -22,6 +22,8 @@ from transformers import (
 )
 
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.tracing.noise import Noise
+from rome_widgets.tracing.tracer import CausalTracer
 
 N_LAYERS, N_POSITIONS, D_MODEL, D_MLP, VOCAB = 5, 16, 8, 20, 29
 PROMPT, SUBJECT = "w3 w14 w15 w9 w26 w5 w8", "w14 w15"
@@ -92,6 +94,12 @@ def word_tokenizer(n_words=VOCAB):
 def tiny_lm(family="gpt2", **options):
     """A `LanguageModel` over `tiny_model(family, ...)`."""
     return LanguageModel(tiny_model(family, **options), word_tokenizer(), name=f"tiny {family}")
+
+
+def tiny_tracer(lm, **options):
+    """A `CausalTracer` of `SUBJECT` in `PROMPT`, with strong noise and few samples."""
+    options = {"noise": Noise.absolute(2.0), "samples": SAMPLES} | options
+    return CausalTracer(lm, PROMPT, SUBJECT, **options)
 
 
 # ------------------------------------------------------------------------------ tokenizers

@@ -25,16 +25,20 @@ from rome_widgets.editing.edit_file import load_edit
 from rome_widgets.errors import Cancelled, FingerprintMismatch, ModelChanged, SettingsError
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.ledger import Dense, Ledger, LowRank, ledger_of
-from tests import test_interrupts
 from tests.helpers import model_guard, world
 from tests.helpers.counts import EDIT_EXAMPLES, EDIT_INTERRUPTS, EDIT_PLACES
 from tests.helpers.families import tiny_family
 from tests.helpers.gates import write_gate
+from tests.helpers.interrupts import (  # noqa: F401
+    count_places,
+    duration,
+    hit_by_clock,
+    hit_by_place,
+    signals_as_before,
+)
 from tests.helpers.model_guard import fingerprint
-from tests.test_interrupts import hit_by_clock, hit_by_place
 
 made_up = world.made_up_edit
-signals_as_before = test_interrupts.signals_as_before
 
 
 def weights(lm):
@@ -513,8 +517,8 @@ FIGURES = {}
 def test_an_interrupt_leaves_the_edit_in_or_out(operation, way):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background job has none.
     here, generator = World(), random.Random(operation.__name__)
-    longest = test_interrupts.duration(within, here)
-    places = test_interrupts.count_places(within, here)
+    longest = duration(within, here)
+    places = count_places(within, here)
     landings, broken, tries = 0, Counter(), 0
     while landings < EDIT_INTERRUPTS and tries < 8 * EDIT_INTERRUPTS:
         tries += 1
@@ -554,7 +558,7 @@ def test_an_interrupt_at_the_places_of_writing_one_by_one(operation):
     here, landed = World(), 0
     if operation is revert:
         here.edit.apply()
-    places = test_interrupts.count_places(operation, here)
+    places = count_places(operation, here)
     for place in range(1, places + 1, EDIT_PLACES):
         here.edit.revert()
         if operation is revert:

@@ -15,9 +15,8 @@ from transformers import (
 
 from rome_widgets.model.hooks import attached_hooks
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.replay import CannotReplay, cache_argument, find_replay
+from rome_widgets.model.replay import cache_argument, find_replay
 from rome_widgets.model.structure.geometry import all_logits, find_geometry
-from rome_widgets.model.structure.head import find_head
 from tests.helpers import tiny
 
 IDS = torch.tensor([[3, 14, 15, 9, 26, 5, 8], [2, 7, 1, 8, 28, 18, 4]])
@@ -139,32 +138,6 @@ def test_nothing_stays_attached(model, replay):
 
 
 # -------------------------------------------------------------------------------- refusals
-
-
-class _Squared(torch.nn.Module):
-    """Does to the logits what no configuration names."""
-
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, **inputs):
-        out = self.inner(**inputs)
-        out.logits = out.logits**2
-        return out
-
-
-def test_an_unknown_end_of_the_model_is_refused_and_whole_passes_trace_it():
-    lm = tiny.tiny_lm("gpt2", scale=40)
-    squared = _Squared(lm.model)
-    squared.config = lm.model.config
-    named = {"blocks": tuple(f"inner.{name}" for name in lm.geometry.blocks)}
-    geometry = type(lm.geometry)(**{**vars(lm.geometry), **named})
-    with torch.no_grad():
-        assert find_head(lm.model, lm.geometry, IDS[:1]) is not None
-        assert find_head(squared, geometry, IDS[:1]) is None
-        with pytest.raises(CannotReplay, match="between the last block and the logits"):
-            find_replay(squared, geometry, IDS[:1], {})
 
 
 def test_a_model_without_a_plain_cache_is_traced_by_whole_passes(monkeypatch):

@@ -6,6 +6,7 @@ import torch
 
 from rome_widgets.errors import StateError
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.records import states as places
 from rome_widgets.records.states import KINDS
 from rome_widgets.tracing.tracer import CausalTracer, trace
 from tests.helpers import families, reference, tiny
@@ -95,9 +96,7 @@ def _skip_a_layer(monkeypatch):
 
 
 def _wrong_window(monkeypatch):
-    from rome_widgets.records import trace as results
-
-    monkeypatch.setattr(results, "window_layers", lambda layer, window, n_layers: [layer])
+    monkeypatch.setattr(places, "window_layers", lambda layer, window, n_layers: [layer])
 
 
 WRONG_SITES = {

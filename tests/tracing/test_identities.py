@@ -220,15 +220,6 @@ def test_the_same_seed_gives_the_same_bits_in_any_order():
     assert np.array_equal(first.trace().scores["mlp"], second.trace().scores["mlp"])
 
 
-def test_one_sample_is_a_prefix_of_ten():
-    from rome_widgets.tracing.noise import draw_noise
-
-    lm = tiny.tiny_lm("gpt2")
-    one = draw_noise(lm, Noise.absolute(1.0), 1, 2, seed=1).values
-    ten = draw_noise(lm, Noise.absolute(1.0), 10, 2, seed=1).values
-    assert np.array_equal(one, ten[:1])
-
-
 @pytest.mark.parametrize(
     ("n_layers", "window"), [(5, 1), (6, 3), (8, 3), (12, 5), (23, 7), (24, 10), (48, 10)]
 )

@@ -21,7 +21,6 @@ from rome_widgets.errors import (
 )
 from rome_widgets.records.states import KINDS, State
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.tracer import as_text
 from tests.helpers import tiny
 
@@ -275,21 +274,6 @@ def test_a_trace_of_other_weights_cannot_be_resumed(lm):
         )
 
 
-def test_a_cancel_is_noticed_between_two_calls_of_a_block(lm, monkeypatch):
-    """Within one row of the grid, not only between rows."""
-    monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 8)
-    calls = []
-
-    class Flag:
-        def is_set(self):
-            calls.append(None)
-            return len(calls) > 3
-
-    with pytest.raises(Cancelled):
-        tracer_of(lm).trace(cancel=Flag())
-    assert len(calls) == 4
-
-
 def test_an_error_in_a_progress_callback_comes_out_and_harms_nothing(lm):
     def fail(progress):
         raise ZeroDivisionError
@@ -320,19 +304,6 @@ def test_only_the_kinds_asked_for_are_traced(lm):
 
 
 # ------------------------------------------------------------------- the model's own surroundings
-
-
-def test_numbers_do_not_depend_on_training_mode_grad_or_autocast(lm):
-    expected = tracer_of(lm).corrupted
-    lm.model.train()
-    assert tracer_of(lm).corrupted == expected
-    assert lm.model.training
-    assert all(module.training for module in lm.model.modules())
-    lm.model.eval()
-    with torch.autocast("cpu", dtype=torch.bfloat16), torch.enable_grad():
-        assert tracer_of(lm).corrupted == expected
-    with torch.inference_mode():
-        assert tracer_of(lm).corrupted == expected
 
 
 def test_random_numbers_of_the_user_are_not_drawn(lm):
@@ -454,18 +425,9 @@ def test_ids_of_answers_and_subjects_without_an_embedding_are_refused():
         rw.trace(lm, tiny.PROMPT, tiny.SUBJECT, noise=Noise.times_std(3, ["w36"]))
 
 
-def test_noise_too_large_to_count_is_named_as_a_cause(lm):
-    with pytest.raises(NonFinite, match="size of the noise"):
-        tracer_of(lm, noise=Noise.absolute(1e38))
-
-
 def test_numpy_numbers_are_taken_and_can_be_saved(lm, tmp_path):
     trace = rw.trace(
         lm, tiny.PROMPT, tiny.SUBJECT, ["mlp"], noise=Noise.absolute(np.float32(1)),
         samples=np.int64(2), seed=np.int64(3), window=np.int64(1), record=np.int64(1),
     )  # fmt: skip
     assert rw.load_trace(trace.save(tmp_path / "trace")).seed == 3
-
-
-def test_noise_that_hides_nothing_is_said(lm):
-    assert any("almost nothing" in note for note in tracer_of(lm, noise=0.0).notes)

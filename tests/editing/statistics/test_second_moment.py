@@ -18,7 +18,7 @@ from tests.editing.test_edit_file import damaged
 from tests.helpers import model_guard, world
 from tests.helpers.counts import DAMAGED_MOMENTS, MOMENT_INTERRUPTS
 from tests.helpers.gates import write_gate
-from tests.test_interrupts import count_places, hit_by_place, signals_as_before  # noqa: F401
+from tests.helpers.interrupts import count_places, hit_by_place, signals_as_before  # noqa: F401
 
 TEXTS = [" ".join(f"w{(7 * i + 3 * j) % 29}" for i in range(12)) for j in range(9)]
 
