@@ -5,7 +5,6 @@ import type { Bridge } from "./bridge.js";
 import type { Theme } from "./colormap.js";
 import { tokenLabel } from "./format.js";
 import { type Layout, layout, type Point } from "./geometry.js";
-import { extent } from "./grid_numbers.js";
 import { selectedStates } from "./selected_states.js";
 import { colourRanges, type Side, shownGrids, strongestCells } from "./shown_grids.js";
 import type { Cell, GridTraits, Kind, TraceInfo } from "./types.js";
@@ -64,8 +63,6 @@ export function gridState(
       grid.some((guess, i) => !Number.isNaN(guess) && Number.isNaN(scores.value?.get(kind)?.[i] ?? NaN)),
     ),
   );
-  /** How many cells there are, and how many of them are known. */
-  const done = computed(() => extent(scores.value));
   const fit = computed((): Layout => {
     const { tokens = [], n_layers = 12 } = trace.value ?? {};
     const longest = Math.max(3, ...tokens.map((token) => Math.min(14, tokenLabel(token).length)));
@@ -87,7 +84,6 @@ export function gridState(
     trace,
     kinds,
     estimated,
-    done,
     fit,
     ...own,
     ...shown,

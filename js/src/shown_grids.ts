@@ -28,6 +28,8 @@ export function shownGrids(
   width: ReadonlySignal<number>,
 ) {
   const scores = computed(() => byKind(trace.value, bridge.get("scores")));
+  /** How many cells there are, how many of them are known, and between what they lie. */
+  const done = computed(() => extent(scores.value));
   const estimate = computed(() => byKind(trace.value, bridge.get("estimate")));
   const comparison = computed(() => {
     const given = bridge.get("comparison") as Comparison;
@@ -72,7 +74,7 @@ export function shownGrids(
   const sides = computed((): Side[] =>
     look.value === "together" ? ["before", "after", "change"] : [look.value],
   );
-  return { scores, estimate, comparison, scale, readings, grids, chosen, roomy, look, sides };
+  return { scores, done, estimate, comparison, scale, readings, grids, chosen, roomy, look, sides };
 }
 
 export type ShownGrids = ReturnType<typeof shownGrids>;
@@ -81,12 +83,12 @@ export type ShownGrids = ReturnType<typeof shownGrids>;
 export function colourRanges(
   bridge: Bridge<GridTraits>,
   trace: ReadonlySignal<TraceInfo | null>,
-  { grids, comparison, readings }: ShownGrids,
+  { grids, done, comparison, readings }: ShownGrids,
 ) {
   /** The corrupted run, and the best of all runs: one for both grids of a comparison. Estimates are clipped. */
   const range = computed(() => {
     const runs = [
-      { run: trace.value, of: readings.value.after, found: extent(grids.after.value) },
+      { run: trace.value, of: readings.value.after, found: done.value },
       { run: comparison.value, of: readings.value.before, found: extent(grids.before.value) },
     ];
     const lows = runs.flatMap(({ run, of }) =>
