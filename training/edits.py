@@ -27,7 +27,7 @@ from rome_widgets.records.fact import Fact
 
 Record = dict[str, Any]
 """In CounterFact's form; see `bundled.facts`."""
-KINDS = ("efficacy", "paraphrase", "neighbourhood")
+KINDS = ("efficacy", "paraphrase", "neighborhood")
 
 
 @dataclass
@@ -103,12 +103,12 @@ def measure(
         asked = {
             "efficacy": [prompt],
             "paraphrase": record["paraphrase_prompts"],
-            "neighbourhood": record["neighborhood_prompts"],
+            "neighborhood": record["neighborhood_prompts"],
         }
         kept = others_of(record, records)
         with edit:
             for kind, prompts in asked.items():
-                wanted, other = (true, new) if kind == "neighbourhood" else (new, true)
+                wanted, other = (true, new) if kind == "neighborhood" else (new, true)
                 predicted = next_tokens(lm, prompts)
                 table.count(
                     kind,

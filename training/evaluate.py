@@ -231,7 +231,7 @@ def measure_edits(folder: Folder, n_edits: int) -> tuple[list[Gate], dict[str, A
 
 def edit_gates(table: EditTable) -> list[Gate]:
     """What was wanted of rank-one edits."""
-    wanted = {"efficacy": 0.97, "paraphrase": 0.95, "neighbourhood": 0.97, "others": 0.8}
+    wanted = {"efficacy": 0.97, "paraphrase": 0.95, "neighborhood": 0.97, "others": 0.8}
     return [Gate(f"rome, {kind}", table.share(kind), least) for kind, least in wanted.items()]
 
 

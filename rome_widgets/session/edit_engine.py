@@ -293,7 +293,7 @@ class EditingEngine:
         return {
             "efficacy": share_good(changes, request, "rewrite"),
             "paraphrase": share_good(changes, request, "paraphrase"),
-            "neighbourhood": share_good(changes, request, "neighbourhood"),
+            "neighborhood": share_good(changes, request, "neighborhood"),
             "others": share_good(changes, request, "other"),
         }
 
@@ -326,7 +326,7 @@ def known_tests(template: str, subject: str) -> tuple[TestPrompt, ...]:
         if rewrite["prompt"] == template:
             for group in ("paraphrase", "neighborhood"):
                 texts = record[f"{group}_prompts"][:MOST_TESTS]
-                name = "paraphrase" if group == "paraphrase" else "neighbourhood"
+                name = "paraphrase" if group == "paraphrase" else "neighborhood"
                 tests += [TestPrompt(text, name, None, true) for text in texts]
         else:
             text = fill(rewrite["prompt"], subject)

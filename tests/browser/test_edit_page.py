@@ -310,7 +310,7 @@ def test_nothing_sticks_out_and_words_can_be_read(show, theme, width):
     page = show(panel([NEEDLE, FUJI]), width=width, theme=theme)
     expect(page.root).to_have_attribute("data-theme", theme)
     page.widget.selected = "e1"
-    expect(page.page.locator("[data-group=neighbourhood]")).to_have_count(2)
+    expect(page.page.locator("[data-group=neighborhood]")).to_have_count(2)
     inner, outer = page.root.evaluate("el => [el.scrollWidth, el.clientWidth]")
     assert inner <= outer
     for selector in (".rw-mute", ".rw-attention", ".rw-wrong", ".rw-right", "td", ".rw-pick"):

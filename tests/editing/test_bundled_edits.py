@@ -81,7 +81,7 @@ def test_edits_take_and_stay_where_they_belong(bundled_lm, name):
     if name in ("rome", "r-rome"):
         assert table.share("efficacy") >= (0.97 if FULL else 0.95)
         assert table.share("paraphrase") >= (0.95 if FULL else 0.9)
-        assert table.share("neighbourhood") >= (0.97 if FULL else 0.95)
+        assert table.share("neighborhood") >= (0.97 if FULL else 0.95)
         assert table.share("others") >= (0.8 if FULL else 0.7)
         assert max(rises) < 1.1
         assert warned == 0
@@ -131,7 +131,7 @@ def test_fine_tuning_at_the_same_layer_trades_neighbours_for_the_fact(bundled_lm
     ours = table_of(bundled_lm, "rome")
     tuned = table_of(bundled_lm, "ft, same layer as rome")
     assert tuned.share("efficacy") >= 0.9
-    assert tuned.share("neighbourhood") < ours.share("neighbourhood") - 0.1
+    assert tuned.share("neighborhood") < ours.share("neighborhood") - 0.1
 
 
 def test_the_space_needle_moves_to_paris(bundled_lm):

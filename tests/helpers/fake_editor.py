@@ -95,7 +95,7 @@ class FakeEditor:
             "the model card's layer" if request.layer is None else "asked for",
             0.118,
             WARNINGS.get(request.target, []),
-            {"efficacy": 1.0, "paraphrase": 0.96, "neighbourhood": 0.74, "others": 0.5},
+            {"efficacy": 1.0, "paraphrase": 0.96, "neighborhood": 0.74, "others": 0.5},
             curve=curve,
         )
         self._records[record.id] = record
@@ -152,8 +152,8 @@ class FakeEditor:
         return [
             TestPrompt("To see the Space Needle one travels to", "paraphrase"),
             TestPrompt("People visit the Space Needle in", "paraphrase"),
-            TestPrompt("Pike Place Market is in the city of", "neighbourhood"),
-            TestPrompt("The Museum of Pop Culture is in the city of", "neighbourhood"),
+            TestPrompt("Pike Place Market is in the city of", "neighborhood"),
+            TestPrompt("The Museum of Pop Culture is in the city of", "neighborhood"),
             TestPrompt("The Space Needle is in the country of", "other", "France", "America"),
         ]
 
@@ -197,7 +197,7 @@ class FakeEditor:
         reach = {
             "rewrite": 1.0,
             "paraphrase": 0.85,
-            "neighbourhood": 0.06,
+            "neighborhood": 0.06,
             "other": 0.7,
             "free": 0.4,
         }

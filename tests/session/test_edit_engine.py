@@ -59,7 +59,7 @@ def test_the_panel_edits_the_model_and_takes_it_back(panel, lm):
     assert record.scores["others"] == sum(others) / len(others)
     assert panel.ledger == {"n_active": 1, "fingerprint_ok": True}
     groups = {row["group"] for row in panel.rows}
-    assert groups == {"rewrite", "paraphrase", "neighbourhood", "other"}
+    assert groups == {"rewrite", "paraphrase", "neighborhood", "other"}
     rewrite = panel.rows[0]
     assert (rewrite["before"]["token"].strip(), rewrite["after"]["token"].strip()) == (
         "Seattle",
@@ -282,9 +282,9 @@ def test_an_edit_of_no_history_is_refused(lm):
 def test_known_tests_are_of_the_subject_and_come_by_group():
     tests = known_tests(*NEEDLE[:2])
     groups = [test.group for test in tests]
-    assert groups == sorted(groups, key=("paraphrase", "neighbourhood", "other").index)
+    assert groups == sorted(groups, key=("paraphrase", "neighborhood", "other").index)
     for test in tests:
-        assert ("Space Needle" in test.text) == (test.group != "neighbourhood")
+        assert ("Space Needle" in test.text) == (test.group != "neighborhood")
     assert known_tests("{} is nothing known", "Nobody") == ()
 
 

@@ -134,7 +134,7 @@ def test_where_there_is_no_effect_nothing_is_reached():
 
 def test_edits_are_judged_by_the_likeliest_token():
     table = EditTable()
-    kinds = ("efficacy", "paraphrase", "neighbourhood", "others")
+    kinds = ("efficacy", "paraphrase", "neighborhood", "others")
     for kind in kinds:
         table.count(kind, [True] * 99 + [False])
     assert missed(edit_gates(table)) == []
@@ -146,11 +146,11 @@ def test_edits_are_judged_by_the_likeliest_token():
 
 def test_a_fact_with_many_neighbours_counts_once():
     table = EditTable()
-    table.count("neighbourhood", [True] * 9, [True] * 9)
-    table.count("neighbourhood", [False], [False])
-    table.count("neighbourhood", [])
-    assert table.share("neighbourhood") == 0.5
-    assert table.prompts["neighbourhood"] == 10
+    table.count("neighborhood", [True] * 9, [True] * 9)
+    table.count("neighborhood", [False], [False])
+    table.count("neighborhood", [])
+    assert table.share("neighborhood") == 0.5
+    assert table.prompts["neighborhood"] == 10
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -215,7 +215,7 @@ def test_an_edit_that_does_nothing_takes_nowhere_and_keeps_everything(shipped):
     table = measure(shipped.lm, facts, shipped.records, lambda record: NoEdit())
     assert table.share("efficacy") == 0
     assert table.share("paraphrase") == 0
-    assert table.share("neighbourhood") > 0.97
+    assert table.share("neighborhood") > 0.97
     assert table.share("others") > 0.97
     taught = Counter(fact.subject for fact in shipped.facts)
     besides = [taught[record["requested_rewrite"]["subject"]] - 1 for record in facts]

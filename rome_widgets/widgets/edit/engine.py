@@ -11,10 +11,10 @@ from typing import Literal, Protocol
 
 from rome_widgets.records.edit import EditProgress
 
-Group = Literal["rewrite", "paraphrase", "neighbourhood", "other", "free"]
+Group = Literal["rewrite", "paraphrase", "neighborhood", "other", "free"]
 """What a test prompt is to the edit: its own words, other words for it, like subjects that should
 stay as they are, unrelated facts, or the user's own text."""
-GROUPS: tuple[Group, ...] = ("rewrite", "paraphrase", "neighbourhood", "other", "free")
+GROUPS: tuple[Group, ...] = ("rewrite", "paraphrase", "neighborhood", "other", "free")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class EditRecord:
     """‖Δ‖/‖W‖ at strength 1."""
     warnings: Sequence[str] = ()
     scores: Mapping[str, float | None] = field(default_factory=dict)
-    """"efficacy", "paraphrase", "neighbourhood" and "others" in [0, 1] at strength 1, where they
+    """"efficacy", "paraphrase", "neighborhood" and "others" in [0, 1] at strength 1, where they
     were measured."""
     applied: bool = True
     strength: float = 1.0

@@ -61,7 +61,7 @@ def test_apply_computes_the_form_and_shows_its_history_and_its_predictions(panel
     (edit,) = panel.edits
     assert edit["request"] == describe_request(record.request)
     assert edit["layer_reason"] == "the model card's layer"
-    assert edit["scores"]["neighbourhood"] == 0.74
+    assert edit["scores"]["neighborhood"] == 0.74
     assert edit["scores"]["others"] == 0.5
     assert len(panel.steps) == engine.n_steps == len(edit["curve"])
     assert panel.ledger == {"n_active": 1, "fingerprint_ok": True}
@@ -436,8 +436,8 @@ class TestVerdicts:
             ("rewrite", " Seattle", "not yet", False),
             ("paraphrase", " Par", "follows", True),
             ("paraphrase", " the", "not yet", False),
-            ("neighbourhood", " Seattle", "kept", True),
-            ("neighbourhood", " Paris", "bled", False),
+            ("neighborhood", " Seattle", "kept", True),
+            ("neighborhood", " Paris", "bled", False),
             ("other", " Seattle", "kept", True),
             ("other", " Paris", "bled", False),
             ("free", " Seattle", "same", None),
@@ -458,7 +458,7 @@ class TestVerdicts:
         outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.15)
         row = self.change("rewrite", *outcomes)
         assert (row["followed"], row["delta"]) == ("Paris", pytest.approx(0.7))
-        row = self.change("neighbourhood", *outcomes)
+        row = self.change("neighborhood", *outcomes)
         assert (row["followed"], row["delta"]) == ("Seattle", pytest.approx(-0.75))
 
     def test_a_prompt_of_ones_own_follows_what_the_model_said_before(self):
