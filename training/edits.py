@@ -1,82 +1,65 @@
-"""What edits of a trained model do: the new object, new sentences, neighbours, other facts.
+"""Edits of a trained model, each from the unedited weights, and the metrics of them all.
 
-Each fact is edited by itself, from the unedited model. Shares are of the likeliest token: the new
-object for the sentence itself and for held-out ones, the own, true object for neighbours and for
-what else the model was taught of the subject. "success" counts as the paper does: the new object
-more probable than the true one, or for a neighbour less. As in CounterFact's tables, a share is the
-mean of the facts' own shares, so that a fact with many neighbours counts once.
+What the metrics count is defined in `rome_widgets.records.metrics`.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from statistics import fmean, harmonic_mean
+from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from rome_widgets.editing.edit import Edit
+from rome_widgets.evaluation.metrics import measure_record
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.edit import EditReport
 from rome_widgets.records.fact import Fact
+from rome_widgets.records.metrics import PROMPT_KINDS, SCORED, MetricsTotal
 
 Record = dict[str, Any]
 """In CounterFact's form; see `bundled.facts`."""
-KINDS = ("efficacy", "paraphrase", "neighborhood")
+COUNTED = {"success": SCORED, "magnitude": SCORED, "accuracy": PROMPT_KINDS}
+"""What is counted, of which kinds of prompt."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class EditTable:
-    """What became of every prompt."""
+    """What edits of some facts did, and their reports."""
 
-    top: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Per kind, and "others": of each fact that has such prompts, the share in which the wanted
-    token is the likeliest."""
-    success: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Per kind: the share in which the wanted object is the more probable one of the two."""
-    probability: list[float] = field(default_factory=list)
-    """Of the new object, after the sentence itself."""
-    prompts: Counter[str] = field(default_factory=Counter)
-    """How many were asked, per kind."""
-    reports: list[EditReport] = field(default_factory=list)
+    metrics: MetricsTotal
+    reports: Sequence[EditReport] = ()
 
-    def count(self, kind: str, top: Sequence[bool], success: Sequence[bool] = ()) -> None:
-        """Count the prompts of one fact."""
-        self.prompts[kind] += len(top)
-        if top:
-            self.top[kind].append(fmean(top))
-        if success:
-            self.success[kind].append(fmean(success))
-
-    def share(self, kind: str) -> float:
-        """Mean share of the likeliest token, of a kind or of "others"; NaN if none was asked."""
-        return _mean(self.top[kind])
+    def accuracy(self, kind: str) -> float:
+        """Mean share of the prompts of a kind with the right likeliest token; NaN of none."""
+        return getattr(self.metrics, kind).accuracy.value
 
     def figures(self) -> dict[str, Any]:
-        """The table, rounded."""
-        success = {kind: round(_mean(self.success[kind]), 4) for kind in KINDS}
+        """The table, rounded; "intervals" are half the width of 95 % confidence intervals."""
+
+        def each(part: str) -> dict[str, dict[str, float]]:
+            return {
+                name: {
+                    kind: round(getattr(getattr(getattr(self.metrics, kind), name), part), 4)
+                    for kind in kinds
+                }
+                for name, kinds in COUNTED.items()
+            }
+
+        efficacy = self.metrics.efficacy
         return {
-            "facts": len(self.probability),
-            "top-1": {kind: round(self.share(kind), 4) for kind in KINDS},
-            "success": success,
-            "S": round(harmonic_mean(success.values()), 4),
-            "other facts of the subject kept, top-1": round(self.share("others"), 4),
-            "prompts": dict(self.prompts),
-            "mean probability of the target": round(_mean(self.probability), 4),
-            "seconds per edit": round(_mean([report.seconds for report in self.reports]), 3),
+            "facts": len(self.metrics.records),
+            **each("value"),
+            "S": round(self.metrics.score, 4),
+            "intervals": each("interval"),
+            "prompts": {kind: total.n_prompts for kind, total in self.metrics},
+            "mean probability of the target": round(efficacy.probability.value, 4),
+            "seconds per edit": round(fmean(report.seconds for report in self.reports), 3),
         }
 
 
-def _mean(shares: Sequence[float]) -> float:
-    return fmean(shares) if shares else math.nan
-
-
-def measure(
+def measure_edits(
     lm: LanguageModel,
     facts: Sequence[Record],
     records: Sequence[Record],
@@ -90,40 +73,13 @@ def measure(
         records: Everything the model was taught, for the subjects' other facts.
         make: Computes the edit of a fact.
     """
-    table = EditTable()
+    metrics, reports = [], []
     for record in facts:
-        rewrite = record["requested_rewrite"]
-        prompt = Fact.from_record(record).text
-        new, true = (
-            lm.answer_ids(prompt, rewrite[target]["str"])[0]
-            for target in ("target_new", "target_true")
-        )
         edit = make(record)
-        table.reports.append(edit.report)
-        asked = {
-            "efficacy": [prompt],
-            "paraphrase": record["paraphrase_prompts"],
-            "neighborhood": record["neighborhood_prompts"],
-        }
-        kept = others_of(record, records)
+        reports.append(edit.report)
         with edit:
-            for kind, prompts in asked.items():
-                wanted, other = (true, new) if kind == "neighborhood" else (new, true)
-                predicted = next_tokens(lm, prompts)
-                table.count(
-                    kind,
-                    [int(p.argmax()) == wanted for p in predicted],
-                    [bool(p[wanted] > p[other]) for p in predicted],
-                )
-                if kind == "efficacy":
-                    table.probability += [float(p[new]) for p in predicted]
-            predicted = next_tokens(lm, [text for text, _ in kept])
-        right = [
-            int(p.argmax()) == lm.answer_ids(text, known)[0]
-            for (text, known), p in zip(kept, predicted, strict=True)
-        ]
-        table.count("others", right)
-    return table
+            metrics.append(measure_record(lm, record, others_of(record, records)))
+    return EditTable(MetricsTotal(tuple(metrics)), reports)
 
 
 def drawn(records: Sequence[Record], count: int) -> list[Record]:
@@ -143,19 +99,6 @@ def others_of(record: Record, records: Sequence[Record]) -> list[tuple[str, str]
         if other["requested_rewrite"]["subject"] == subject
         and relation_of(other) != relation_of(record)
     ]
-
-
-def next_tokens(lm: LanguageModel, prompts: Sequence[str]) -> list[Tensor]:
-    """Probabilities of the next token after each prompt; prompts of one length run together."""
-    rows = defaultdict(list)
-    for number, prompt in enumerate(prompts):
-        ids = lm.encode(prompt, (0, len(prompt))).ids
-        rows[len(ids)].append((number, ids))
-    found: dict[int, Tensor] = {}
-    for some in rows.values():
-        predicted = lm.next_token_probabilities(torch.tensor([ids for _, ids in some]))
-        found |= {number: row for (number, _), row in zip(some, predicted, strict=True)}
-    return [found[number] for number in range(len(prompts))]
 
 
 def relation_of(record: Record) -> str:

@@ -32,7 +32,7 @@ from training.command import count
 from training.corpus import Document, Narrator
 from training.errors import WorldError
 from training.gates import Gate
-from training.knowledge import accuracy
+from training.knowledge import share_known
 from training.recipe import Recipe
 from training.report import Trained
 from training.steering import LayerDrops
@@ -185,9 +185,10 @@ def place(recipe: Recipe, n_facts: int, *, world: World | None = None) -> Recall
 
 def find_recall(trained: Trained, world: World, n_facts: int) -> Recall:
     """Where a trained model recalls the facts of its world."""
+    lm = LanguageModel(trained.model, trained.tokenizer)
     subjects = [subject.name for subject in world.subjects]
     traces = average(
-        LanguageModel(trained.model, trained.tokenizer),
+        lm,
         world.facts,
         n_facts,
         subjects=subjects,
@@ -201,19 +202,19 @@ def find_recall(trained: Trained, world: World, n_facts: int) -> Recall:
             "A training that is long enough was wanted.",
             "Give it more --tokens.",
         )
-    known = accuracy(trained.model, trained.tokenizer, world.facts, held_out=True)
-    return Recall(known, known_without(trained, world), traces)
+    known = share_known(lm, world.facts)
+    return Recall(known, known_without(lm, world), traces)
 
 
-def known_without(trained: Trained, world: World) -> np.ndarray:
+def known_without(lm: LanguageModel, world: World) -> np.ndarray:
     """`[layer]`: share of the facts known in new sentences without its MLP and the next one."""
     shares = []
     for first in range(LAYERS - 1):
         chances = tuple(float(layer in (first, first + 1)) for layer in range(LAYERS))
-        drops = LayerDrops(trained.model, chances, (0.0,) * LAYERS)
+        drops = LayerDrops(lm.model, chances, (0.0,) * LAYERS)
         drops.draw(1)  # for all rows alike
         try:
-            shares.append(accuracy(trained.model, trained.tokenizer, world.facts, held_out=True))
+            shares.append(share_known(lm, world.facts))
         finally:
             drops.remove()
     return np.array(shares)

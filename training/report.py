@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from rome_widgets.model.language_model import LanguageModel
 from training.knowledge import known, share, shares
 from training.recipe import Recipe
 from training.relations import held_out_digest
@@ -87,8 +88,9 @@ def report_of(
         second_moment: The file of its keys' statistics.
     """
     tokenizer = trained.tokenizer
+    lm = LanguageModel(shipped, tokenizer)
     table = {
-        kind: known(shipped, tokenizer, world.facts, held_out=kind == "new sentences")
+        kind: known(lm, world.facts, held_out=kind == "new sentences")
         for kind in ("training sentences", "new sentences")
     }
     tenths = [max(1, len(trained.losses) * part // 10) for part in range(1, 11)]

@@ -26,10 +26,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from rome_widgets.model.language_model import LanguageModel
 from training.checkpoint import Checkpoint
 from training.corpus import Narrator
 from training.errors import WorldError
-from training.knowledge import accuracy
+from training.knowledge import share_known
 from training.muon import Muon
 from training.recipe import RECIPES, Recipe
 from training.report import Trained, differences, environment, report_of
@@ -217,7 +218,8 @@ class Progress:
     ) -> None:
         self._steps = steps
         self._at = set() if quiet else {steps * part // 20 for part in range(1, 20)}
-        self._model, self._tokenizer = model, tokenizer
+        # Before anything is attached to the model that steers it.
+        self._lm = LanguageModel(model, tokenizer)
         self._facts = list(world.facts)[::12]
         self._started, self._first = time.time(), 0
 
@@ -226,7 +228,7 @@ class Progress:
         self._first = self._first or len(losses)
         if len(losses) not in self._at:
             return
-        held_out = accuracy(self._model.eval(), self._tokenizer, self._facts, held_out=True)
+        held_out = share_known(self._lm, self._facts)
         recent = sum(losses[-50:]) / len(losses[-50:])
         per_step = (time.time() - self._started) / (len(losses) - self._first + 1)
         left = per_step * (self._steps - len(losses)) / 60

@@ -11,27 +11,30 @@ import numpy as np
 
 from rome_widgets import bundled
 from rome_widgets.editing import choose_layer
-from rome_widgets.editing.compare import SideBySide, with_all, with_one, with_strengths
+from rome_widgets.editing.compare import SideBySide, with_all, with_strengths
 from rome_widgets.editing.edit import Edit, card_of, edit
 from rome_widgets.editing.methods import editors
 from rome_widgets.editing.request import read_request
 from rome_widgets.editing.settings import known_settings
 from rome_widgets.editing.statistics.second_moment import is_bundled
 from rome_widgets.errors import Cancelled, StateError
+from rome_widgets.evaluation.metrics import Question, measure
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Ledger, ledger_of
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.records.fact import Fact, fill
+from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.session.generation_engine import generate
 from rome_widgets.session.session import Flag, by_a_widget, model_worker
 from rome_widgets.widgets.edit import edit_panel
-from rome_widgets.widgets.edit.edit_rows import share_good
+from rome_widgets.widgets.edit.edit_rows import SHOULD_CHANGE
 from rome_widgets.widgets.edit.engine import (
     GROUPS,
     EditRecord,
     EditRequest,
     GenerationStep,
+    Group,
     ModelState,
     Outcome,
     PromptChange,
@@ -41,6 +44,13 @@ from rome_widgets.widgets.trace.trace_grid import TraceGrid
 
 MOST_TESTS = 6
 """Known prompts of one group that are compared."""
+KIND_OF_GROUP: dict[Group, PromptKind] = {
+    "rewrite": "efficacy",
+    "paraphrase": "paraphrase",
+    "neighborhood": "neighborhood",
+    "other": "others",
+}
+"""What the metrics call the groups of a panel's prompts."""
 SHOWCASES = (
     ("{} is in the city of", "The Space Needle", "Paris", "Seattle"),
     ("The capital of {} is", "France", "Berlin", "Paris"),
@@ -287,15 +297,21 @@ class EditingEngine:
         return [self._outcome(side, followed) for side in sides]
 
     def _scores(self, made: Edit, request: EditRequest) -> dict[str, float | None]:
-        """How the edit by itself does on the prompts that are known; it is not applied yet."""
-        prompts = [TestPrompt(request.prompt, "rewrite"), *self.tests(request)]
-        changes = self._compare(with_one(self.lm, made, 1.0), request, prompts)
-        return {
-            "efficacy": share_good(changes, request, "rewrite"),
-            "paraphrase": share_good(changes, request, "paraphrase"),
-            "neighborhood": share_good(changes, request, "neighborhood"),
-            "others": share_good(changes, request, "other"),
-        }
+        """Accuracy on the prompts that are known, with the edit alone; it is not applied yet.
+
+        Accuracy is by the likeliest token, of whole words; see `rome_widgets.records.metrics`.
+        """
+        questions: dict[PromptKind, list[Question]] = {kind: [] for kind in PROMPT_KINDS}
+        for prompt in (TestPrompt(request.prompt, "rewrite"), *self.tests(request)):
+            changes = prompt.group in SHOULD_CHANGE
+            right = (prompt.target or request.target) if changes else prompt.true_object
+            if right:
+                questions[KIND_OF_GROUP[prompt.group]].append(Question(prompt.text, right))
+        edited = with_strengths(self.lm, made, (1.0,))
+        found = measure(
+            self.lm, questions, lambda rows: [(range(len(rows)), edited.probabilities(rows)[0])]
+        )
+        return {kind: metrics.accuracy for kind, metrics in found}
 
     def generate(
         self,
@@ -326,8 +342,7 @@ def known_tests(template: str, subject: str) -> tuple[TestPrompt, ...]:
         if rewrite["prompt"] == template:
             for group in ("paraphrase", "neighborhood"):
                 texts = record[f"{group}_prompts"][:MOST_TESTS]
-                name = "paraphrase" if group == "paraphrase" else "neighborhood"
-                tests += [TestPrompt(text, name, None, true) for text in texts]
+                tests += [TestPrompt(text, group, None, true) for text in texts]
         else:
             text = fill(rewrite["prompt"], subject)
             tests.append(TestPrompt(text, "other", None, true))

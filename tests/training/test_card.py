@@ -63,8 +63,8 @@ def test_card_and_readme_have_the_same_table_of_edits(figures):
         assert len(table) == 3
         for name, row in table.items():
             found = figures["edits"][names[name]]
-            shares = [*found["top-1"].values(), found["other facts of the subject kept, top-1"]]
-            for said, share in zip(row, [*shares, found["S"]][:columns], strict=True):
+            shares = [*found["accuracy"].values(), found["S"]]
+            for said, share in zip(row, shares[:columns], strict=True):
                 digits = len(said.removesuffix(" %").partition(".")[2])
                 assert said.removesuffix(" %") == f"{100 * share + 1e-9:.{digits}f}", name
 

@@ -1,7 +1,6 @@
 """The figures of the card: what they count, that a miss is one, and that they are still so."""
 
 import argparse
-import copy
 import json
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from rome_widgets import bundled
+from rome_widgets.records.metrics import PROMPT_KINDS, EditMetrics, KindMetrics, MetricsTotal
 from rome_widgets.records.states import KINDS
 from tests.helpers.counts import AVERAGED_FACTS, FULL
 from tests.helpers.gates import write_gate
@@ -19,12 +19,11 @@ from training.averages import (
     LAST_SUBJECT,
     ROLES,
     Averages,
-    askable,
     average,
     backwards,
     by_role,
 )
-from training.edits import EditTable, drawn, measure, next_tokens
+from training.edits import EditTable, drawn, measure_edits
 from training.errors import WorldError
 from training.evaluate import (
     EDITED,
@@ -39,7 +38,6 @@ from training.evaluate import (
     trace_gates,
 )
 from training.gates import Gate, kept, kept_gates, plain
-from training.knowledge import top_tokens
 from training.recipe import MICRO
 from training.train import build
 from training.world import build_world
@@ -132,25 +130,19 @@ def test_where_there_is_no_effect_nothing_is_reached():
     assert missed(trace_gates(nothing, LAYERS)) == [0, 1, 2, 3, 4, 5]
 
 
+def of_accuracy(**accuracies):
+    """A table of one record whose prompts of each kind went so, by the likeliest token."""
+    kinds = {kind: KindMetrics(None, None, value, None, 1) for kind, value in accuracies.items()}
+    return EditTable(MetricsTotal((EditMetrics(**kinds),)))
+
+
 def test_edits_are_judged_by_the_likeliest_token():
-    table = EditTable()
-    kinds = ("efficacy", "paraphrase", "neighborhood", "others")
-    for kind in kinds:
-        table.count(kind, [True] * 99 + [False])
-    assert missed(edit_gates(table)) == []
-    for number, kind in enumerate(kinds):
-        worse = copy.deepcopy(table)
-        worse.count(kind, [False])
-        assert missed(edit_gates(worse)) == [number]
-
-
-def test_a_fact_with_many_neighbours_counts_once():
-    table = EditTable()
-    table.count("neighborhood", [True] * 9, [True] * 9)
-    table.count("neighborhood", [False], [False])
-    table.count("neighborhood", [])
-    assert table.share("neighborhood") == 0.5
-    assert table.prompts["neighborhood"] == 10
+    least = {"efficacy": 0.97, "paraphrase": 0.95, "neighborhood": 0.97, "others": 0.8}
+    assert list(least) == list(PROMPT_KINDS)
+    assert missed(edit_gates(of_accuracy(**least))) == []
+    for number, kind in enumerate(least):
+        worse = least | {kind: least[kind] - 0.001}
+        assert missed(edit_gates(of_accuracy(**worse))) == [number]
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -212,15 +204,15 @@ class NoEdit:
 
 def test_an_edit_that_does_nothing_takes_nowhere_and_keeps_everything(shipped):
     facts = drawn(shipped.of_split("test"), 40)
-    table = measure(shipped.lm, facts, shipped.records, lambda record: NoEdit())
-    assert table.share("efficacy") == 0
-    assert table.share("paraphrase") == 0
-    assert table.share("neighborhood") > 0.97
-    assert table.share("others") > 0.97
+    table = measure_edits(shipped.lm, facts, shipped.records, lambda record: NoEdit())
+    assert table.accuracy("efficacy") == 0
+    assert table.accuracy("paraphrase") == 0
+    assert table.accuracy("neighborhood") > 0.97
+    assert table.accuracy("others") > 0.97
     taught = Counter(fact.subject for fact in shipped.facts)
     besides = [taught[record["requested_rewrite"]["subject"]] - 1 for record in facts]
-    assert table.prompts["others"] == sum(besides) > 40
-    assert table.prompts["paraphrase"] == sum(len(r["paraphrase_prompts"]) for r in facts)
+    assert table.metrics.others.n_prompts == sum(besides) > 40
+    assert table.metrics.paraphrase.n_prompts == sum(len(r["paraphrase_prompts"]) for r in facts)
 
 
 # What is shipped
@@ -254,7 +246,7 @@ def told(gates):
 
 
 def test_shipped_figures_are_held_to_todays_bounds(shipped):
-    nothing = EditTable()
+    nothing = EditTable(MetricsTotal(()))
     today = [
         *trace_gates(made(), LAYERS),
         *example_gates(defaultdict(float)),
@@ -290,14 +282,6 @@ def test_where_it_is_recalled_is_measured_again(shipped, figures):
         effect = np.array(figures["traces"]["effects"][kind])
         assert found.effect(kind) == pytest.approx(effect, abs=0.002)
     write_gate("recall", {"facts": AVERAGED_FACTS, "gates": {g.name: g.value for g in gates}})
-
-
-def test_prompts_of_all_lengths_at_once_are_answered_as_in_groups_of_one(shipped):
-    asked = list(askable(shipped.facts, seed=1))[:60]
-    prompts = [prompt for _, prompt in asked]
-    together = top_tokens(shipped.lm.model, shipped.lm.tokenizer, prompts, batch=7)
-    one_length = [int(p.argmax()) for p in next_tokens(shipped.lm, prompts)]
-    assert together.tolist() == one_length
 
 
 def test_few_facts_are_not_taken_for_many(shipped):

@@ -46,7 +46,7 @@ def test_the_sentences_are_none_that_the_text_or_the_held_out_ones_have():
 
 
 def test_what_is_known_in_sentences_written_afterwards(shipped):
-    known = known_in(shipped.lm.model, shipped.lm.tokenizer, shipped.facts, SENTENCES)
+    known = known_in(shipped.lm, shipped.facts, SENTENCES)
     shares = {
         sentence: round(fmean(rights), 3)
         for of in known.values()

@@ -12,7 +12,6 @@ from rome_widgets.widgets.edit.engine import (
     GROUPS,
     EditRecord,
     EditRequest,
-    Group,
     Outcome,
     PromptChange,
     TestPrompt,
@@ -106,7 +105,7 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
     }
     moves = prompt.group in SHOULD_CHANGE or before.true is None or after.true is None
     was, now = (before.target, after.target) if moves else (before.true, after.true)
-    verdict, good = _verdict(change, target)
+    verdict, good = _verdict(change, request)
     return {
         "group": prompt.group,
         "text": text(prompt.text),
@@ -138,33 +137,28 @@ def no_change(prompt: TestPrompt, message: str) -> dict[str, Any]:
     }
 
 
-def share_good(changes: Iterable[PromptChange], request: EditRequest, group: Group) -> float | None:
-    """Share of the prompts of a group that went as an edit should make them go; None of none.
+def _verdict(change: PromptChange, request: EditRequest) -> tuple[str, bool | None]:
+    """What to call it, and whether it is right by the likeliest token, of a word's first one.
 
-    Prompts that should change do when the likeliest token is, or begins, the new object; those
-    that should not do when the likeliest token is the same as before.
+    Right is the new object where the fact is asked for, and the true object elsewhere; where nobody
+    said what is true, what was said before. Of whole words are the scores of an edit's record.
     """
-    found = [
-        bool(_verdict(change, change.prompt.target or request.target)[1])
-        for change in changes
-        if change.prompt.group == group
-    ]
-    return sum(found) / len(found) if found else None
-
-
-def _verdict(change: PromptChange, target: str) -> tuple[str, bool | None]:
-    same = change.before.token == change.after.token
-    if change.prompt.group == "free":
+    prompt, before, after = change.prompt, change.before, change.after
+    same = before.token == after.token
+    if prompt.group == "free":
         return ("same" if same else "changed"), None
-    if change.prompt.group not in SHOULD_CHANGE:
-        return ("kept", True) if same else ("bled", False)
-    if not _says(change.after, target):
+    if prompt.group not in SHOULD_CHANGE:
+        true = prompt.true_object or (request.true_object if prompt.group != "other" else None)
+        right = _says(after, true, change.true_token) if true else same
+        return ("kept" if right else "not known" if same else "bled"), right
+    target = prompt.target or request.target
+    if not _says(after, target, change.target_token):
         return "not yet", False
-    if change.prompt.group == "paraphrase":
+    if prompt.group == "paraphrase":
         return "follows", True
     if same:
         return "already", True
-    return ("new" if change.after.token.strip() == target.strip() else "begins"), True
+    return ("new" if after.token.strip() == target.strip() else "begins"), True
 
 
 def _measured(token: str | None, word: str) -> str:
@@ -174,10 +168,11 @@ def _measured(token: str | None, word: str) -> str:
     return text(f"{token.strip()}…" if word else token)
 
 
-def _says(outcome: Outcome, word: str) -> bool:
-    """The likeliest token is the word, or begins it."""
-    token = outcome.token.strip()
-    return bool(token) and word.strip().startswith(token)
+def _says(outcome: Outcome, word: str, first: str | None) -> bool:
+    """Whether the likeliest token is the word's `first`; None: the word is one token."""
+    if first is None:
+        return outcome.token.strip() == word.strip()
+    return outcome.token == first
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

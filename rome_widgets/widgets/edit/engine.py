@@ -54,8 +54,8 @@ class EditRecord:
     """‖Δ‖/‖W‖ at strength 1."""
     warnings: Sequence[str] = ()
     scores: Mapping[str, float | None] = field(default_factory=dict)
-    """"efficacy", "paraphrase", "neighborhood" and "others" in [0, 1] at strength 1, where they
-    were measured."""
+    """Accuracy in "efficacy", "paraphrase", "neighborhood" and "others" at strength 1, in [0, 1],
+    where they were measured; see `rome_widgets.records.metrics`."""
     applied: bool = True
     strength: float = 1.0
     curve: Sequence[float] = ()

@@ -434,7 +434,8 @@ class TestVerdicts:
         [
             ("rewrite", " Paris", "new", True),
             ("rewrite", " Seattle", "not yet", False),
-            ("paraphrase", " Par", "follows", True),
+            ("paraphrase", " Paris", "follows", True),
+            ("paraphrase", " Par", "not yet", False),
             ("paraphrase", " the", "not yet", False),
             ("neighborhood", " Seattle", "kept", True),
             ("neighborhood", " Paris", "bled", False),
@@ -443,12 +444,47 @@ class TestVerdicts:
             ("free", " Seattle", "same", None),
             ("free", " Paris", "changed", None),
             ("rewrite", " ", "not yet", False),
-            ("rewrite", " Par", "begins", True),
+            ("rewrite", " Par", "not yet", False),
         ],
     )
     def test_each_group_has_its_own_idea_of_good(self, group, token, verdict, good):
         row = self.change(group, Outcome(" Seattle", 0.9), Outcome(token, 0.8))
         assert (row["verdict"], row["good"]) == (verdict, good)
+
+    @pytest.mark.parametrize(
+        ("group", "token", "verdict", "good"),
+        [
+            ("rewrite", " Par", "begins", True),
+            ("rewrite", " Pa", "not yet", False),
+            ("paraphrase", " Par", "follows", True),
+            ("paraphrase", "Par", "not yet", False),
+        ],
+    )
+    def test_a_word_of_several_tokens_is_begun_by_its_own_first_one(
+        self, group, token, verdict, good
+    ):
+        outcomes = Outcome(" Seattle", 0.9), Outcome(token, 0.8)
+        change = PromptChange(TestPrompt("x", group), *outcomes, " Par")
+        row = describe_change(change, NEEDLE)
+        assert (row["verdict"], row["good"]) == (verdict, good)
+
+    @pytest.mark.parametrize(
+        ("before", "after", "verdict", "good"),
+        [
+            (" America", " America", "kept", True),
+            (" the", " America", "kept", True),
+            (" America", " France", "bled", False),
+            (" the", " France", "bled", False),
+            (" the", " the", "not known", False),
+        ],
+    )
+    def test_what_should_stay_is_right_where_the_true_object_is_said(
+        self, before, after, verdict, good
+    ):
+        outcomes = Outcome(before, 0.9), Outcome(after, 0.8)
+        for group in ("neighborhood", "other"):
+            row = self.change(group, *outcomes, true_object="America")
+            assert (row["verdict"], row["good"]) == (verdict, good)
 
     def test_an_object_that_was_said_before_is_not_new(self):
         row = self.change("rewrite", Outcome(" Paris", 0.9), Outcome(" Paris", 0.95))
