@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from rome_widgets.editing.edit import Edit as Edit
     from rome_widgets.editing.edit import edit as edit
     from rome_widgets.editing.edit_file import load_edit as load_edit
-    from rome_widgets.editing.settings import EditSettings as EditSettings
+    from rome_widgets.editing.methods import methods as methods
+    from rome_widgets.editing.methods import register as register
+    from rome_widgets.editing.methods.fine_tuning import (
+        BoundedFineTuningSettings as BoundedFineTuningSettings,
+    )
+    from rome_widgets.editing.methods.fine_tuning import FineTuningSettings as FineTuningSettings
+    from rome_widgets.editing.methods.rank_one.settings import EditSettings as EditSettings
+    from rome_widgets.editing.methods.rank_one.settings import RankOneSettings as RankOneSettings
+    from rome_widgets.editing.statistics.second_moment import SecondMoment as SecondMoment
+    from rome_widgets.editing.statistics.second_moment import second_moment as second_moment
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
     from rome_widgets.files.trace_file import load_trace as load_trace
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
     from rome_widgets.model.load import load as load
     from rome_widgets.records.edit import Comparison as Comparison
     from rome_widgets.records.edit import EditReport as EditReport
+    from rome_widgets.records.edit import RankOneReport as RankOneReport
     from rome_widgets.records.fact import Fact as Fact
     from rome_widgets.records.states import State as State
     from rome_widgets.records.trace import CausalTrace as CausalTrace
@@ -43,6 +53,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "BoundedFineTuningSettings": "editing.methods.fine_tuning",
     "Cancelled": "errors",
     "CausalTrace": "records.trace",
     "CausalTracer": "tracing.tracer",
@@ -50,14 +61,18 @@ _HOME = {
     "Edit": "editing.edit",
     "EditPanel": "session.edit_engine",
     "EditReport": "records.edit",
-    "EditSettings": "editing.settings",
+    "EditSettings": "editing.methods.rank_one.settings",
     "Fact": "records.fact",
+    "FineTuningSettings": "editing.methods.fine_tuning",
     "GenerationCompare": "session.generation_engine",
     "LanguageModel": "model.language_model",
     "Noise": "tracing.noise",
     "PredictionCompare": "widgets.edit.prediction_compare",
+    "RankOneReport": "records.edit",
+    "RankOneSettings": "editing.methods.rank_one.settings",
     "Restoration": "records.trace",
     "RomeWidgetsError": "errors",
+    "SecondMoment": "editing.statistics.second_moment",
     "State": "records.states",
     "TraceExplorer": "session.trace_engine",
     "TraceGrid": "widgets.trace.trace_grid",
@@ -65,6 +80,9 @@ _HOME = {
     "load": "model.load",
     "load_edit": "editing.edit_file",
     "load_trace": "files.trace_file",
+    "methods": "editing.methods",
+    "register": "editing.methods",
+    "second_moment": "editing.statistics.second_moment",
     "trace": "tracing.tracer",
 }
 

@@ -24,7 +24,9 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from rome_widgets.bundled import records_of
 from rome_widgets.editing.edit import Edit, edit
-from rome_widgets.editing.settings import EditSettings, from_card
+from rome_widgets.editing.methods import find_editor
+from rome_widgets.editing.methods.rank_one.settings import RankOneSettings
+from rome_widgets.editing.settings import Settings
 from rome_widgets.editing.statistics.second_moment import read_shipped
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.noise import Noise
@@ -43,7 +45,7 @@ TRACED, EDITED = 300, 200
 """At least so many facts."""
 DRAWS = 3
 """Of the noise, for the example."""
-PUBLISHED = EditSettings(learning_rate=0.5)
+PUBLISHED = RankOneSettings(learning_rate=0.5)
 """The published numbers of GPT-2."""
 
 
@@ -94,20 +96,18 @@ class Folder:
         return [r for r, fact in zip(self.records, self.facts, strict=True) if fact.split == split]
 
     def editor(
-        self, method: str, settings: EditSettings | None = None, layer: int | None = None
+        self, method: str, settings: Settings | None = None, layer: int | None = None
     ) -> Callable[[Record], Edit]:
         """Computes edits of one method, with the settings of the folder unless others are given."""
-        if method.startswith("ft"):
-            numbers = dict(self.settings["fine_tuning"][method])
-            own = numbers.pop("layer")
-            at = own if layer is None else layer
-            return lambda record: edit(
-                self.lm, record, method=method, layer=at, settings=settings or numbers
+        of_method = find_editor(method)
+        known = of_method.known(self.lm, self.settings[method])
+        at, chosen = known.layer if layer is None else layer, settings or known.settings
+        moment = None
+        if "statistics" in of_method.needs:
+            assert at is not None
+            moment = read_shipped(
+                self.path / "second_moment.safetensors", at, getattr(chosen, "ridge", 0.0)
             )
-        card = self.settings["edit"]
-        at = card["layer"] if layer is None else layer
-        chosen = settings or from_card(card)
-        moment = read_shipped(self.path / "second_moment.safetensors", at, chosen.ridge)
         return lambda record: edit(
             self.lm, record, method=method, layer=at, settings=chosen, second_moment=moment
         )
@@ -214,7 +214,7 @@ def example_gates(effects: dict[str, float]) -> list[Gate]:
 
 def measure_methods(folder: Folder, n_edits: int) -> tuple[list[Gate], dict[str, Any]]:
     """What edits of the facts of the test split do."""
-    layer = folder.settings["edit"]["layer"]
+    layer = folder.settings["rome"]["layer"]
     methods = {
         "rome": folder.editor("rome"),
         "rome, published settings": folder.editor("rome", PUBLISHED),

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from rome_widgets.editing.statistics.triangle import upper_triangle
+from rome_widgets.editing.statistics.second_moment_file import upper_triangle
 from training.corpus import Narrator
 from training.rows import pack
 from training.steering import blocks

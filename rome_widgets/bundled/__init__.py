@@ -75,11 +75,23 @@ def card() -> str:
 
 
 def settings() -> dict[str, Any]:
-    """What suits a model of this size, with the layers.
+    """What suits a model of this size: by method of editing, its settings and its layer.
 
-    Under `edit` the numbers of a rank-one edit; under `fine_tuning` those of "ft" and "ft-l".
+    Example:
+        >>> settings()["rome"]["layer"]
+        4
     """
     return json.loads((_home() / "settings.json").read_text(encoding="utf-8"))
+
+
+def is_bundled(lm: Any) -> bool:
+    """Whether this is the model that comes with the package.
+
+    Args:
+        lm: A `LanguageModel`: anything whose `model.config` says where it was loaded from.
+    """
+    path = getattr(lm.model.config, "_name_or_path", "")
+    return bool(path) and Path(path) == folder()
 
 
 def second_moment_file() -> Path:

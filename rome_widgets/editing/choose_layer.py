@@ -1,4 +1,4 @@
-"""Which layer to edit where the user does not say: always with the reason."""
+"""Chooses the layer to edit where the user does not say one, always with the reason."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ SMALL_EFFECT = 0.05
 """A total effect below this says nothing about layers."""
 
 
-def choose(
+def choose_layer(
     lm: LanguageModel,
     request: Request,
-    layer: int | None,
+    asked: int | None,
     known: Known,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[int, str]:
-    """The layer, and who chose it.
+    """The layer of an edit, and who chose it: the user, what is known of the model, or a trace.
 
     A trace's strength does not predict how well an edit takes (the paper's later critics measured
     it, and so did we on the bundled model); it is a place to start.
     """
-    if layer is not None:
-        return layer, f"Layer {layer} was asked for."
+    if asked is not None:
+        return asked, f"Layer {asked} was asked for."
     if known.layer is not None:
         return known.layer, f"Layer {known.layer} is that of {known.source}."
-    effects, total = traced_effects(lm, request, check)
-    return peak(lm, effects, total)
+    return layer_of_peak(lm, *traced_effects(lm, request, check))
 
 
-def peak(lm: LanguageModel, effects: Mapping[int, float], total: float) -> tuple[int, str]:
+def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float) -> tuple[int, str]:
     """The layer that a trace points to, and the caveat.
 
     Args:

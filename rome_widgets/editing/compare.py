@@ -1,4 +1,4 @@
-"""What the model predicts without and with edits, side by side, without touching a weight.
+"""Compares what the model predicts without and with edits, without touching a weight.
 
 Each prompt runs as two rows. In hooks, the first row gets from an edited matrix what it would get
 without the edit, and the second what it would get with the strength asked for.
@@ -222,7 +222,7 @@ def _said(lm: LanguageModel, target_ids: Sequence[int], probabilities: Tensor) -
     return Said(probability, "")
 
 
-def compare(
+def compare_prompt(
     both: SideBySide,
     lm: LanguageModel,
     prompt: str,

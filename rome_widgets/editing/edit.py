@@ -1,9 +1,10 @@
-"""An edit: computed without changing anything, applied and reverted as often as one likes."""
+"""Edits: computed without changing anything, applied and reverted as often as one likes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,24 +13,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from rome_widgets.editing import choose_layer, perplexity
-from rome_widgets.editing.compare import SideBySide, compare, target_said, with_one, with_updates
-from rome_widgets.editing.methods import Found, Task, find_editor
-from rome_widgets.editing.request import Request, read_request
-from rome_widgets.editing.settings import EditSettings, changed, known_settings
-from rome_widgets.editing.site import Site, find_site
-from rome_widgets.editing.statistics import second_moment
+from rome_widgets.editing import perplexity
+from rome_widgets.editing.compare import (
+    SideBySide,
+    compare_prompt,
+    target_said,
+    with_one,
+    with_updates,
+)
+from rome_widgets.editing.methods import METHODS, find_editor, known_for
+from rome_widgets.editing.methods.editor import Found, Task
+from rome_widgets.editing.request import Request, Stated, read_requests
+from rome_widgets.editing.settings import Settings
 from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
-from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
 from rome_widgets.records.fact import Fact
+from rome_widgets.records.html import table
+from rome_widgets.records.numbers import real_number, whole_number
 from rome_widgets.records.trace import CancelFlag
 
 if TYPE_CHECKING:
     from rome_widgets.editing.statistics.second_moment import SecondMoment
 
+MOST_FACTS_SHOWN = 5
 LARGE_UPDATE = 0.5
 """‖ΔW‖ above this share of ‖W‖ is warned of."""
 SAID = 0.5
@@ -39,13 +49,13 @@ than all else together."""
 
 def edit(
     lm: LanguageModel,
-    prompt: str | Fact | Mapping[str, Any],
+    prompt: Stated | Sequence[Any],
     subject: str | None = None,
     target: str | None = None,
     *,
-    method: str = "rome",
+    method: str = next(iter(METHODS)),
     layer: int | None = None,
-    settings: EditSettings | Mapping[str, Any] | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     second_moment: SecondMoment | str | os.PathLike[str] | Iterable[str] | None = None,
     seed: int = 0,
     progress: Callable[[EditProgress], None] | None = None,
@@ -55,17 +65,19 @@ def edit(
 
     Args:
         lm: The model, with whatever edits it carries.
-        prompt: Text with one literal `{}` for the subject; or a Fact, or a CounterFact record.
+        prompt: Text with one literal `{}` for the subject; or a Fact, or a CounterFact record. For
+            a method that takes many facts also a list of records or (prompt, subject, target).
         subject: The entity; not needed with a Fact or a record.
         target: The word wanted next, without a leading space.
-        method: "rome", "r-rome", "ft" or "ft-l".
+        method: A name of `rome_widgets.methods()`.
         layer: Where; None: the published table's or the card's, else the trace's peak.
-        settings: Numbers to use in place of the model's own; see `EditSettings`.
+        settings: Numbers to use in place of the model's own, by name, or an object of the method's
+            class of settings, such as `RankOneSettings`.
         second_moment: Statistics of the keys, of the model without its edits. Texts are run
             through it once and kept in the cache folder; for many edits, or to keep them in a
-            file of yours, `rome_widgets.second_moment` gives a
-            `SecondMoment` to pass here, as may be the file; "identity" does without.
-        seed: Of the sampled prefixes.
+            file of yours, `rome_widgets.second_moment` gives a `SecondMoment` to pass here, as may
+            be the file; "identity" does without.
+        seed: Of what is drawn, such as prefixes.
         progress: Called after each step, in this thread.
         cancel: Checked between steps; stops with `Cancelled`.
 
@@ -87,70 +99,69 @@ def edit(
     started = time.perf_counter()
     lm = check_language_model(lm)
     editor = find_editor(method)
-    request = read_request(lm, prompt, subject, target)
-    known = known_settings(lm.name, lm.n_layers, method, card_of(lm))
-    chosen = changed(known.settings, settings)
+    requests = read_requests(lm, prompt, subject, target)
+    if len(requests) > 1 and not editor.many_facts:
+        raise SettingsError(
+            f"There are {len(requests)} facts, and {editor.title} writes one.",
+            remedy="Edit them one after the other, or choose a method of rome_widgets.methods() "
+            "that writes many.",
+        )
+    known = known_for(lm, method)
+    chosen = known.settings.changed(settings)
 
     def check() -> None:
         if cancel is not None and cancel.is_set():
             raise Cancelled("The edit was cancelled; the model is unchanged.")
 
     check()
-    layer, why = choose_layer.choose(lm, request, layer, known, check)
-    site = find_site(lm, layer)
-    tell = progress or (lambda step: None)
-    version = lm.weights_version
-    found = editor(
-        Task(site, request, chosen, second_moment, _check_seed(seed), check, tell, cancel)
+    task = Task(
+        lm,
+        requests,
+        chosen,
+        known,
+        layer,
+        second_moment,
+        _check_seed(seed),
+        check,
+        progress or (lambda step: None),
+        cancel,
     )
+    version = lm.weights_version
+    found = editor.edit(task)
     if lm.weights_version != version:
         raise ModelChanged(
             "The model's weights changed while the edit was computed.",
             "One set of weights was wanted.",
             "Compute it again.",
         )
-    source = known.source + (", with changes" if chosen != known.settings else "")
-    return _finish(site, request, method, chosen, source, why, seed, found, started)
-
-
-def card_of(lm: LanguageModel) -> Mapping[str, Any] | None:
-    """What the model's own card says about edits; see `bundled.settings`."""
-    from rome_widgets import bundled
-
-    return bundled.settings() if second_moment.is_bundled(lm) else None
+    return _finish(task, method, found, started)
 
 
 def _check_seed(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    number = whole_number(seed)
+    if number is None:
         raise SettingsError(f"The seed is {seed!r}.", "A whole number was wanted.")
-    return seed
+    return number
 
 
-def _finish(
-    site: Site,
-    request: Request,
-    method: str,
-    settings: EditSettings,
-    source: str,
-    why: str,
-    seed: int,
-    found: Found,
-    started: float,
-) -> Edit:
-    lm = site.lm
+def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
+    lm, request = task.lm, task.request
+    if not found.updates:
+        raise EditRefused(f"The method {method!r} gave no update.", "At least one was wanted.")
     for update in found.updates:
         for tensor in update.tensors.values():
             if not torch.isfinite(tensor).all():
                 raise EditRefused("The update has NaN or infinity.", "Finite numbers were wanted.")
-    update_norm, weight_norm, rounding = _sizes(site, found.updates)
-    text = perplexity.ordinary_text(lm, settings, seed, found.figures.get("prefixes", ()))
+    update_norm, weight_norm, rounding = _sizes(lm, found.updates)
+    text = perplexity.ordinary_text(lm, task.seed, found.texts)
     both = with_updates(lm, found.updates)
     measured = perplexity.measure(both, lm, text)
     doubts = (
         *found.warnings,
-        *_not_said(site, both, request, found),
+        *(doubt for each in task.requests for doubt in _not_said(lm, both, each, found)),
         *_doubts(update_norm, weight_norm, measured),
     )
+    changed = ", with changes" if task.settings != task.known.settings else ""
     report = EditReport(
         method=method,
         model=lm.name,
@@ -158,11 +169,11 @@ def _finish(
         subject=request.fact.subject,
         target=request.fact.target,
         target_tokens=tuple(lm.token_text(token) for token in request.target_ids),
-        layer=site.layer,
-        why_layer=why,
-        settings=asdict(settings),
-        settings_from=source,
-        seed=seed,
+        layers=found.layers,
+        why_layer=found.why_layer,
+        settings=asdict(task.settings),
+        settings_from=task.known.source + changed,
+        seed=task.seed,
         engine=lm.engine,
         steps=found.steps,
         stopped=found.stopped,
@@ -171,33 +182,43 @@ def _finish(
         rounding=rounding,
         seconds=time.perf_counter() - started,
         warnings=doubts,
+        details=found.details,
         perplexity=measured,
         perplexity_text=text,
-        **found.figures,
     )
     ledger = ledger_of(lm.model)
     bases = {update.name: ledger.fingerprint(update.name) for update in found.updates}
     on_top = tuple(other.id for other in lm.edits)
-    return Edit(lm, request.fact, tuple(found.updates), report, bases, on_top)
+    facts = tuple(request.fact for request in task.requests)
+    return Edit(lm, facts, tuple(found.updates), report, bases, on_top)
 
 
-def _sizes(site: Site, updates: Sequence[Update]) -> tuple[float, float, float]:
-    """‖ΔW‖, ‖W‖, and the share of ΔW that storing it loses."""
+def _sizes(lm: LanguageModel, updates: Sequence[Update]) -> tuple[float, float, float]:
+    """‖ΔW‖, ‖W‖, and the share of ΔW that storing it loses, over all changed matrices."""
+    by_name: dict[str, list[Update]] = {}
+    for update in updates:
+        if len(update.shape) > 1:
+            by_name.setdefault(update.name, []).append(update)
+    norms = [_sizes_of(lm.model.get_parameter(name), some) for name, some in by_name.items()]
+    norm, before, lost = (math.hypot(*each) for each in zip((0.0, 0.0, 0.0), *norms, strict=True))
+    return norm, before, lost / norm if norm else 0.0
+
+
+def _sizes_of(stored: Tensor, updates: Sequence[Update]) -> tuple[float, float, float]:
+    """The norms of one matrix's change, of itself, and of what storing the change loses."""
     with torch.no_grad():
-        weight = site.weight.to(site.dtype)
-        delta = sum(u.delta(1.0, weight) for u in updates if u.name == site.weight_name)
-        if not isinstance(delta, torch.Tensor):
-            return 0.0, float(weight.norm()), 0.0
-        stored = (weight + delta).to(site.weight.dtype).to(site.dtype) - weight
-        norm = float(delta.norm())
-        lost = float((stored - delta).norm())
-        return norm, float(weight.norm()), lost / norm if norm else 0.0
+        weight = stored.to(torch.promote_types(torch.float32, stored.dtype))
+        delta = torch.zeros_like(weight)
+        for update in updates:
+            delta += update.delta(1.0, weight)
+        after = (weight + delta).to(stored.dtype).to(weight.dtype) - weight
+        return float(delta.norm()), float(weight.norm()), float((after - delta).norm())
 
 
-def _not_said(site: Site, both: SideBySide, request: Request, found: Found) -> list[str]:
+def _not_said(lm: LanguageModel, both: SideBySide, request: Request, found: Found) -> list[str]:
     """What to say where the model said the target before, or does not say it now."""
     target, n_tokens = request.fact.target, len(request.target_ids)
-    before, after = target_said(both, site.lm, request.prompt, request.target_ids)
+    before, after = target_said(both, lm, request.prompt, request.target_ids)
     if not before.instead:
         return [
             f"The model says “{target}” already (p = {before.probability:.2g}): there is nothing "
@@ -206,9 +227,8 @@ def _not_said(site: Site, both: SideBySide, request: Request, found: Found) -> l
     if after.probability >= SAID:
         return []
     shorter = [f"a shorter target (this one has {n_tokens} tokens)"] if n_tokens > 1 else []
-    longer = ["a larger clamp"] if found.figures.get("clamped") else []
     more = ["more steps"] if found.stopped == "steps" else []
-    remedies = ", ".join([*shorter, *longer, *more, "another layer"])
+    remedies = ", ".join([*shorter, *found.remedies, *more, "another layer"])
     return [
         f"With the edit the model gives “{target}” p = {after.probability:.2g}"
         + (f" and says “{after.instead}” instead" if after.instead else "")
@@ -232,7 +252,7 @@ class Edit:
     Made by `edit` and `load_edit`.
 
     Attributes:
-        fact: Prompt with its hole, subject, and the new target.
+        facts: What it writes: prompts with their holes, subjects, and new targets.
         updates: What changes, by parameter.
         report: How it was computed, and what should make one doubt it.
         bases: SHA-256, by parameter, of the weights without any edit when it was computed.
@@ -243,28 +263,42 @@ class Edit:
     def __init__(
         self,
         lm: LanguageModel,
-        fact: Fact,
+        facts: Fact | tuple[Fact, ...],
         updates: tuple[Update, ...],
         report: EditReport,
         bases: dict[str, str],
         on_top_of: tuple[str, ...] = (),
     ) -> None:
         self.lm = lm
-        self.fact = fact
+        self.facts = (facts,) if isinstance(facts, Fact) else facts
         self.updates = updates
         self.report = report
         self.bases = bases
         self.on_top_of = on_top_of
-        self.id = _identity(fact, updates, bases)
+        self.id = _identity(self.facts, updates, bases)
         self._strength = 1.0
         self._entered: list[float | None] = []
 
     def __repr__(self) -> str:
-        state = f"applied, strength {self.strength:g}" if self.applied else "not applied"
+        more = f" and {len(self.facts) - 1} more" if len(self.facts) > 1 else ""
         return (
-            f"Edit({self.fact.text!r} → {self.fact.target!r}, {self.report.method}, "
-            f"layer {self.report.layer}, {state})"
+            f"Edit({self.fact.text!r} → {self.fact.target!r}{more}, {self.report.method}, "
+            f"layer {self.report.layers_text}, {self._state})"
         )
+
+    def _repr_html_(self) -> str:
+        rows = [(fact.text, fact.target) for fact in self.facts[:MOST_FACTS_SHOWN]]
+        what = f"{self.report.method}, layer {self.report.layers_text}, {self._state}"
+        return table(rows, ("prompt", "target"), what) + self.report._repr_html_()
+
+    @property
+    def _state(self) -> str:
+        return f"applied, strength {self.strength:g}" if self.applied else "not applied"
+
+    @property
+    def fact(self) -> Fact:
+        """What it writes: prompt with its hole, subject and new target; of several, the first."""
+        return self.facts[0]
 
     # ------------------------------------------------------------------------ in and out
 
@@ -362,8 +396,6 @@ class Edit:
         Returns:
             Per prompt two `[vocab]` arrays of probabilities.
         """
-        from rome_widgets.model.language_model import to_numpy
-
         both = self._side_by_side(strength)
         rows = [self.lm.encode(prompt, (0, len(prompt))).ids for prompt in _listed(prompts)]
         if not rows:
@@ -389,7 +421,7 @@ class Edit:
         """
         both = self._side_by_side(strength)
         return [
-            compare(both, self.lm, prompt, self.fact.target, k=k, generate=generate)
+            compare_prompt(both, self.lm, prompt, self.fact.target, k=k, generate=generate)
             for prompt in _listed(prompts)
         ]
 
@@ -400,7 +432,7 @@ class Edit:
             strength: The one to show; the edit's own by default.
         """
         text = self.report.perplexity_text
-        text = text or perplexity.ordinary_text(self.lm, EditSettings(), self.report.seed)
+        text = text or perplexity.ordinary_text(self.lm, self.report.seed)
         return perplexity.measure(self._side_by_side(strength), self.lm, text)
 
     @property
@@ -455,13 +487,15 @@ def _listed(prompts: str | Iterable[str]) -> list[str]:
 
 
 def _check_strength(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e6:
+    strength = real_number(value)
+    if strength is None or not abs(strength) < 1e6:
         raise SettingsError(f"The strength is {value!r}.", "A finite number was wanted.")
-    return float(value)
+    return strength
 
 
-def _identity(fact: Fact, updates: Sequence[Update], bases: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps([asdict(fact), dict(bases)], sort_keys=True).encode())
+def _identity(facts: Sequence[Fact], updates: Sequence[Update], bases: Mapping[str, str]) -> str:
+    about = [*map(asdict, facts), dict(bases)]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for update in updates:
         for name, tensor in update.tensors.items():
             digest.update(f"{update.name} {name} {tensor.dtype} {tuple(tensor.shape)}".encode())

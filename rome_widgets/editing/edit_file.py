@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from rome_widgets.editing.edit import Edit
+from rome_widgets.editing.methods import METHODS
 from rome_widgets.errors import EditFileError
 from rome_widgets.files import checksummed_file
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -29,6 +30,7 @@ def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
     """
     header = {
         "fact": asdict(edit.fact),
+        "more_facts": [asdict(fact) for fact in edit.facts[1:]],
         "report": _plain(edit.report),
         "bases": edit.bases,
         "on_top_of": edit.on_top_of,
@@ -64,7 +66,7 @@ def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
         )
         edit = Edit(
             lm,
-            Fact(**header["fact"]),
+            tuple(Fact(**fact) for fact in (header["fact"], *header.get("more_facts", ()))),
             updates,
             _report(header["report"]),
             {update.name: str(header["bases"][update.name]) for update in updates},
@@ -74,7 +76,7 @@ def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
             edit.strength = header["strength"]
     except EditFileError:
         raise
-    except Exception as error:  # sealed, yet not what we write: one name for it
+    except Exception as error:  # checksummed, yet not what we write: one name for it
         raise EditFileError(
             f"{path} does not hold an edit ({type(error).__name__}: {error}).",
             "A file written by Edit.save was wanted.",
@@ -83,7 +85,10 @@ def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
 
 
 def _plain(report: EditReport) -> dict[str, Any]:
-    return asdict(report) | {"steps": [tuple(step) for step in report.steps]}
+    """The report as JSON holds it: the method's own part beside what every report has."""
+    values = asdict(report)
+    details = values.pop("details") or {}
+    return {**details, **values, "steps": [tuple(step) for step in report.steps]}
 
 
 def _update(about: Mapping[str, Any], number: int, tensors: Mapping[str, Tensor]) -> Update:
@@ -97,14 +102,27 @@ def _update(about: Mapping[str, Any], number: int, tensors: Mapping[str, Tensor]
 
 
 def _report(values: Mapping[str, Any]) -> EditReport:
-    known = {field.name for field in fields(EditReport)}
-    values = {name: value for name, value in values.items() if name in known}
-    steps = tuple(EditStep(*step) for step in values["steps"])
-    perplexity = values.get("perplexity")  # not in files written before it was measured
-    perplexity = None if perplexity is None else Perplexity(*perplexity)
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    settings = dict(values["settings"])
-    if "prefixes" in settings:
-        settings["prefixes"] = tuple(tuple(pair) for pair in settings["prefixes"])
-    made = {"steps": steps, "settings": settings, "perplexity": perplexity}
-    return EditReport(**{**values, **lists, **made})
+    values = {name: _tuples(value) for name, value in values.items()}
+    layers = values.pop("layer", None)  # files of the time when every edit had one
+    if layers is not None:
+        values["layers"] = (layers,)
+    values["settings"] = {name: _tuples(value) for name, value in values["settings"].items()}
+    values["steps"] = tuple(EditStep(*step) for step in values["steps"])
+    if values.get("perplexity") is not None:  # not in files written before it was measured
+        values["perplexity"] = Perplexity(*values["perplexity"])
+    known = {field.name for field in fields(EditReport)} - {"details"}
+    own = {name: value for name, value in values.items() if name not in known}
+    common = {name: value for name, value in values.items() if name in known}
+    return EditReport(**common, details=_details(values["method"], own))
+
+
+def _details(method: str, own: dict[str, Any]) -> Any:
+    """The method's own part of a report, as its record class where it is known and has one."""
+    kind = METHODS[method].details if method in METHODS else None
+    if kind is None:
+        return own or None
+    return kind(**{name: value for name, value in own.items() if name in kind.__annotations__})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""An edit for other tools: a PEFT adapter, or the code that computes it again."""
+"""Gives edits to other tools: as a PEFT adapter, or as the code that computes them again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import safetensors.torch
 
+from rome_widgets import bundled
 from rome_widgets.editing.edit import Edit
-from rome_widgets.editing.statistics.second_moment import is_bundled
+from rome_widgets.editing.methods import METHODS
 from rome_widgets.errors import EditRefused, SaveFailed
 from rome_widgets.files.atomic_write import write_whole
 from rome_widgets.model.ledger import LowRank
@@ -90,25 +91,38 @@ def _config(edit: Edit, names: Sequence[str], rank: int, transposed: bool) -> di
 def to_code(edit: Edit) -> str:
     """Python that loads the model, computes this edit again and applies it."""
     report = edit.report
-    source = "" if is_bundled(edit.lm) else repr(report.model)
+    source = "" if bundled.is_bundled(edit.lm) else repr(report.model)
     moment = "" if source == "" or not report.second_moment else _moment(report.second_moment)
     return (
         "import rome_widgets as rw\n\n"
         f"lm = rw.load({source})\n"
         "edit = rw.edit(\n"
         "    lm,\n"
-        f"    {edit.fact.prompt!r},\n"
-        f"    {edit.fact.subject!r},\n"
-        f"    {edit.fact.target!r},\n"
+        f"{_facts(edit)}"
         f"    method={report.method!r},\n"
         f"    layer={report.layer},\n"
-        f"    settings={dict(report.settings)!r},\n"
+        f"    settings={_settings(edit)!r},\n"
         f"{moment}"
         f"    seed={report.seed},\n"
         ")\n"
         f"edit.strength = {edit.strength!r}\n"
         "edit.apply()\n"
     )
+
+
+def _facts(edit: Edit) -> str:
+    triples = [(fact.prompt, fact.subject, fact.target) for fact in edit.facts]
+    words = triples[0] if len(triples) == 1 else (triples,)
+    return "".join(f"    {each!r},\n" for each in words)
+
+
+def _settings(edit: Edit) -> dict[str, Any]:
+    """The settings that the method has; files of before had those of every method."""
+    method, given = edit.report.method, dict(edit.report.settings)
+    if method not in METHODS:
+        return given
+    names = METHODS[method].settings.names()
+    return {name: value for name, value in given.items() if name in names}
 
 
 def _moment(about: str) -> str:

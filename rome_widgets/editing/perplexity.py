@@ -1,4 +1,4 @@
-"""How well a model still goes on with ordinary text, without and with an edit.
+"""Perplexity: how well a model still goes on with ordinary text, without and with an edit.
 
 An edit that divides by almost nothing, or is applied with a great strength, disables the model:
 every prediction changes. Its own texts show that soonest, in any language and for any tokenizer:
@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from rome_widgets.editing.compare import SideBySide
-from rome_widgets.editing.prefixes import prefixes
-from rome_widgets.editing.settings import EditSettings
+from rome_widgets.editing.prefixes import sample_prefixes
 from rome_widgets.model.language_model import LanguageModel, upcast
 from rome_widgets.records.edit import Perplexity
 
@@ -36,19 +34,16 @@ MOST_NATS = 100.0
 """Perplexities are cut at e¹⁰⁰, so that they stay numbers."""
 
 
-def ordinary_text(
-    lm: LanguageModel, settings: EditSettings, seed: int, written: Sequence[str] = ()
-) -> str:
+def ordinary_text(lm: LanguageModel, seed: int, written: Sequence[str] = ()) -> str:
     """Text the model wrote itself; "" where it writes none.
 
     Args:
         lm: The model.
-        settings: Of the edit.
         seed: Of the texts.
         written: Texts there are already.
     """
     if not any(written):
-        written = prefixes(lm, replace(settings, prefixes=FEW_TEXTS), seed)
+        written = sample_prefixes(lm, FEW_TEXTS, seed)
     return ". ".join(dict.fromkeys(text for text in written if text.strip()))
 
 

@@ -1,7 +1,7 @@
 """Texts put before the prompt, so that the key stands for the subject and not for one sentence.
 
 The model writes them itself, from its start token, by its five likeliest tokens at each place.
-Drawn from a generator of our own: the same seed gives the same texts, and nobody else's random
+DrawnNoise from a generator of our own: the same seed gives the same texts, and nobody else's random
 numbers move. They are joined as text, so braces in them are only braces.
 
 Source:
@@ -10,13 +10,11 @@ Source:
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from rome_widgets.editing.settings import EditSettings
 from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.language_model import LanguageModel
 
@@ -24,26 +22,34 @@ TOP_K = 5
 FIRST_WORDS = ("The", "Therefore", "Because", "I", "You")
 """Where texts start in models without a start token."""
 
-_kept: weakref.WeakKeyDictionary[LanguageModel, dict[Hashable, tuple[str, ...]]]
-_kept = weakref.WeakKeyDictionary()
 
-
-def prefixes(
+def sample_prefixes(
     lm: LanguageModel,
-    settings: EditSettings,
+    counts: Sequence[tuple[int, int]],
     seed: int,
+    *,
+    bare: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[str, ...]:
-    """The prefixes of an edit: "" as often as `settings.bare` says, then sampled texts."""
-    key = (lm.weights_version, settings.bare, settings.prefixes, seed)
-    kept = _kept.setdefault(lm, {})
-    if key not in kept:
+    """The prefixes of an edit: "" for the bare prompt, then texts that the model writes.
+
+    The latest are kept, as edits of one model mostly ask for the same.
+
+    Args:
+        lm: The model.
+        counts: (tokens, how many): the start token counts.
+        seed: Of the drawing.
+        bare: How often the bare prompt counts.
+        check: Called before each token; raises where the work should stop.
+    """
+
+    def sample() -> tuple[str, ...]:
         generator = torch.Generator().manual_seed(seed)
-        lengths = [length for length, count in settings.prefixes for _ in range(count)]
-        texts = _sample(lm, lengths, generator, check)
-        kept.clear()  # of other weights or settings: those rarely come back
-        kept[key] = ("",) * settings.bare + tuple(texts)
-    return kept[key]
+        lengths = [length for length, count in counts for _ in range(count)]
+        return tuple(_sample(lm, lengths, generator, check))
+
+    key = (lm.weights_version, tuple(counts), seed)
+    return ("",) * bare + lm.remember("prefixes", key, sample)
 
 
 def _sample(

@@ -1,4 +1,4 @@
-"""What an edit should change: a prompt with a hole, a subject, a target; and its rows of tokens."""
+"""Facts as an editor is asked to write them, checked, and the rows of tokens they become."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from rome_widgets.errors import ContextTooLong, PromptError
 from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.records.fact import HOLE, Fact
+from rome_widgets.records.fact import HOLE, Fact, read_fact
 
 ABOUT = "{} is a"
 """What the subject is should stay: the row of the KL term."""
@@ -42,11 +42,41 @@ class Request:
         return self.fact.text
 
 
-def read_request(
+Stated = str | Fact | Mapping[str, Any]
+"""A prompt, a fact, or a record of one."""
+
+
+def read_requests(
     lm: LanguageModel,
-    prompt: str | Fact | Mapping[str, Any],
+    prompt: Stated | Sequence[Mapping[str, Any] | tuple[str, str, str]],
     subject: str | None,
     target: str | None,
+) -> tuple[Request, ...]:
+    """Check what the user asked for: one fact, or a list of CounterFact records or triples.
+
+    Args:
+        lm: The model.
+        prompt: One fact as `read_request` takes it; or a list of records, of facts if `target` is
+            given, or of (prompt, subject, target).
+        subject: See `read_request`.
+        target: See `read_request`.
+
+    Raises:
+        PromptError: Something is missing or empty.
+        SubjectNotFound: A subject is not in its prompt.
+    """
+    if isinstance(prompt, (str, Fact, Mapping)) or not isinstance(prompt, Sequence):
+        return (read_request(lm, prompt, subject, target),)
+    if not prompt:
+        raise PromptError("There is no fact in the list.", "At least one was wanted.")
+    return tuple(
+        read_request(lm, *each) if isinstance(each, tuple) else read_request(lm, each, None, target)
+        for each in prompt
+    )
+
+
+def read_request(
+    lm: LanguageModel, prompt: Stated, subject: str | None, target: str | None
 ) -> Request:
     """Check what the user asked for.
 
@@ -61,32 +91,23 @@ def read_request(
         PromptError: Something is missing or empty.
         SubjectNotFound: The subject is not in the prompt.
     """
-    if isinstance(prompt, Mapping):
-        rewrite = prompt.get("requested_rewrite", prompt)
-        target = target or rewrite.get("target_new", {}).get("str")
-        prompt = Fact.from_record(prompt)
-    if not isinstance(prompt, Fact):
+    if isinstance(prompt, str):
         tokens.check_text(prompt, "prompt")
-        if subject is None:
-            raise PromptError(
-                "No subject was given.",
-                "The entity the prompt is about was wanted.",
-                "Pass subject=..., or a Fact.",
-            )
-        tokens.check_text(subject, "subject")
-        prompt = Fact(prompt, subject)
-    if target is None:
+    stated = read_fact(prompt, subject, target)
+    tokens.check_text(stated.template, "prompt")
+    tokens.check_text(stated.subject, "subject")
+    if stated.target is None:
         raise PromptError(
             "No target was given.",
             "The word the prompt should go on with was wanted.",
             "Pass target=....",
         )
-    tokens.check_text(target, "target")
-    fact = Fact(prompt.prompt, prompt.subject, target.strip())
+    tokens.check_text(stated.target, "target")
+    fact = Fact(stated.template, stated.subject, stated.target.strip())
     return Request(fact, tuple(lm.answer_ids(fact.text, fact.target)))
 
 
-def context_rows(lm: LanguageModel, request: Request, prefixes: Sequence[str]) -> list[Row]:
+def prefixed_rows(lm: LanguageModel, request: Request, prefixes: Sequence[str]) -> list[Row]:
     """One row per different prefix, weighted by how often it is there; the bare prompt first.
 
     Each ends with the target but for its last token, so that every target token is predicted.

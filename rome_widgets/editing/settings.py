@@ -1,210 +1,159 @@
-"""The numbers of an edit: published ones by model, the bundled card's, else scaled ones.
+"""The settings of an editor: numbers that say their bounds and are checked when they are made.
 
-Source:
-    The hyper-parameter files of the published code (gpt2-*, gpt-j), of MEMIT (gpt-neox) and of
-    EasyEdit (llama, mistral, qwen).
+Each family of editors has a class of its own beside its code. This page holds what they share: the
+base class, what is known of one model, and which models the published tables have.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, Self
 
 from rome_widgets.errors import SettingsError
+from rome_widgets.records.numbers import real_number, whole_number
 
-SCALE = 0.75
-"""First step of the optimisation over the length of the value, where no rate is given."""
+MODELS: Mapping[str, tuple[str, int]] = {
+    "gpt2-medium": (r"gpt2-medium", 24),
+    "gpt2-large": (r"gpt2-large", 36),
+    "gpt2-xl": (r"gpt2-xl", 48),
+    "gpt-j-6b": (r"gpt-j-6b", 28),
+    "gpt-neox-20b": (r"gpt-neox-20b", 44),
+    "7b": (r"llama-?2-7b|llama-?3(\.1)?-8b|mistral-7b|baichuan2-7b|internlm-7b", 32),
+    "3b": (r"llama-?3\.2-3b|qwen2(\.5)?-7b", 28),
+}
+"""Models, and groups of alike ones, that numbers are published for: how the name reads, and the
+depth, as a name alone is not believed."""
+
+
+def published_model(name: str, n_layers: int) -> str | None:
+    """Which of `MODELS` this is; None for any other."""
+    for model, (pattern, depth) in MODELS.items():
+        if depth == n_layers and re.search(pattern, name.casefold()):
+            return model
+    return None
+
+
+def number(
+    default: float | None, *, at_least: float | None = None, above: float | None = None
+) -> Any:
+    """A numeric setting and its bounds; None is a value where it is the default.
+
+    A whole number is wanted where the default is one.
+    """
+    return field(default=default, metadata={"at_least": at_least, "above": above})
+
+
+def one_of(*choices: str) -> Any:
+    """A setting that is one of some words, by default the first."""
+    return field(default=choices[0], metadata={"choices": choices})
 
 
 @dataclass(frozen=True)
-class EditSettings:
-    """Numbers that decide how an edit is computed."""
+class Settings:
+    """Base of the numbers that a family of editors goes by; every one is checked when it is made.
 
-    learning_rate: float | None = None
-    """Of Adam. None: such that the first step is 0.75 of the value's length; 5e-4 for "ft"."""
-    steps: int = 20
-    """Most passes; there is one update less."""
-    stop_loss: float = 0.05
-    """Stop once the loss is below it, nats."""
-    stop_on: str = "loss"
-    """"loss", or "nll" for the target's part of it alone."""
-    weight_decay: float = 0.5
-    """Weight of ‖change‖ / ‖value before‖²."""
-    clamp: float = 4.0
-    """Longest change, in lengths of the value before."""
-    kl: float = 0.0625
-    """Weight of the KL term."""
-    kl_position: str = "subject"
-    """Where it is read: at the "subject", as the published code does, or at the "end"."""
-    bare: int = 1
-    """How often the prompt without a prefix counts in the means."""
-    prefixes: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
-    """(tokens, how many): sampled texts put before the prompt; the start token counts."""
-    ridge: float = 1e-4
-    """Added to the diagonal of the second moment, in units of its mean."""
-    use_second_moment: bool = True
-    """False: the identity in its place, as EasyEdit's files say."""
-    max_change: float | None = None
-    """ "ft-l": the most that an element of the weights may change."""
+    A subclass is a frozen dataclass, its fields made by `number` and `one_of` or plain defaults.
 
-    def learning_rate_for(self, length: float, width: int) -> float:
-        """Adam's rate for a value of this length and width."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return SCALE * (length or 1.0) / math.sqrt(width)
+    Raises:
+        SettingsError: A value outside its bounds.
 
-    def reached(self, loss: float, nll: float) -> bool:
-        """Whether the optimisation may stop."""
-        return (nll if self.stop_on == "nll" else loss) < self.stop_loss
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Mine(Settings):
+        ...     steps: int = number(20, at_least=1)
+        >>> Mine(steps=3).changed({"steps": 5})
+        Mine(steps=5)
+    """
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, _checked(each, getattr(self, each.name)))
 
-_GPT2 = {"learning_rate": 0.5}
-_LLAMA = {
-    "learning_rate": 0.5,
-    "steps": 25,
-    "weight_decay": 1e-3,
-    "use_second_moment": False,
-}
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the settings."""
+        return [each.name for each in fields(cls)]
 
-PUBLISHED: tuple[tuple[str, int, int, dict[str, Any]], ...] = (
-    (r"gpt2-medium", 24, 8, {**_GPT2, "clamp": 3.0}),
-    (r"gpt2-large", 36, 12, _GPT2),
-    (r"gpt2-xl", 48, 17, _GPT2),
-    (r"gpt-j-6b", 28, 5, _GPT2),
-    (r"gpt-neox-20b", 44, 15, _GPT2),
-    (r"llama-?2-7b|llama-?3(\.1)?-8b|mistral-7b|baichuan2-7b|internlm-7b", 32, 5, _LLAMA),
-    (r"llama-?3\.2-3b|qwen2(\.5)?-7b", 28, 5, _LLAMA),
-)
-"""Pattern of the model's name, its depth, the layer, the settings."""
+    @classmethod
+    def numeric(cls) -> list[str]:
+        """The names of those that are numbers."""
+        return [each.name for each in fields(cls) if _is_numeric(each)]
 
-FINE_TUNING = {"steps": 25, "stop_loss": 0.01, "learning_rate": 5e-4}
-"""The published numbers of "ft" and "ft-l"."""
-MAX_CHANGE = {"gpt2-medium": 2e-3, "gpt2-large": 1e-3, "gpt2-xl": 5e-4, "gpt-j-6b": 5e-5}
-"""The published bounds of "ft-l"."""
-OTHER_MAX_CHANGE = 5e-3
-FINE_TUNED_LAYERS = {("gpt2-xl", "ft"): 1, ("gpt-j-6b", "ft"): 21}
-"""The published layers of "ft"; "ft-l" is at layer 0."""
+    def changed(self, given: Settings | Mapping[str, Any] | None) -> Self:
+        """These settings with what the user said in their place.
+
+        Args:
+            given: Some settings by name, or all of them as an object. Of an object of another
+                family, what differs from its defaults counts.
+
+        Raises:
+            SettingsError: There is no such setting, or it has no such value.
+        """
+        if isinstance(given, type(self)) and type(given) is type(self):
+            return given
+        if isinstance(given, Settings):
+            given = {
+                each.name: value
+                for each in fields(given)
+                if (value := getattr(given, each.name)) != each.default
+            }
+        if given is None:
+            return self
+        if not isinstance(given, Mapping):
+            raise SettingsError(
+                f"The settings are {type(given).__name__}.", "A mapping of names was wanted."
+            )
+        unknown = sorted(set(given) - set(self.names()))
+        if unknown:
+            raise SettingsError(
+                f"This method has no setting {', '.join(map(repr, unknown))}.",
+                f"Its settings are {', '.join(sorted(self.names())) or 'none'}.",
+            )
+        return replace(self, **given)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known about editing one model."""
+    """What is known about editing one model by one method."""
 
-    settings: EditSettings
+    settings: Settings
     source: str
     """Where they are from, a clause."""
-    layer: int | None
+    layer: int | None = None
     """The layer that goes with them."""
 
 
-def known_settings(name: str, n_layers: int, method: str, card: Mapping[str, Any] | None) -> Known:
-    """Settings for a model: the published table's, its card's, or scaled ones.
-
-    Args:
-        name: The model's.
-        n_layers: Its depth; a name alone is not believed.
-        method: "rome", "r-rome", "ft" or "ft-l".
-        card: What the model's own card says, if it has one; see `bundled.settings`.
-    """
-    if method.startswith("ft"):
-        return _fine_tuning(name.casefold(), n_layers, method, card)
-    for pattern, depth, layer, numbers in PUBLISHED:
-        if depth == n_layers and re.search(pattern, name.casefold()):
-            return Known(EditSettings(**numbers), "the published table", layer)
-    if card:
-        return Known(from_card(card["edit"]), "the model's card", card["edit"]["layer"])
-    return Known(EditSettings(), "the defaults, scaled to the model", None)
+def _is_numeric(each: Field[Any]) -> bool:
+    return "at_least" in each.metadata or real_number(each.default) is not None
 
 
-def _fine_tuning(name: str, n_layers: int, method: str, card: Mapping[str, Any] | None) -> Known:
-    settings = EditSettings(**FINE_TUNING)
-    for pattern, depth, _, _ in PUBLISHED:
-        if depth == n_layers and re.search(pattern, name):
-            if method == "ft-l":
-                bound = MAX_CHANGE.get(pattern, OTHER_MAX_CHANGE)
-                return Known(replace(settings, max_change=bound), "the published table", 0)
-            layer = FINE_TUNED_LAYERS.get((pattern, method))
-            return Known(settings, "the published table", layer)
-    if card:
-        numbers = dict(card["fine_tuning"][method])
-        layer = numbers.pop("layer")
-        return Known(replace(settings, **numbers), "the model's card", layer)
-    if method == "ft-l":
-        settings = replace(settings, max_change=OTHER_MAX_CHANGE)
-    return Known(settings, "the published defaults", None)
-
-
-def from_card(card: Mapping[str, Any]) -> EditSettings:
-    """The numbers of a rank-one edit as `settings.json` beside the bundled model has them."""
-    empty = card["empty_contexts"]
-    return EditSettings(
-        learning_rate=card["learning_rate"],
-        steps=card["steps"],
-        stop_loss=card["stop_loss"],
-        stop_on="nll",
-        weight_decay=card["weight_decay"],
-        clamp=card["clamp"],
-        kl=card["kl"],
-        bare=empty,
-        prefixes=((10, card["contexts"] - empty),),
-        ridge=card["ridge"],
-    )
-
-
-def changed(settings: EditSettings, given: EditSettings | Mapping[str, Any] | None) -> EditSettings:
-    """`settings` with what the user said in their place.
-
-    Raises:
-        SettingsError: There is no such setting, or it has no such value.
-    """
-    if isinstance(given, EditSettings):
-        return _checked(given)
-    if not given:
-        return settings
-    names = {field.name for field in fields(EditSettings)}
-    unknown = sorted(set(given) - names)
-    if unknown:
-        raise SettingsError(
-            f"There is no setting {', '.join(map(repr, unknown))}.",
-            f"Settings are {', '.join(sorted(names))}.",
-        )
-    given = dict(given)
-    if "prefixes" in given:
-        given["prefixes"] = tuple(tuple(pair) for pair in given["prefixes"])
-    return _checked(replace(settings, **given))
-
-
-def _checked(settings: EditSettings) -> EditSettings:
-    at_least: dict[str, float] = {
-        "steps": 1,
-        "bare": 1,
-        "stop_loss": 0,
-        "weight_decay": 0,
-        "clamp": 0,
-        "kl": 0,
-        "ridge": 0,
-    }
-    for name, least in at_least.items():
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-            raise SettingsError(f"{name} is {value!r}.", f"At least {least:g} was wanted.")
-    for name in ("steps", "bare"):
-        if getattr(settings, name) != int(getattr(settings, name)):
+def _checked(each: Field[Any], value: Any) -> Any:
+    if choices := each.metadata.get("choices"):
+        if value not in choices:
             raise SettingsError(
-                f"{name} is {getattr(settings, name)!r}.", "A whole number was wanted."
+                f"{each.name} is {value!r}.",
+                f"One of {', '.join(map(repr, choices))} was wanted.",
             )
-    for name in ("learning_rate", "max_change"):
-        value = getattr(settings, name)
-        if value is not None and not (isinstance(value, (int, float)) and value > 0):
-            raise SettingsError(f"{name} is {value!r}.", "A number above 0, or None, was wanted.")
-    choices = {"stop_on": ("loss", "nll"), "kl_position": ("subject", "end")}
-    for name, allowed in choices.items():
-        if getattr(settings, name) not in allowed:
-            raise SettingsError(
-                f"{name} is {getattr(settings, name)!r}.",
-                f"One of {', '.join(map(repr, allowed))} was wanted.",
-            )
-    return replace(settings, steps=int(settings.steps), bare=int(settings.bare))
+        return value
+    return _number(each, value) if _is_numeric(each) else value
+
+
+def _number(each: Field[Any], value: Any) -> float | None:
+    at_least, above = each.metadata.get("at_least"), each.metadata.get("above")
+    if value is None and each.default is None:
+        return None
+    found = real_number(value)
+    if found is None or (at_least is not None and found < at_least):
+        wanted = "A number" if at_least is None else f"At least {at_least:g}"
+    elif above is not None and found <= above:
+        wanted = f"A number above {above:g}"
+    elif whole_number(each.default) is None:
+        return found
+    elif found.is_integer():
+        return int(found)
+    else:
+        wanted = "A whole number"
+    more = ", or None," if each.default is None else ""
+    raise SettingsError(f"{each.name} is {value!r}.", f"{wanted}{more} was wanted.")

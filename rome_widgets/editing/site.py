@@ -1,4 +1,4 @@
-"""The matrix of one layer that gets edited, and whether it may be."""
+"""The matrix of one layer that an edit changes: where it is, and whether it may be changed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from transformers.pytorch_utils import Conv1D
 
 from rome_widgets.errors import EditRefused, SettingsError
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.records.numbers import whole_number
 
 
 @dataclass(frozen=True)
 class Site:
-    """The MLP's last matrix of one block."""
+    """The edited matrix of one layer: the last one of its MLP, which writes to the residual stream.
+
+    It says by which name the model has it and how it is stored; the weight is read when asked for.
+    """
 
     lm: LanguageModel
     layer: int
@@ -82,8 +86,10 @@ def find_site(lm: LanguageModel, layer: int) -> Site:
         SettingsError: The model has no such layer.
         EditRefused: No edit is possible there, with the reason.
     """
-    if not isinstance(layer, int) or isinstance(layer, bool):
+    number = whole_number(layer)
+    if number is None:
         raise SettingsError(f"The layer is {layer!r}.", "A whole number was wanted.")
+    layer = number
     if not -lm.n_layers <= layer < lm.n_layers:
         raise SettingsError(
             f"There is no layer {layer}.", f"Layers run from 0 to {lm.n_layers - 1}."

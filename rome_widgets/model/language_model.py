@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -83,6 +83,7 @@ class LanguageModel:
         except CannotReplay as reason:
             self.no_replay = str(reason)
         self._fitting_tokens: int | None = None
+        self._remembered: dict[str, tuple[Hashable, Any]] = {}
 
     def _find_replay(self) -> Replay:
         ids = probe_ids(self.model)
@@ -269,6 +270,19 @@ class LanguageModel:
     def forget_memory(self) -> None:
         """Take what memory there is as if it had never run out."""
         self._fitting_tokens = None
+
+    def remember(self, name: str, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for a key; of each name, the latest is kept with the model.
+
+        Args:
+            name: What it is.
+            key: What it depends on.
+            make: Makes it.
+        """
+        kept = self._remembered.get(name)
+        if kept is None or kept[0] != key:
+            kept = self._remembered[name] = (key, make())
+        return kept[1]
 
     @property
     def weights_version(self) -> tuple[Any, ...]:

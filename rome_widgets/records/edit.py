@@ -1,10 +1,12 @@
-"""What an edit says about itself, and predictions before and after: frozen records, no torch."""
+"""Records of edits: how one was computed, how far it has come, predictions before and after."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from rome_widgets.records.html import table
 
 
 class EditStep(NamedTuple):
@@ -47,40 +49,12 @@ class Perplexity(NamedTuple):
 
 
 @dataclass(frozen=True)
-class EditReport:
-    """How an edit was computed, and what should make one doubt it.
+class RankOneReport:
+    """The part of a report that rank-one methods have: keys, value, and what was divided by.
 
     Lengths are Euclidean, in the units of the model's own states.
     """
 
-    method: str
-    model: str
-    prompt: str
-    """With the subject in it."""
-    subject: str
-    target: str
-    target_tokens: tuple[str, ...]
-    layer: int
-    why_layer: str
-    """Who chose the layer, a sentence."""
-    settings: Mapping[str, Any]
-    settings_from: str
-    """Where the settings are from, a clause."""
-    seed: int
-    engine: str
-    """"replay", or "whole passes" and the reason."""
-    steps: tuple[EditStep, ...]
-    stopped: str
-    """"loss" where it got small enough, "steps" where the steps ran out."""
-    update_norm: float
-    """Frobenius norm of the change of the weights."""
-    weight_norm: float
-    """Frobenius norm of the weights before."""
-    rounding: float
-    """How much of the change is lost when it is stored in the weights' dtype, a share of it."""
-    seconds: float
-    warnings: tuple[str, ...] = ()
-    """Sentences that a reader should see before applying the edit."""
     prefixes: tuple[str, ...] = ()
     """Texts put before the prompt; "" for none."""
     second_moment: str = ""
@@ -102,11 +76,73 @@ class EditReport:
     """‖v* - v₀‖: the change of it."""
     clamped: bool | None = None
     """Whether the change hit its longest allowed length."""
+
+
+@dataclass(frozen=True)
+class EditReport:
+    """How an edit was computed, and what should make one doubt it.
+
+    What only some methods have is in `details`, and can be read from the report itself: of a
+    rank-one edit `report.rho` is `report.details.rho`; of others it is None.
+    """
+
+    method: str
+    model: str
+    prompt: str
+    """With the subject in it; of several facts, the first."""
+    subject: str
+    target: str
+    target_tokens: tuple[str, ...]
+    layers: tuple[int, ...]
+    """Whose matrices are changed."""
+    why_layer: str
+    """Who chose them, a sentence."""
+    settings: Mapping[str, Any]
+    settings_from: str
+    """Where the settings are from, a clause."""
+    seed: int
+    engine: str
+    """"replay", or "whole passes" and the reason."""
+    steps: tuple[EditStep, ...]
+    stopped: str
+    """"loss" where it got small enough, "steps" where the steps ran out, "" without steps."""
+    update_norm: float
+    """Frobenius norm of the change of the matrices."""
+    weight_norm: float
+    """Frobenius norm of these matrices before."""
+    rounding: float
+    """How much of the change is lost when it is stored in the weights' dtype, a share of it."""
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    """Sentences that a reader should see before applying the edit."""
+    details: Any = None
+    """The method's own part: a `RankOneReport`, a mapping, or None."""
     perplexity: Perplexity | None = None
     """Of text the model wrote itself, before the edit and with it; a great rise means a disabling
     edit. None in files written before it was measured."""
     perplexity_text: str = ""
     """That text."""
+
+    def __getattr__(self, name: str) -> Any:
+        """What is no field of every report: of `details`, else as a method without it has it."""
+        details = self.__dict__.get("details")
+        own = details if isinstance(details, Mapping) else getattr(details, "__dict__", {})
+        for values in (own, vars(RankOneReport())):
+            if name in values:
+                return values[name]
+        raise AttributeError(
+            f"The report of a {self.__dict__.get('method')!r} edit has no {name!r}."
+        )
+
+    @property
+    def layer(self) -> int:
+        """The layer, or the first of several."""
+        return self.layers[0]
+
+    @property
+    def layers_text(self) -> str:
+        """The layers in words, such as "3, 4"."""
+        return ", ".join(map(str, self.layers))
 
     @property
     def norm_ratio(self) -> float:
@@ -117,6 +153,41 @@ class EditReport:
     def probability(self) -> float:
         """The target's at the last pass, mean over the prefixed prompts."""
         return self.steps[-1].probability if self.steps else float("nan")
+
+    def __repr__(self) -> str:
+        lines = [f"{name}: {_cut(text)}" for name, text in self._lines()]
+        return "\n    ".join([f"EditReport({self._title()})", *lines])
+
+    def _repr_html_(self) -> str:
+        warnings = [("warning", each) for each in self.warnings]
+        return table([*self._lines()[:4], *warnings], caption=self._title())
+
+    def _title(self) -> str:
+        return f"{_cut(repr(self.prompt), 60)} → {_cut(repr(self.target), 30)}, {self.method}"
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """Names and texts, at most five."""
+        size = f"{self.norm_ratio:.2%} of the matrix (Frobenius)"
+        lines: list[tuple[str, str]] = [
+            ("layer", f"{self.layers_text}. {self.why_layer}"),
+            ("settings", f"{self.settings_from}; seed {self.seed}; {self.seconds:.2g} s"),
+            ("change", size),
+            ("perplexity", "not measured"),
+        ]
+        if self.steps:
+            found = f"p(target) {self.steps[0].probability:.2g} → {self.probability:.2g}"
+            lines[2] = ("change", f"{size}; {len(self.steps)} steps: {found}")
+        if self.perplexity is not None:
+            before, after, n_tokens = self.perplexity
+            lines[3] = ("perplexity", f"{before:.4g} → {after:.4g} ({n_tokens} tokens)")
+        lines += [("warning", _cut(each, 80)) for each in self.warnings[:1]]
+        return lines
+
+
+def _cut(text: str, most: int = 110) -> str:
+    """In one line, and not too long for it."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class ComparisonRow(NamedTuple):
@@ -147,3 +218,24 @@ class Comparison:
     """Greedy continuation with the edit."""
     word: str = ""
     """The target, of which `target` is the first token."""
+
+    def __repr__(self) -> str:
+        shown = sorted({self.target, *self.rows[:3]}, key=lambda row: -row.after)
+        lines = [f"{row.token!r}: {row.before:.3g} → {row.after:.3g}" for row in shown]
+        if self.before or self.after:
+            lines.append(f"writes {_cut(repr(self.before), 50)} → {_cut(repr(self.after), 50)}")
+        return "\n    ".join([f"Comparison({_cut(repr(self.prompt))})", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (row.token, *(f"{_bar(p)} {p:.3g}" for p in (row.before, row.after)))
+            for row in self.rows
+        ]
+        texts = [("writes", self.before, self.after)] if self.before or self.after else []
+        return table([*rows, *texts], ("next", "before", "after"), self.prompt)
+
+
+def _bar(probability: float) -> str:
+    """A bar of text: eight eighths of a block for each tenth."""
+    whole, eighths = divmod(round(80 * probability), 8)
+    return "█" * whole + ("", *"▏▎▍▌▋▊▉")[eighths]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rome_widgets.errors import PromptError, SubjectNotFound
 
@@ -97,6 +97,56 @@ class Fact:
             "Wanted 'requested_rewrite' (CounterFact) or 'prompt' and 'subject' (known facts).",
             "Pass the prompt and the subject as text.",
         )
+
+
+class StatedFact(NamedTuple):
+    """What a text, a fact or a record says."""
+
+    template: str
+    """Text with one literal `{}`."""
+    subject: str
+    target: str | None
+    """The new object, where one is named."""
+    true_object: str | None
+    """The object that a person expects, where one is named."""
+
+
+def read_fact(
+    prompt: str | Fact | Mapping[str, Any],
+    subject: str | None = None,
+    target: str | None = None,
+) -> StatedFact:
+    """Read a fact in whichever way it was given.
+
+    Args:
+        prompt: Text with one `{}`, or with the subject in it; a Fact; or a record, whose new target
+            is taken where `target` is not given.
+        subject: The entity; not needed with a Fact or a record.
+        target: The new object.
+
+    Raises:
+        PromptError: Text without a subject, or a record that states no fact.
+        SubjectNotFound: The subject is not in the text.
+
+    Example:
+        >>> read_fact("Rome is in", "Rome", "France")
+        StatedFact(template='{} is in', subject='Rome', target='France', true_object=None)
+    """
+    if isinstance(prompt, Mapping):
+        fact = Fact.from_record(prompt)
+        rewrite = prompt.get("requested_rewrite", prompt)
+        target = target or rewrite.get("target_new", {}).get("str")
+    elif isinstance(prompt, Fact):
+        fact = prompt
+    elif subject is None:
+        raise PromptError(
+            "No subject was given.",
+            "The entity the prompt is about was wanted.",
+            "Pass subject=..., or a Fact.",
+        )
+    else:
+        fact = Fact(prompt, subject)
+    return StatedFact(fact.prompt, fact.subject, target, fact.target or None)
 
 
 def fill(template: str, subject: str) -> str:

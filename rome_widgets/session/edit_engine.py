@@ -12,17 +12,15 @@ import numpy as np
 from rome_widgets import bundled
 from rome_widgets.editing import choose_layer
 from rome_widgets.editing.compare import SideBySide, with_all, with_strengths
-from rome_widgets.editing.edit import Edit, card_of, edit
-from rome_widgets.editing.methods import editors
+from rome_widgets.editing.edit import Edit, edit
+from rome_widgets.editing.methods import METHODS, methods_for
 from rome_widgets.editing.request import read_request
-from rome_widgets.editing.settings import known_settings
-from rome_widgets.editing.statistics.second_moment import is_bundled
 from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.evaluation.metrics import Question, measure
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Ledger, ledger_of
 from rome_widgets.records.edit import EditProgress
-from rome_widgets.records.fact import Fact, fill
+from rome_widgets.records.fact import Fact, fill, read_fact
 from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.session.generation_engine import generate
@@ -125,19 +123,9 @@ class EditingEngine:
         return self.lm.n_layers
 
     @property
-    def defaults(self) -> dict[str, dict[str, float | None]]:
-        """The methods, the published one first, each with its numbers for this model."""
-        card = card_of(self.lm)
-        ordered = sorted(editors().items(), key=lambda each: "rome" not in each[0])
-        return {
-            name: {
-                number: getattr(
-                    known_settings(self.lm.name, self.lm.n_layers, name, card).settings, number
-                )
-                for number in editor.numbers
-            }
-            for name, editor in ordered
-        }
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """The methods by name, each with its title and this model's numbers."""
+        return methods_for(self.lm)
 
     @property
     def examples(self) -> list[EditRequest]:
@@ -158,7 +146,7 @@ class EditingEngine:
             request.template,
             request.subject,
             request.target,
-            method=request.method,
+            method=request.method or next(iter(METHODS)),
             layer=request.layer,
             settings=request.settings,
             second_moment=self._second_moment,
@@ -243,11 +231,13 @@ class EditingEngine:
                 raise Cancelled("The search for a layer was cancelled.")
 
         asked = read_request(self.lm, request.template, request.subject, request.target)
-        return choose_layer.peak(self.lm, *choose_layer.traced_effects(self.lm, asked, check))
+        return choose_layer.layer_of_peak(
+            self.lm, *choose_layer.traced_effects(self.lm, asked, check)
+        )
 
     def tests(self, request: EditRequest) -> list[TestPrompt]:
         """Prompts the bundled model's table has for this fact; none for any other model."""
-        if not is_bundled(self.lm):
+        if not bundled.is_bundled(self.lm):
             return []
         return list(known_tests(request.template, request.subject))
 
@@ -458,7 +448,7 @@ class EditPanel(edit_panel.EditPanel):
         if np.isnan(at_subject).any() or asked == self._taken:
             return
         self._taken = asked
-        layer, reason = choose_layer.peak(
+        layer, reason = choose_layer.layer_of_peak(
             self._own_engine.lm, dict(enumerate(at_subject.tolist())), trace.total_effect
         )
         with self._writing, self.hold_sync():
@@ -473,14 +463,7 @@ def _read_form(
     prompt: str | Fact | Mapping[str, Any], subject: str, target: str
 ) -> tuple[str, str, str, str | None]:
     """Template, subject, new object, and the true object where a record names it."""
-    true = None
-    if isinstance(prompt, Mapping):
-        rewrite = prompt.get("requested_rewrite", prompt)
-        target = target or rewrite.get("target_new", {}).get("str", "")
-        true = rewrite.get("target_true", {}).get("str")
-        prompt = Fact.from_record(prompt)
-    elif isinstance(prompt, str) and prompt and subject:
-        prompt = Fact(prompt, subject)
-    if isinstance(prompt, Fact):
-        return prompt.prompt, prompt.subject, target, true
-    return prompt or "{}", subject, target, true
+    if isinstance(prompt, str) and not (prompt and subject):
+        return prompt or "{}", subject, target, None
+    stated = read_fact(prompt, subject, target)
+    return stated.template, stated.subject, stated.target or "", stated.true_object

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from rome_widgets.editing.statistics.second_moment import is_bundled
+from rome_widgets import bundled
 from rome_widgets.model.base_weights import without_edits
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.tokens import subject_at
@@ -54,7 +54,7 @@ class TracingEngine:
     @property
     def load_code(self) -> str:
         """Python that loads this model from where it was loaded, in the same precision."""
-        if is_bundled(self.lm):
+        if bundled.is_bundled(self.lm):
             return "rw.load()"
         source = getattr(self.lm.model.config, "_name_or_path", "") or self.lm.name
         return f"rw.load({source!r}, dtype={str(self.lm.dtype).removeprefix('torch.')!r})"

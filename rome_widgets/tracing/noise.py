@@ -11,7 +11,6 @@ Source:
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -22,6 +21,7 @@ from torch import Tensor
 from rome_widgets.errors import NoiseError
 from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.model.tokens import check_text
+from rome_widgets.records.numbers import real_number, whole_number
 
 MOST_SAMPLES = 1000
 """The published figures use 10; a thousand rows per cell is where a laptop's memory ends."""
@@ -54,13 +54,8 @@ class Noise:
     """Whose embeddings σ is measured on; None: the list the package ships."""
 
     def __post_init__(self) -> None:
-        number = isinstance(self.scale, (int, float, np.floating, np.integer))
-        if (
-            not number
-            or isinstance(self.scale, bool)
-            or not math.isfinite(self.scale)
-            or self.scale < 0
-        ):
+        scale = real_number(self.scale)
+        if scale is None or not 0 <= scale < math.inf:
             raise NoiseError(
                 f"The noise is {self.scale!r}.",
                 "A finite number of at least 0 was wanted.",
@@ -71,7 +66,7 @@ class Noise:
                 f"The unit of noise is {self.unit!r}.",
                 "'sigma', 'absolute' or 'uniform' was wanted.",
             )
-        object.__setattr__(self, "scale", float(self.scale))  # numpy's would not go into JSON
+        object.__setattr__(self, "scale", scale)  # numpy's would not go into JSON
 
     @classmethod
     def times_std(cls, multiple: float, subjects: Iterable[str] | None = None) -> Noise:
@@ -136,11 +131,8 @@ def draw_noise(
 
 
 def _whole_number(name: str, value: Any, least: int, most: int) -> int:
-    try:
-        number = value.__index__()
-    except AttributeError:
-        number = None
-    if number is None or isinstance(value, bool) or not least <= number <= most:
+    number = whole_number(value)
+    if number is None or not least <= number <= most:
         raise NoiseError(
             f"{name} is {value!r}.", f"A whole number from {least} to {most} was wanted."
         )
@@ -176,11 +168,6 @@ def _given(noise: np.ndarray | Tensor, n_tokens: int, width: int) -> np.ndarray:
     return values
 
 
-_spreads: weakref.WeakKeyDictionary[LanguageModel, dict[Any, EmbeddingSpread]] = (
-    weakref.WeakKeyDictionary()
-)
-
-
 def subject_embedding_spread(
     lm: LanguageModel, subjects: Iterable[str] | None = None
 ) -> EmbeddingSpread:
@@ -198,10 +185,7 @@ def subject_embedding_spread(
         NoiseError: Fewer than two numbers to spread.
     """
     key = None if subjects is None else tuple(subjects)
-    known = _spreads.setdefault(lm, {})
-    if key not in known:
-        known[key] = _measure(lm, _shipped_subjects() if key is None else key)
-    return known[key]
+    return lm.remember("spread", key, lambda: _measure(lm, key or _shipped_subjects()))
 
 
 def _shipped_subjects() -> tuple[str, ...]:

@@ -24,7 +24,8 @@ from rome_widgets.errors import Cancelled, PromptError, StateError
 from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
-from rome_widgets.records.fact import HOLE, Fact, fill
+from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
+from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import Kind, State, cell_states, check_states
 from rome_widgets.records.trace import (
     CancelFlag,
@@ -558,27 +559,16 @@ def as_text(
     Raises:
         PromptError: Text without a subject, or a record that states no fact.
     """
-    if isinstance(prompt, Mapping):
-        prompt = Fact.from_record(prompt)
-    if isinstance(prompt, Fact):
-        start = prompt.subject_start
-        return prompt.text, (start, start + len(prompt.subject))
-    tokens.check_text(prompt, "prompt")
-    if subject is None:
-        raise PromptError(
-            "No subject was given.",
-            "The entity the prompt is about was wanted.",
-            "Pass subject=..., or a Fact.",
-        )
-    if (
-        isinstance(subject, str)
-        and subject.strip()
-        and subject not in prompt
-        and prompt.count(HOLE) == 1
-    ):
-        start = prompt.index(HOLE)
-        return fill(prompt, subject), (start, start + len(subject))
-    return prompt, subject
+    if isinstance(prompt, str):
+        tokens.check_text(prompt, "prompt")
+    if isinstance(prompt, str) and subject is not None:
+        if not isinstance(subject, str) or not subject.strip() or subject in prompt:
+            return prompt, subject
+        if prompt.count(HOLE) != 1:
+            return prompt, subject
+    stated = read_fact(prompt, subject if isinstance(subject, str) else None)
+    start = stated.template.index(HOLE)
+    return fill(stated.template, stated.subject), (start, start + len(stated.subject))
 
 
 def _check_window(window: int | None, n_layers: int) -> int:
@@ -588,10 +578,10 @@ def _check_window(window: int | None, n_layers: int) -> int:
 
 
 def _whole_number(what: str, value: int, least: int, wanted: str) -> int:
-    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not is_whole or value < least:
+    number = whole_number(value)
+    if number is None or number < least:
         raise StateError(f"{what} is {value!r}.", f"{wanted} was wanted.")
-    return int(value)
+    return number
 
 
 def _check_share(recovery: float) -> float:

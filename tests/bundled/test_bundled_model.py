@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rome_widgets import bundled
-from rome_widgets.editing.statistics.triangle import symmetric
+from rome_widgets.editing.statistics.second_moment_file import symmetric
 from rome_widgets.errors import SettingsError
 from training.corpus import Narrator
 from training.relations import BY_NAME
@@ -371,4 +371,4 @@ def test_the_card_is_open_about_the_steering():
 
 
 def test_settings_name_a_layer_of_the_model(model):
-    assert 0 <= bundled.settings()["edit"]["layer"] < model.config.n_layer
+    assert 0 <= bundled.settings()["rome"]["layer"] < model.config.n_layer

@@ -32,11 +32,15 @@ WARNINGS = {
     ],
 }
 """What is doubtful about an edit to this target."""
-DEFAULTS = {
-    "rome": {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0},
-    "r-rome": {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0},
-    "ft": {"learning_rate": 0.0005, "steps": 25},
-    "ft-l": {"learning_rate": 0.0005, "steps": 25, "norm_limit": 0.0002},
+RANK_ONE = {"learning_rate": 0.5, "steps": 20, "kl": 0.0625, "clamp": 4.0}
+METHODS = {
+    "rome": {"title": "ROME", "settings": RANK_ONE},
+    "r-rome": {"title": "r-ROME", "settings": RANK_ONE},
+    "ft": {"title": "FT", "settings": {"learning_rate": 0.0005, "steps": 25}},
+    "ft-l": {
+        "title": "FT-L",
+        "settings": {"learning_rate": 0.0005, "steps": 25, "norm_limit": 0.0002},
+    },
 }
 
 
@@ -50,7 +54,7 @@ class FakeEditor:
 
     model_name = "fake world"
     n_layers = 8
-    defaults = DEFAULTS
+    methods = METHODS
     examples = (NEEDLE, FUJI)
 
     def __init__(self, *, step_seconds: float = 0.0, slow: bool = False, steps: int = 20) -> None:

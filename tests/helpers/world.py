@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from rome_widgets.editing.edit import Edit, edit
+from rome_widgets.editing.methods import find_editor
 from rome_widgets.editing.site import find_site
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from rome_widgets.model.language_model import LanguageModel
@@ -68,11 +69,17 @@ def make_edit(
         target,
         method=method,
         layer=layer,
-        settings=SETTINGS | settings,
+        settings=settings_for(method, **settings),
         second_moment=statistics,
         progress=progress,
         cancel=cancel,
     )
+
+
+def settings_for(method, **more):
+    """Those of `SETTINGS` that the method has, and some more."""
+    names = find_editor(method).settings.names()
+    return {name: value for name, value in SETTINGS.items() if name in names} | more
 
 
 def words(text):
@@ -128,7 +135,7 @@ def made_up_edit(lm, number, layer=LAYER, rank=1):
         subject="w1",
         target=f"w{number}",
         target_tokens=(f"w{number}",),
-        layer=layer,
+        layers=(layer,),
         why_layer="",
         settings={},
         settings_from="",

@@ -257,12 +257,13 @@ def test_the_form_is_filled_from_whatever_names_a_fact(lm, given):
 
 
 def test_methods_come_with_the_models_own_numbers(lm):
-    defaults = EditingEngine(lm).defaults
-    assert next(iter(defaults)) == "rome"
-    assert set(defaults) == {"rome", "r-rome", "ft", "ft-l"}
-    assert defaults["rome"]["learning_rate"] == rw.bundled.settings()["edit"]["learning_rate"]
-    assert "max_change" in defaults["ft-l"]
-    assert "max_change" not in defaults["ft"]
+    methods = EditingEngine(lm).methods
+    assert list(methods) == [method.name for method in rw.methods()]
+    assert [each["title"] for each in methods.values()] == ["ROME", "r-ROME", "FT", "FT-L"]
+    numbers = {name: each["settings"] for name, each in methods.items()}
+    assert numbers["rome"]["learning_rate"] == rw.bundled.settings()["rome"]["learning_rate"]
+    assert "max_change" in numbers["ft-l"]
+    assert "max_change" not in numbers["ft"]
 
 
 def test_the_examples_take(lm):

@@ -1,75 +1,120 @@
-"""The methods of editing, one file each; a file that defines `EDITORS` joins by being here."""
+"""The methods of editing by name: those that come with the package, and those that join."""
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
-from rome_widgets.editing.request import Request
-from rome_widgets.editing.settings import EditSettings
-from rome_widgets.editing.site import Site
+from rome_widgets import bundled
+from rome_widgets.editing.methods.editor import Editor, Found, Task
+from rome_widgets.editing.methods.fine_tuning import FineTuning
+from rome_widgets.editing.methods.rank_one.rome import RankOne
+from rome_widgets.editing.settings import Known, Settings, number, one_of
 from rome_widgets.errors import SettingsError
-from rome_widgets.model.ledger import Update
-from rome_widgets.records.edit import EditProgress, EditStep
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.records.html import table
+
+__all__ = [
+    "Editor",
+    "Found",
+    "Known",
+    "Settings",
+    "Task",
+    "find_editor",
+    "methods",
+    "methods_for",
+    "number",
+    "one_of",
+    "register",
+]
+
+METHODS: dict[str, Editor] = {
+    "rome": RankOne("ROME", consistent=False),
+    "r-rome": RankOne("r-ROME", consistent=True),
+    "ft": FineTuning("FT", bounded=False),
+    "ft-l": FineTuning("FT-L", bounded=True),
+}
+"""The first one is the method where none is named."""
+_OURS = frozenset(METHODS)
 
 
-@dataclass(frozen=True)
-class Task:
-    """Everything a method needs."""
+class Method(NamedTuple):
+    """What one method of editing says of itself."""
 
-    site: Site
-    request: Request
-    settings: EditSettings
-    second_moment: Any
-    """What the user gave; see `second_moment.choose`."""
-    seed: int
-    check: Callable[[], None]
-    """Raises where the work should stop."""
-    progress: Callable[[EditProgress], None]
-    cancel: Any = None
-
-    def step_done(self, number: int, step: EditStep) -> None:
-        """Tell of one pass of the optimisation, and stop where asked to."""
-        self.progress(EditProgress("value", number + 1, self.settings.steps, step))
-        self.check()
+    name: str
+    """To be passed as `method`."""
+    title: str
+    needs: tuple[str, ...]
+    """What must be there first."""
+    changes: str
+    """Which parameters it can change."""
+    many_facts: bool
+    settings: type[Settings]
+    """The class of its settings, with its defaults."""
+    source: str
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a method computed."""
+class MethodTable(tuple[Method, ...]):
+    """The methods of editing, to be read in a notebook."""
 
-    updates: Sequence[Update]
-    steps: tuple[EditStep, ...]
-    stopped: str
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the report."""
-    warnings: tuple[str, ...] = ()
+    def __repr__(self) -> str:
+        return "\n".join(
+            f"{each.name:8s}{each.title}: {_facts(each)}; needs {_needs(each)}; "
+            f"changes {each.changes}; {each.source}"
+            for each in self
+        )
 
-
-class Editor(Protocol):
-    """Computes the updates of one edit; changes nothing."""
-
-    @property
-    def numbers(self) -> Sequence[str]:
-        """Names of the numeric settings that it goes by, the ones a person changes first first."""
-        ...
-
-    def __call__(self, task: Task) -> Found:
-        """The updates."""
-        ...
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.name, each.title, _needs(each), each.changes, _facts(each), each.source)
+            for each in self
+        ]
+        return table(rows, ("method", "", "needs", "can change", "writes", "source"))
 
 
-@cache
-def editors() -> dict[str, Editor]:
-    """Every method by name."""
-    found: dict[str, Editor] = {}
-    for module in pkgutil.iter_modules(__path__):
-        found |= import_module(f"{__name__}.{module.name}").EDITORS
-    return found
+def _needs(method: Method) -> str:
+    return ", ".join(method.needs) or "nothing"
+
+
+def _facts(method: Method) -> str:
+    return "many facts" if method.many_facts else "one fact"
+
+
+def methods() -> MethodTable:
+    """Every method of editing: what it needs, what it can change, where it is from.
+
+    Example:
+        >>> [method.name for method in methods()][:2]
+        ['rome', 'r-rome']
+    """
+    return MethodTable(
+        Method(name, *(getattr(editor, what) for what in Method._fields[1:]))
+        for name, editor in METHODS.items()
+    )
+
+
+def register(name: str, editor: Editor) -> None:
+    """Let a method join: `edit`, the panel and `methods` know it from then on.
+
+    Args:
+        name: To be passed as `method`. A method of yours that has it is replaced.
+        editor: The method; see `Editor`.
+
+    Raises:
+        SettingsError: The name is that of a method of the package, or this is no editor.
+
+    Example:
+        >>> register("constant", Constant())
+        >>> rw.edit(lm, "{} is in", "Rome", "France", method="constant")
+    """
+    if name in _OURS:
+        raise SettingsError(f"{name!r} comes with the package.", "Another name was wanted.")
+    if not isinstance(editor, Editor):
+        raise SettingsError(
+            f"{editor!r} is no editor.",
+            "An object of a subclass of Editor was wanted.",
+            "CONTRIBUTING.md has an example.",
+        )
+    METHODS[name] = editor
 
 
 def find_editor(method: str) -> Editor:
@@ -78,9 +123,32 @@ def find_editor(method: str) -> Editor:
     Raises:
         SettingsError: There is none.
     """
-    known = editors()
-    if method not in known:
+    if method not in METHODS:
         raise SettingsError(
-            f"There is no method {method!r}.", f"Methods are {', '.join(map(repr, known))}."
+            f"There is no method {method!r}.", f"Methods are {', '.join(map(repr, METHODS))}."
         )
-    return known[method]
+    return METHODS[method]
+
+
+def known_for(lm: LanguageModel, method: str) -> Known:
+    """What is known of editing this model by this method, its card included."""
+    card = bundled.settings().get(method) if bundled.is_bundled(lm) else None
+    return find_editor(method).known(lm, card)
+
+
+def methods_for(lm: LanguageModel) -> dict[str, dict[str, Any]]:
+    """The methods as a panel shows them: by name, the title and this model's numbers.
+
+    Returns:
+        `{name: {"title": str, "settings": {setting: number or None}}}`, the one to begin with
+        first. None stands for a number that is worked out for each edit.
+    """
+    return {
+        name: {
+            "title": editor.title,
+            "settings": {
+                number: getattr(known_for(lm, name).settings, number) for number in editor.numbers
+            },
+        }
+        for name, editor in METHODS.items()
+    }

@@ -1,4 +1,4 @@
-"""Fine-tuning of the same matrix, as the paper's baselines do it: "ft", and "ft-l" with a bound.
+"""Fine-tuning of one matrix, as the paper's baselines do it: FT, and FT-L with a bound.
 
 Weight and bias of one layer's matrix follow the gradient of -log p(target | prompt). The change
 is added to the matrix's output while it is looked for, so that no weight is written.
@@ -11,71 +11,135 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rome_widgets.editing.methods import Found, Task
-from rome_widgets.editing.request import Row, context_rows
+from rome_widgets.editing.methods.editor import Editor, Found, Task
+from rome_widgets.editing.request import Row, prefixed_rows
+from rome_widgets.editing.settings import Known, Settings, number, published_model
+from rome_widgets.editing.site import Site
 from rome_widgets.errors import NonFinite
 from rome_widgets.model.hooks import Seen, run_hooked
-from rome_widgets.model.language_model import upcast
+from rome_widgets.model.language_model import LanguageModel, upcast
 from rome_widgets.model.ledger import Dense
 from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.edit import EditStep
 
 
 @dataclass(frozen=True)
-class FineTuning:
-    """The method; `bounded` keeps every element within `settings.max_change` of its value."""
+class FineTuningSettings(Settings):
+    """Numbers that decide how a matrix is fine-tuned.
 
-    bounded: bool
+    Raises:
+        SettingsError: A value outside its bounds.
 
-    @property
-    def numbers(self) -> Sequence[str]:
-        """The settings that it goes by."""
-        bound = ("max_change",) if self.bounded else ()
-        return ("learning_rate", "steps", *bound, "stop_loss")
+    Example:
+        >>> rw.edit(lm, record, method="ft", settings=FineTuningSettings(steps=10))
+    """
 
-    def __call__(self, task: Task) -> Found:
+    learning_rate: float = number(5e-4, above=0)
+    """Of Adam."""
+    steps: int = number(25, at_least=1)
+    """Most passes; there is one update less."""
+    stop_loss: float = number(0.01, at_least=0)
+    """Stop once the loss is below it, nats."""
+
+
+@dataclass(frozen=True)
+class BoundedFineTuningSettings(FineTuningSettings):
+    """The same with a bound on every element's change.
+
+    Raises:
+        SettingsError: A value outside its bounds.
+
+    Example:
+        >>> BoundedFineTuningSettings(max_change=1e-3)
+    """
+
+    max_change: float | None = number(None, above=0)
+    """The most that an element of the weights may change; None: as much as it likes."""
+
+
+_LAYERS = {"gpt2-xl": 1, "gpt-j-6b": 21}
+"""The published layers without a bound; with one it is layer 0."""
+_MAX_CHANGE = {"gpt2-medium": 2e-3, "gpt2-large": 1e-3, "gpt2-xl": 5e-4, "gpt-j-6b": 5e-5}
+_OTHER_MAX_CHANGE = 5e-3
+
+
+class FineTuning(Editor):
+    """Both methods.
+
+    Args:
+        title: What a person calls it.
+        bounded: Whether every element stays within `max_change` of its value.
+    """
+
+    changes = "the last matrix of one MLP, and its bias"
+    source = "Zhu et al. 2020, as in Meng et al. 2022"
+
+    def __init__(self, title: str, *, bounded: bool) -> None:
+        self.title, self.bounded = title, bounded
+        self.settings = BoundedFineTuningSettings if bounded else FineTuningSettings
+
+    def known(self, lm: LanguageModel, card: Mapping[str, Any] | None = None) -> Known:
+        """The published table's settings, else the card's, else the published defaults."""
+        model = published_model(lm.name, lm.n_layers)
+        if card and model is None:
+            return super().known(lm, card)
+        source = "the published defaults" if model is None else "the published table"
+        if not self.bounded:
+            return Known(FineTuningSettings(), source, _LAYERS.get(model or ""))
+        bound = _MAX_CHANGE.get(model or "", _OTHER_MAX_CHANGE)
+        settings = BoundedFineTuningSettings(max_change=bound)
+        return Known(settings, source, None if model is None else 0)
+
+    def edit(self, task: Task) -> Found:
         """Dense updates of the matrix and its bias."""
-        site, settings = task.site, task.settings
-        (row,) = context_rows(site.lm, task.request, ("",))
+        settings: FineTuningSettings = task.settings
+        bound = settings.max_change if isinstance(settings, BoundedFineTuningSettings) else None
+        site, why = task.choose_site()
+        (row,) = prefixed_rows(site.lm, task.request, ("",))
         changes = {site.weight_name: torch.zeros_like(site.weight, dtype=site.dtype)}
         if getattr(site.module, "bias", None) is not None:
             bias = site.lm.model.get_parameter(f"{site.name}.bias")
             changes[f"{site.name}.bias"] = torch.zeros_like(bias, dtype=site.dtype)
         leaves = [change.requires_grad_() for change in changes.values()]
-        optimizer = torch.optim.Adam(leaves, lr=settings.learning_rate or 5e-4)
+        optimizer = torch.optim.Adam(leaves, lr=settings.learning_rate)
         steps: list[EditStep] = []
         stopped = "steps"
-        for number in range(settings.steps):
-            step, gradients = site.lm.run(lambda: _look(task, row, leaves), gradients=True)
+        target_ids = task.request.target_ids
+        for done in range(settings.steps):
+            step, gradients = site.lm.run(
+                lambda: _look(site, row, target_ids, leaves), gradients=True
+            )
             steps.append(step)
-            task.step_done(number, step)
-            if settings.reached(step.loss, step.nll):
+            task.step_done(done, step)
+            if step.loss < settings.stop_loss:
                 stopped = "loss"
                 break
-            if number == settings.steps - 1:
+            if done == settings.steps - 1:
                 break
             for leaf, gradient in zip(leaves, gradients, strict=True):
                 leaf.grad = gradient
             optimizer.step()
-            if self.bounded and settings.max_change is not None:
+            if bound is not None:
                 with torch.no_grad():
                     for leaf in leaves:
-                        leaf.clamp_(-settings.max_change, settings.max_change)
+                        leaf.clamp_(-bound, bound)
         updates = [
             Dense(name, change.detach().cpu(), site.transposed) for name, change in changes.items()
         ]
-        return Found(updates, tuple(steps), stopped)
+        return Found(updates, (site.layer,), why, tuple(steps), stopped)
 
 
-def _look(task: Task, row: Row, leaves: Sequence[Tensor]) -> tuple[EditStep, Sequence[Tensor]]:
+def _look(
+    site: Site, row: Row, target_ids: Sequence[int], leaves: Sequence[Tensor]
+) -> tuple[EditStep, Sequence[Tensor]]:
     """One pass: its figures, and the gradients."""
-    site = task.site
     ids = torch.tensor([row.ids], device=site.lm.device)
 
     def changed(seen: Seen) -> Tensor:
@@ -86,7 +150,7 @@ def _look(task: Task, row: Row, leaves: Sequence[Tensor]) -> tuple[EditStep, Seq
 
     logits = run_hooked(lambda: all_logits(site.lm.model, ids), [(site.module, changed)])
     predicted = upcast(logits[0, list(row.wanted)]).log_softmax(dim=-1)
-    target = torch.tensor(task.request.target_ids, device=predicted.device)
+    target = torch.tensor(target_ids, device=predicted.device)
     loss = -predicted.gather(1, target[:, None]).mean()
     nll = float(loss.detach())
     norm = float(leaves[0].detach().norm())
@@ -98,6 +162,3 @@ def _look(task: Task, row: Row, leaves: Sequence[Tensor]) -> tuple[EditStep, Seq
         )
     step = EditStep(nll, nll, 0.0, 0.0, math.exp(-nll), norm)
     return step, torch.autograd.grad(loss, list(leaves))
-
-
-EDITORS = {"ft": FineTuning(bounded=False), "ft-l": FineTuning(bounded=True)}

@@ -17,20 +17,19 @@ import hashlib
 import json
 import os
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from rome_widgets import bundled
 from rome_widgets.editing.site import Site, find_site
 from rome_widgets.editing.statistics import second_moment_file
-from rome_widgets.editing.statistics.second_moment_file import Keeper, Sums
-from rome_widgets.editing.statistics.triangle import symmetric
+from rome_widgets.editing.statistics.second_moment_file import Keeper, Sums, symmetric
 from rome_widgets.errors import (
     Cancelled,
     EditFileError,
@@ -41,9 +40,10 @@ from rome_widgets.errors import (
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.model.base_weights import digest_without_edits, without_edits
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
-from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.records.edit import EditProgress
+from rome_widgets.records.trace import CancelFlag
 
 Progress = Callable[[EditProgress], None]
 WINDOW = 256
@@ -51,7 +51,7 @@ WINDOW = 256
 
 
 class SecondMoment:
-    """C of one layer's keys, ready to be solved with.
+    """C = E[k kᵀ] of one layer's keys, ready to be solved with; `second_moment` gathers one.
 
     Args:
         about: What it was computed over, a clause.
@@ -59,6 +59,13 @@ class SecondMoment:
         keys: `[n, d]`, fewer than d of them; or neither, for the identity.
         n_tokens: How many keys went into it.
         ridge: Added to the diagonal, in units of its mean.
+
+    Raises:
+        EditFileError: The matrix is not positive.
+
+    Example:
+        >>> moment = SecondMoment.identity()
+        >>> edit = rw.edit(lm, "{} is in", "Rome", "France", second_moment=moment)
     """
 
     def __init__(
@@ -91,31 +98,33 @@ class SecondMoment:
             return self._matrix
         return self._keys.T @ self._keys / len(self._keys)
 
-    def solve(self, key: Tensor) -> Tensor:
-        """C⁻¹k: `[d]`, float64."""
-        key = key.double()
+    def solve(self, keys: Tensor) -> Tensor:
+        """C⁻¹K, float64: `[d, u]`, or `[d]` for one key."""
+        if keys.ndim == 1:
+            return self.solve(keys[:, None])[:, 0]
+        keys = keys.double()
         if self._keys is not None:
-            return self._woodbury(key)
+            return self._woodbury(keys)
         if self._matrix is None:
-            return key
-        if len(self._matrix) != len(key):
+            return keys
+        if len(self._matrix) != len(keys):
             raise SettingsError(
                 f"The second moment is of keys of width {len(self._matrix)}.",
-                f"Width {len(key)} was wanted: is it of another model or layer?",
+                f"Width {len(keys)} was wanted: is it of another model or layer?",
             )
-        if self._factor is None or self._factor.device != key.device:
-            self._factor = _cholesky(self._matrix.to(key.device), self.ridge)
-        return torch.cholesky_solve(key[:, None], self._factor)[:, 0]
+        if self._factor is None or self._factor.device != keys.device:
+            self._factor = _cholesky(self._matrix.to(keys.device), self.ridge)
+        return torch.cholesky_solve(keys, self._factor)
 
-    def _woodbury(self, key: Tensor) -> Tensor:
+    def _woodbury(self, wanted: Tensor) -> Tensor:
         """The same with fewer keys than their width: no `[d, d]` matrix is made."""
         assert self._keys is not None
-        keys = self._keys.to(key.device)
+        keys = self._keys.to(wanted.device)
         n, width = keys.shape
         ridge = max(self.ridge, 1e-8) * float(keys.square().sum()) / n / width
         small = keys @ keys.T + n * ridge * torch.eye(n, dtype=keys.dtype, device=keys.device)
-        inner = torch.linalg.solve(small, keys @ key)
-        return (key - keys.T @ inner) / ridge
+        inner = torch.linalg.solve(small, keys @ wanted)
+        return (wanted - keys.T @ inner) / ridge
 
 
 def _cholesky(matrix: Tensor, ridge: float) -> Tensor:
@@ -155,32 +164,61 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
     return seen[0]
 
 
-def gather(
+@overload
+def second_moment(
     lm: LanguageModel,
-    layer: int,
     texts: Iterable[str],
+    layers: int,
     *,
     path: str | os.PathLike[str] | None = None,
     ridge: float = 1e-4,
     progress: Progress | None = None,
-    cancel: threading.Event | None = None,
-) -> SecondMoment:
-    """C over the tokens of `texts`: float32 products per piece, summed in float64.
+    cancel: CancelFlag | None = None,
+) -> SecondMoment: ...
 
-    C is of the model without its edits, whatever it carries. It is gathered once: kept in a file,
-    it is read the next time, or gone on with after a cancel or an interrupt.
+
+@overload
+def second_moment(
+    lm: LanguageModel,
+    texts: Iterable[str],
+    layers: Iterable[int],
+    *,
+    path: str | os.PathLike[str] | None = None,
+    ridge: float = 1e-4,
+    progress: Progress | None = None,
+    cancel: CancelFlag | None = None,
+) -> dict[int, SecondMoment]: ...
+
+
+def second_moment(
+    lm: LanguageModel,
+    texts: Iterable[str],
+    layers: int | Iterable[int],
+    *,
+    path: str | os.PathLike[str] | None = None,
+    ridge: float = 1e-4,
+    progress: Progress | None = None,
+    cancel: CancelFlag | None = None,
+) -> SecondMoment | dict[int, SecondMoment]:
+    """Statistics of the keys that the edited matrices read, over some text; gathered once and kept.
+
+    They are of the model without its edits, whatever it carries. Kept in a file, they are read the
+    next time, or gone on with after a cancel or an interrupt.
 
     Args:
         lm: The model.
-        layer: Whose keys.
         texts: Any text like that which the edited model should go on saying. About ten times as
             many tokens as a key is wide are a good start.
-        path: The file; by default one in the cache folder (`ROME_WIDGETS_CACHE`, else
-            `rome_widgets` in the user's own) that is named by model, layer and texts. That one
-            need not be writable.
+        layers: Whose keys: a layer, or several.
+        path: The file, of several layers the folder; by default in the cache folder
+            (`ROME_WIDGETS_CACHE`, else `rome_widgets` in the user's own), named by model, layer and
+            texts. That one need not be writable.
         ridge: See `SecondMoment`.
-        progress: Called after each piece.
+        progress: Called after each piece of text.
         cancel: Stops between pieces with `Cancelled`.
+
+    Returns:
+        Of one layer its `SecondMoment`; of several `{layer: SecondMoment}`.
 
     Raises:
         SettingsError: No text.
@@ -190,16 +228,42 @@ def gather(
         Cancelled: `cancel` was set.
 
     Example:
-        >>> moment = gather(lm, 17, texts, progress=print)
-        >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris", layer=17,
-        ...                  second_moment=moment)
+        >>> moment = rw.second_moment(lm, ["Rome is in Italy.", "Paris is in France."], layers=4)
+        >>> edit = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris", layer=4,
+        ...                second_moment=moment)
     """
-    site = find_site(lm, layer)
+    check_language_model(lm)
+    if not isinstance(layers, Iterable):
+        return _gathered(find_site(lm, layers), texts, path, ridge, progress, cancel)
+    texts, folder = list(texts), None if path is None else Path(path)
+    return {
+        site.layer: _gathered(
+            site,
+            texts,
+            folder and folder / f"layer-{site.layer}.safetensors",
+            ridge,
+            progress,
+            cancel,
+        )
+        for site in [find_site(lm, layer) for layer in layers]
+    }
+
+
+def _gathered(
+    site: Site,
+    texts: Iterable[str],
+    path: str | os.PathLike[str] | None,
+    ridge: float,
+    progress: Progress | None,
+    cancel: CancelFlag | None,
+) -> SecondMoment:
+    """C of one layer: float32 products per piece of text, summed in float64."""
+    lm = site.lm
     pieces = list(_pieces(lm, texts))
     if not pieces:
         raise SettingsError("There is no text to gather from.", "At least one token was wanted.")
-    original = _Original(site)
-    about = _identity(site, pieces, original)
+    base = _BaseModel(site)
+    about = _identity(site, pieces, base)
     keeper = Keeper(
         _place_in_cache(about) if path is None else Path(path), about, needed=path is not None
     )
@@ -210,7 +274,7 @@ def gather(
             if cancel is not None and cancel.is_set():
                 raise Cancelled(f"Cancelled after {sums.done} of {len(pieces)} pieces of text.")
             ids = torch.tensor([pieces[sums.done]], device=lm.device)
-            sums.add(original.keys(ids), keep=about["n_tokens"] < site.d_in)
+            sums.add(base.keys(ids), keep=about["n_tokens"] < site.d_in)
             keeper.save(sums, now=sums.done == len(pieces))
             if progress is not None:
                 progress(EditProgress("statistics", sums.done, len(pieces)))
@@ -221,7 +285,7 @@ def gather(
     return _moment(sums, f"{sums.n_tokens:,} tokens of {len(pieces)} texts", ridge)
 
 
-class _Original:
+class _BaseModel:
     """The model without its edits, though edits may come and go in other threads.
 
     Attributes:
@@ -264,13 +328,13 @@ def _pieces(lm: LanguageModel, texts: Iterable[str]) -> Iterator[list[int]]:
             yield ids[start : start + window]
 
 
-def _identity(site: Site, pieces: Sequence[Sequence[int]], original: _Original) -> dict[str, Any]:
+def _identity(site: Site, pieces: Sequence[Sequence[int]], base: _BaseModel) -> dict[str, Any]:
     """What a kept moment must agree with: the model without its edits, the layer, the text."""
     texts = hashlib.sha256(repr([list(piece) for piece in pieces]).encode()).hexdigest()
     return {
         "model": site.lm.name,
         "commit": getattr(site.lm.model.config, "_commit_hash", None),
-        **original.weights,
+        **base.weights,
         "layer": site.layer,
         "dtype": str(site.weight.dtype),
         "texts": texts,
@@ -298,24 +362,24 @@ def _moment(sums: Sums, about: str, ridge: float) -> SecondMoment:
 # ------------------------------------------------------------------------------ choosing
 
 
-def choose(
+def second_moment_of(
     site: Site,
     given: SecondMoment | str | os.PathLike[str] | Iterable[str] | None,
     *,
     wanted: bool,
     ridge: float,
     progress: Progress | None = None,
-    cancel: threading.Event | None = None,
+    cancel: CancelFlag | None = None,
 ) -> SecondMoment:
-    """The second moment of an edit.
+    """The second moment of an edit: what the user gave, or what is known of the model.
 
     Args:
         site: The matrix.
-        given: What the user said: "identity", a file, texts (see `gather`), or one at hand.
+        given: What the user said: "identity", a file, texts (see `second_moment`), or one at hand.
         wanted: False where the settings say that none is used; what the user said goes first.
         ridge: See `SecondMoment`.
-        progress: See `gather`.
-        cancel: See `gather`.
+        progress: See `second_moment`.
+        cancel: See `second_moment`.
 
     Raises:
         StatisticsMissing: Nothing was given and nothing is known for this model.
@@ -335,13 +399,11 @@ def choose(
             f"The second moment is {given!r}.",
             'Texts, a file, "identity" or a SecondMoment was wanted.',
         )
-    return gather(site.lm, site.layer, given, ridge=ridge, progress=progress, cancel=cancel)
+    return _gathered(site, given, None, ridge, progress, cancel)
 
 
 def _known(site: Site, ridge: float) -> SecondMoment:
-    from rome_widgets import bundled
-
-    if is_bundled(site.lm):
+    if bundled.is_bundled(site.lm):
         return read_shipped(bundled.second_moment_file(), site.layer, ridge)
     raise StatisticsMissing(
         f"No second moment of the keys is known for {site.lm.name} at layer {site.layer}.",
@@ -358,14 +420,6 @@ def read_shipped(path: Path, layer: int, ridge: float) -> SecondMoment:
         n_tokens = int(file.metadata()["tokens"])
     about = f"{n_tokens:,} tokens of text, shipped with the model"
     return SecondMoment(about, matrix=matrix, n_tokens=n_tokens, ridge=ridge)
-
-
-def is_bundled(lm: LanguageModel) -> bool:
-    """Whether this is the model that comes with the package."""
-    from rome_widgets import bundled
-
-    path = getattr(lm.model.config, "_name_or_path", "")
-    return bool(path) and Path(path) == bundled.folder()
 
 
 def _from_file(site: Site, path: Path, ridge: float) -> SecondMoment:

@@ -1,4 +1,4 @@
-"""A second moment while it is gathered, and in a file: to go on with, or to read.
+"""The file of a second moment: kept while it is gathered, to go on with, or to read.
 
 A file is written whole or not at all. One that is damaged is put aside as `.bad` and made anew; so
 is one in the cache that is of something else, while one of the user's own is left alone.
@@ -7,6 +7,7 @@ is one in the cache that is of something else, while one of the user's own is le
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +94,8 @@ def read(path: Path, width: int | None = None) -> tuple[Mapping[str, Any], Sums]
             raise ValueError(f"its keys have the width {tensor.shape[1]}, not {width}")
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise EditFileError(
-            f"{path} is not a second moment ({error}).", "A file that gather wrote was wanted."
+            f"{path} is not a second moment ({error}).",
+            "A file that second_moment wrote was wanted.",
         ) from None
     return about, sums
 
@@ -168,3 +170,22 @@ class Keeper:
             self._path.replace(bad)
         except OSError as error:
             logger.warning("%s was not put aside: %s", self._path, error.strerror or error)
+
+
+# -------------------------------------------------- the file that a training writes beside a model
+
+
+def upper_triangle(matrix: Tensor) -> Tensor:
+    """Half of a symmetric matrix, for half the bytes: `[d, d]` -> `[d (d + 1) / 2]`, row by row."""
+    rows, columns = torch.triu_indices(*matrix.shape)
+    return matrix[rows, columns].contiguous()
+
+
+def symmetric(triangle: Tensor) -> Tensor:
+    """The matrix whose `upper_triangle` it is."""
+    d = (math.isqrt(8 * len(triangle) + 1) - 1) // 2
+    rows, columns = torch.triu_indices(d, d)
+    matrix = triangle.new_zeros(d, d)
+    matrix[rows, columns] = triangle
+    matrix[columns, rows] = triangle
+    return matrix

@@ -76,7 +76,7 @@ class EditPanel(LiveWidget):
     _view = t.Unicode("edit").tag(sync=True)
     _answers = "rows"
     engine = t.Dict().tag(sync=True)
-    """Name and depth of the model, its methods with their defaults, and examples."""
+    """Name and depth of the model, its methods with title and defaults, and examples."""
     template = t.Unicode("{}").tag(sync=True)
     subject = t.Unicode("").tag(sync=True)
     target = t.Unicode("").tag(sync=True)
@@ -141,14 +141,14 @@ class EditPanel(LiveWidget):
             engine={
                 "model": text(engine.model_name),
                 "n_layers": engine.n_layers,
-                "defaults": {name: dict(each) for name, each in engine.defaults.items()},
+                "methods": {name: dict(each) for name, each in engine.methods.items()},
                 "examples": [describe_request(each) for each in engine.examples],
             },
             template=template,
             subject=subject,
             target=target,
             true_object=true_object,
-            method=method or next(iter(engine.defaults)),
+            method=method or next(iter(engine.methods)),
             layer=layer,
             settings=dict(settings or {}),
             tests=list(tests),
@@ -257,8 +257,8 @@ class EditPanel(LiveWidget):
 
     @t.validate("method")
     def _check_method(self, proposal: dict) -> str:
-        if proposal["value"] not in self._engine.defaults:
-            known = ", ".join(self._engine.defaults)
+        if proposal["value"] not in self._engine.methods:
+            known = ", ".join(self._engine.methods)
             raise t.TraitError(f"No method {proposal['value']!r}; there are {known}.")
         return proposal["value"]
 

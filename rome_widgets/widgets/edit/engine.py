@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from rome_widgets.records.edit import EditProgress
 
@@ -28,7 +28,8 @@ class EditRequest:
     """The new object."""
     true_object: str | None = None
     """The object that the model is believed to hold now."""
-    method: str = "rome"
+    method: str = ""
+    """"" for the first of the engine's."""
     layer: int | None = None
     """None lets the engine choose, and say why."""
     settings: Mapping[str, float] = field(default_factory=dict)
@@ -157,10 +158,11 @@ class EditingEngine(GeneratingEngine, Protocol):
         ...
 
     @property
-    def defaults(self) -> Mapping[str, Mapping[str, float | None]]:
-        """The methods that this model takes, each with its settings' default values.
+    def methods(self) -> Mapping[str, Mapping[str, Any]]:
+        """The methods that this model takes, the one to begin with first.
 
-        None stands for a number that the engine works out for each edit.
+        Each is `{"title": str, "settings": {setting: default}}`; None stands for a number that the
+        engine works out for each edit.
         """
         ...
 

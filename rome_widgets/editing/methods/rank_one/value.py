@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rome_widgets.editing.methods.rank_one.settings import RankOneSettings
 from rome_widgets.editing.rewrite_passes import Passes
-from rome_widgets.editing.settings import EditSettings
 from rome_widgets.editing.site import Site
 from rome_widgets.errors import NonFinite
 from rome_widgets.records.edit import EditStep
@@ -43,7 +43,7 @@ def find_value(
     site: Site,
     passes: Passes,
     target_ids: Sequence[int],
-    settings: EditSettings,
+    settings: RankOneSettings,
     step_done: StepDone,
 ) -> FoundValue:
     """Optimise the change so that every row goes on with the target.
@@ -98,7 +98,7 @@ class _Objective:
         self,
         passes: Passes,
         target_ids: Sequence[int],
-        settings: EditSettings,
+        settings: RankOneSettings,
         start_norm: float,
     ) -> None:
         self._passes, self._settings = passes, settings

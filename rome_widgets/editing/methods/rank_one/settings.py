@@ -1,0 +1,111 @@
+"""The settings of rank-one edits, and the published numbers by model.
+
+Source:
+    The hyper-parameter files of the published code (gpt2-*, gpt-j), of MEMIT (gpt-neox) and of
+    EasyEdit (llama, mistral, qwen).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rome_widgets.editing.settings import Known, Settings, number, one_of, published_model
+from rome_widgets.errors import SettingsError
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.records.numbers import whole_number
+
+SCALE = 0.75
+"""First step of the optimisation over the length of the value, where no rate is given."""
+
+
+@dataclass(frozen=True)
+class RankOneSettings(Settings):
+    """Numbers that decide how a rank-one edit is computed.
+
+    Raises:
+        SettingsError: A value outside its bounds.
+
+    Example:
+        >>> rw.edit(lm, record, settings=RankOneSettings(learning_rate=0.5, steps=10))
+    """
+
+    learning_rate: float | None = number(None, above=0)
+    """Of Adam. None: such that the first step is 0.75 of the value's length."""
+    steps: int = number(20, at_least=1)
+    """Most passes; there is one update less."""
+    stop_loss: float = number(0.05, at_least=0)
+    """Stop once the loss is below it, nats."""
+    stop_on: str = one_of("loss", "nll")
+    """"loss", or "nll" for the target's part of it alone."""
+    weight_decay: float = number(0.5, at_least=0)
+    """Weight of ‖change‖ / ‖value before‖²."""
+    clamp: float = number(4.0, at_least=0)
+    """Longest change, in lengths of the value before."""
+    kl: float = number(0.0625, at_least=0)
+    """Weight of the KL term."""
+    kl_position: str = one_of("subject", "end")
+    """Where it is read: at the "subject", as the published code does, or at the "end"."""
+    bare: int = number(1, at_least=1)
+    """How often the prompt without a prefix counts in the means."""
+    prefixes: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
+    """(tokens, how many): sampled texts put before the prompt; the start token counts."""
+    ridge: float = number(1e-4, at_least=0)
+    """Added to the diagonal of the second moment, in units of its mean."""
+    use_second_moment: bool = True
+    """False: the identity in its place, as EasyEdit's files say."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "prefixes", _checked_prefixes(self.prefixes))
+
+    def learning_rate_for(self, length: float, width: int) -> float:
+        """Adam's rate for a value of this length and width."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return SCALE * (length or 1.0) / math.sqrt(width)
+
+    def reached(self, loss: float, nll: float) -> bool:
+        """Whether the optimisation may stop."""
+        return (nll if self.stop_on == "nll" else loss) < self.stop_loss
+
+
+EditSettings = RankOneSettings
+"""The name of `RankOneSettings` in notebooks of the time when all methods shared one class."""
+
+
+def _checked_prefixes(given: Any) -> tuple[tuple[int, int], ...]:
+    try:
+        pairs = tuple((whole_number(tokens), whole_number(count)) for tokens, count in given)
+    except (TypeError, ValueError):
+        pairs = ((None, None),)
+    checked = tuple((t, n) for t, n in pairs if t is not None and n is not None and min(t, n) >= 0)
+    if len(checked) != len(pairs):
+        raise SettingsError(
+            f"prefixes is {given!r}.", "Pairs of whole numbers, (tokens, how many), were wanted."
+        )
+    return checked
+
+
+_LLAMA = {"learning_rate": 0.5, "steps": 25, "weight_decay": 1e-3, "use_second_moment": False}
+_PUBLISHED: Mapping[str, tuple[int, Mapping[str, Any]]] = {
+    "gpt2-medium": (8, {"learning_rate": 0.5, "clamp": 3.0}),
+    "gpt2-large": (12, {"learning_rate": 0.5}),
+    "gpt2-xl": (17, {"learning_rate": 0.5}),
+    "gpt-j-6b": (5, {"learning_rate": 0.5}),
+    "gpt-neox-20b": (15, {"learning_rate": 0.5}),
+    "7b": (5, _LLAMA),
+    "3b": (5, _LLAMA),
+}
+"""Layer and settings, by the names of `editing.settings.MODELS`."""
+
+
+def published_settings(lm: LanguageModel) -> Known | None:
+    """What the published table says of a model; None where it does not have it."""
+    model = published_model(lm.name, lm.n_layers)
+    if model is None:
+        return None
+    layer, numbers = _PUBLISHED[model]
+    return Known(RankOneSettings(**numbers), "the published table", layer)
