@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from rome_widgets.records.states import State as State
     from rome_widgets.records.trace import CausalTrace as CausalTrace
     from rome_widgets.records.trace import Restoration as Restoration
-    from rome_widgets.session.edit_engine import EditPanel as EditPanel
-    from rome_widgets.session.generation_engine import GenerationCompare as GenerationCompare
-    from rome_widgets.session.trace_engine import TraceExplorer as TraceExplorer
     from rome_widgets.tracing.noise import Noise as Noise
     from rome_widgets.tracing.tracer import CausalTracer as CausalTracer
     from rome_widgets.tracing.tracer import trace as trace
+    from rome_widgets.widgets.edit.edit_panel import EditPanel as EditPanel
+    from rome_widgets.widgets.edit.generation_compare import GenerationCompare as GenerationCompare
     from rome_widgets.widgets.edit.prediction_compare import PredictionCompare as PredictionCompare
+    from rome_widgets.widgets.trace.trace_explorer import TraceExplorer as TraceExplorer
     from rome_widgets.widgets.trace.trace_grid import TraceGrid as TraceGrid
 
 __version__ = "0.1.0"
@@ -59,12 +59,12 @@ _HOME = {
     "CausalTracer": "tracing.tracer",
     "Comparison": "records.edit",
     "Edit": "editing.edit",
-    "EditPanel": "session.edit_engine",
+    "EditPanel": "widgets.edit.edit_panel",
     "EditReport": "records.edit",
     "EditSettings": "editing.methods.rank_one.settings",
     "Fact": "records.fact",
     "FineTuningSettings": "editing.methods.fine_tuning",
-    "GenerationCompare": "session.generation_engine",
+    "GenerationCompare": "widgets.edit.generation_compare",
     "LanguageModel": "model.language_model",
     "Noise": "tracing.noise",
     "PredictionCompare": "widgets.edit.prediction_compare",
@@ -74,7 +74,7 @@ _HOME = {
     "RomeWidgetsError": "errors",
     "SecondMoment": "editing.statistics.second_moment",
     "State": "records.states",
-    "TraceExplorer": "session.trace_engine",
+    "TraceExplorer": "widgets.trace.trace_explorer",
     "TraceGrid": "widgets.trace.trace_grid",
     "edit": "editing.edit",
     "load": "model.load",

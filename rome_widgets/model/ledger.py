@@ -118,6 +118,14 @@ class HasUpdates(Protocol):
         ...
 
 
+class LedgerListener(Protocol):
+    """What the ledger needs to know of whoever hears of its changes."""
+
+    def edits_changed(self) -> None:
+        """The edits are others than before."""
+        ...
+
+
 class Entry(NamedTuple):
     """One applied edit."""
 
@@ -138,7 +146,8 @@ class Ledger:
         """Parameters whose values may not be what the entries say."""
         self._originals: dict[str, str] = {}
         """Fingerprint of every parameter that was ever edited, as it was before its first edit."""
-        self._listeners: list[Callable[[int], object]] = []
+        self.listener: LedgerListener | None = None
+        """Told after every change of the weights, in the thread that made it, without the lock."""
 
     def __deepcopy__(self, memo: Any) -> None:
         """A copy of an edited model is a model with those weights, and no edits."""
@@ -161,13 +170,6 @@ class Ledger:
         with self._lock:
             self._settled()
             yield self._entries
-
-    def tell(self, listener: Callable[[int], object]) -> None:
-        """Call `listener` with the number of applied edits after every change of the weights.
-
-        In the thread that made the change, without the ledger's lock.
-        """
-        self._listeners.append(listener)
 
     def strength_of(self, edit: HasUpdates) -> float | None:
         """With what strength the edit is applied; None where it is not."""
@@ -259,12 +261,11 @@ class Ledger:
 
     def _announce_since(self, before: tuple[Entry, ...]) -> None:
         """Also after a change that an interrupt followed."""
-        if self._entries is not before:
-            for listener in self._listeners:
-                try:
-                    listener(len(self._entries))
-                except Exception:
-                    logger.exception("An edit could not be announced")
+        if self._entries is not before and self.listener is not None:
+            try:
+                self.listener.edits_changed()
+            except Exception:
+                logger.exception("An edit could not be announced")
 
     def _commit(
         self, entries: tuple[Entry, ...], names: Iterable[str], *, force: bool = False

@@ -1,13 +1,10 @@
-"""`EditPanel` of a language model, and the engine behind it."""
+"""The engine of an `EditPanel`: a language model, its edits, and what is known of its facts."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
-
-import numpy as np
 
 from rome_widgets import bundled
 from rome_widgets.editing import choose_layer
@@ -18,14 +15,12 @@ from rome_widgets.editing.request import read_request
 from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.evaluation.metrics import Question, measure
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
-from rome_widgets.model.ledger import Ledger, ledger_of
+from rome_widgets.model.ledger import ledger_of
 from rome_widgets.records.edit import EditProgress
-from rome_widgets.records.fact import Fact, fill, read_fact
+from rome_widgets.records.fact import fill
 from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind
-from rome_widgets.records.trace import CausalTrace
 from rome_widgets.session.generation_engine import generate
-from rome_widgets.session.session import Flag, by_a_widget, model_worker
-from rome_widgets.widgets.edit import edit_panel
+from rome_widgets.session.session import Flag, KnownEdit, session_of
 from rome_widgets.widgets.edit.edit_rows import SHOULD_CHANGE
 from rome_widgets.widgets.edit.engine import (
     GROUPS,
@@ -38,7 +33,6 @@ from rome_widgets.widgets.edit.engine import (
     PromptChange,
     TestPrompt,
 )
-from rome_widgets.widgets.trace.trace_grid import TraceGrid
 
 MOST_TESTS = 6
 """Known prompts of one group that are compared."""
@@ -56,46 +50,6 @@ SHOWCASES = (
 )
 
 
-class _History:
-    """The edits that were seen on one model, and what its panels know of them besides."""
-
-    def __init__(self, lm: LanguageModel) -> None:
-        self.lm = lm
-        self.edits: dict[str, Edit] = {}
-        self.requests: dict[str, EditRequest] = {}
-        self.scores: dict[str, Mapping[str, float | None]] = {}
-
-    def look(self) -> None:
-        """Take in edits that were applied elsewhere; those of a `with` block are passing."""
-        for each in self.lm.edits:
-            if not each.temporary:
-                self.edits.setdefault(each.id, each)
-
-    def request(self, made: Edit) -> EditRequest:
-        """What was asked for; of an edit made elsewhere, what it says of itself."""
-        fact = made.fact
-        return self.requests.get(made.id) or EditRequest(
-            fact.prompt, fact.subject, fact.target, None, made.report.method, made.report.layer
-        )
-
-
-_histories: weakref.WeakValueDictionary[int, _History] = weakref.WeakValueDictionary()
-_heard: weakref.WeakSet[Ledger] = weakref.WeakSet()
-
-
-def _history_of(lm: LanguageModel) -> _History:
-    """Shared by all panels of a model, for as long as there is one."""
-    name, ledger = id(lm.model), ledger_of(lm.model)
-    history = _histories.get(name)
-    if history is None:
-        history = _histories[name] = _History(lm)
-    if ledger not in _heard:
-        _heard.add(ledger)
-        # At once: an edit that is taken out again soon would else be in the history or not.
-        ledger.tell(lambda count: (kept := _histories.get(name)) and kept.look())
-    return history
-
-
 class EditingEngine:
     """Answers an `EditPanel`'s requests with a `LanguageModel`.
 
@@ -106,8 +60,9 @@ class EditingEngine:
     """
 
     def __init__(self, lm: LanguageModel, second_moment: Any = None, seed: int = 0) -> None:
-        self.lm = lm
-        self.history = _history_of(lm)
+        self.lm = check_language_model(lm)
+        self.session = session_of(lm)
+        self.session.history()  # From here on an edit is known that is taken out again soon.
         # An iterator would be used up by the first edit.
         self._second_moment = list(second_moment) if _is_iterator(second_moment) else second_moment
         self._seed = seed
@@ -157,29 +112,22 @@ class EditingEngine:
         scores = self._scores(made, request)
         if cancelled():
             raise Cancelled("The edit was cancelled; the model is unchanged.")
-        with by_a_widget():
-            made.apply()
-        self.history.edits[made.id] = made
-        self.history.requests[made.id] = request
-        self.history.scores[made.id] = scores
-        return self._record(made)
+        made.apply()
+        self.session.know(made, request, scores)
+        return _record(self.session.history()[made.id])
 
     def set_applied(self, edit: str, applied: bool) -> None:
         """Apply or revert an edit of the history; in any order."""
         made = self.find(edit)
-        with by_a_widget():
-            made.apply() if applied else made.revert()
+        made.apply() if applied else made.revert()
 
     def set_strength(self, edit: str, strength: float) -> None:
         """Scale an edit: 0 is without it, 1 is as computed."""
-        with by_a_widget():
-            self.find(edit).strength = strength
+        self.find(edit).strength = strength
 
     def revert_all(self) -> None:
         """Back to the weights as they were loaded; the history stays."""
-        self.history.look()
-        with by_a_widget():
-            self.lm.revert_all()
+        self.lm.revert_all()
 
     # ------------------------------------------------------------------------- what only looks
 
@@ -189,35 +137,21 @@ class EditingEngine:
         Raises:
             StateError: There is none of this id.
         """
-        self.history.look()
-        if edit not in self.history.edits:
+        return self._known(edit).edit
+
+    def _known(self, edit: str) -> KnownEdit:
+        history = self.session.history()
+        if edit not in history:
             raise StateError(
                 f"There is no edit {edit!r}.",
                 "One of this model's history was wanted.",
                 "See the panel's records.",
             )
-        return self.history.edits[edit]
+        return history[edit]
 
     def records(self) -> list[EditRecord]:
         """The history, oldest first."""
-        self.history.look()
-        return [self._record(made) for made in self.history.edits.values()]
-
-    def _record(self, made: Edit) -> EditRecord:
-        report, request = made.report, self.history.request(made)
-        stale = ("It was computed on top of an edit that was reverted since.",)
-        return EditRecord(
-            id=made.id,
-            request=request,
-            layer=report.layer,
-            layer_reason=request.layer_reason or report.why_layer,
-            norm_ratio=report.norm_ratio,
-            warnings=(*report.warnings, *(stale if made.stale else ())),
-            scores=self.history.scores.get(made.id, {}),
-            applied=made.applied,
-            strength=made.strength,
-            curve=tuple(step.loss for step in report.steps),
-        )
+        return [_record(known) for known in self.session.history().values()]
 
     def state(self) -> ModelState:
         """How many edits are active, and whether the weights agree bit for bit."""
@@ -234,6 +168,10 @@ class EditingEngine:
         return choose_layer.layer_of_peak(
             self.lm, *choose_layer.traced_effects(self.lm, asked, check)
         )
+
+    def layer_at_peak(self, effects: Mapping[int, float], total: float) -> tuple[int, str]:
+        """The layer that the effects of a trace point to, and why."""
+        return choose_layer.layer_of_peak(self.lm, effects, total)
 
     def tests(self, request: EditRequest) -> list[TestPrompt]:
         """Prompts the bundled model's table has for this fact; none for any other model."""
@@ -278,10 +216,10 @@ class EditingEngine:
 
     def at_strengths(self, edit: str, strengths: Sequence[float]) -> list[Outcome]:
         """What an edit's own prompt would lead to at each strength; no weight is touched."""
-        made = self.find(edit)
-        request = self.history.request(made)
+        known = self._known(edit)
+        request = _request(known)
         prompt = TestPrompt(request.prompt, "rewrite")
-        several = with_strengths(self.lm, made, strengths)
+        several = with_strengths(self.lm, known.edit, strengths)
         sides = to_numpy(several.probabilities([self._ids(prompt.text)])[:, 0])
         followed = self._followed(prompt, request)
         return [self._outcome(side, followed) for side in sides]
@@ -316,6 +254,31 @@ class EditingEngine:
         )
 
 
+def _request(known: KnownEdit) -> EditRequest:
+    """What was asked for; of an edit made elsewhere, what it says of itself."""
+    fact, report = known.edit.fact, known.edit.report
+    return known.request or EditRequest(
+        fact.prompt, fact.subject, fact.target, None, report.method, report.layer
+    )
+
+
+def _record(known: KnownEdit) -> EditRecord:
+    made, report, request = known.edit, known.edit.report, _request(known)
+    stale = ("It was computed on top of an edit that was reverted since.",)
+    return EditRecord(
+        id=made.id,
+        request=request,
+        layer=report.layer,
+        layer_reason=request.layer_reason or report.why_layer,
+        norm_ratio=report.norm_ratio,
+        warnings=(*report.warnings, *(stale if made.stale else ())),
+        scores=known.scores,
+        applied=made.applied,
+        strength=made.strength,
+        curve=tuple(step.loss for step in report.steps),
+    )
+
+
 def _is_iterator(given: Any) -> bool:
     return isinstance(given, Iterator)
 
@@ -337,133 +300,3 @@ def known_tests(template: str, subject: str) -> tuple[TestPrompt, ...]:
             text = fill(rewrite["prompt"], subject)
             tests.append(TestPrompt(text, "other", None, true))
     return tuple(sorted(tests, key=lambda test: GROUPS.index(test.group)))
-
-
-class EditPanel(edit_panel.EditPanel):
-    """Edits facts of one model, keeps the history, and shows predictions before and after.
-
-    Args:
-        lm: The model.
-        prompt: Text with one `{}`, or with the subject in it; a `Fact`, or a CounterFact record.
-        subject: Who or what the fact is about; not needed with a fact.
-        target: The new object.
-        true_object: The object that the model is believed to hold now.
-        trace: A trace, or a widget that shows one: the panel takes its fact and the layer it points
-            to, again whenever another trace is shown, and the layer of a cell selected there.
-        second_moment: Statistics of the keys; see `rome_widgets.edit`.
-        seed: Of the sampled prefixes.
-        **options: Traits of the widget: method, layer, settings, tests, theme.
-
-    Example:
-        >>> panel = EditPanel(lm, "{} is in the city of", "The Space Needle", "Paris")
-        >>> record = panel.apply(wait=True)
-        >>> panel.set_strength(record.id, 0.5)
-        >>> panel.edit.save("paris.safetensors")
-        >>> panel.revert(record.id)
-    """
-
-    def __init__(
-        self,
-        lm: LanguageModel,
-        prompt: str | Fact | Mapping[str, Any] = "",
-        subject: str = "",
-        target: str = "",
-        *,
-        true_object: str | None = None,
-        trace: CausalTrace | TraceGrid | None = None,
-        second_moment: Any = None,
-        seed: int = 0,
-        tests: Iterable[Any] = (),
-        **options: Any,
-    ) -> None:
-        check_language_model(lm)
-        self._own_engine = EditingEngine(lm, second_moment, seed)
-        self._taken: tuple[str, str, str] | None = None
-        """Prompt, subject and answer of the trace that the form was filled from."""
-        template, subject, target, known = _read_form(prompt, subject, target)
-        super().__init__(
-            self._own_engine,
-            template,
-            subject,
-            target,
-            true_object=true_object or known,
-            tests=tests,
-            worker=model_worker(lm),
-            **options,
-        )
-        if trace is not None:
-            self.follow(trace)
-
-    @property
-    def edit(self) -> Edit | None:
-        """The edit that is selected in the history, to be saved or exported."""
-        return self._own_engine.find(self.selected) if self.selected else None
-
-    def follow(self, trace: CausalTrace | TraceGrid) -> None:
-        """Take the fact and the layer of a trace.
-
-        Args:
-            trace: A trace, or a widget that shows one; of a widget, also whatever it shows later,
-                and the layer of a single cell that is selected there.
-        """
-        if isinstance(trace, CausalTrace):
-            self._take_trace(trace)
-            return
-        if not isinstance(trace, TraceGrid):
-            raise StateError(
-                f"{type(trace).__name__} is not a trace.",
-                "A trace, a TraceGrid or a TraceExplorer was wanted.",
-                "Pass what rome_widgets.trace or rome_widgets.TraceExplorer gives.",
-            )
-        panel = weakref.ref(self)  # A panel that is let go must not live on in the explorer.
-
-        def traced(change: Any) -> None:
-            if (there := panel()) is not None:
-                there._take_shown(trace)
-
-        def selected(change: Any) -> None:
-            if (there := panel()) is not None:
-                there._take_selected(trace)
-
-        trace.observe(traced, "trace")
-        trace.observe(selected, "selection")
-        self._take_shown(trace)
-
-    def _take_shown(self, grid: TraceGrid) -> None:
-        """Not what an edit made the explorer trace again: it would undo what is being typed."""
-        if grid.result is not None and grid.before is None:
-            self._take_trace(grid.result)
-
-    def _take_selected(self, grid: TraceGrid) -> None:
-        if len(grid.selection) == 1:
-            _, layer, kind = grid.selection[0]
-            with self._writing:
-                self._suggested(layer, f"Layer {layer} is selected in the trace ({kind}).")
-
-    def _take_trace(self, trace: CausalTrace) -> None:
-        if "mlp" not in trace.scores or trace.estimated:
-            return
-        at_subject = trace.indirect_effect("mlp")[trace.subject_span[1] - 1]
-        asked = (trace.prompt, trace.subject, trace.answer)
-        if np.isnan(at_subject).any() or asked == self._taken:
-            return
-        self._taken = asked
-        layer, reason = choose_layer.layer_of_peak(
-            self._own_engine.lm, dict(enumerate(at_subject.tolist())), trace.total_effect
-        )
-        with self._writing, self.hold_sync():
-            if trace.prompt.count(trace.subject) == 1:  # Else the trace does not say which it is.
-                self.template = trace.prompt.replace(trace.subject, "{}")
-                self.subject = trace.subject
-                self.true_object = trace.answer.strip()
-            self._suggested(layer, reason)
-
-
-def _read_form(
-    prompt: str | Fact | Mapping[str, Any], subject: str, target: str
-) -> tuple[str, str, str, str | None]:
-    """Template, subject, new object, and the true object where a record names it."""
-    if isinstance(prompt, str) and not (prompt and subject):
-        return prompt or "{}", subject, target, None
-    stated = read_fact(prompt, subject, target)
-    return stated.template, stated.subject, stated.target or "", stated.true_object

@@ -1,16 +1,15 @@
-"""`GenerationCompare` of a language model, and the engine behind it."""
+"""The engine of a `GenerationCompare`: a language model, or an edit of one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rome_widgets.editing.compare import SideBySide, with_all, with_one
 from rome_widgets.editing.edit import Edit
 from rome_widgets.errors import Cancelled
 from rome_widgets.model.language_model import LanguageModel, check_language_model
-from rome_widgets.session.session import model_worker
-from rome_widgets.widgets.edit import generation_compare
+from rome_widgets.session.session import session_of
 from rome_widgets.widgets.edit.engine import GenerationStep
 
 
@@ -18,13 +17,14 @@ class GeneratingEngine:
     """Answers a `GenerationCompare` with a model and its edits, or with one edit.
 
     Args:
-        lm: The model.
-        edit: What to compare without and with; None: no edit against all that are applied.
+        model: A model: without any edit against with all that are applied; or an edit, applied or
+            not: without it and with it.
     """
 
-    def __init__(self, lm: LanguageModel, edit: Edit | None = None) -> None:
-        self.lm = lm
-        self._edit = edit
+    def __init__(self, model: LanguageModel | Edit) -> None:
+        self._edit = model if isinstance(model, Edit) else None
+        self.lm = check_language_model(model.lm if isinstance(model, Edit) else model)
+        self.session = session_of(self.lm)
 
     @property
     def model_name(self) -> str:
@@ -77,32 +77,3 @@ def generate(
         both.write(ids, max_new_tokens, told)
         done.append(row)
     return done
-
-
-class GenerationCompare(generation_compare.GenerationCompare):
-    """What a model writes before and after its edits; it streams in, then differences are marked.
-
-    Args:
-        model: A `LanguageModel`: without any edit against as it is now; or an `Edit`, applied or
-            not: without it and with it. None shows `texts` only.
-        prompts: What to continue.
-        **options: texts, max_new_tokens, auto_run, and traits of the widget.
-
-    Example:
-        >>> GenerationCompare(edit, ["The Space Needle is", "In the city of Seattle there is"])
-    """
-
-    def __init__(
-        self,
-        model: LanguageModel | Edit | None = None,
-        prompts: Iterable[str] = (),
-        **options: Any,
-    ) -> None:
-        if model is None:
-            super().__init__(None, prompts, **options)
-            return
-        lm, edit = (model.lm, model) if isinstance(model, Edit) else (model, None)
-        check_language_model(lm)
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        engine = GeneratingEngine(lm, edit)
-        super().__init__(engine, prompts, worker=model_worker(lm), **options)

@@ -1,39 +1,122 @@
-"""The worker of a model's widgets, told of every edit, wherever it is made."""
+"""What all widgets of one model share: its worker, the news of its edits, and their history."""
 
 from __future__ import annotations
 
+import logging
+import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.ledger import Ledger, ledger_of
-from rome_widgets.widgets.live.edit_events import announce_edits
-from rome_widgets.widgets.live.worker import Worker, worker_for
+from rome_widgets.widgets.edit.engine import EditRequest
+from rome_widgets.widgets.live.engine import EditListener
+from rome_widgets.widgets.live.worker import Worker
 
-_heard: weakref.WeakSet[Ledger] = weakref.WeakSet()
-_by_a_widget: ContextVar[bool] = ContextVar("by_a_widget", default=False)
+if TYPE_CHECKING:
+    from rome_widgets.model.language_model import LanguageModel
 
-
-def model_worker(lm: LanguageModel) -> Worker:
-    """The one worker of this model. From the first widget on, edits made in code are announced."""
-    worker, ledger = worker_for(lm.model, lm.name), ledger_of(lm.model)
-    if ledger not in _heard:
-        _heard.add(ledger)
-        ledger.tell(lambda count: None if _by_a_widget.get() else announce_edits(worker, count))
-        announce_edits(worker, len(lm.edits))
-    return worker
+logger = logging.getLogger(__name__)
 
 
-@contextmanager
-def by_a_widget() -> Iterator[None]:
-    """A change that a widget makes, which it announces itself."""
-    token = _by_a_widget.set(True)
-    try:
-        yield
-    finally:
-        _by_a_widget.reset(token)
+@dataclass
+class KnownEdit:
+    """An edit that a model holds or held, and what its panels know of it besides."""
+
+    edit: Any
+    request: EditRequest | None = None
+    """What was asked for; None of an edit that was made elsewhere."""
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+
+
+class Session:
+    """What the widgets of one model share. It goes with the model; the worker's thread with it.
+
+    Args:
+        name: What to call the model.
+        edits: Gives the edits that the model holds now, oldest first.
+    """
+
+    def __init__(self, name: str = "model", edits: Callable[[], Iterable[Any]] = tuple) -> None:
+        self.worker = Worker(name)
+        weakref.finalize(self, self.worker.close)
+        self._edits = edits
+        # Reentrant: a collection while it is held may close a widget, which unlistens.
+        self._lock = threading.RLock()
+        self._listeners: weakref.WeakSet[EditListener] = weakref.WeakSet()
+        self._history: dict[str, KnownEdit] | None = None
+
+    @property
+    def edited(self) -> int:
+        """How many edits the model holds now."""
+        return len(list(self._edits()))
+
+    def listen(self, listener: EditListener) -> None:
+        """Tell `listener` of edits from now on, for as long as somebody else holds it."""
+        with self._lock:
+            self._listeners.add(listener)
+
+    def unlisten(self, listener: EditListener) -> None:
+        """Tell `listener` nothing more."""
+        with self._lock:
+            self._listeners.discard(listener)
+
+    def edits_changed(self) -> None:
+        """Note the edits there are, and tell all who listen.
+
+        Whoever changes the model calls it, in the thread that did, without a widget's lock.
+        """
+        with self._lock:
+            if self._history is not None:
+                self._note(self._history)
+            listeners = list(self._listeners)
+        for listener in listeners:
+            try:
+                listener._model_edited()
+            except Exception:
+                logger.exception("A widget could not be told of an edit")
+
+    def history(self) -> dict[str, KnownEdit]:
+        """Every edit since this was first asked for, by its id, oldest first.
+
+        Those of a `with` block are passing, and not in it.
+        """
+        with self._lock:
+            if self._history is None:
+                self._history = {}
+            self._note(self._history)
+            return dict(self._history)
+
+    def know(self, edit: Any, request: EditRequest, scores: Mapping[str, float | None]) -> None:
+        """Keep what a panel asked for, and what it measured, with the edit that was made."""
+        self.history()
+        with self._lock:
+            assert self._history is not None
+            self._history[edit.id] = KnownEdit(edit, request, scores)
+
+    def _note(self, history: dict[str, KnownEdit]) -> None:
+        for edit in self._edits():
+            if not edit.temporary:
+                history.setdefault(edit.id, KnownEdit(edit))
+
+
+def session_of(lm: LanguageModel) -> Session:
+    """The one session of a model, whoever wraps it: its ledger keeps it."""
+    from rome_widgets.model.ledger import ledger_of
+
+    ledger = ledger_of(lm.model)
+    with _making:
+        if not isinstance(ledger.listener, Session):
+            known = weakref.ref(ledger)
+            ledger.listener = Session(lm.name, lambda: _edits_of(known()))
+        return ledger.listener
+
+
+def _edits_of(ledger: Any) -> Iterable[Any]:
+    return () if ledger is None else ledger.edits
+
+
+_making = threading.Lock()
 
 
 class Flag:

@@ -1,4 +1,4 @@
-"""`TraceExplorer` of a language model."""
+"""The engine of a `TraceExplorer`: a language model, asked with the explorer's settings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from rome_widgets.model.tokens import subject_at
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
-from rome_widgets.session.session import Flag, model_worker
+from rome_widgets.session.session import Flag, session_of
 from rome_widgets.tracing.lens import read_clean_lens
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
-from rome_widgets.widgets.trace import trace_explorer
 from rome_widgets.widgets.trace.engine import TraceSettings
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,8 @@ class TracingEngine:
     """Answers a widget's requests with a `LanguageModel`."""
 
     def __init__(self, lm: LanguageModel) -> None:
-        self.lm = lm
+        self.lm = check_language_model(lm)
+        self.session = session_of(lm)
         self._tracers: OrderedDict[tuple, CausalTracer] = OrderedDict()
 
     @property
@@ -63,6 +63,13 @@ class TracingEngine:
     def weights_version(self) -> tuple[Any, ...]:
         """Moves on whenever a weight is written."""
         return self.lm.weights_version
+
+    def read_prompt(self, prompt: Prompt, subject: str) -> tuple[str, str, tuple[int, int] | None]:
+        """Text and subject of whatever states a fact, and where a fact says that the subject is."""
+        prompt, found = as_text(prompt, subject)
+        if isinstance(found, str):
+            return prompt, found, None
+        return prompt, prompt[slice(*found)], found
 
     def trace(
         self,
@@ -157,39 +164,3 @@ def _preview(tracer: CausalTracer, progress: Callable[[Progress], None]) -> None
         logger.info("There is no estimate of %r", tracer, exc_info=True)
         return
     progress(Progress(0, sum(grid.size for grid in trace.scores.values()), trace))
-
-
-class TraceExplorer(trace_explorer.TraceExplorer):
-    """Prompt, grids and restoration of one model: type, trace, click.
-
-    Args:
-        lm: The model.
-        prompt: Text, a `Fact`, or a record of one; the trace starts at once when it is given.
-        subject: The entity as it stands in the text; not needed with a fact.
-        **options: Traits of the widget: noise, samples, seed, window, answer, kind, selection,
-            theme.
-
-    Example:
-        >>> explorer = TraceExplorer(lm, "The Space Needle is in the city of", "The Space Needle")
-        >>> explorer.selection = [(3, 5, "mlp")]      # as a click on that cell would
-        >>> explorer.wait()
-        >>> explorer.restoration["probability"]
-    """
-
-    def __init__(
-        self, lm: LanguageModel, prompt: Prompt = "", subject: str = "", **options: Any
-    ) -> None:
-        check_language_model(lm)
-        place = None
-        if not isinstance(prompt, str) or (prompt and subject):
-            prompt, found = as_text(prompt, subject)
-            if not isinstance(found, str):
-                place, subject = found, prompt[slice(*found)]
-        super().__init__(
-            TracingEngine(lm),
-            prompt=prompt,
-            subject=subject,
-            place=place,
-            worker=model_worker(lm),
-            **options,
-        )

@@ -1,14 +1,15 @@
 """The widgets: what is shown in a notebook, and the worker that computes for it.
 
 Nothing here imports torch, transformers, pandas or altair. A widget that needs a model talks to
-an `Engine` (see `protocol`); `rome_widgets.session` is the one module that knows both sides.
+an engine, which is a protocol; `rome_widgets.session` is the one room that knows both sides.
 """
 
 from rome_widgets.widgets.edit.edit_panel import EditPanel
 from rome_widgets.widgets.edit.engine import (
-    EditingEngine,
+    EditEngine,
     EditRecord,
     EditRequest,
+    GenerationEngine,
     GenerationStep,
     ModelState,
     Outcome,
@@ -18,19 +19,18 @@ from rome_widgets.widgets.edit.engine import (
 from rome_widgets.widgets.edit.generation_compare import GenerationCompare
 from rome_widgets.widgets.edit.prediction_compare import PredictionCompare, PredictionRun
 from rome_widgets.widgets.live.base import RomeWidget
-from rome_widgets.widgets.live.edit_events import announce_edits
-from rome_widgets.widgets.live.worker import Worker, worker_for
-from rome_widgets.widgets.trace.engine import Engine, TraceSettings
+from rome_widgets.widgets.live.worker import Worker
+from rome_widgets.widgets.trace.engine import TraceEngine, TraceSettings
 from rome_widgets.widgets.trace.trace_explorer import TraceExplorer
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
 
 __all__ = [
+    "EditEngine",
     "EditPanel",
     "EditRecord",
     "EditRequest",
-    "EditingEngine",
-    "Engine",
     "GenerationCompare",
+    "GenerationEngine",
     "GenerationStep",
     "ModelState",
     "Outcome",
@@ -39,10 +39,9 @@ __all__ = [
     "PromptChange",
     "RomeWidget",
     "TestPrompt",
+    "TraceEngine",
     "TraceExplorer",
     "TraceGrid",
     "TraceSettings",
     "Worker",
-    "announce_edits",
-    "worker_for",
 ]

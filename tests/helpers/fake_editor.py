@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.records.edit import EditProgress, EditStep
+from rome_widgets.session.session import Session
 from rome_widgets.widgets.edit.engine import (
     EditRecord,
     EditRequest,
@@ -45,10 +46,11 @@ METHODS = {
 
 
 class FakeEditor:
-    """Implements `protocol.EditingEngine`. `order` and `strengths` are what a widget made it do.
+    """Implements `EditEngine`. `order` and `strengths` are what a widget made it do.
 
     Args:
         step_seconds: How long each step of an edit takes.
+        session: Of another engine of the same model; its own if not given.
         slow: Wait before each step until `step` is set, then clear it.
     """
 
@@ -57,7 +59,14 @@ class FakeEditor:
     methods = METHODS
     examples = (NEEDLE, FUJI)
 
-    def __init__(self, *, step_seconds: float = 0.0, slow: bool = False, steps: int = 20) -> None:
+    def __init__(
+        self,
+        *,
+        step_seconds: float = 0.0,
+        slow: bool = False,
+        steps: int = 20,
+        session: Session | None = None,
+    ) -> None:
         self.step_seconds = step_seconds
         self.slow = slow
         self.n_steps = steps
@@ -73,7 +82,12 @@ class FakeEditor:
         self.threads: set[str] = set()
         self.broken: Exception | None = None
         self.fingerprint_ok: bool | None = True
-        self._records: dict[str, EditRecord] = {}
+        records = self._records = dict[str, EditRecord]()
+        self.session = session or Session(
+            self.model_name, lambda: [each for each in records.values() if each.applied]
+        )
+        self.write: Callable[[float], object] = lambda held: None
+        """Writes the weights, before anybody hears of it; takes the sum of the strengths."""
 
     def edit(
         self,
@@ -103,7 +117,12 @@ class FakeEditor:
             curve=curve,
         )
         self._records[record.id] = record
+        self._tell()
         return record
+
+    def _tell(self) -> None:
+        self.write(sum(record.strength for record in self._records.values() if record.applied))
+        self.session.edits_changed()
 
     def _pause(self, cancelled: Callable[[], bool]) -> None:
         if self.step_seconds:
@@ -134,6 +153,7 @@ class FakeEditor:
         if edit not in self._records:
             raise RomeWidgetsError(f"There is no edit {edit!r}.", remedy="See lm.edits.")
         self._records[edit] = replace(self._records[edit], **values)
+        self._tell()
 
     def revert_all(self) -> None:
         self._called("revert_all")
@@ -149,6 +169,13 @@ class FakeEditor:
     def suggest_layer(self, request: EditRequest, cancelled: Callable[[], bool]) -> tuple[int, str]:
         self._called("suggest", request.subject)
         return 5, "the MLP trace peaks at layer 5"
+
+    def layer_at_peak(self, effects: Mapping[int, float], total: float) -> tuple[int, str]:
+        layer = max(effects, key=lambda each: effects[each])
+        return layer, f"the MLP trace peaks at layer {layer}"
+
+    def find(self, edit: str) -> EditRecord:
+        return self._records[edit]
 
     def tests(self, request: EditRequest) -> list[TestPrompt]:
         if request.subject != "The Space Needle":

@@ -12,6 +12,7 @@ from rome_widgets.errors import Cancelled, PromptError, SubjectNotFound
 from rome_widgets.records.explanations import Flow, Lens, LensRun, RestoringPath
 from rome_widgets.records.states import KINDS, Kind, State, cell_states
 from rome_widgets.records.trace import CausalTrace, Prediction, Progress, Restoration
+from rome_widgets.session.session import Session
 from rome_widgets.widgets.trace.engine import TraceSettings
 
 PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
@@ -162,13 +163,15 @@ def words_at(prompt: str, place: tuple[int, int]) -> tuple[int, int]:
 
 
 class FakeEngine:
-    """Implements `protocol.Engine`.
+    """Implements `TraceEngine`.
 
     Args:
+        session: Of another engine of the same model; its own if not given.
         slow: Wait before each row of a trace until `step` is set, then clear it.
         preview: Tell an estimate first, as far from the exact grid as one may be.
 
-    `edit(0.9)` takes nine tenths of the fact away, `edit(0)` gives them back.
+    `edit(0.9)` takes nine tenths of the fact away, `edit(0)` gives them back; `tell(1)` says that
+    the model holds one edit.
     """
 
     model_name = "fake world"
@@ -182,8 +185,11 @@ class FakeEngine:
         slow: bool = False,
         row_seconds: float = 0.0,
         preview: bool = False,
+        session: Session | None = None,
     ) -> None:
         self.n_layers = n_layers
+        edits = self._edits = []
+        self.session = session or Session(self.model_name, lambda: edits)
         self.preview = preview
         self.slow = slow
         self.row_seconds = row_seconds
@@ -206,6 +212,14 @@ class FakeEngine:
         """Change the weights; whoever shows the model must still be told."""
         self.taken = taken
         self.weights_version += 1
+
+    def tell(self, count: int) -> None:
+        """Say that the model holds `count` edits, to everybody who shows it."""
+        self._edits[:] = range(count)
+        self.session.edits_changed()
+
+    def read_prompt(self, prompt: str, subject: str) -> tuple[str, str, None]:
+        return prompt, subject, None
 
     def _edited(self, trace: CausalTrace, answer_id: int | None) -> CausalTrace:
         """The trace as the edited model gives it; it says Paris unless another word is followed."""

@@ -16,7 +16,7 @@ from rome_widgets.widgets import (
     TraceGrid,
 )
 from rome_widgets.widgets.edit.engine import Outcome, PromptChange, TestPrompt
-from tests.helpers.fake_editor import DEFAULTS, FakeEditor
+from tests.helpers.fake_editor import METHODS, FakeEditor
 from tests.helpers.fake_engine import FakeEngine, fake_trace
 from tests.helpers.xss_strings import HARMFUL
 
@@ -70,8 +70,12 @@ class HarmfulEditor(FakeEditor):
 
     model_name = HARMFUL[0]
     examples = tuple(EditRequest(f"{bad}{{}}", bad, bad, bad) for bad in HARMFUL[:3])
-    defaults = MappingProxyType(
-        {**DEFAULTS, HARMFUL[0]: {HARMFUL[1]: 1.0}, "__proto__": {"constructor": None}}
+    methods = MappingProxyType(
+        {
+            **METHODS,
+            HARMFUL[0]: {"title": HARMFUL[2], "settings": {HARMFUL[1]: 1.0}},
+            "__proto__": {"title": HARMFUL[1], "settings": {"constructor": None}},
+        }
     )
 
     def tests(self, request):

@@ -17,6 +17,7 @@ from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.session.edit_engine import EditingEngine, known_tests
+from rome_widgets.session.session import session_of
 from rome_widgets.widgets.edit.edit_panel import STRENGTHS
 from rome_widgets.widgets.edit.engine import EditRequest, TestPrompt
 from tests.helpers import world
@@ -98,7 +99,7 @@ def test_strengths_measured_ahead_are_what_setting_them_gives(panel, lm):
     panel.target = "London"
     record = panel.apply(wait=True)
     weights = fingerprint(lm.model)
-    ahead = panel._own_engine.at_strengths(record.id, STRENGTHS)
+    ahead = panel._engine.at_strengths(record.id, STRENGTHS)
     assert fingerprint(lm.model) == weights
     ids = torch.tensor([lm.encode(PROMPT, (0, 5)).ids])
     london = lm.answer_ids(PROMPT, "London")[0]
@@ -107,7 +108,7 @@ def test_strengths_measured_ahead_are_what_setting_them_gives(panel, lm):
         after = to_numpy(lm.next_token_probabilities(ids)[0])
         assert outcome.target == pytest.approx(after[london], abs=1e-6)
         assert outcome.token == lm.token_text(int(after.argmax()))
-    assert panel._own_engine.at_strengths(record.id, [0.5])[0].target == pytest.approx(
+    assert panel._engine.at_strengths(record.id, [0.5])[0].target == pytest.approx(
         ahead[STRENGTHS.index(0.5)].target, abs=1e-6
     )
 
@@ -375,11 +376,11 @@ def test_a_subject_that_stands_twice_is_left_to_the_user(lm):
 
 def test_panels_that_come_and_go_leave_no_listeners(lm):
     rw.EditPanel(lm).close()
-    listeners = len(ledger_of(lm.model)._listeners)
+    listeners = len(session_of(lm)._listeners)
     for _ in range(5):
         rw.EditPanel(lm).close()
         gc.collect()
-    assert len(ledger_of(lm.model)._listeners) == listeners
+    assert len(session_of(lm)._listeners) == listeners
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

@@ -16,7 +16,6 @@ from rome_widgets.errors import Cancelled, ModelChanged
 from rome_widgets.session.trace_engine import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
-from rome_widgets.widgets.live.edit_events import announce_edits
 from rome_widgets.widgets.trace.engine import TraceSettings
 from tests.helpers import tiny, world
 from tests.helpers.model_guard import changes
@@ -205,7 +204,7 @@ def test_an_edit_is_followed_with_the_same_noise_and_the_same_answer_and_back():
     for values, count in ((-3 * saved, 1), (saved, 0)):
         with torch.no_grad():
             weight.copy_(values)
-        announce_edits(explorer._worker, count)
+        explorer._session.edits_changed()
         assert explorer.wait(20)
         fresh = CausalTracer(
             lm, tiny.PROMPT, tiny.SUBJECT, samples=2, answer=before.answer_id

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-import logging
+import itertools
 import math
-import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
+import numpy as np
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
 from rome_widgets.records.edit import EditProgress
+from rome_widgets.records.fact import Fact, read_fact
+from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.edit.edit_rows import (
-    describe_change,
     describe_record,
     describe_request,
-    no_change,
     read_request,
     read_tests,
 )
-from rome_widgets.widgets.edit.engine import (
-    EditingEngine,
-    EditRecord,
-    EditRequest,
-    ModelState,
-    TestPrompt,
+from rome_widgets.widgets.edit.engine import EditEngine, EditRecord, EditRequest, TestPrompt
+from rome_widgets.widgets.edit.orders import (
+    ComparedEdit,
+    EditHistory,
+    Order,
+    OrderEnd,
+    Strengths,
+    carry_out,
+    look,
+    read_order,
+    rows_of,
+    set_strengths,
 )
-from rome_widgets.widgets.live.base import bundle
-from rome_widgets.widgets.live.edit_events import announce_edits
-from rome_widgets.widgets.live.live_widget import PROGRESS_EVERY, LiveWidget, Slot, describe_error
+from rome_widgets.widgets.live.base import Theme, bundle
+from rome_widgets.widgets.live.engine import is_engine
+from rome_widgets.widgets.live.job import Job, Stop
+from rome_widgets.widgets.live.live_widget import LiveWidget, Slot, describe_error
 from rome_widgets.widgets.live.traits import number, text
-from rome_widgets.widgets.live.worker import Job, Worker, worker_for
-
-logger = logging.getLogger(__name__)
+from rome_widgets.widgets.trace.trace_grid import TraceGrid
 
 MOST_STRENGTH = 1.5
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -44,6 +49,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 KEPT_ACKS = 100
 """Orders whose end the page is told of; it forgets an order as soon as it hears of it."""
 FORM = ("template", "subject", "target", "true_object", "method", "layer", "settings")
+Tell = Callable[[Any], None]
 
 
 class EditPanel(LiveWidget):
@@ -54,27 +60,37 @@ class EditPanel(LiveWidget):
     never made of two models. Closing the panel reverts nothing.
 
     Args:
-        engine: The model, as `protocol.EditingEngine` describes it.
-        template: Text with one `{}` where the subject stands.
-        subject: Who or what the fact is about.
+        model: A `LanguageModel`, or an engine as `EditEngine` describes it.
+        prompt: Text with one `{}`, or with the subject in it; a `Fact`, or a CounterFact record.
+        subject: Who or what the fact is about; not needed with a fact.
         target: The new object.
         true_object: The object that the model is believed to hold now.
-        method: One of the engine's methods; its first if not given.
+        trace: A trace, or a widget that shows one: the panel takes its fact and the layer it points
+            to, again whenever another trace is shown, and the layer of a cell selected there.
+        method: One of the model's methods; the first if not given.
         layer: Where to edit; None lets the engine choose.
         settings: Numbers that differ from the method's defaults.
         tests: Prompts to compare besides the edit's own: texts, or dicts with text and group.
-        worker: Where to compute; one per engine if not given.
+        second_moment: Statistics of the keys; see `rome_widgets.edit`.
+        seed: Of the sampled prefixes.
+        theme: "auto" follows the host; "light" or "dark".
+        layout: Of ipywidgets, as `tooltip` and `tabbable`.
+        tooltip: What the page shows where the pointer rests.
+        tabbable: Whether the tab key stops here.
 
     Example:
         >>> panel = rw.EditPanel(lm, "{} is in the city of", "The Space Needle", "Paris")
-        >>> edit = panel.apply(wait=True)
-        >>> panel.set_strength(edit.id, 0.5)
-        >>> panel.revert(edit.id)
+        >>> record = panel.apply(wait=True)
+        >>> panel.set_strength(record.id, 0.5)
+        >>> panel.edit.save("paris.safetensors")
+        >>> panel.revert(record.id)
     """
 
     _esm, _css = bundle("edit")
     _view = t.Unicode("edit").tag(sync=True)
     _answers = "rows"
+    _jobs = ("strength", "compare", "refresh", "suggest")
+    _outliving = ("strength",)
     engine = t.Dict().tag(sync=True)
     """Name and depth of the model, its methods with title and defaults, and examples."""
     template = t.Unicode("{}").tag(sync=True)
@@ -108,36 +124,43 @@ class EditPanel(LiveWidget):
     _strengths = t.Dict().tag(sync=True, echo_update=False)
     """What the page's sliders say: `{edit: [count, strength]}`; the latest of each edit wins."""
 
+    _taken: tuple[str, str, str] | None = None
+    """Prompt, subject and answer of the trace that the form was filled from."""
+
     def __init__(
         self,
-        engine: EditingEngine,
-        template: str = "{}",
+        model: Any,
+        prompt: str | Fact | Mapping[str, Any] = "",
         subject: str = "",
         target: str = "",
         *,
         true_object: str | None = None,
+        trace: CausalTrace | TraceGrid | None = None,
         method: str | None = None,
         layer: int | None = None,
         settings: Mapping[str, float] | None = None,
-        tests: Any = (),
-        worker: Worker | None = None,
-        **kwargs: Any,
+        tests: Iterable[Any] = (),
+        second_moment: Any = None,
+        seed: int = 0,
+        theme: Theme = "auto",
+        layout: Any = None,
+        tooltip: str | None = None,
+        tabbable: bool | None = None,
     ) -> None:
-        self._engine = engine
+        self._engine = engine = _engine_of(model, second_moment, seed)
         self._seen: set[str] = set()
-        self._open: dict[str, Slot] = {}
-        """Orders under way and their places at the worker."""
-        self._edits_open: set[str] = set()
+        """Ids of all orders ever given."""
+        self._open: dict[str, Order] = {}
+        """Orders that have not ended."""
+        self._at_work: Order | Strengths | None = None
+        """What changes the model for this panel, or did so last."""
         self._wanted: dict[str, float] = {}
+        """Strengths to set, the latest of each edit."""
         self._records: dict[str, EditRecord] = {}
-        self._ends: dict[str, _End] = {}
-        """What will have become of orders given in Python."""
-        self._counted = 0
-        self._slots = {
-            name: Slot(self, name) for name in ("strength", "compare", "refresh", "suggest")
-        }
+        self._numbers = itertools.count(1)
+        template, subject, target, known = _read_form(prompt, subject, target)
         super().__init__(
-            worker=worker or worker_for(engine, engine.model_name),
+            engine.session,
             engine={
                 "model": text(engine.model_name),
                 "n_layers": engine.n_layers,
@@ -147,17 +170,19 @@ class EditPanel(LiveWidget):
             template=template,
             subject=subject,
             target=target,
-            true_object=true_object,
+            true_object=true_object or known,
             method=method or next(iter(engine.methods)),
             layer=layer,
             settings=dict(settings or {}),
             tests=list(tests),
-            **kwargs,
+            theme=theme,
+            layout=layout,
+            tooltip=tooltip,
+            tabbable=tabbable,
         )
-        for name in ("compare", "refresh", "suggest"):
-            end = weakref.finalize(self, self._worker.cancel, self._slots[name])
-            end.atexit = False
         self._refresh()
+        if trace is not None:
+            self.follow(trace)
 
     @property
     def request(self) -> EditRequest:
@@ -168,6 +193,11 @@ class EditPanel(LiveWidget):
     def records(self) -> list[EditRecord]:
         """The history, oldest first."""
         return list(self._records.values())
+
+    @property
+    def edit(self) -> Any:
+        """The `Edit` that is selected in the history, to be saved or exported; None without one."""
+        return self._engine.find(self.selected) if self.selected else None
 
     def apply(self, wait: bool = False) -> EditRecord | None:
         """Compute the edit that the form describes and apply it.
@@ -182,17 +212,13 @@ class EditPanel(LiveWidget):
             Cancelled: The edit waited for was cancelled.
         """
         self._refuse_to_wait(wait)
-        end = self._order(op="edit", request=describe_request(self.request))
+        order = self._order(op="edit", request=describe_request(self.request))
         if not wait:
             return None
-        try:
-            self.wait()
-        except KeyboardInterrupt:
-            self.cancel()
-            raise
-        if end.error is not None:
-            raise end.error
-        return end.made
+        self._wait_for(self._places(), self.cancel)
+        if order.error is not None:
+            raise order.error
+        return order.made
 
     def revert(self, edit: str) -> None:
         """Take one edit out; the others stay."""
@@ -212,7 +238,16 @@ class EditPanel(LiveWidget):
             raise ValueError(f"A strength is between 0 and {MOST_STRENGTH}, not {strength!r}.")
         with self._writing:
             self._wanted[edit] = float(strength)
-            self._worker.submit(self._slots["strength"], _strength_job(self))
+            job = Job(
+                Strengths(),
+                partial(set_strengths, self._engine),
+                on_started=self._strengths_started,
+                on_progress=self._strengths_set,
+                on_done=self._strengths_compared,
+                on_failed=self._strengths_refused,
+                latest=False,  # Predictions follow a slider that does not rest.
+            )
+            self._submit("strength", job)
 
     def suggest_layer(self) -> None:
         """Ask for the layer that a trace of the form's fact points to; it fills `layer`."""
@@ -223,34 +258,95 @@ class EditPanel(LiveWidget):
                 self._report("form", describe_error(error))
                 return
             self.suggestion = {"waiting": True}
-            self._worker.submit(self._slots["suggest"], _suggest_job(self, request))
+            job = Job(
+                request,
+                partial(_suggest, self._engine),
+                on_done=self._suggested,
+                on_cancelled=self._not_suggested,
+                on_failed=self._suggest_failed,
+            )
+            self._submit("suggest", job)
+
+    def follow(self, trace: CausalTrace | TraceGrid) -> None:
+        """Take the fact and the layer of a trace.
+
+        Args:
+            trace: A trace, or a widget that shows one; of a widget, also whatever it shows later,
+                and the layer of a single cell that is selected there.
+        """
+        if isinstance(trace, CausalTrace):
+            self._take_trace(trace)
+            return
+        if not isinstance(trace, TraceGrid):
+            raise StateError(
+                f"{type(trace).__name__} is not a trace.",
+                "A trace, a TraceGrid or a TraceExplorer was wanted.",
+                "Pass what rome_widgets.trace or rome_widgets.TraceExplorer gives.",
+            )
+        panel = weakref.ref(self)  # A panel that is let go must not live on in the explorer.
+
+        def traced(change: Any) -> None:
+            if (there := panel()) is not None:
+                there._take_shown(trace)
+
+        def selected(change: Any) -> None:
+            if (there := panel()) is not None:
+                there._take_selected(trace)
+
+        trace.observe(traced, "trace")
+        trace.observe(selected, "selection")
+        self._take_shown(trace)
+
+    def _take_shown(self, grid: TraceGrid) -> None:
+        """Not what an edit made the explorer trace again: it would undo what is being typed."""
+        if grid.result is not None and grid.before is None:
+            self._take_trace(grid.result)
+
+    def _take_selected(self, grid: TraceGrid) -> None:
+        if len(grid.selection) == 1:
+            _, layer, kind = grid.selection[0]
+            self._suggest(layer, f"Layer {layer} is selected in the trace ({kind}).")
+
+    def _take_trace(self, trace: CausalTrace) -> None:
+        if "mlp" not in trace.scores or trace.estimated:
+            return
+        at_subject = trace.indirect_effect("mlp")[trace.subject_span[1] - 1]
+        asked = (trace.prompt, trace.subject, trace.answer)
+        if np.isnan(at_subject).any() or asked == self._taken:
+            return
+        self._taken = asked
+        effects = dict(enumerate(at_subject.tolist()))
+        suggested = self._engine.layer_at_peak(effects, trace.total_effect)
+        with self._writing, self.hold_sync():
+            if trace.prompt.count(trace.subject) == 1:  # Else the trace does not say which it is.
+                self.template = trace.prompt.replace(trace.subject, "{}")
+                self.subject = trace.subject
+                self.true_object = trace.answer.strip()
+            self._suggest(*suggested)
+
+    def _suggest(self, layer: int, reason: str) -> None:
+        with self._writing, self.hold_sync():
+            self.layer = layer
+            self.suggestion = {"layer": layer, "reason": text(reason)}
 
     def cancel(self) -> None:
         """Stop edits that are being computed or waiting, and the search for a layer."""
         with self._writing:
-            for order in list(self._edits_open):
-                if self._worker.cancel(self._open[order]):  # It never started.
-                    self._order_ended(order, "cancelled", Cancelled("The edit was cancelled."))
-            if self._worker.cancel(self._slots["suggest"]):
+            for order in [each for each in self._open.values() if each.is_edit]:
+                if self._worker.cancel(order.slot):  # It never started.
+                    self._order_ended(order, OrderEnd(error=Cancelled("The edit was cancelled.")))
+            self._worker.cancel(self._slots["suggest"])
+            if self.suggestion.get("waiting"):
                 self.suggestion = {}
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until everything asked for is done and compared.
-
-        Returns:
-            False when `timeout` seconds passed first.
-        """
-        self._refuse_to_wait()
+    def _places(self) -> list[Hashable]:
         with self._writing:
-            slots = [*self._open.values(), *self._slots.values()]
-        return self._worker.wait(slots, timeout)
+            return [*(order.slot for order in self._open.values()), *self._slots.values()]
 
     def close(self) -> None:
         """Cancel what is being computed and close the page's end; applied edits stay."""
-        if getattr(self, "_slots", None):  # ipywidgets closes half-built widgets, too.
+        if hasattr(self, "_closed"):  # ipywidgets closes half-built widgets, too.
             self.cancel()
-            for name in ("compare", "refresh"):
-                self._worker.cancel(self._slots[name])
         super().close()
 
     # What the page may send.
@@ -308,153 +404,192 @@ class EditPanel(LiveWidget):
             if [count, strength] != change["old"].get(edit) and edit in self._records:
                 self.set_strength(edit, min(MOST_STRENGTH, max(0.0, strength)))
 
-    def _model_edited(self, count: int, by_me: bool) -> None:
-        super()._model_edited(count, by_me)
-        if not by_me:
-            self._refresh()
+    def _model_edited(self) -> None:
+        super()._model_edited()
+        with self._writing:
+            if self._at_work is None or not self._at_work.changing:  # Else that looks afterwards.
+                self._refresh()
 
     # Orders.
 
-    def _order(self, **order: Any) -> _End:
+    def _order(self, **order: Any) -> Order:
         with self._writing:
-            self._counted += 1
-            name = f"python-{self._counted}"
-            end = self._ends[name] = _End()
-            self._take({"id": name, **order})
-        return end
+            return self._take({"id": f"python-{next(self._numbers)}", **order})
 
-    def _take(self, order: dict[str, Any]) -> None:
+    def _take(self, given: dict[str, Any]) -> Order:
         """Put an order in the queue, once."""
         with self._writing:
-            self._seen.add(order["id"])
+            self._seen.add(given["id"])
             self._errors.clear()
-            if order.get("op") == "edit":
-                self._edits_open.add(order["id"])
+            order = Order(
+                given["id"], Slot(self, f"order {given['id']}"), given.get("op") == "edit"
+            )
             try:
-                deed = _deed(order, self.suggestion)
+                order.command = read_order(given, self.suggestion)
             except Exception as error:
-                self._order_ended(order["id"], "error", error)
-                return
-            slot = self._open[order["id"]] = Slot(self, f"order {order['id']}")
-            self._worker.submit(slot, _order_job(self, order["id"], deed))  # An observer may raise.
+                self._order_ended(order, OrderEnd(error=error))
+                return order
+            self._open[order.id] = order
+            job = Job(
+                order,
+                partial(carry_out, self._engine),
+                on_started=self._order_started,
+                on_progress=self._stepped,
+                on_done=self._order_ended,
+                on_failed=self._order_failed,
+                latest=False,
+                needed=not order.is_edit,
+            )
+            self._worker.submit(order.slot, job)  # First: an observer may raise.
             self._write(error=None, progress=0.0)
             if self.status != "running":
                 self.status = "queued"
+            return order
 
-    # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
+    # What the jobs call, on the worker's thread and with the writing lock held.
 
-    def _order_started(self, order: str) -> None:
+    def _order_started(self, order: Order) -> None:
+        self._at_work = order
         self._write(status="running", progress=0.0)
-        if order in self._edits_open:
+        if order.is_edit:
             self.steps = []
 
-    def _stepped(self, steps: list[list[float | None]], progress: float) -> None:
-        self._write(steps=steps, progress=progress)
+    def _stepped(self, order: Order, progress: EditProgress) -> None:
+        self._write(steps=list(order.steps), progress=progress.done / max(1, progress.total))
 
-    def _order_ended(
-        self,
-        order: str,
-        status: str,
-        error: BaseException | None,
-        found: _Found | None = None,
-        made: EditRecord | None = None,
-    ) -> None:
-        cause = "edit" if order in self._edits_open else "order"
-        changed = status == "done" or (found is not None and found.records != self.records)
-        self._open.pop(order, None)
-        self._edits_open.discard(order)
-        if made is not None and found is not None:
-            made = next((each for each in found.records if each.id == made.id), made)
-        if (end := self._ends.pop(order, None)) is not None:
-            end.made, end.error = made, error
+    def _order_ended(self, order: Order, end: OrderEnd) -> None:
+        changed = end.status == "done" or (
+            end.history is not None and end.history.records != self.records
+        )
+        self._open.pop(order.id, None)
+        order.end(end)
         with self.hold_sync():
             try:
-                self.progress = 1.0 if status == "done" else self.progress
-                if status == "error" and error is not None:
-                    self._report(cause, describe_error(error))
-                if found is not None:
-                    self._found(found)
-                if made is not None:
-                    self.selected = made.id
-                if status == "done":
+                if order.steps:
+                    self.steps = list(order.steps)
+                self.progress = 1.0 if end.status == "done" else self.progress
+                if end.status == "error" and end.error is not None:
+                    self._report("edit" if order.is_edit else "order", describe_error(end.error))
+                if end.history is not None:
+                    self._show_history(end.history)
+                if order.made is not None:
+                    self.selected = order.made.id
+                if end.status == "done":
                     self.trail = []  # It was made of other weights.
             finally:  # Also where an observer of the user's raises.
                 if changed:
                     self._ask_for_rows()
-                self._acks = [*self._acks, order][-KEPT_ACKS:]
-                self.status = "queued" if self._open else status
+                self._acks = [*self._acks, order.id][-KEPT_ACKS:]
+                self.status = "queued" if self._open else end.status
+
+    def _order_failed(self, order: Order, error: Exception) -> None:
+        """Something besides the engine: an observer of the user's, before its end or after."""
+        if order.ended:
+            self._show_failed(error)
+        else:
+            self._order_ended(order, OrderEnd(error=error))
 
     def _show_failed(self, error: BaseException) -> None:
         super()._show_failed(error)
         self._refresh()
 
-    def _found(self, found: _Found) -> None:
+    def _show_history(self, history: EditHistory) -> None:
         """Show the history as the engine has it."""
-        self._records = {record.id: record for record in found.records}
+        self._records = {record.id: record for record in history.records}
         with self.hold_sync():
-            self.edits = [describe_record(record) for record in found.records]
-            self.ledger = dict(vars(found.state))
-            self.edited = found.state.n_active
+            self.edits = [describe_record(record) for record in history.records]
+            self.ledger = dict(vars(history.state))
             if self.selected not in self._records:
-                self.selected = found.records[-1].id if found.records else ""
+                self.selected = history.records[-1].id if history.records else ""
 
-    def _refreshed(self, found: _Found) -> None:
-        self._found(found)
+    def _refresh(self) -> None:
+        job = Job(
+            None,
+            partial(_look, self._engine),
+            on_done=self._refreshed,
+            on_failed=self._refresh_failed,
+            latest=False,
+        )
+        self._submit("refresh", job)
+
+    def _refreshed(self, asked: None, history: EditHistory) -> None:
+        self._show_history(history)
         self.trail = []
         self._ask_for_rows()
 
-    def _strength_set(self, found: _Found, another: bool) -> None:
+    def _refresh_failed(self, asked: None, error: Exception) -> None:
+        self._report("refresh", describe_error(error))
+
+    def _strengths_started(self, strengths: Strengths) -> None:
+        self._at_work = strengths
+        strengths.wanted, self._wanted = self._wanted, {}
+        strengths.comparison.edit = self.selected
+        self._comparison_started(strengths.comparison)
+
+    def _strengths_set(self, strengths: Strengths, history: EditHistory) -> None:
         self._settle("strength")
-        self._found(found)
-        if another:  # What is shown was measured beside its former strength.
-            self.trail = []
+        self._show_history(history)
+        if not set(strengths.wanted) <= {strengths.comparison.edit}:
+            self.trail = []  # What is shown was measured beside its former strength.
             self._ask_for_rows()
 
-    def _strength_refused(self, error: BaseException) -> None:
+    def _strengths_compared(self, strengths: Strengths, rows: list[dict[str, Any]]) -> None:
+        self._compared(strengths.comparison, rows)
+        if strengths.failed is not None:
+            self._strengths_refused(strengths, strengths.failed)
+
+    def _strengths_refused(self, strengths: Strengths, error: Exception) -> None:
         with self.hold_sync():
             self.edits = list(self.edits)  # The slider goes back to what holds.
             self.send_state("edits")
             self._report("strength", describe_error(error))
 
-    def _compared(self, edit: str, rows: list[dict[str, Any]]) -> None:
-        if edit != self.selected:
+    def _ask_for_rows(self) -> None:
+        job = Job(
+            ComparedEdit(self.selected),
+            partial(_compare, self._engine),
+            on_started=self._comparison_started,
+            on_progress=self._compared,
+            on_done=self._measured,
+            on_failed=self._comparison_failed,
+        )
+        self._submit("compare", job)
+
+    def _comparison_started(self, comparison: ComparedEdit) -> None:
+        if (record := self._records.get(comparison.edit)) is not None:
+            comparison.request = record.request
+            comparison.tests = [TestPrompt(**test) for test in self.tests]
+
+    def _compared(self, comparison: ComparedEdit, rows: list[dict[str, Any]]) -> None:
+        if comparison.edit != self.selected:
             return
         with self.hold_sync():
             self._settle("compare")
             self.rows = rows
-            self.trail = self._longer_trail(edit, rows)
+            record = self._records.get(comparison.edit)
+            if record is None or not record.applied or not rows or rows[0]["message"]:
+                return
+            now = [float(record.strength), rows[0]["after"]["target"], rows[0]["after"]["true"]]
+            self.trail = _joined(self.trail, [now])
+            measured = {point[0] for point in self.trail}
+            comparison.missing = [each for each in STRENGTHS if each not in measured]
 
-    def _longer_trail(self, edit: str, rows: list[dict[str, Any]]) -> list[list[float | None]]:
-        record = self._records.get(edit)
-        if record is None or not record.applied or not rows or rows[0]["group"] != "rewrite":
-            return self.trail
-        if rows[0]["message"]:
-            return self.trail
-        now = [float(record.strength), rows[0]["after"]["target"], rows[0]["after"]["true"]]
-        return _joined(self.trail, [now])
-
-    def _measured(self, edit: str, points: list[list[float | None]]) -> None:
-        if edit == self.selected:
+    def _measured(self, comparison: ComparedEdit, points: list[list[float | None]]) -> None:
+        if comparison.edit == self.selected:
             self.trail = _joined(self.trail, points)
 
-    def _follow_up_failed(self, cause: str, error: BaseException) -> None:
-        self._report(cause, describe_error(error))
-        if cause == "suggest":
-            self.suggestion = {}
+    def _comparison_failed(self, comparison: ComparedEdit, error: Exception) -> None:
+        self._report("compare", describe_error(error))
 
-    def _suggested(self, layer: int | None, reason: str) -> None:
-        if layer is None:
-            self.suggestion = {}
-            return
-        with self.hold_sync():
-            self.layer = layer
-            self.suggestion = {"layer": layer, "reason": text(reason)}
+    def _suggested(self, request: EditRequest, suggested: tuple[int, str]) -> None:
+        self._suggest(*suggested)
 
-    def _refresh(self) -> None:
-        self._worker.submit(self._slots["refresh"], _refresh_job(self))
+    def _not_suggested(self, request: EditRequest, stopped: Cancelled) -> None:
+        self.suggestion = {}
 
-    def _ask_for_rows(self) -> None:
-        self._worker.submit(self._slots["compare"], _compare_job(self))
+    def _suggest_failed(self, request: EditRequest, error: Exception) -> None:
+        self._report("suggest", describe_error(error))
+        self.suggestion = {}
 
     def to_text(self) -> str:
         """The history and what it did, line by line."""
@@ -465,281 +600,47 @@ class EditPanel(LiveWidget):
         return fallback.edits_table(self.engine["model"], self.edits, self.rows, self.ledger)
 
 
+def _engine_of(model: Any, second_moment: Any, seed: int) -> EditEngine:
+    if is_engine(model):
+        return model
+    from rome_widgets.session.edit_engine import EditingEngine
+
+    return EditingEngine(model, second_moment, seed)
+
+
+def _read_form(
+    prompt: str | Fact | Mapping[str, Any], subject: str, target: str
+) -> tuple[str, str, str, str | None]:
+    """Template, subject, new object, and the true object where a record names it."""
+    if isinstance(prompt, str) and not (prompt and subject):
+        return prompt or "{}", subject, target, None
+    stated = read_fact(prompt, subject, target)
+    return stated.template, stated.subject, stated.target or "", stated.true_object
+
+
+def _look(engine: EditEngine, asked: None, progress: Tell, stop: Stop) -> EditHistory:
+    return look(engine)
+
+
+def _suggest(engine: EditEngine, request: EditRequest, progress: Tell, stop: Stop) -> Any:
+    return engine.suggest_layer(request, stop)
+
+
+def _compare(
+    engine: EditEngine, comparison: ComparedEdit, progress: Tell, stop: Stop
+) -> list[list[float | None]]:
+    """The rows first, then what other strengths of the edit would lead to."""
+    progress(rows_of(engine, comparison))
+    if stop() or not comparison.missing:
+        return []
+    outcomes = engine.at_strengths(comparison.edit, comparison.missing)
+    return [
+        [strength, number(each.target), number(each.true)]
+        for strength, each in zip(comparison.missing, outcomes, strict=True)
+    ]
+
+
 def _joined(*trails: list[list[float | None]]) -> list[list[float | None]]:
     """One point per strength, of several the last, sorted."""
     points: dict[Any, list[float | None]] = {each[0]: each for trail in trails for each in trail}
     return [points[at] for at in sorted(points)]
-
-
-@dataclass
-class _End:
-    """What became of an order, for whoever waits for it."""
-
-    made: EditRecord | None = None
-    error: BaseException | None = None
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The engine's history and its own account of the weights."""
-
-    records: list[EditRecord]
-    state: ModelState
-
-
-Deed = Callable[
-    [EditingEngine, Callable[[EditProgress], None], Callable[[], bool]], "EditRecord | None"
-]
-"""What an order does to a model; an edit returns its record."""
-
-
-def _deed(order: dict[str, Any], suggestion: dict[str, Any]) -> Deed:
-    """What an order asks for. An edit at the suggested layer is made for the suggestion's reason.
-
-    Raises:
-        RomeWidgetsError: It asks for nothing that can be done.
-    """
-    if order.get("op") == "edit":
-        request, first = read_request(order["request"]), order.get("first")
-        if request.layer is not None and request.layer == suggestion.get("layer"):
-            request = replace(request, layer_reason=suggestion["reason"])
-        if first not in (None, "revert_all"):
-            raise RomeWidgetsError(f"No order {first!r} before an edit.", "revert_all, or none.")
-
-        def deed(
-            engine: EditingEngine,
-            progress: Callable[[EditProgress], None],
-            cancelled: Callable[[], bool],
-        ) -> EditRecord:
-            if first is not None:
-                engine.revert_all()
-            return engine.edit(request, progress, cancelled)
-
-        return deed
-    if order.get("op") == "applied":
-        edit, applied = str(order["edit"]), bool(order["applied"])
-        return lambda engine, progress, cancelled: engine.set_applied(edit, applied)
-    if order.get("op") == "revert_all":
-        return lambda engine, progress, cancelled: engine.revert_all()
-    raise RomeWidgetsError(f"No order {order.get('op')!r}.", "edit, applied or revert_all.")
-
-
-class _Teller:
-    """Writes to a panel that may be gone. Holds it only while it writes."""
-
-    def __init__(self, panel: EditPanel) -> None:
-        self.panel = weakref.ref(panel)
-        self.engine = panel._engine
-        self.worker = panel._worker
-
-    def tell(self, method: str, *args: Any) -> None:
-        if (panel := self.panel()) is not None:
-            with panel._writing:
-                getattr(panel, method)(*args)
-
-    def look(self) -> _Found:
-        """The history as it is."""
-        return _Found(list(self.engine.records()), self.engine.state())
-
-    def look_and_announce(self) -> _Found:
-        """The same after a change: every widget of the model hears of it."""
-        found = self.look()
-        announce_edits(self.worker, found.state.n_active, self.panel())
-        return found
-
-    def rows(self, edit: str) -> list[dict[str, Any]]:
-        """Before and after for one edit of the history."""
-        panel = self.panel()
-        record = panel._records.get(edit) if panel is not None else None
-        if panel is None or record is None:
-            return []
-        request = record.request
-        prompts = [
-            TestPrompt(request.prompt, "rewrite"),
-            *self.engine.tests(request),
-            *(TestPrompt(**test) for test in panel.tests),
-        ]
-        try:
-            changes = self.engine.compare(request, prompts)
-        except Exception:
-            return self._rows_one_by_one(request, prompts)
-        return [describe_change(change, request) for change in changes]
-
-    def points(self, edit: str, rows: list[dict[str, Any]]) -> list[list[float | None]]:
-        """The trail where it has no point yet; a reverted edit has none."""
-        panel = self.panel()
-        record = panel._records.get(edit) if panel is not None else None
-        if panel is None or record is None or not record.applied or rows[0]["message"]:
-            return []
-        known = {point[0] for point in panel.trail}
-        missing = [strength for strength in STRENGTHS if strength not in known]
-        del panel  # It may go while the model runs.
-        outcomes = self.engine.at_strengths(edit, missing) if missing else ()
-        return [
-            [strength, number(each.target), number(each.true)]
-            for strength, each in zip(missing, outcomes, strict=True)
-        ]
-
-    def _rows_one_by_one(
-        self, request: EditRequest, prompts: Sequence[TestPrompt]
-    ) -> list[dict[str, Any]]:
-        """A prompt that cannot be run must not keep the others from it; it has a row that says why.
-
-        Raises:
-            Exception: None can be run.
-        """
-        rows, failed = [], None
-        for prompt in prompts:
-            try:
-                (change,) = self.engine.compare(request, [prompt])
-                rows.append(describe_change(change, request))
-            except Exception as error:
-                _log(error, "A prompt could not be compared")
-                failed = error
-                rows.append(no_change(prompt, describe_error(error)["message"]))
-        if failed is not None and all(row["message"] for row in rows):
-            raise failed
-        return rows
-
-
-def _order_job(panel: EditPanel, order: str, deed: Deed) -> Job:
-    """An order as the worker runs it."""
-    to = _Teller(panel)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        made, error, found, status = None, None, None, "done"
-        show = _Steps(to)
-        try:
-            to.tell("_order_started", order)
-            made = deed(to.engine, show, lambda: cancelled() or to.panel() is None)
-            show.flush()
-        except Cancelled as stopped:
-            error, status = stopped, "cancelled"
-        except Exception as raised:
-            error, status = raised, "error"
-            _log(raised, "An order of an edit panel failed")
-        try:
-            found = to.look_and_announce()
-        except Exception as raised:
-            error, status = error or raised, "error"
-            _log(raised, "The history could not be read")
-        try:
-            to.tell("_order_ended", order, status, error, found, made)
-        except Exception as raised:  # An observer of the user's; the order must still end.
-            _log(raised, "Showing the end of an order failed")
-            to.tell("_show_failed", raised)
-
-    return job
-
-
-class _Steps:
-    """Collects an optimisation's steps and shows them ten times a second at most."""
-
-    def __init__(self, to: _Teller) -> None:
-        self._to = to
-        self._rows: list[list[float | None]] = []
-        self._share = 0.0
-        self._last = -math.inf
-
-    def __call__(self, progress: EditProgress) -> None:
-        if (step := progress.step) is not None:
-            row = (step.loss, step.nll, step.kl, step.probability, step.norm)
-            self._rows.append([number(value) for value in row])
-        self._share = progress.done / max(1, progress.total)
-        if time.monotonic() - self._last >= PROGRESS_EVERY:
-            self.flush()
-
-    def flush(self) -> None:
-        """Show what has come."""
-        self._last = time.monotonic()
-        self._to.tell("_stepped", list(self._rows), self._share)
-
-
-def _strength_job(panel: EditPanel) -> Job:
-    """Sets the strengths that are wanted when it starts, and shows what they lead to."""
-    to = _Teller(panel)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        if (panel := to.panel()) is None:
-            return
-        with panel._writing:
-            wanted, panel._wanted = panel._wanted, {}
-            edit = panel.selected
-        del panel
-        failed: Exception | None = None
-        for name, strength in wanted.items():
-            try:
-                to.engine.set_strength(name, strength)
-            except Exception as error:
-                _log(error, "A strength could not be set")
-                failed = error
-        try:
-            to.tell("_strength_set", to.look_and_announce(), not set(wanted) <= {edit})
-            # Even when superseded: predictions follow a slider that does not rest.
-            to.tell("_compared", edit, to.rows(edit))
-        except Exception as error:
-            _log(error, "What a strength led to could not be shown")
-            failed = failed or error
-        if failed is not None:
-            to.tell("_strength_refused", failed)
-
-    return job
-
-
-def _refresh_job(panel: EditPanel) -> Job:
-    to = _Teller(panel)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        try:
-            found = to.look()
-            panel = to.panel()
-            if panel is not None and panel.edited != found.state.n_active:  # Else it never ends.
-                announce_edits(to.worker, found.state.n_active, panel)
-            del panel
-            to.tell("_refreshed", found)
-        except Exception as error:
-            _log(error, "The history could not be read")
-            to.tell("_follow_up_failed", "refresh", error)
-
-    return job
-
-
-def _compare_job(panel: EditPanel) -> Job:
-    to, edit = _Teller(panel), panel.selected
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        try:
-            rows = to.rows(edit)
-            if not cancelled():
-                to.tell("_compared", edit, rows)
-            if rows and not cancelled():
-                to.tell("_measured", edit, to.points(edit, rows))
-        except Exception as error:
-            _log(error, "Before and after could not be compared")
-            to.tell("_follow_up_failed", "compare", error)
-
-    return job
-
-
-def _suggest_job(panel: EditPanel, request: EditRequest) -> Job:
-    to = _Teller(panel)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        try:
-            layer, reason = to.engine.suggest_layer(
-                request, lambda: cancelled() or to.panel() is None
-            )
-        except Cancelled:
-            to.tell("_suggested", None, "")
-        except Exception as error:
-            _log(error, "No layer could be suggested")
-            to.tell("_follow_up_failed", "suggest", error)
-        else:
-            to.tell("_suggested", layer, reason)
-
-    return job
-
-
-def _log(error: BaseException, what: str) -> None:
-    if not isinstance(error, RomeWidgetsError):
-        logger.error(what, exc_info=error)

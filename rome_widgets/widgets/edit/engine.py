@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from rome_widgets.records.edit import EditProgress
+from rome_widgets.widgets.live.engine import Engine
 
 Group = Literal["rewrite", "paraphrase", "neighborhood", "other", "free"]
 """What a test prompt is to the edit: its own words, other words for it, like subjects that should
@@ -123,13 +124,8 @@ class GenerationStep:
     """All that follows the prompt, as far as it is there."""
 
 
-class GeneratingEngine(Protocol):
+class GenerationEngine(Engine, Protocol):
     """A model, or several states of one, that can be asked for text."""
-
-    @property
-    def model_name(self) -> str:
-        """What to call the model on screen."""
-        ...
 
     def generate(
         self,
@@ -146,8 +142,10 @@ class GeneratingEngine(Protocol):
         ...
 
 
-class EditingEngine(GeneratingEngine, Protocol):
-    """A model that can be edited. Called from one worker thread at a time.
+class EditEngine(GenerationEngine, Protocol):
+    """A model that can be edited. What computes is called from one worker thread at a time.
+
+    After every change of the edits it calls `edits_changed` of its session.
 
     The history is the engine's: an edit made elsewhere on the same model is in `records()`, too.
     """
@@ -176,6 +174,23 @@ class EditingEngine(GeneratingEngine, Protocol):
 
         Raises:
             Cancelled: `cancelled()` turned true.
+        """
+        ...
+
+    def layer_at_peak(self, effects: Mapping[int, float], total: float) -> tuple[int, str]:
+        """The layer that the effects of a trace point to, and why.
+
+        Args:
+            effects: By layer, the indirect effect of the MLP at the last subject token.
+            total: The total effect.
+        """
+        ...
+
+    def find(self, edit: str) -> Any:
+        """The edit itself of this id of the history.
+
+        Raises:
+            StateError: There is none.
         """
         ...
 

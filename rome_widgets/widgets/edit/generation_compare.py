@@ -3,49 +3,73 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import re
-import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import traitlets as t
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.widgets import fallback
-from rome_widgets.widgets.edit.engine import GeneratingEngine, GenerationStep
-from rome_widgets.widgets.live.base import bundle
-from rome_widgets.widgets.live.live_widget import PROGRESS_EVERY, LiveWidget, Slot, describe_error
+from rome_widgets.widgets.edit.engine import GenerationEngine, GenerationStep
+from rome_widgets.widgets.live.base import Theme, bundle
+from rome_widgets.widgets.live.engine import is_engine
+from rome_widgets.widgets.live.job import Job, Stop
+from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error
 from rome_widgets.widgets.live.traits import text
-from rome_widgets.widgets.live.worker import Job, Worker, worker_for
-
-logger = logging.getLogger(__name__)
 
 Spans = list[list[Any]]
 """Pieces of a text, each `[differs, piece]`; joined they are the text."""
 
 
+@dataclass(eq=False)
+class Generation:
+    """A run from the moment it is asked for until it has ended; whoever waits for it holds it."""
+
+    prompts: Sequence[str]
+    max_new_tokens: int
+    columns: Sequence[str]
+    texts: list[dict[str, str]] = field(default_factory=list)
+    """What was written so far, by column."""
+    error: BaseException | None = None
+
+    @property
+    def share(self) -> float:
+        """How many of its texts were begun before the last that was."""
+        columns = max([len(self.columns), *(len(row) for row in self.texts)])
+        begun = sum(len(row) for row in self.texts) - 1
+        return begun / max(1, len(self.texts) * columns)
+
+
 class GenerationCompare(LiveWidget):
-    """What a model writes, column by column; it streams in, then differing words are marked.
+    """What a model writes before and after its edits; it streams in, then differences are marked.
 
     Args:
-        engine: The model, as `protocol.GeneratingEngine` describes it; None shows `texts` only.
-        prompts: What to continue.
+        model: A `LanguageModel`: without any edit against as it is now; or an `Edit`, applied or
+            not: without it and with it; or an engine as `GenerationEngine` describes it. None shows
+            `texts` only.
+        prompts: What to continue: texts, or one.
         columns: Names of the columns; the first is what the others are compared with.
         texts: Continuations made earlier: one mapping from column to text per prompt.
         max_new_tokens: How long each continuation may get.
-        worker: Where to compute; one per engine if not given.
-        auto_run: Generate at once when there are prompts, an engine, and no texts.
+        auto_run: Generate at once when there are prompts, a model, and no texts.
+        theme: "auto" follows the host; "light" or "dark".
+        layout: Of ipywidgets, as `tooltip` and `tabbable`.
+        tooltip: What the page shows where the pointer rests.
+        tabbable: Whether the tab key stops here.
 
     Example:
-        >>> GenerationCompare(texts=[{"before": "in Seattle.", "after": "in Paris."}],
-        ...                   prompts=["The Space Needle is"])
+        >>> rw.GenerationCompare(edit, ["The Space Needle is", "In the city of Seattle there is"])
+        >>> rw.GenerationCompare(texts=[{"before": "in Seattle.", "after": "in Paris."}],
+        ...                      prompts=["The Space Needle is"])
     """
 
     _esm, _css = bundle("edit")
     _view = t.Unicode("generations").tag(sync=True)
     _answers = "cells"
+    _jobs = ("generate",)
     engine = t.Dict().tag(sync=True)
     """Name of the model; `{}` without one."""
     prompts = t.List(t.Unicode()).tag(sync=True)
@@ -54,34 +78,38 @@ class GenerationCompare(LiveWidget):
     """One row per prompt: `{prompt, same, spans}` with the spans of each column."""
     max_new_tokens = t.Int(30, min=1, max=1000).tag(sync=True)
 
+    _run: Generation | None = None
+    """The run asked for last, also when it has ended."""
+
     def __init__(
         self,
-        engine: GeneratingEngine | None = None,
-        prompts: Iterable[str] = (),
+        model: Any = None,
+        prompts: str | Iterable[str] = (),
         *,
         columns: Sequence[str] = ("before", "after"),
         texts: Sequence[Mapping[str, str]] = (),
         max_new_tokens: int = 30,
-        worker: Worker | None = None,
         auto_run: bool = True,
-        **kwargs: Any,
+        theme: Theme = "auto",
+        layout: Any = None,
+        tooltip: str | None = None,
+        tabbable: bool | None = None,
     ) -> None:
-        self._engine = engine
-        self._slot = Slot(self, "generate")
-        self._runs = 0
+        self._engine = engine = None if model is None else _engine_of(model)
         self._texts: list[dict[str, str]] = []
-        self._failure: BaseException | None = None
-        name = engine.model_name if engine is not None else ""
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         super().__init__(
-            worker=worker or (worker_for(engine, name) if engine is not None else Worker()),
-            engine={"model": text(name)} if engine is not None else {},
+            None if engine is None else engine.session,
+            engine={} if engine is None else {"model": text(engine.model_name)},
             prompts=[text(prompt) for prompt in prompts],
             columns=[text(column) for column in columns],
             max_new_tokens=max_new_tokens,
             status="static" if engine is None else "idle",
-            **kwargs,
+            theme=theme,
+            layout=layout,
+            tooltip=tooltip,
+            tabbable=tabbable,
         )
-        weakref.finalize(self, self._worker.cancel, self._slot).atexit = False
         if texts:
             self._texts = _clean(texts)
             self._show(self.prompts, marked=True)
@@ -112,45 +140,34 @@ class GenerationCompare(LiveWidget):
                 remedy="Make a GenerationCompare with a model to generate more.",
             )
         with self._writing:
-            self._runs += 1
-            self._failure = None
+            self._run = run = Generation(self.prompts, self.max_new_tokens, self.columns)
             self._errors.clear()
-            job = _generate_job(self, self._engine, tuple(self.prompts), self._runs)
-            self._worker.submit(self._slot, job)  # First: an observer may raise.
+            job = Job(
+                run,
+                partial(_generate, self._engine),
+                on_started=self._generation_started,
+                on_progress=self._streamed,
+                on_done=self._generated,
+                on_cancelled=self._generation_cancelled,
+                on_failed=self._generation_failed,
+                is_current=self._is_current,
+                latest=False,
+            )
+            self._submit("generate", job)  # First: an observer may raise.
             self._write(status="queued", progress=0.0, error=None)
         if not wait:
             return None
-        try:
-            self.wait()
-        except KeyboardInterrupt:
-            self.cancel()
-            raise
-        if self._failure is not None:
-            raise self._failure
+        self._wait_for(self._places(), self.cancel)
+        if run.error is not None:
+            raise run.error
         return self.texts
 
     def cancel(self) -> None:
         """Stop generating; what was written stays on screen."""
         with self._writing:
-            if self._worker.cancel(self._slot):  # It never started.
-                self._runs += 1
-                self._failure = Cancelled("The generation was cancelled before it began.")
+            if self._worker.cancel(self._slots["generate"]) and self._run is not None:
+                self._run.error = Cancelled("The generation was cancelled before it began.")
                 self.status = "cancelled"
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the generation asked for is done.
-
-        Returns:
-            False when `timeout` seconds passed first.
-        """
-        self._refuse_to_wait()
-        return self._worker.wait([self._slot], timeout)
-
-    def close(self) -> None:
-        """Cancel what is running and close the page's end."""
-        if getattr(self, "_slot", None):  # ipywidgets closes half-built widgets, too.
-            self._worker.cancel(self._slot)
-        super().close()
 
     @t.observe("prompts", "max_new_tokens")
     def _form_changed(self, change: dict) -> None:
@@ -163,40 +180,48 @@ class GenerationCompare(LiveWidget):
 
     # What the job calls, on the worker's thread and with the writing lock held.
 
-    def _started(self, prompts: Sequence[str]) -> None:
-        self._texts = [{} for _ in prompts]
-        self._write(status="running", progress=0.0)
-        self._show(prompts, marked=False)
+    def _is_current(self, run: Generation) -> bool:
+        return run is self._run
 
-    def _streamed(
-        self, prompts: Sequence[str], texts: Iterable[Mapping[str, str]], progress: float
-    ) -> None:
+    def _generation_started(self, run: Generation) -> None:
+        self._texts = run.texts = [{} for _ in run.prompts]
+        self._write(status="running", progress=0.0)
+        self._show(run.prompts, marked=False)
+
+    def _streamed(self, run: Generation, share: float) -> None:
+        self._texts = _clean(run.texts)
+        with self.hold_sync():
+            self._show(run.prompts, marked=False)
+            self.progress = share
+
+    def _generated(self, run: Generation, texts: Sequence[Mapping[str, str]]) -> None:
         self._texts = _clean(texts)
         with self.hold_sync():
-            self._show(prompts, marked=False)
-            self.progress = progress
+            try:  # Else than here, some columns may not have been begun.
+                self.columns = list(dict.fromkeys(name for row in self._texts for name in row))
+                self._show(run.prompts, marked=True)
+                self.progress = 1.0
+            finally:  # Also where an observer of the user's raises.
+                self.status = "done"
 
-    def _ended(
-        self,
-        prompts: Sequence[str],
-        status: str,
-        texts: Sequence[Mapping[str, str]] | None,
-        error: BaseException | None,
-    ) -> None:
-        if texts is not None:
-            self._texts = _clean(texts)
-        self._failure = error
-        if status == "cancelled":
-            self._failure = Cancelled("The generation was cancelled.", self.texts)
+    def _generation_cancelled(self, run: Generation, stopped: Cancelled) -> None:
+        self._texts = _clean(run.texts)
+        run.error = Cancelled("The generation was cancelled.", self.texts)
+        self._end_early(run, "cancelled")
+
+    def _generation_failed(self, run: Generation, error: Exception) -> None:
+        run.error = error
         with self.hold_sync():
             try:
-                if status == "done":  # Else some columns may not have been begun.
-                    self.columns = list(dict.fromkeys(name for row in self._texts for name in row))
-                self._show(prompts, marked=True)
-                if error is not None:
-                    self._report("run", describe_error(error))
-                self.progress = 1.0 if status == "done" else self.progress
-            finally:  # Also where an observer of the user's raises.
+                self._report("run", describe_error(error))
+            finally:
+                self._end_early(run, "error")
+
+    def _end_early(self, run: Generation, status: str) -> None:
+        with self.hold_sync():
+            try:
+                self._show(run.prompts, marked=True)
+            finally:
                 self.status = status
 
     def _show(self, prompts: Sequence[str], marked: bool) -> None:
@@ -251,51 +276,19 @@ def diff(before: str, after: str) -> tuple[Spans, Spans]:
     return left, right
 
 
-def _generate_job(
-    widget: GenerationCompare, engine: GeneratingEngine, prompts: Sequence[str], run: int
-) -> Job:
-    """A generation as the worker runs it. Holds the widget only while it writes to it."""
-    ref, tokens, columns = weakref.ref(widget), widget.max_new_tokens, list(widget.columns)
+def _engine_of(model: Any) -> GenerationEngine:
+    if is_engine(model):
+        return model
+    from rome_widgets.session.generation_engine import GeneratingEngine
 
-    def tell(method: str, *args: Any) -> None:
-        if (there := ref()) is not None:
-            with there._writing:
-                if there._runs == run:
-                    getattr(there, method)(*args)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        texts: list[dict[str, str]] = [{} for _ in prompts]
-        last = float("-inf")
-
-        def progressed(step: GenerationStep) -> None:
-            nonlocal last
-            texts[step.prompt][step.column] = step.text
-            if (now := time.monotonic()) - last >= PROGRESS_EVERY:
-                last = now
-                begun = sum(len(row) for row in texts) - 1
-                tell("_streamed", prompts, texts, begun / _cells(texts, columns))
-
-        try:
-            tell("_started", prompts)
-            done = engine.generate(
-                prompts, tokens, progressed, lambda: cancelled() or ref() is None
-            )
-        except Cancelled:
-            end = ("cancelled", texts, None)
-        except Exception as error:
-            if not isinstance(error, RomeWidgetsError):
-                logger.exception("Generating failed")
-            end = ("error", None, error)
-        else:
-            end = ("done", done, None)
-        try:
-            tell("_ended", prompts, *end)
-        except Exception as error:  # An observer of the user's; the run must still end.
-            logger.exception("Showing what was generated failed")
-            tell("_show_failed", error)
-
-    return job
+    return GeneratingEngine(model)
 
 
-def _cells(texts: Sequence[Mapping[str, str]], columns: Sequence[str]) -> int:
-    return max(1, len(texts) * max([len(columns), *(len(row) for row in texts)]))
+def _generate(
+    engine: GenerationEngine, run: Generation, progress: Callable[[float], None], stop: Stop
+) -> Sequence[Mapping[str, str]]:
+    def told(step: GenerationStep) -> None:
+        run.texts[step.prompt][step.column] = step.text
+        progress(run.share)
+
+    return engine.generate(run.prompts, run.max_new_tokens, told, stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import traitlets as t
@@ -13,10 +13,10 @@ from rome_widgets.errors import StateError
 from rome_widgets.records.edit import Comparison
 from rome_widgets.records.trace import Restoration
 from rome_widgets.widgets import fallback
-from rome_widgets.widgets.live.base import RomeWidget, bundle
+from rome_widgets.widgets.live.base import RomeWidget, Theme, bundle
 from rome_widgets.widgets.live.traits import number, text
 
-METRICS = ["prob", "logprob", "rank"]
+Metric = Literal["prob", "logprob", "rank"]
 RESTORATION = ("clean", "corrupted", "restored")
 MOST_TOKENS = 20
 """Likeliest tokens of each run of a restoration that can be shown."""
@@ -45,8 +45,14 @@ class PredictionCompare(RomeWidget):
         k: Tokens of each run to show; the table shows all that are among any run's first k.
         metric: "prob", "logprob" or "rank".
         baseline: Which run the others are compared with.
-        target: A token that is always shown.
-        sort: What to sort by: "token", a run's place such as "1", or its difference, "d1".
+        target: A token that is always shown; None: what the runs are about, if they say so.
+        sort: What to sort by: "token", a run's place such as "1", or its difference, "d1"; None:
+            the last run.
+        descending: Whether the largest comes first.
+        theme: "auto" follows the host; "light" or "dark".
+        layout: Of ipywidgets, as `tooltip` and `tabbable`.
+        tooltip: What the page shows where the pointer rests.
+        tabbable: Whether the tab key stops here.
 
     Example:
         >>> PredictionCompare(*edit.compare("The Space Needle is in the city of"))
@@ -62,7 +68,7 @@ class PredictionCompare(RomeWidget):
     rows = t.List().tag(sync=True)
     """One per token of any run: token, and probs and ranks by run, None where unknown."""
     k = t.Int(5, min=1).tag(sync=True)
-    metric = t.Enum(METRICS, "prob").tag(sync=True)
+    metric = t.Enum(get_args(Metric), "prob").tag(sync=True)
     baseline = t.Int(0, min=0).tag(sync=True)
     target = t.Unicode(None, allow_none=True).tag(sync=True)
     target_of = t.Unicode("").tag(sync=True)
@@ -71,8 +77,37 @@ class PredictionCompare(RomeWidget):
     """"token", the place of a run, or `d` and the place for its difference to the baseline."""
     descending = t.Bool(True).tag(sync=True)
 
-    def __init__(self, runs: Runs = (), **kwargs: Any) -> None:
-        super().__init__(**{**_traits(runs), **kwargs})
+    def __init__(
+        self,
+        runs: Runs = (),
+        *,
+        k: int = 5,
+        metric: Metric = "prob",
+        baseline: int = 0,
+        target: str | None = None,
+        sort: str | None = None,
+        descending: bool = True,
+        theme: Theme = "auto",
+        layout: Any = None,
+        tooltip: str | None = None,
+        tabbable: bool | None = None,
+    ) -> None:
+        traits = _traits(runs)
+        if target is not None:
+            traits.update(target=target, target_of="")
+        if sort is not None:
+            traits["sort"] = sort
+        super().__init__(
+            **traits,
+            k=k,
+            metric=metric,
+            baseline=baseline,
+            descending=descending,
+            theme=theme,
+            layout=layout,
+            tooltip=tooltip,
+            tabbable=tabbable,
+        )
 
     def show(self, runs: Runs) -> None:
         """Other runs in place of these, sorted by the last and with a target of their own."""

@@ -7,18 +7,21 @@ hosts remove svg and scripts there, and a table survives.
 from __future__ import annotations
 
 import difflib
+import inspect
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self, get_args
 
 import anywidget
 import traitlets as t
 
 from rome_widgets.widgets.live.traits import encodable
 
+Theme = Literal["auto", "light", "dark"]
 STATIC = Path(__file__).parents[1] / "static"
 logger = logging.getLogger(__name__)
 
@@ -60,16 +63,20 @@ class RomeWidget(anywidget.AnyWidget):
     _ping = t.Unicode("").tag(sync=True, echo_update=False)
     """Set by a page that wants to know whether Python is there."""
     _pong = t.Unicode("").tag(sync=True)
-    theme = t.Enum(["auto", "light", "dark"], "auto").tag(sync=True)
+    theme = t.Enum(get_args(Theme), "auto").tag(sync=True)
     """"auto" follows the host."""
     edited = t.Int(0).tag(sync=True)
     """How many edits the model shown here holds; more than none is said in a badge."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __new__(cls, *args: Any, **given: Any) -> Self:
+        """Refuse an unknown keyword with the name that it resembles, as no signature does."""
+        _refuse_unknown(cls, given)
+        return super().__new__(cls, *args, **given)
+
+    def __init__(self, *, layout: Any = None, **traits: Any) -> None:
         self._writing = threading.RLock()
-        _refuse_unknown(type(self).__name__, kwargs, self.trait_names())
-        self._shares_layout = "layout" in kwargs
-        super().__init__(**kwargs)
+        self._shares_layout = layout is not None
+        super().__init__(**traits, **({} if layout is None else {"layout": layout}))
 
     def close(self) -> None:
         """Close the page's end, and that of the layout if nobody else can have it."""
@@ -104,11 +111,6 @@ class RomeWidget(anywidget.AnyWidget):
             for name, value in values.items():
                 setattr(self, name, value)
 
-    def _model_edited(self, count: int, by_me: bool) -> None:
-        """The model holds `count` edits now; see `badge.announce_edits`."""
-        with self._writing:
-            self.edited = count
-
     def to_text(self) -> str:
         """What the widget shows, in a line or two."""
         return type(self).__name__
@@ -125,10 +127,12 @@ class RomeWidget(anywidget.AnyWidget):
         return {**data, "text/plain": self.to_text(), "text/html": self.to_html_table()}, metadata
 
 
-def _refuse_unknown(widget: str, given: dict, known: list[str]) -> None:
-    public = sorted(name for name in known if not name.startswith("_"))
+def _refuse_unknown(cls: type, given: Iterable[str]) -> None:
+    parameters = inspect.signature(cls).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
     for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, public, n=1)
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"{widget}() got an unexpected keyword argument {name!r}.{hint}")
+            raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {name!r}.{hint}")

@@ -1,20 +1,24 @@
-"""What widgets with a model behind them share: status, errors as data, waiting, edit badge."""
+"""What widgets with a model behind them share: status, errors as data, waiting, edit badge.
+
+Which thread may do what is said in one place: `rome_widgets.widgets.live.job`.
+"""
 
 from __future__ import annotations
 
 import traceback
-from typing import Any
+import weakref
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, ClassVar
 
 import traitlets as t
 
 from rome_widgets.errors import RomeWidgetsError
 from rome_widgets.widgets.live.base import RomeWidget
-from rome_widgets.widgets.live.edit_events import follow_edits, unfollow_edits
+from rome_widgets.widgets.live.engine import ModelSession
+from rome_widgets.widgets.live.job import Job
 from rome_widgets.widgets.live.traits import text
 from rome_widgets.widgets.live.worker import Worker
 
-PROGRESS_EVERY = 0.1
-"""Seconds between two progress messages, at least."""
 MOST_TRACEBACK = 4000
 """Characters of a traceback that are shown: its end."""
 STATUSES = ["idle", "queued", "running", "done", "cancelled", "error", "static"]
@@ -24,7 +28,8 @@ class LiveWidget(RomeWidget):
     """A widget whose slow work happens on its model's worker.
 
     Args:
-        worker: Where to compute.
+        session: What the widgets of its model share; None where there is no model.
+        **traits: See `RomeWidget`.
     """
 
     status = t.Enum(STATUSES, "idle").tag(sync=True)
@@ -44,23 +49,75 @@ class LiveWidget(RomeWidget):
     _cancel_id = t.Int(0).tag(sync=True, echo_update=False)
     _answers = "error"
     """The trait that its answers arrive in."""
+    _jobs: ClassVar[tuple[str, ...]] = ()
+    """Names of its jobs: of each, the latest counts."""
+    _outliving: ClassVar[tuple[str, ...]] = ()
+    """Those that are done although the widget is closed."""
 
-    def __init__(self, *, worker: Worker, **kwargs: Any) -> None:
-        self._worker = worker
+    def __init__(self, session: ModelSession | None, **traits: Any) -> None:
+        self._session = session
+        self._worker = Worker() if session is None else session.worker
+        self._slots = {name: Slot(self, name) for name in self._jobs}
+        self._closed = False
         self._errors: dict[str, dict[str, Any]] = {}
         """Errors that still hold by their cause, the latest last; `error` shows that one."""
-        super().__init__(**kwargs)
-        follow_edits(worker, self)
+        RomeWidget.__init__(self, **traits)
+        for slot in self._mortal():
+            weakref.finalize(self, self._worker.cancel, slot).atexit = False
+        if session is not None:
+            with self._writing:
+                session.listen(self)
+                self.edited = session.edited
 
     def cancel(self) -> None:
         """Stop what is running."""
         raise NotImplementedError
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until everything asked for is done.
+
+        Returns:
+            False when `timeout` seconds passed first.
+        """
+        self._refuse_to_wait()
+        return self._worker.wait(self._places(), timeout)
+
     def close(self) -> None:
-        """Close the page's end; nothing more is heard of the model."""
-        if hasattr(self, "_worker"):  # ipywidgets closes half-built widgets, too.
-            unfollow_edits(self._worker, self)
+        """Cancel what is running and close the page's end; nothing more is heard of the model."""
+        if hasattr(self, "_closed"):  # ipywidgets closes half-built widgets, too.
+            self._closed = True
+            for slot in self._mortal():
+                self._worker.cancel(slot)
+            if self._session is not None:
+                self._session.unlisten(self)
         super().close()
+
+    def _mortal(self) -> list[Slot]:
+        return [slot for name, slot in self._slots.items() if name not in self._outliving]
+
+    def _places(self) -> Iterable[Hashable]:
+        """Where at the worker something of this widget may be waiting or running."""
+        return self._slots.values()
+
+    def _submit(
+        self, name: str, job: Job[Any, Any, Any], *, quick: bool = False, patient: bool = False
+    ) -> None:
+        """Ask the worker for a job; it replaces another of this name. See `Worker.submit`."""
+        self._worker.submit(self._slots[name], job, quick=quick, patient=patient)
+
+    def _wait_for(self, places: Iterable[Hashable], stop: Callable[[], None]) -> None:
+        """Wait for these; Ctrl-C calls `stop` first."""
+        try:
+            self._worker.wait(places)
+        except KeyboardInterrupt:
+            stop()
+            raise
+
+    def _model_edited(self) -> None:
+        """The model's edits changed; see `Session`."""
+        with self._writing:
+            if self._session is not None:
+                self.edited = self._session.edited
 
     @t.observe("_cancel_id")
     def _cancel_requested(self, change: dict) -> None:

@@ -1,7 +1,7 @@
 """One thread per model, shared by all its widgets: where everything slow happens.
 
 Hosts deliver widget callbacks on threads of their own choosing, and one slow callback blocks every
-widget. So callbacks only enqueue here. Each slot holds at most one waiting job, the latest.
+widget. So callbacks only enqueue here. Each slot holds at most one waiting task, the latest.
 """
 
 from __future__ import annotations
@@ -10,116 +10,95 @@ import atexit
 import logging
 import threading
 import time
-import weakref
 from collections.abc import Callable, Hashable, Iterable
+from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
 
-Job = Callable[[Callable[[], bool]], None]
+Task = Callable[[Callable[[], bool]], object]
 """Takes `cancelled`, which it asks between its steps."""
 
 
-class Worker:
-    """Runs jobs one at a time, in the order in which their slots were first asked for.
+class _Waiting(NamedTuple):
+    task: Task
+    quick: bool
+    patient: bool
 
-    The thread starts with the first job and ends when the worker is no longer referenced.
+
+class Worker:
+    """Runs tasks one at a time, in the order in which their slots were first asked for.
+
+    The thread starts with the first task and ends with `close`, or with the interpreter.
     """
 
     def __init__(self, name: str = "model") -> None:
-        self._desk = _Desk(f"rome_widgets worker: {name}")
-        self._end = weakref.finalize(self, self._desk.close)
-
-    def submit(
-        self, slot: Hashable, job: Job, *, quick: bool = False, patient: bool = False
-    ) -> None:
-        """Ask for `job`: it replaces a waiting job of its slot and cancels a running one.
-
-        Args:
-            slot: Whose job it is.
-            job: What to run.
-            quick: Run it between two steps of a longer job, when that asks whether it is
-                cancelled, rather than after it.
-            patient: Nobody asked for it: `crowded` does not count it.
-        """
-        self._desk.submit(slot, job, (quick, patient))
-
-    def cancel(self, slot: Hashable) -> bool:
-        """Drop the slot's waiting job and cancel its running one.
-
-        Returns:
-            True when a waiting job was dropped, which therefore will never report.
-        """
-        return self._desk.cancel(slot)
-
-    @property
-    def crowded(self) -> bool:
-        """Whether a job waits that somebody asked for; a patient one steps aside for it."""
-        return self._desk.crowded()
-
-    def busy(self, slots: Iterable[Hashable]) -> bool:
-        """Whether any of these slots has a waiting or a running job."""
-        return self._desk.busy(list(slots))
-
-    def wait(self, slots: Iterable[Hashable], timeout: float | None = None) -> bool:
-        """Wait until these slots have no job left.
-
-        Returns:
-            False when `timeout` seconds passed first.
-        """
-        return self._desk.wait(list(slots), timeout)
-
-
-class _Desk:
-    """What the thread and the worker share, so that the thread does not keep the worker alive."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
+        self._name = f"rome_widgets worker: {name}"
         self._changed = threading.Condition()
-        self._waiting: dict[Hashable, tuple[Job, tuple[bool, bool]]] = {}
-        """Jobs, and whether each is quick and whether it is patient."""
+        self._waiting: dict[Hashable, _Waiting] = {}
         self._running: dict[Hashable, threading.Event] = {}
-        """Slots at work and their cancel flags: a long job, and a quick one between its steps."""
+        """Slots at work and their cancel flags: a long task, and a quick one between its steps."""
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, slot: Hashable, job: Job, manner: tuple[bool, bool]) -> None:
+    def submit(
+        self, slot: Hashable, task: Task, *, quick: bool = False, patient: bool = False
+    ) -> None:
+        """Ask for `task`: it replaces a waiting one of its slot and cancels a running one.
+
+        Args:
+            slot: Whose task it is.
+            task: What to run.
+            quick: Run it between two steps of a longer task, when that asks whether it is
+                cancelled, rather than after it.
+            patient: Nobody asked for it: `crowded` does not count it.
+        """
         with self._changed:
+            if self._closed:
+                return
             self._flag(slot)
-            self._waiting[slot] = (job, manner)
+            self._waiting[slot] = _Waiting(task, quick, patient)
             if self._thread is None:
-                _desks.add(self)
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
+                # torch aborts a process whose threads it is cut off in.
+                atexit.register(self._end)
             self._changed.notify_all()
 
     def cancel(self, slot: Hashable) -> bool:
+        """Drop the slot's waiting task and cancel its running one.
+
+        Returns:
+            True when a waiting task was dropped, which therefore will never report.
+        """
         with self._changed:
             self._flag(slot)
             dropped = self._waiting.pop(slot, None) is not None
             self._changed.notify_all()
             return dropped
 
+    @property
     def crowded(self) -> bool:
+        """Whether a task waits that somebody asked for; a patient one steps aside for it."""
         with self._changed:
-            return any(not quick and not patient for _, (quick, patient) in self._waiting.values())
+            return any(not each.quick and not each.patient for each in self._waiting.values())
 
-    def busy(self, slots: list[Hashable]) -> bool:
+    def busy(self, slots: Iterable[Hashable]) -> bool:
+        """Whether any of these slots has a waiting or a running task."""
         with self._changed:
-            return self._busy(slots)
+            return any(slot in self._waiting or slot in self._running for slot in slots)
 
-    def _busy(self, slots: list[Hashable]) -> bool:
-        return any(slot in self._waiting or slot in self._running for slot in slots)
+    def wait(self, slots: Iterable[Hashable], timeout: float | None = None) -> bool:
+        """Wait until these slots have no task left.
 
-    def _flag(self, slot: Hashable) -> None:
-        if slot in self._running:
-            self._running[slot].set()
-
-    def wait(self, slots: list[Hashable], timeout: float | None) -> bool:
-        until = None if timeout is None else time.monotonic() + timeout
+        Returns:
+            False when `timeout` seconds passed first.
+        """
+        slots = list(slots)
         if threading.current_thread() is self._thread:
-            return not self.busy(slots)  # Asked by a job: waiting for oneself never ends.
+            return not self.busy(slots)  # Asked by a task: waiting for oneself never ends.
+        until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
-            while self._busy(slots):
+            while self.busy(slots):
                 # Short naps: on some systems a longer wait does not see Ctrl-C.
                 nap = 0.2 if until is None else min(0.2, until - time.monotonic())
                 if nap <= 0:
@@ -128,16 +107,23 @@ class _Desk:
         return True
 
     def close(self) -> None:
+        """Drop what waits, cancel what runs, and let the thread end."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
-            for token in self._running.values():
-                token.set()
+            for flag in self._running.values():
+                flag.set()
             self._changed.notify_all()
 
-    def join(self, timeout: float) -> None:
+    def _end(self) -> None:
+        """Stop the thread before the interpreter goes."""
+        self.close()
         if self._thread is not None:
-            self._thread.join(timeout)
+            self._thread.join(5)
+
+    def _flag(self, slot: Hashable) -> None:
+        if slot in self._running:
+            self._running[slot].set()
 
     def _work(self) -> None:
         while True:
@@ -145,18 +131,19 @@ class _Desk:
                 while not self._waiting and not self._closed:
                     self._changed.wait()
                 if self._closed:
-                    return
+                    break
                 slot = next(iter(self._waiting))
             self._run(slot, between=self._run_quick_ones)
+        atexit.unregister(self._end)
 
     def _run_quick_ones(self) -> None:
-        """What a long job makes room for when it asks whether it is cancelled."""
+        """What a long task makes room for when it asks whether it is cancelled."""
         while True:
             with self._changed:
                 quick = (
                     slot
-                    for slot, (_, (is_quick, _)) in self._waiting.items()
-                    if is_quick and slot not in self._running
+                    for slot, waiting in self._waiting.items()
+                    if waiting.quick and slot not in self._running
                 )
                 slot = next(quick, None)
             if slot is None:
@@ -167,48 +154,21 @@ class _Desk:
         with self._changed:
             if slot not in self._waiting:
                 return
-            job, (is_quick, _) = self._waiting.pop(slot)
-            token = self._running[slot] = threading.Event()
+            task, is_quick, _ = self._waiting.pop(slot)
+            flag = self._running[slot] = threading.Event()
 
         def cancelled() -> bool:
             if between is not None and not is_quick:
                 between()
-            return token.is_set()
+            return flag.is_set()
 
         try:
-            job(cancelled)
+            task(cancelled)
         except BaseException:
-            # A job reports its own errors; whatever still arrives here must not end the thread.
-            logger.exception("A job of slot %r failed", slot)
+            # A task reports its own errors; whatever still arrives here must not end the thread.
+            logger.exception("A task of slot %r failed", slot)
         finally:
-            del job
+            del task
             with self._changed:
                 del self._running[slot]
                 self._changed.notify_all()
-
-
-_desks: weakref.WeakSet[_Desk] = weakref.WeakSet()
-
-
-@atexit.register
-def _end_all() -> None:
-    """Stop every thread before the interpreter goes: torch aborts a process it is cut off in."""
-    desks = list(_desks)
-    for desk in desks:
-        desk.close()
-    for desk in desks:
-        desk.join(5)
-
-
-_workers: dict[int, Worker] = {}
-_workers_lock = threading.Lock()
-
-
-def worker_for(model: object, name: str = "model") -> Worker:
-    """The one worker of this model object; it goes when the model goes."""
-    with _workers_lock:
-        worker = _workers.get(id(model))
-        if worker is None:
-            worker = _workers[id(model)] = Worker(name)
-            weakref.finalize(model, _workers.pop, id(model), None)
-        return worker

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
+from rome_widgets.widgets.live.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,8 @@ class TraceSettings:
     """The very token to follow, where it must be that of another trace; goes before `answer`."""
 
 
-class Engine(Protocol):
-    """A model that can be traced. Called from one worker thread at a time."""
-
-    @property
-    def model_name(self) -> str:
-        """What to call the model on screen."""
-        ...
+class TraceEngine(Engine, Protocol):
+    """A model that can be traced. What computes is called from one worker thread at a time."""
 
     @property
     def n_layers(self) -> int:
@@ -60,6 +56,10 @@ class Engine(Protocol):
     @property
     def weights_version(self) -> Hashable:
         """Another value after every change of the weights, also after one that was undone."""
+        ...
+
+    def read_prompt(self, prompt: Any, subject: str) -> tuple[str, str, tuple[int, int] | None]:
+        """Text and subject of whatever states a fact, and where a fact says that the subject is."""
         ...
 
     def trace(

@@ -1,4 +1,4 @@
-"""What the live widget shows of a trace's inside: a path on the grid, a flow, a lens.
+"""Pages of the live grid that explain its trace: the path on the grid, the flow, the lens.
 
 A path is looked for when somebody asks. Flow and lens are made while their page is shown, after the
 restoration of the same selection. All three go with the trace that they were made of.
@@ -6,81 +6,67 @@ restoration of the same selection. All three go with the trace that they were ma
 
 from __future__ import annotations
 
-import logging
-import time
-import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, ModelChanged, RomeWidgetsError, StateError
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import Kind, State
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets import fallback
-from rome_widgets.widgets.live.live_widget import PROGRESS_EVERY, LiveWidget, Slot, describe_error
+from rome_widgets.widgets.live.job import Job, Stop
+from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error
 from rome_widgets.widgets.live.traits import number, text
-from rome_widgets.widgets.live.worker import Job
-from rome_widgets.widgets.trace.engine import Engine, TraceSettings
+from rome_widgets.widgets.trace.engine import TraceEngine
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
+from rome_widgets.widgets.trace.trace_run import Basis
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class _Model:
-    """What the inside of a trace is asked of: settings, and the weights that it was made on."""
-
-    settings: TraceSettings
-    weights: Hashable
-
-    def check(self, engine: Engine) -> None:
-        """Refuse another model's answer about this trace."""
-        if engine.weights_version != self.weights:
-            raise ModelChanged(
-                "The model was edited since this trace.",
-                "What is inside of it was wanted from the model that it was made on.",
-                "Trace again.",
-            )
-
-    def same(self, other: _Model | None) -> bool:
-        return other is not None and vars(self) == vars(other)
+Page = Literal["grid", "flow", "lens"]
 
 
 @dataclass(eq=False)
-class _Search:
+class PathSearch:
     """One search for a path, and what became of it, for whoever waits."""
 
-    model: _Model
+    basis: Basis
     path: RestoringPath
     """The largest set told so far."""
+    running: bool = True
     error: BaseException | None = field(
         default_factory=lambda: Cancelled("Another path or trace was asked for meanwhile.")
     )
     """Why it did not end; None when it did."""
 
 
-class InsideGrid(LiveWidget, TraceGrid):
+@dataclass(frozen=True, eq=False)
+class CellsAsked:
+    """Cells of a grid that the model is asked about, and what the grid is made of."""
+
+    basis: Basis
+    selection: tuple[State, ...]
+    page: str = ""
+
+
+class ExplainedGrid(LiveWidget, TraceGrid):
     """A live grid with the path, the flow and the lens of its trace.
 
     Says nothing itself about how a trace is made: `TraceExplorer` fills in what is declared here.
     """
 
-    _engine: Engine
-    _slots: dict[str, Slot]
-    """"path" and "page" here; flow and lens share one, because one page is shown."""
-    _shown: TraceSettings | None
-    _shown_on: Hashable
-    _closed: bool
-    _search: _Search | None = None
+    _engine: TraceEngine
+    _basis: Basis | None = None
+    """What the grid on screen was or is being made of."""
+    _search: PathSearch | None = None
     """The search under way, or the last of this trace."""
-    _inside: _Model | None = None
+    _explained: Basis | None = None
     """What path, flow and lens are of."""
 
-    page = t.Enum(["grid", "flow", "lens"], "grid").tag(sync=True)
+    page = t.Enum(get_args(Page), "grid").tag(sync=True)
     """What stands beside the restoration panel."""
     recovery = t.CFloat(0.9, min=0.01, max=1).tag(sync=True)
     """The share of the fact that a path is to bring back."""
@@ -116,11 +102,7 @@ class InsideGrid(LiveWidget, TraceGrid):
             search = self._start_search()
         if not wait:
             return None
-        try:
-            self._worker.wait([self._slots["path"]])
-        except KeyboardInterrupt:
-            self.stop_path()
-            raise
+        self._wait_for([self._slots["path"]], self.stop_path)
         if search.error is not None:
             raise search.error
         return search.path
@@ -130,7 +112,7 @@ class InsideGrid(LiveWidget, TraceGrid):
         with self._writing:
             search = self._search
             if self._worker.cancel(self._slots["path"]) and search is not None:
-                self._path_stopped(search)
+                self._path_stopped(search, Cancelled("The search never began."))
 
     def to_text(self) -> str:
         """The trace in words, and its path."""
@@ -149,25 +131,31 @@ class InsideGrid(LiveWidget, TraceGrid):
             f"{kind} layer {layer} at “{tokens[pos].strip()}” → {p:.4f}"
             for (pos, layer, kind), p in zip(path.states, path.probabilities, strict=True)
         ]
-        name = "path so far" if self.path["running"] else "path"
+        name = "path so far" if self._search.running else "path"
         return [f"  {name}: {', '.join(steps)}"] if steps else []
 
-    def _start_search(self) -> _Search:
-        model = self._asked_of()
-        if model is None:
+    def _start_search(self) -> PathSearch:
+        basis = self._basis
+        if basis is None:
             raise StateError(
                 "Nothing is traced yet.", "A path is looked for in a trace.", "Run one first."
             )
-        model.check(self._engine)
+        basis.check(self._engine)
         self._settle("path")
-        self._search = search = _Search(model, _no_path(self.trace, self.recovery))
-        job = _path_job(weakref.ref(self), self._engine, search)
-        self._worker.submit(self._slots["path"], job)
+        self._search = search = PathSearch(basis, _no_path(self.trace, self.recovery))
+        job = Job(
+            search,
+            partial(_find_path, self._engine),
+            on_progress=self._path_told,
+            on_done=self._path_found,
+            on_cancelled=self._path_stopped,
+            on_failed=self._path_failed,
+            is_current=self._is_search,
+            latest=False,
+        )
+        self._submit("path", job)
         self.path = describe_path(search.path, running=True)
         return search
-
-    def _asked_of(self) -> _Model | None:
-        return None if self._shown is None else _Model(self._shown, self._shown_on)
 
     @t.observe("_request")
     def _path_requested(self, change: dict) -> None:
@@ -181,58 +169,91 @@ class InsideGrid(LiveWidget, TraceGrid):
                 self._report("path", describe_error(error))
 
     def _put(self, described: dict[str, Any], trace: CausalTrace | None) -> None:
-        """Another trace: what was inside the old one must not survive it."""
-        model = self._asked_of()
-        if model is None or not model.same(self._inside):
-            self._inside, self._search = model, None
+        """Another trace: what explained the old one must not survive it."""
+        if self._basis is None or self._basis != self._explained:
+            self._explained, self._search = self._basis, None
             for name in ("path", "page"):
                 self._worker.cancel(self._slots[name])
             self.path = self.flow = self.lens = {}
         super()._put(described, trace)
 
     @t.observe("page")
-    def _look_inside(self, change: dict | None = None) -> None:
+    def _ask_for_page(self, change: dict | None = None) -> None:
         """Ask for what the page shows, once the selection is answered; only the latest counts."""
-        model, selection = self._asked_of(), tuple(self._cells)
-        asked = [list(cell) for cell in selection]
+        basis, cells = self._basis, [list(cell) for cell in self._cells]
         answer = self.restoration
-        answered = answer.get("selection", []) == asked and not answer.get("message")
-        current = model is not None and model.weights == self._engine.weights_version
+        answered = answer.get("selection", []) == cells and not answer.get("message")
+        current = basis is not None and basis.weights == self._engine.weights_version
         if self.page == "grid" or not (answered and current) or self._closed:
             self._worker.cancel(self._slots["page"])
-        elif model is not None and getattr(self, self.page).get("selection") != asked:
-            job = _page_job(weakref.ref(self), self._engine, model, self.page, selection)
-            self._worker.submit(self._slots["page"], job, quick=True)
+        elif basis is not None and getattr(self, self.page).get("selection") != cells:
+            job = Job(
+                CellsAsked(basis, tuple(self._cells), self.page),
+                partial(_make_page, self._engine),
+                on_done=self._page_made,
+                on_failed=self._page_failed,
+                is_current=self._is_shown,
+            )
+            self._submit("page", job, quick=True)
 
-    # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
+    # What the jobs call, on the worker's thread and with the writing lock held.
 
-    def _path_told(self, search: _Search) -> None:
-        self.path = describe_path(search.path, running=True)
+    def _is_search(self, search: PathSearch) -> bool:
+        return self._search is search
 
-    def _path_found(self, search: _Search) -> None:
-        search.error = None
-        self.path = describe_path(search.path)
+    def _path_told(self, search: PathSearch, path: RestoringPath) -> None:
+        self.path = describe_path(path, running=True)
 
-    def _path_stopped(self, search: _Search) -> None:
-        search.error = Cancelled("The search for a path was stopped.")
+    def _path_found(self, search: PathSearch, path: RestoringPath) -> None:
+        search.path, search.error, search.running = path, None, False
+        self.path = describe_path(path)
+
+    def _path_stopped(self, search: PathSearch, stopped: Cancelled) -> None:
+        search.error, search.running = Cancelled("The search for a path was stopped."), False
         self.path = describe_path(search.path) if search.path.states else {}
 
-    def _path_failed(self, search: _Search, error: BaseException) -> None:
-        search.error = error
+    def _path_failed(self, search: PathSearch, error: Exception) -> None:
+        search.error, search.running = error, False
         with self.hold_sync():
             self.path = {}
             self._report("path", describe_error(error))
 
-    def _page_made(
-        self, model: _Model, page: str, selection: tuple[State, ...], made: dict[str, Any]
-    ) -> None:
-        if model.same(self._asked_of()) and selection == tuple(self._cells):
-            self._settle(page)
-            setattr(self, page, made)
+    def _is_shown(self, asked: CellsAsked) -> bool:
+        return asked.basis == self._basis
 
-    def _page_failed(self, model: _Model, page: str, error: BaseException) -> None:
-        if model.same(self._asked_of()):
-            self._report(page, describe_error(error))
+    def _page_made(self, asked: CellsAsked, made: dict[str, Any]) -> None:
+        if asked.selection == tuple(self._cells):
+            self._settle(asked.page)
+            setattr(self, asked.page, made)
+
+    def _page_failed(self, asked: CellsAsked, error: Exception) -> None:
+        self._report(asked.page, describe_error(error))
+
+
+def _find_path(
+    engine: TraceEngine, search: PathSearch, progress: Callable[[RestoringPath], None], stop: Stop
+) -> RestoringPath:
+    def told(path: RestoringPath) -> None:
+        search.path = path
+        progress(path)
+
+    search.basis.check(engine)
+    path = engine.find_path(search.basis.settings, search.path.target, told, stop)
+    search.basis.check(engine)
+    return path
+
+
+def _make_page(
+    engine: TraceEngine, asked: CellsAsked, progress: Callable[[Any], None], stop: Stop
+) -> dict[str, Any]:
+    settings, selection = asked.basis.settings, asked.selection
+    asked.basis.check(engine)
+    if asked.page == "flow":
+        made = describe_flow(engine.flow(settings, selection), selection)
+    else:
+        made = describe_lens(engine.lens(settings, selection), selection)
+    asked.basis.check(engine)
+    return made
 
 
 def describe_path(path: RestoringPath, *, running: bool = False) -> dict[str, Any]:
@@ -293,77 +314,3 @@ def _no_path(trace: Mapping[str, Any], target: float) -> RestoringPath:
         float("nan") if trace[name] is None else trace[name] for name in ("clean", "corrupted")
     )
     return RestoringPath((), (), trace["answer"], clean, corrupted, target, False, 0)
-
-
-def _path_job(ref: weakref.ref[InsideGrid], engine: Engine, search: _Search) -> Job:
-    """A search as the worker runs it. Holds the widget only while it writes to it."""
-
-    def tell(method: str, *args: Any) -> None:
-        if (widget := ref()) is not None:
-            with widget._writing:
-                if widget._search is search:
-                    getattr(widget, method)(search, *args)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        last = float("-inf")
-
-        def progressed(path: RestoringPath) -> None:
-            nonlocal last
-            search.path, now = path, time.monotonic()
-            if now - last >= PROGRESS_EVERY:
-                last = now
-                tell("_path_told")
-
-        try:
-            search.model.check(engine)
-            target = search.path.target
-            search.path = engine.find_path(
-                search.model.settings, target, progressed, lambda: cancelled() or ref() is None
-            )
-            search.model.check(engine)
-        except Cancelled:
-            tell("_path_stopped")
-        except Exception as error:
-            if not isinstance(error, RomeWidgetsError):
-                logger.exception("The search for a path failed")
-            tell("_path_failed", error)
-        else:
-            tell("_path_found")
-
-    return job
-
-
-def _page_job(
-    ref: weakref.ref[InsideGrid],
-    engine: Engine,
-    model: _Model,
-    page: str,
-    selection: Sequence[State],
-) -> Job:
-    """A flow or a lens as the worker runs it."""
-
-    def make() -> dict[str, Any]:
-        model.check(engine)
-        if page == "flow":
-            made = describe_flow(engine.flow(model.settings, selection), selection)
-        else:
-            made = describe_lens(engine.lens(model.settings, selection), selection)
-        model.check(engine)
-        return made
-
-    def tell(cancelled: Callable[[], bool], method: str, *args: Any) -> None:
-        if not cancelled() and (widget := ref()) is not None:
-            with widget._writing:
-                getattr(widget, method)(model, page, *args)
-
-    def job(cancelled: Callable[[], bool]) -> None:
-        try:
-            made = make()
-        except Exception as error:
-            if not isinstance(error, RomeWidgetsError):
-                logger.exception("The %s of %r failed", page, selection)
-            tell(cancelled, "_page_failed", error)
-        else:
-            tell(cancelled, "_page_made", selection, made)
-
-    return job

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from rome_widgets.errors import StateError
-from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets.live.traits import number, text
-from rome_widgets.widgets.trace.engine import TraceSettings
+from rome_widgets.widgets.trace.trace_run import Run
 
 MOST_RUNS = 20
 """Runs that are kept; the oldest goes first."""
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A trace, what the form said for it, and the model it was made on."""
-
-    trace: CausalTrace
-    """Not complete where it was cancelled."""
-    settings: TraceSettings
-    asked: TraceSettings
-    """What the engine was asked: the same, and the answer of what it is compared with."""
-    weights: Hashable
-    edits: int
-    """How many were active."""
-    ms: float | None
-    """How long it took; None for a part."""
-    against: Run | None
-    """What it is compared with: the trace that was there before the model was edited."""
-    id: int = 0
-    """Its place among all runs of the widget, from 1."""
-
-
-class History:
+class RunHistory:
     """The last `MOST_RUNS` runs. Of the same settings on the same weights, the latest."""
 
     def __init__(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import weakref
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,42 +19,52 @@ from rome_widgets.errors import (
     StateError,
     SubjectNotFound,
 )
-from rome_widgets.records.states import State
+from rome_widgets.records.fact import Fact
 from rome_widgets.records.trace import CausalTrace, Progress
-from rome_widgets.widgets.live.base import bundle
-from rome_widgets.widgets.live.live_widget import Slot, describe_error
-from rome_widgets.widgets.live.traits import describe_trace, pack_scores, text, unanswered
-from rome_widgets.widgets.live.worker import Job, Worker, worker_for
-from rome_widgets.widgets.trace.before_after import check_comparable, in_words
-from rome_widgets.widgets.trace.engine import Engine, TraceSettings
-from rome_widgets.widgets.trace.pages import InsideGrid
-from rome_widgets.widgets.trace.python_code import trace_code
-from rome_widgets.widgets.trace.run_history import History, Run
-from rome_widgets.widgets.trace.side_by_side import (
-    NAMES,
-    Kept,
-    describe_kept,
-    told_apart,
-    why_apart,
+from rome_widgets.widgets.live.base import Theme, bundle
+from rome_widgets.widgets.live.engine import is_engine
+from rome_widgets.widgets.live.job import Job, Stop
+from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error
+from rome_widgets.widgets.live.traits import (
+    describe_restoration,
+    describe_trace,
+    pack_scores,
+    text,
+    unanswered,
 )
-from rome_widgets.widgets.trace.trace_jobs import draw_job, restore_job, trace_job
+from rome_widgets.widgets.trace.ab_comparison import (
+    NAMES,
+    KeptTrace,
+    describe_kept,
+    differences_in_words,
+    why_not_comparable,
+)
+from rome_widgets.widgets.trace.before_after import check_comparable, in_words
+from rome_widgets.widgets.trace.download import picture
+from rome_widgets.widgets.trace.engine import TraceEngine, TraceSettings
+from rome_widgets.widgets.trace.pages import CellsAsked, ExplainedGrid, Page
+from rome_widgets.widgets.trace.python_code import trace_code
+from rome_widgets.widgets.trace.run_history import RunHistory
+from rome_widgets.widgets.trace.trace_grid import GridKind, Palette, Scale
+from rome_widgets.widgets.trace.trace_run import (
+    MakesRoom,
+    Run,
+    RunInProgress,
+    RunState,
+    leave_alone,
+    make_trace,
+)
 
 logger = logging.getLogger(__name__)
 
+ROWS = 8
+"""Next tokens shown per restoration."""
 MOST_TRIES = 5
-"""Starts of a trace that changes come into which nobody announced: perhaps its own runs'."""
+"""Starts of a trace that changes come into which nobody told of: perhaps its own runs'."""
 FORM = ("prompt", "subject", "noise", "samples", "seed", "window", "answer", "place")
 
 
-@dataclass
-class _End:
-    """What became of a run, for whoever waits for it."""
-
-    trace: CausalTrace | None = None
-    error: BaseException | None = None
-
-
-class TraceExplorer(InsideGrid):
+class TraceExplorer(ExplainedGrid):
     """Traces a prompt in the background and answers clicks with the model itself.
 
     The page's Trace button, Enter in the prompt, or `run()` start a trace; setting `prompt` or a
@@ -69,18 +80,31 @@ class TraceExplorer(InsideGrid):
     is on screen, and `compare` shows it beside whatever comes after.
 
     Args:
-        engine: The model, as `protocol.Engine` describes it.
-        prompt: Text that stops just before the fact.
-        subject: The words of it to corrupt.
+        model: A `LanguageModel`, or an engine as `TraceEngine` describes it.
+        prompt: Text that stops just before the fact, a `Fact`, or a record of one; the trace starts
+            at once when it is given.
+        subject: The words of it to corrupt; not needed with a fact.
         noise: Multiple of σ.
         samples: Noise draws averaged over.
         seed: Seed of the draws.
         window: Layers restored together by an MLP or attention cell; None: by the model's depth.
         answer: The word to follow; None takes the clean run's own.
         place: Characters of the subject in the prompt, where it is not the last occurrence.
-        worker: Where to compute; one per engine if not given.
-        auto_run: Trace at once when a prompt and a subject are given.
+        kind: "all", or the one kind to show.
+        selection: Cells to select, triples `(pos, layer, kind)`.
+        cursor: The cell of the keyboard cursor, or None.
+        scale: See `TraceGrid`, as `palette`, `values`, `shortcuts`, `theme` and what follows it.
+        palette: See `TraceGrid`.
+        values: See `TraceGrid`.
+        shortcuts: See `TraceGrid`.
+        page: "grid", or the page shown beside it: "flow" or "lens".
+        recovery: The share of the fact that a path is to bring back.
         retrace: Trace again when the model was edited; else `stale` says that it should be.
+        auto_run: Trace at once when a prompt and a subject are given.
+        theme: See `TraceGrid`.
+        layout: See `TraceGrid`.
+        tooltip: See `TraceGrid`.
+        tabbable: See `TraceGrid`.
 
     Example:
         >>> explorer = rw.TraceExplorer(lm, prompt="The Space Needle is in the city of",
@@ -96,6 +120,7 @@ class TraceExplorer(InsideGrid):
     _esm, _css = bundle("trace")
     _view = t.Unicode("explorer").tag(sync=True)
     _answers = "restoration"
+    _jobs = ("trace", "restore", "path", "page", "draw")
     engine = t.Dict().tag(sync=True)
     """Name and depth of the model, and examples that work with it."""
     prompt = t.Unicode("").tag(sync=True)
@@ -123,57 +148,51 @@ class TraceExplorer(InsideGrid):
     _file = t.Dict().tag(sync=True)
     """A file for the page to save: name, type, data and the id of the request for it."""
 
+    _run: RunInProgress | None = None
+    """The run asked for last, also when it has ended; None before the first, and after `recall`."""
+    _shown: Run | None = None
+    """How `result` was made."""
+    _a: KeptTrace | None = None
+    """What was kept as A."""
+    _comparing_a = False
+    """A is shown beside what is on screen."""
+
     def __init__(
         self,
-        engine: Engine,
-        *,
-        prompt: str = "",
+        model: Any,
+        prompt: str | Fact | Mapping[str, Any] = "",
         subject: str = "",
+        *,
         noise: float = 3.0,
         samples: int = 10,
         seed: int = 1,
         window: int | None = None,
         answer: str | None = None,
         place: tuple[int, int] | None = None,
-        worker: Worker | None = None,
+        kind: GridKind = "all",
+        selection: Iterable[Iterable] = (),
+        cursor: Sequence[Any] | None = None,
+        scale: Scale = "probability",
+        palette: Palette = "kinds",
+        values: bool = False,
+        shortcuts: bool = True,
+        page: Page = "grid",
+        recovery: float = 0.9,
+        retrace: bool = True,
         auto_run: bool = True,
-        **kwargs: Any,
+        theme: Theme = "auto",
+        layout: Any = None,
+        tooltip: str | None = None,
+        tabbable: bool | None = None,
     ) -> None:
-        self._engine = engine
-        names = ("trace", "restore", "path", "page", "draw")
-        self._slots = {name: Slot(self, name) for name in names}
-        self._runs = 0
-        self._running: TraceSettings | None = None
-        self._heard = False
-        """The model was edited since the run that is under way was asked for."""
-        self._model: tuple[Hashable, int] = (None, 0)
-        """Weights and number of edits that the run under way found."""
-        self._against: Run | None = None
-        """What the run under way will be compared with."""
-        self._filling = False
-        """The run under way has put its own grid on screen."""
-        self._shown: TraceSettings | None = None
-        """What the grid on screen was or is being made with, its answer said by id if need be."""
-        self._last: Run | None = None
-        """How `result` was made."""
-        self._described: dict[str, Any] = {}
-        """The `trace` trait of `result`, kept while a run that is under way shows itself."""
-        self._history = History()
-        self._a: Kept | None = None
-        """What was kept as A."""
-        self._beside = False
-        """A is shown beside what is on screen."""
-        self._shown_on: Hashable = None
-        """The weights that the grid on screen was or is being made on."""
-        self._closed = False
-        self._end = _End()
-        """Of the run under way, or of the last."""
-        self._stopped = 0
-        """The last run that was cancelled while it was under way."""
-        self._tries = 0
-        selection = list(kwargs.pop("selection", ()))
-        super().__init__(
-            worker=worker or worker_for(engine, engine.model_name),
+        self._engine = engine = _engine_of(model)
+        self._history = RunHistory()
+        if not isinstance(prompt, str) or (prompt and subject):
+            prompt, subject, found = engine.read_prompt(prompt, subject)
+            place = place or found
+        LiveWidget.__init__(
+            self,
+            engine.session,
             engine={
                 "model": text(engine.model_name),
                 "n_layers": engine.n_layers,
@@ -187,29 +206,33 @@ class TraceExplorer(InsideGrid):
             window=window,
             answer=answer,
             place=place,
-            **kwargs,
+            kind=kind,
+            scale=scale,
+            palette=palette,
+            values=values,
+            shortcuts=shortcuts,
+            page=page,
+            recovery=recovery,
+            retrace=retrace,
+            theme=theme,
+            layout=layout,
+            tooltip=tooltip,
+            tabbable=tabbable,
         )
-        for slot in self._slots.values():
-            weakref.finalize(self, self._worker.cancel, slot).atexit = False
-        if selection:
+        if selection := list(selection):
             self.selection = selection
+        if cursor is not None:
+            self.cursor = cursor
         if auto_run and prompt and subject:
             self.run()
 
     @property
     def settings(self) -> TraceSettings:
         """What the form says now."""
-        there = self.place is not None and self.prompt[slice(*self.place)] == self.subject
-        return TraceSettings(
-            self.prompt,
-            self.subject,
-            self.noise,
-            self.samples,
-            self.seed,
-            self.window,
-            self.answer,
-            self.place if there else None,
-        )
+        form = {name: getattr(self, name) for name in FORM}
+        if self.place is not None and self.prompt[slice(*self.place)] != self.subject:
+            form["place"] = None
+        return TraceSettings(**form)
 
     @settings.setter
     def settings(self, settings: TraceSettings) -> None:
@@ -230,12 +253,8 @@ class TraceExplorer(InsideGrid):
         """
         self._refuse_to_wait(wait)
         with self._writing:
-            if self._running == self.settings and not wait:
-                return None  # Pressed twice: it is being computed.
-            self._tries = 0
-            self._start(self.settings)
-            end = self._end
-        return self._wait_for(end) if wait else None
+            run = self._start(self.settings)
+        return self._result_of(run) if wait else None
 
     def resume(self, wait: bool = False) -> CausalTrace | None:
         """Go on with the trace on screen, which was cancelled; what it has is not computed again.
@@ -252,80 +271,95 @@ class TraceExplorer(InsideGrid):
         """
         self._refuse_to_wait(wait)
         with self._writing:
-            last = self._last
-            if last is None or last.trace.complete:
+            shown = self._shown
+            if shown is None or shown.trace.complete:
                 raise StateError(
                     "There is no cancelled trace to go on with.",
                     "One that was cancelled after its first states was wanted.",
                     "Trace with run().",
                 )
-            if last.weights != self._engine.weights_version:
+            if shown.weights != self._engine.weights_version:
                 raise StateError(
                     "The model was edited since this trace was cancelled.",
                     "The weights that it was begun with were wanted.",
                     "Trace from the start with run().",
                 )
-            self._tries = 0
-            self.settings = last.settings
-            self._start(last.settings, resume=last)
-            end = self._end
-        return self._wait_for(end) if wait else None
+            self.settings = shown.settings
+            run = self._start(shown.settings, resume=shown)
+        return self._result_of(run) if wait else None
 
-    def _wait_for(self, end: _End) -> CausalTrace:
-        try:
-            self._worker.wait([self._slots["trace"]])
-        except KeyboardInterrupt:
-            self.cancel()
-            raise
-        if end.error is not None:
-            raise end.error
-        if end.trace is None:
+    def _result_of(self, run: RunInProgress) -> CausalTrace:
+        """Wait for a run."""
+        self._wait_for([self._slots["trace"]], self.cancel)
+        if run.error is not None:
+            raise run.error
+        if run.trace is None:
             raise Cancelled("Another trace was asked for before this one was done.")
-        return end.trace
+        return run.trace
 
     def _start(
         self, settings: TraceSettings, *, patient: bool = False, resume: Run | None = None
-    ) -> None:
-        """Queue a run. Of the same settings on other weights, it is compared with the last one."""
-        if self._running != settings:  # Else whoever waits for it waits for this one.
-            self._end = _End()
-        self._running = settings
-        self._runs += 1
-        self._filling = self._heard = False
+    ) -> RunInProgress:
+        """Queue a run, unless the one under way is of these settings."""
+        run = self._under_way
+        if run is not None and run.settings == settings and not run.stopped:
+            run.patient = run.patient and patient  # Pressed twice: it is being computed.
+            return run
+        self._run = run = RunInProgress(settings, self._before_edits(settings), patient, resume)
+        self._queue(run)
+        return run
+
+    def _before_edits(self, settings: TraceSettings) -> Run | None:
+        """What a run of these settings is compared with: the same, on other weights."""
+        shown = self._shown
+        if shown is None or shown.settings != settings:
+            return None
+        same = shown.weights == self._engine.weights_version
+        return shown.against if same or shown.against is not None else shown
+
+    def _queue(self, run: RunInProgress) -> None:
         self._errors.clear()
-        last = self._last
-        if last is None or last.settings != settings:
-            self._against = None
-        elif last.against is not None or last.weights == self._engine.weights_version:
-            self._against = last.against
-        else:
-            self._against = last
-        asked = settings
-        if self._against is not None:
-            asked = replace(settings, answer_id=self._against.trace.answer_id)
         self.stop_path()  # It is of the trace that goes, and would keep this one waiting.
-        job = trace_job(self, settings, asked, patient=patient, resume=resume)
-        # First: an observer of the status may raise.
-        self._worker.submit(self._slots["trace"], job, patient=patient)
-        self._write(status="queued", progress=0.0, error=None)
+        self._submit_run(run)  # First: an observer of the status may raise.
+        self._write(status=run.status, progress=0.0, error=None)
 
-    def _model_edited(self, count: int, by_me: bool) -> None:
-        super()._model_edited(count, by_me)
+    def _submit_run(self, run: RunInProgress) -> None:
+        job = Job(
+            run,
+            partial(make_trace, self._worker, self._engine),
+            ready=partial(leave_alone, self._worker, self._engine),
+            on_started=self._trace_started,
+            on_progress=self._trace_progressed,
+            on_done=self._trace_done,
+            on_cancelled=self._trace_stopped,
+            on_failed=self._trace_failed,
+            is_current=self._is_current,
+            latest=False,
+        )
+        self._submit("trace", job, patient=run.patient)
+
+    @property
+    def _under_way(self) -> RunInProgress | None:
+        """The run that has not ended."""
+        return self._run if self._run is not None and self._run.under_way else None
+
+    def _model_edited(self) -> None:
+        super()._model_edited()
         with self._writing:
-            self._heard = True
-            self._follow_edits()
+            if (run := self._under_way) is not None:
+                run.edited = True
+            else:
+                self._follow_edits(True)
 
-    def _follow_edits(self) -> None:
-        """Make the trace on screen again if it is of another model; a run under way comes first."""
-        if self._closed or self._running is not None:
+    def _follow_edits(self, edited: bool) -> None:
+        """Say whether the trace on screen is of another model, and make it again if edited."""
+        shown = self._shown
+        if self._closed or shown is None or self._under_way is not None:
             return
-        heard, self._heard = self._heard, False
-        last = self._last
         with self.hold_sync():
-            self.stale = last is not None and last.weights != self._engine.weights_version
-            if last is not None and self.stale and heard and self.retrace:
-                self._tries = 0
-                self._start(last.settings, patient=True)
+            self.stale = shown.weights != self._engine.weights_version
+            if self.stale and edited and self.retrace:
+                self._start(shown.settings, patient=True)
 
     def recall(self, run: int) -> None:
         """Bring back a run of the history, and the form's settings with it; nothing is computed.
@@ -342,8 +376,7 @@ class TraceExplorer(InsideGrid):
         with self._writing:
             found = self._history.find(run)
             self._worker.cancel(self._slots["trace"])
-            self._runs += 1  # What the run given up still tells is not heard.
-            self._running, self._heard = None, False
+            self._run = None  # What the run given up still tells is not heard.
             self._errors.clear()
             with self.hold_sync():
                 self.error = None
@@ -358,17 +391,16 @@ class TraceExplorer(InsideGrid):
             StateError: There is no trace yet.
         """
         with self._writing:
-            if self._last is None:
+            if self._shown is None:
                 raise StateError(
                     "There is no trace to keep.",
                     "A trace that is finished or cancelled was wanted.",
                     "Trace with run().",
                 )
-            now = [list(cell) for cell in self.selection]
-            answered = bool(now) and self.restoration.get("selection") == now
-            self._a = Kept(self._last.trace, self._last.edits, self.restoration if answered else {})
-            self._beside = False
-            self._put_beside(self._last)
+            answer = self.restoration if self._answered else {}
+            self._a = KeptTrace(self._shown.trace, self._shown.edits, answer)
+            self._comparing_a = False
+            self._put_beside(self._shown)
 
     def compare(self, a: int | CausalTrace | None = None) -> None:
         """Show A beside what is on screen, now and after each run, until `stop_comparing`.
@@ -384,69 +416,51 @@ class TraceExplorer(InsideGrid):
         """
         with self._writing:
             if isinstance(a, CausalTrace):
-                self._a = Kept(a, None)
+                self._a = KeptTrace(a, None)
             elif a is not None:
                 run = self._history.find(a)
-                self._a = Kept(run.trace, run.edits)
+                self._a = KeptTrace(run.trace, run.edits)
             if self._a is None:
                 raise StateError(
                     "Nothing was kept as A.",
                     "Something to compare with was wanted.",
                     "Keep what is on screen with keep_as_a(), or name a run of the history.",
                 )
-            self._beside = True
-            if not self._filling:  # Else the run that is under way does when it ends.
-                self._put_beside(self._last)
+            self._comparing_a = True
+            if self._run is None or self._run.state != "filling":  # Else it does when it ends.
+                self._put_beside(self._shown)
 
     def stop_comparing(self) -> None:
         """Show only the trace on screen; a trace before an edit is forgotten, A stays kept."""
         with self._writing:
-            self._against, self._beside = None, False
-            if self._last is not None:
-                self._last = replace(self._last, against=None)
-                self._history.update(self._last)
-            self._put_beside(self._last)
+            self._comparing_a = False
+            if self._run is not None:
+                self._run.against = None
+            if self._shown is not None:
+                self._shown = replace(self._shown, against=None)
+                self._history.update(self._shown)
+            self._put_beside(self._shown)
 
     def to_code(self) -> str:
         """Python that loads the model, traces this prompt and restores the selection again.
 
         Empty while there is no trace. Edits of the model are not made by it.
         """
-        if self._shown is None:
+        if self._basis is None:
             return ""
-        now = [list(cell) for cell in self.selection]
-        answered = bool(now) and self.restoration.get("selection") == now
-        probability = self.restoration["probability"] if answered else None
+        probability = self.restoration["probability"] if self._answered else None
         return trace_code(
-            self._engine.load_code, self._shown, self._cells, probability, self.edited
+            self._engine.load_code, self._basis.settings, self._cells, probability, self.edited
         )
 
     def cancel(self) -> None:
         """Stop the trace; what was computed so far stays on screen."""
         with self._writing:
-            self._heard = False  # Nor is it to start by itself again.
-            if self._worker.cancel(self._slots["trace"]):  # Never started: it will not report.
-                self._runs += 1
-                self._trace_cancelled(None)
-            else:
-                self._stopped = self._runs
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the trace and all that was asked of it are done.
-
-        Returns:
-            False when `timeout` seconds passed first.
-        """
-        self._refuse_to_wait()
-        return self._worker.wait([*self._slots.values()], timeout)
-
-    def close(self) -> None:
-        """Cancel what is running and close the page's end."""
-        self._closed = True
-        # ipywidgets closes half-built widgets, too.
-        for slot in getattr(self, "_slots", {}).values():
-            self._worker.cancel(slot)
-        super().close()
+            never_began = self._worker.cancel(self._slots["trace"])
+            if (run := self._under_way) is not None:
+                run.stopped, run.edited = True, False  # Nor is it to start by itself again.
+                if never_began:
+                    self._trace_stopped(run, Cancelled("It never began."))
 
     @t.observe("prompt", "subject", "noise", "samples", "seed", "window", "answer")
     def _form_changed(self, change: dict) -> None:
@@ -479,9 +493,9 @@ class TraceExplorer(InsideGrid):
 
     def _move_subject(self, start: Any, stop: Any) -> None:
         """Trace the prompt on screen with the subject at these of its positions."""
-        if self._shown is None:
+        if self._basis is None:
             return
-        prompt = self._shown.prompt
+        prompt = self._basis.settings.prompt
         try:
             subject, place = self._engine.subject_at(prompt, int(start), int(stop))
         except (RomeWidgetsError, TypeError, ValueError) as error:
@@ -493,74 +507,71 @@ class TraceExplorer(InsideGrid):
     def _draw(self, request: dict[str, Any]) -> None:
         """Draw the figure for the page to save, when the worker has a moment."""
         if self._result is not None:
-            job = draw_job(weakref.ref(self), self._result, request)
-            self._worker.submit(self._slots["draw"], job, quick=True)
+            job = Job(
+                request,
+                partial(_draw, self._result),
+                on_done=self._drawn,
+                on_failed=self._draw_failed,
+                latest=False,
+            )
+            self._submit("draw", job, quick=True)
+
+    @property
+    def _answered(self) -> bool:
+        """Whether the answer on screen is that to the selection."""
+        cells = [list(cell) for cell in self.selection]
+        return bool(cells) and self.restoration.get("selection") == cells
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""
-        if self._shown is None:
+        if self._basis is None:
             return
         if not self.selection:
             self._worker.cancel(self._slots["restore"])
             self.restoration = {}
-            self._look_inside()
+            self._ask_for_page()
             return
-        job = restore_job(weakref.ref(self), self._engine, self._shown, tuple(self.selection))
-        self._worker.submit(self._slots["restore"], job, quick=True)
+        job = Job(
+            CellsAsked(self._basis, tuple(self._cells)),
+            partial(_restore, self._engine),
+            on_done=self._restored,
+            on_failed=self._restore_failed,
+        )
+        self._submit("restore", job, quick=True)
 
-    # What the jobs call, on the worker's thread, one at a time and with the writing lock held.
+    # What the jobs call, on the worker's thread and with the writing lock held.
 
-    def _trace_started(self) -> None:
-        self._heard = False  # It sees whatever was changed until now.
-        self._model = (self._engine.weights_version, self.edited)
-        self._write(status="running", progress=0.0)
+    def _is_current(self, run: RunInProgress) -> bool:
+        return run is self._run
 
-    def _trace_steps_aside(self, job: Job) -> None:
-        """Somebody asks the model for something: that goes first, then this from the start."""
-        if self._stopped == self._runs:
-            self._trace_cancelled(None)
-            return
-        self._filling = False
-        self._write(status="queued", progress=0.0)
-        self._worker.submit(self._slots["trace"], job, patient=True)
+    def _trace_started(self, run: RunInProgress) -> None:
+        run.start(self._engine.weights_version, self.edited)
+        self._write(status=run.status, progress=0.0)
 
-    def _trace_overtaken(self, settings: TraceSettings, error: ModelChanged) -> None:
-        """The model was edited meanwhile: again from the start, when it is left alone."""
-        self._tries = 0 if self._heard else self._tries + 1
-        if self._stopped == self._runs or self._closed:
-            self._trace_cancelled(None)
-        elif self._model[0] == self._engine.weights_version or self._tries == MOST_TRIES:
-            self._trace_failed(error)  # It would come to the same end.
-        else:
-            self._start(settings, patient=True)
-
-    def _trace_progressed(
-        self, progress: Progress, settings: TraceSettings, asked: TraceSettings
-    ) -> None:
+    def _trace_progressed(self, run: RunInProgress, progress: Progress) -> None:
         trace = progress.trace
         with self.hold_sync():
             self.progress = progress.done / max(1, progress.total)
-            if not self._filling:
-                self._filling = True
-                self._put_fresh(trace, settings, asked)
+            if run.state == "running":
+                run.move("filling")
+                self._make_room(run, trace)
             if trace.estimated:
                 self._paint(trace)
             else:  # Row by row over the estimate, if there is one.
                 self.scores = pack_scores(trace.scores, trace.kinds)
 
-    def _put_fresh(self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings) -> None:
+    def _make_room(self, run: RunInProgress, trace: CausalTrace) -> None:
         """Make room for another grid, unless it will be the same one."""
-        elsewhere = self.trace.get("settings") != vars(settings)
-        if not elsewhere and self._last is not None and self._last.weights == self._model[0]:
+        elsewhere = self.trace.get("settings") != vars(run.settings)
+        if not elsewhere and self._shown is not None and self._shown.weights == run.weights:
             return
         if elsewhere:
             self.cursor = None  # It was a cell of another trace.
-        self._shown, self._shown_on = asked, self._model[0]
-        self._put({**describe_trace(trace), "settings": vars(settings)}, None)
-        self._put_beside(
-            Run(trace, settings, asked, *self._model, None, self._against), running=True
-        )
-        if self._against is not None:
+        so_far = run.so_far(trace, run.against)
+        self._basis = so_far.basis
+        self._put({**describe_trace(trace), "settings": vars(run.settings)}, None)
+        self._put_beside(so_far, running=True)
+        if run.against is not None:
             self._answer()  # The last answer was the other model's.
 
     def _put_beside(self, shown: Run | None, *, running: bool = False) -> None:
@@ -568,12 +579,12 @@ class TraceExplorer(InsideGrid):
         a, b = self._a, None if shown is None else shown.trace
         against = None if shown is None else shown.against
         with self.hold_sync():
-            self.kept = {} if a is None else describe_kept(a, b, self._beside)
-            if a is not None and self._beside:
-                if shown is None or b is None or a.trace is b or why_apart(a.trace, b):
+            self.kept = {} if a is None else describe_kept(a, b, self._comparing_a)
+            if a is not None and self._comparing_a:
+                if shown is None or b is None or a.trace is b or why_not_comparable(a.trace, b):
                     self._put_before(None)
                 else:
-                    words = told_apart(a, b, shown.edits)
+                    words = differences_in_words(a, b, shown.edits)
                     self._put_before(a.trace, words, NAMES, running=running)
             elif against is None or shown is None:
                 self._put_before(None)
@@ -581,34 +592,53 @@ class TraceExplorer(InsideGrid):
                 words = in_words(against.edits, shown.edits)
                 self._put_before(against.trace, words, running=running)
 
-    def _trace_done(
-        self, trace: CausalTrace, settings: TraceSettings, asked: TraceSettings, ms: float
-    ) -> None:
-        if self._model[0] != self._engine.weights_version:  # Of which of the two, nobody knows.
-            self._trace_overtaken(settings, ModelChanged("The model was edited meanwhile."))
+    def _trace_done(self, run: RunInProgress, trace: CausalTrace) -> None:
+        if run.weights != self._engine.weights_version:  # Of which of the two, nobody knows.
+            self._trace_overtaken(run, ModelChanged("The model was edited meanwhile."))
             return
-        self._end.trace = trace
-        self._finish("done", trace, settings, asked, ms)
+        run.trace = trace
+        self._finish(run, "done", trace)
 
-    def _trace_cancelled(
-        self,
-        partial: CausalTrace | None,
-        settings: TraceSettings | None = None,
-        asked: TraceSettings | None = None,
-    ) -> None:
-        if self._model[0] != self._engine.weights_version:
-            partial = None
-        self._end.error = Cancelled("The trace was cancelled.", partial)
-        if partial is None or settings is None or asked is None:
-            self._go_back("cancelled")
+    def _trace_stopped(self, run: RunInProgress, stopped: Cancelled) -> None:
+        """It was cancelled, or is to make room for somebody; then it starts again later."""
+        if isinstance(stopped, MakesRoom) and not run.stopped:
+            run.move("queued")
+            self._write(status=run.status, progress=0.0)
+            self._submit_run(run)
+            return
+        same = run.weights == self._engine.weights_version
+        partial = stopped.partial if same else None
+        run.error = Cancelled("The trace was cancelled.", partial)
+        if partial is None:
+            self._go_back(run, "cancelled")
         else:
-            self._finish("cancelled", partial, settings, asked, None)
+            self._finish(run, "cancelled", partial)
 
-    def _trace_failed(self, error: BaseException) -> None:
-        self._end.error = error
+    def _trace_overtaken(self, run: RunInProgress, error: ModelChanged) -> None:
+        """The model was edited meanwhile: again from the start, when it is left alone."""
+        run.move("overtaken")
+        run.tries = 0 if run.edited else run.tries + 1
+        if run.stopped or self._closed:
+            self._trace_stopped(run, Cancelled("The model was edited meanwhile."))
+        elif run.weights == self._engine.weights_version or run.tries == MOST_TRIES:
+            self._give_up(run, error)  # It would come to the same end.
+        else:
+            run.again(self._before_edits(run.settings))
+            self._queue(run)
+
+    def _trace_failed(self, run: RunInProgress, error: Exception) -> None:
+        if isinstance(error, ModelChanged):
+            self._trace_overtaken(run, error)
+        else:
+            self._give_up(run, error)
+
+    def _give_up(self, run: RunInProgress, error: Exception) -> None:
+        run.error = error
         with self.hold_sync():
-            self._report("run", {**describe_error(error), "fix": self._fix(error)})
-            self._go_back("error")
+            try:
+                self._report("run", {**describe_error(error), "fix": self._fix(error)})
+            finally:  # Also where an observer of the user's raises.
+                self._go_back(run, "failed")
 
     def _fix(self, error: BaseException) -> dict[str, Any] | None:
         """What of the form to change so that it may work: a button beside the error."""
@@ -620,77 +650,101 @@ class TraceExplorer(InsideGrid):
             return {"label": f"samples {self.samples} → {fewer}", "values": {"samples": fewer}}
         return None
 
-    def _finish(
-        self,
-        status: str,
-        trace: CausalTrace,
-        settings: TraceSettings,
-        asked: TraceSettings,
-        ms: float | None,
-    ) -> None:
-        self._running = None
-        against, (weights, edits) = self._against, self._model
+    def _finish(self, run: RunInProgress, state: RunState, trace: CausalTrace) -> None:
+        run.move(state)
+        against = run.against
         if against is not None and not _comparable(against.trace, trace):
             against = None
         with self.hold_sync():
-            run = self._history.add(Run(trace, settings, asked, weights, edits, ms, against))
+            made = self._history.add(run.so_far(trace, against))
             self.history = self._history.describe()
-            self._show_run(run)
-            self.status = status
+            self._show_run(made)
+            self.status = run.status
         self._answer()
-        self._follow_edits()
+        self._follow_edits(run.edited)
 
     def _show_run(self, run: Run) -> None:
         """Put a run on screen as it ended, with what it is compared with."""
         with self.hold_sync():
-            self._last, self._shown, self._shown_on = run, run.asked, run.weights
-            self._filling = False
+            self._shown, self._basis = run, run.basis
             self._show(run.trace, ms=run.ms, settings=vars(run.settings))
             self._put_beside(run)
-            self._described = self.trace
             self.run_shown = run.id
             self.progress = _share(run.trace)
             self.status = "done" if run.trace.complete else "cancelled"
             self.stale = run.weights != self._engine.weights_version
 
-    def _go_back(self, status: str) -> None:
+    def _go_back(self, run: RunInProgress, state: RunState) -> None:
         """To the last result, after a run that left none."""
-        self._running = None
-        last = self._last
+        run.move(state)
+        shown = self._shown
         with self.hold_sync():
-            self.status = status
-            self._shown = None if last is None else last.asked
-            self._shown_on = None if last is None else last.weights
-            if self._result is None or self.trace is not self._described:
-                self._put(self._described, self._result)
+            self.status = run.status
+            basis = None if shown is None else shown.basis
+            elsewhere, self._basis = basis != self._basis, basis
+            if shown is None:
+                self._put({}, None)
+            elif elsewhere:
+                self._show(shown.trace, ms=shown.ms, settings=vars(shown.settings))
             else:
-                self._paint(self._result)
-            self._filling = False
-            if last is not None:
-                self._put_beside(last)
-                self.stale = last.weights != self._engine.weights_version
+                self._paint(shown.trace)
+            self._put_beside(shown)
         if not self.restoration:
             self._answer()
-        self._follow_edits()
+        self._follow_edits(run.edited)
 
-    def _restored(
-        self, settings: TraceSettings, restoration: dict[str, Any], weights: Hashable
-    ) -> None:
-        now = [list(cell) for cell in self.selection]
-        if settings == self._shown and now == restoration["selection"]:
-            if weights != self._shown_on and restoration["source"] == "exact":
+    def _restored(self, asked: CellsAsked, made: tuple[dict[str, Any], Hashable]) -> None:
+        restoration, weights = made
+        if self._is_asked_now(asked):
+            if self._basis is None or weights != self._basis.weights:
                 restoration["source"] = "edited"
-            self._settle("restoration")
-            self.restoration = restoration
-            self._look_inside()
+            self._show_answer(restoration)
 
-    def _restore_failed(
-        self, settings: TraceSettings, selection: tuple[State, ...], error: BaseException
-    ) -> None:
+    def _restore_failed(self, asked: CellsAsked, error: Exception) -> None:
         described = describe_error(error)
         with self.hold_sync():
-            self._restored(settings, unanswered(selection, described["found"]), None)
+            if self._is_asked_now(asked):
+                self._show_answer(unanswered(asked.selection, described["found"]))
             self._report("restoration", described)
+
+    def _is_asked_now(self, asked: CellsAsked) -> bool:
+        settings = None if self._basis is None else self._basis.settings
+        return asked.basis.settings == settings and asked.selection == tuple(self._cells)
+
+    def _show_answer(self, restoration: dict[str, Any]) -> None:
+        self._settle("restoration")
+        self.restoration = restoration
+        self._ask_for_page()
+
+    def _drawn(self, request: dict[str, Any], file: dict[str, Any]) -> None:
+        self._file = {**file, "id": request["id"]}
+
+    def _draw_failed(self, request: dict[str, Any], error: Exception) -> None:
+        self._report("show", describe_error(error))
+
+
+def _engine_of(model: Any) -> TraceEngine:
+    if is_engine(model):
+        return model
+    from rome_widgets.session.trace_engine import TracingEngine
+
+    return TracingEngine(model)
+
+
+def _restore(
+    engine: TraceEngine, asked: CellsAsked, progress: Callable[[Any], None], stop: Stop
+) -> tuple[dict[str, Any], Hashable]:
+    """The answer to a selection, and the weights that gave it."""
+    began, weights = time.perf_counter(), engine.weights_version
+    restoration = engine.restore(asked.basis.settings, asked.selection)
+    ms = 1000 * (time.perf_counter() - began)
+    return describe_restoration(restoration, asked.selection, ROWS, ms), weights
+
+
+def _draw(
+    trace: CausalTrace, request: dict[str, Any], progress: Callable[[Any], None], stop: Stop
+) -> dict[str, Any]:
+    return picture(trace, request["form"])
 
 
 def _share(trace: CausalTrace) -> float:

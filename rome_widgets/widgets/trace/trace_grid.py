@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import traitlets as t
 
 from rome_widgets.errors import StateError
-from rome_widgets.records.states import KINDS, Kind, State, check_states
+from rome_widgets.records.states import Kind, State, check_states
 from rome_widgets.records.trace import CausalTrace, recovery
 from rome_widgets.widgets import fallback
-from rome_widgets.widgets.live.base import RomeWidget, bundle
+from rome_widgets.widgets.live.base import RomeWidget, Theme, bundle
 from rome_widgets.widgets.live.traits import (
     describe_trace,
     number,
@@ -37,6 +37,9 @@ COMBINE = "Recorded single-state effects; a live model is needed to combine them
 NOT_COMPUTED = "This state was not computed."
 ESTIMATED = "This trace is an estimate; a live model is needed to restore the state."
 UNBOUNDED = 1 << 31
+GridKind = Literal["all", "hidden", "mlp", "attn"]
+Scale = Literal["probability", "effect", "share"]
+Palette = Literal["kinds", "cividis"]
 
 
 class TraceGrid(RomeWidget):
@@ -47,6 +50,16 @@ class TraceGrid(RomeWidget):
         kind: "all", or the one kind to show.
         selection: Cells to select, triples `(pos, layer, kind)`.
         before: A trace of the same prompt on other weights: both are shown, and their difference.
+        cursor: The cell of the keyboard cursor, or None.
+        scale: What a cell shows: the answer's "probability", its rise over corrupted ("effect"), or
+            the "share" of the fact that is back.
+        palette: "kinds", a colour for each, as in the paper; "cividis", one ramp for every eye.
+        values: Write the numbers into cells that have room for them.
+        shortcuts: Single letters act while the grid has the focus.
+        theme: "auto" follows the host; "light" or "dark".
+        layout: Of ipywidgets, as `tooltip` and `tabbable`.
+        tooltip: What the page shows where the pointer rests.
+        tabbable: Whether the tab key stops here.
 
     Example:
         >>> grid = rw.TraceGrid(rw.load_trace("needle.trace"))
@@ -62,16 +75,16 @@ class TraceGrid(RomeWidget):
     """float32 `[kind, pos, layer]` in the order of `trace["kinds"]`; NaN where not computed."""
     estimate = t.Bytes().tag(sync=True)
     """An estimate in the form of `scores`, shown where those are NaN; empty without one."""
-    kind = t.Enum(["all", *KINDS], "all").tag(sync=True)
+    kind = t.Enum(get_args(GridKind), "all").tag(sync=True)
     selection = t.List().tag(sync=True)
     """Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer."""
     cursor = t.Any(None, allow_none=True).tag(sync=True)
     """The cell of the keyboard cursor, or None."""
     restoration = t.Dict().tag(sync=True)
     """The answer to `restoration["selection"]`; `{}` while there is none."""
-    scale = t.Enum(["probability", "effect", "share"], "probability").tag(sync=True)
+    scale = t.Enum(get_args(Scale), "probability").tag(sync=True)
     """What a cell shows: the answer's probability, its rise over corrupted, or the share back."""
-    palette = t.Enum(["kinds", "cividis"], "kinds").tag(sync=True)
+    palette = t.Enum(get_args(Palette), "kinds").tag(sync=True)
     """A colour for each kind, as in the paper, or one ramp that every eye tells apart."""
     values = t.Bool(False).tag(sync=True)
     """Write the numbers into cells that have room for them."""
@@ -82,17 +95,26 @@ class TraceGrid(RomeWidget):
     before_scores = t.Bytes().tag(sync=True)
     """The trace before in the form of `scores`."""
 
+    _result: CausalTrace | None = None
+    _before: CausalTrace | None = None
+
     def __init__(
         self,
         trace: CausalTrace | None = None,
-        kind: str = "all",
+        kind: GridKind = "all",
         selection: Iterable[Iterable] = (),
         *,
         before: CausalTrace | None = None,
-        **kwargs: Any,
+        cursor: Sequence[Any] | None = None,
+        scale: Scale = "probability",
+        palette: Palette = "kinds",
+        values: bool = False,
+        shortcuts: bool = True,
+        theme: Theme = "auto",
+        layout: Any = None,
+        tooltip: str | None = None,
+        tabbable: bool | None = None,
     ) -> None:
-        self._result: CausalTrace | None = None
-        self._before: CausalTrace | None = None
         for given in (trace, before):
             if given is not None and not isinstance(given, CausalTrace):
                 raise StateError(
@@ -102,12 +124,24 @@ class TraceGrid(RomeWidget):
                 )
         if before is not None and trace is not None:
             check_comparable(before, trace)
-        super().__init__(kind=kind, **kwargs)
+        super().__init__(
+            kind=kind,
+            scale=scale,
+            palette=palette,
+            values=values,
+            shortcuts=shortcuts,
+            theme=theme,
+            layout=layout,
+            tooltip=tooltip,
+            tabbable=tabbable,
+        )
         if trace is not None:
             self._show(trace)
             self._put_before(before)
         if selection := list(selection):
             self.selection = selection
+        if cursor is not None:
+            self.cursor = cursor
 
     @property
     def result(self) -> CausalTrace | None:

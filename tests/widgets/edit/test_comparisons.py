@@ -105,7 +105,7 @@ class TestGenerationCompare:
         assert shown.columns == ["before", "after"]
 
     def test_text_streams_in_unmarked_word_by_word(self, monkeypatch):
-        monkeypatch.setattr("rome_widgets.widgets.edit.generation_compare.PROGRESS_EVERY", 0.0)
+        monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
         seen = []
         shown = GenerationCompare(FakeEditor(), [NEEDLE], auto_run=False)
         shown.observe(lambda change: seen.append(change["new"][0]["spans"]), "cells")
@@ -116,7 +116,7 @@ class TestGenerationCompare:
         assert not any(differs for spans in seen[:-1] for cell in spans for differs, _ in cell)
 
     def test_it_streams_ten_times_a_second_at_most(self, monkeypatch):
-        monkeypatch.setattr("rome_widgets.widgets.edit.generation_compare.PROGRESS_EVERY", 1e9)
+        monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 1e9)
         seen = []
         shown = GenerationCompare(FakeEditor(), [NEEDLE, MARKET], auto_run=False)
         shown.observe(lambda change: seen.append(change["new"]), "cells")
@@ -124,7 +124,7 @@ class TestGenerationCompare:
         assert len(seen) <= 3
 
     def test_cancel_keeps_what_was_written(self, monkeypatch):
-        monkeypatch.setattr("rome_widgets.widgets.edit.generation_compare.PROGRESS_EVERY", 0.0)
+        monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
         engine = FakeEditor(slow=True)
         shown = GenerationCompare(engine, [NEEDLE])
         for _ in range(3):
@@ -138,7 +138,7 @@ class TestGenerationCompare:
         assert shown.columns == ["before", "after"], "also where nothing was written in one"
 
     def test_waiting_for_a_run_that_is_cancelled_raises_with_the_texts_so_far(self, monkeypatch):
-        monkeypatch.setattr("rome_widgets.widgets.edit.generation_compare.PROGRESS_EVERY", 0.0)
+        monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
         engine = FakeEditor(slow=True)
         shown = GenerationCompare(engine, [NEEDLE], auto_run=False)
 
@@ -218,4 +218,4 @@ class TestGenerationCompare:
         shown = GenerationCompare(engine, [NEEDLE])
         until(lambda: shown.status == "running")
         shown.close()
-        assert shown._worker.wait([shown._slot], PATIENCE)
+        assert shown._worker.wait(shown._places(), PATIENCE)

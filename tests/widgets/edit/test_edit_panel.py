@@ -10,7 +10,7 @@ import pytest
 import traitlets
 
 from rome_widgets.errors import Cancelled, PromptError, RomeWidgetsError
-from rome_widgets.widgets import EditPanel, TraceExplorer, Worker, announce_edits
+from rome_widgets.widgets import EditPanel, TraceExplorer
 from rome_widgets.widgets.edit.edit_panel import STRENGTHS
 from rome_widgets.widgets.edit.edit_rows import describe_change, describe_request, read_tests
 from rome_widgets.widgets.edit.engine import GROUPS, Outcome, PromptChange, TestPrompt
@@ -18,7 +18,7 @@ from tests.helpers.fake_editor import FUJI, NEEDLE, FakeEditor
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
 from tests.helpers.waiting import PATIENCE, until
 
-FORM = {"template": NEEDLE.template, "subject": NEEDLE.subject, "target": NEEDLE.target}
+FORM = {"prompt": NEEDLE.template, "subject": NEEDLE.subject, "target": NEEDLE.target}
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_of_many_strengths_the_latest_is_set_and_shown(edited, engine):
     assert edited.wait(PATIENCE)
     engine.gate.clear()
     edited.set_state({"_strengths": {"e1": [1, 0.1]}})
-    until(lambda: edited._worker._desk._running)
+    until(lambda: edited._worker._running)
     for count in range(2, 9):
         edited.set_state({"_strengths": {"e1": [count, count / 10]}})
     engine.gate.set()
@@ -262,7 +262,7 @@ def test_of_many_strengths_the_latest_is_set_and_shown(edited, engine):
 def test_strengths_of_two_edits_do_not_replace_each_other(edited, engine):
     engine.gate.clear()
     edited.set_state({"_strengths": {"e2": [1, 0.9]}})
-    until(lambda: edited._worker._desk._running)
+    until(lambda: edited._worker._running)
     edited.set_state({"_strengths": {"e2": [1, 0.9], "e1": [2, 0.3]}})
     edited.set_state({"_strengths": {"e2": [3, 0.4], "e1": [2, 0.3]}})
     engine.gate.set()
@@ -362,20 +362,19 @@ def test_a_history_made_elsewhere_is_shown_at_once_and_followed(engine):
     assert panel.wait(PATIENCE)
     assert applied(panel) == {"e1": True}
     engine.set_applied("e1", False)
-    announce_edits(panel._worker, 0)
     assert panel.wait(PATIENCE)
     assert applied(panel) == {"e1": False}
     assert panel.edited == 0
 
 
 def test_every_widget_of_the_model_wears_the_badge():
-    engine, worker = FakeEditor(), Worker()
-    explorer = TraceExplorer(FakeEngine(), prompt=PROMPT, subject=SUBJECT, worker=worker)
-    panel, other = (EditPanel(engine, **FORM, worker=worker) for _ in range(2))
+    engine = FakeEditor()
+    explorer = TraceExplorer(FakeEngine(session=engine.session), prompt=PROMPT, subject=SUBJECT)
+    panel, other = (EditPanel(engine, **FORM) for _ in range(2))
     stranger = TraceExplorer(FakeEngine())
     panel.apply(wait=True)
     until(lambda: len(other.edits) == 1)
-    later = TraceExplorer(FakeEngine(), worker=worker)
+    later = TraceExplorer(FakeEngine(session=engine.session))
     assert [w.edited for w in (explorer, panel, other, later, stranger)] == [1, 1, 1, 1, 0]
     panel.revert_all()
     assert panel.wait(PATIENCE)
@@ -383,8 +382,8 @@ def test_every_widget_of_the_model_wears_the_badge():
 
 
 def test_two_panels_of_one_model_come_to_rest():
-    engine, worker = FakeEditor(), Worker()
-    one, two = (EditPanel(engine, **FORM, worker=worker) for _ in range(2))
+    engine = FakeEditor()
+    one, two = (EditPanel(engine, **FORM) for _ in range(2))
     one.apply(wait=True)
     assert two.wait(PATIENCE)
     compared = len(engine.compared)
@@ -399,14 +398,14 @@ def test_closing_a_panel_reverts_nothing(edited, engine):
 
 
 def test_a_panel_that_is_let_go_stops_its_edit():
-    engine, worker = FakeEditor(slow=True), Worker()
-    panels = [EditPanel(engine, **FORM, worker=worker)]
+    engine = FakeEditor(slow=True)
+    panels = [EditPanel(engine, **FORM)]
     panels[0].apply()
     until(lambda: panels[0].status == "running")
-    slots = list(panels[0]._open.values())
+    slots = panels[0]._places()
     panels[0].close()
     gone = weakref.ref(panels.pop())
-    assert worker.wait(slots, PATIENCE)
+    assert engine.session.worker.wait(slots, PATIENCE)
     until(lambda: gc.collect() is not None and gone() is None)
     assert engine.records() == []
 
@@ -541,7 +540,7 @@ def test_waiting_for_an_edit_that_is_cancelled_returns_no_older_one(engine, pane
     panel.apply(wait=True)
     engine.slow = True
     if not begun:
-        EditPanel(engine, **FORM, worker=panel._worker).apply()
+        EditPanel(engine, **FORM).apply()
     threading.Timer(0.2, lambda: panel.set_state({"_cancel_id": 1})).start()
     threading.Timer(0.4, lambda: setattr(engine, "slow", False)).start()
     with pytest.raises(Cancelled):
@@ -666,7 +665,7 @@ class TestAPromptThatCannotBeRun:
 def test_a_strength_that_cannot_be_set_does_not_lose_the_others(edited, engine):
     engine.gate.clear()
     edited.set_state({"_strengths": {"e2": [1, 0.9]}})
-    until(lambda: edited._worker._desk._running)
+    until(lambda: edited._worker._running)
     edited._wanted["e99"] = 0.2
     edited.set_state({"_strengths": {"e2": [1, 0.9], "e1": [2, 0.3]}})
     engine.gate.set()

@@ -1,12 +1,10 @@
-"""The worker: one thread, latest wins, nothing ends it but being dropped."""
+"""The worker: one thread, latest wins, nothing ends it but being closed."""
 
-import gc
 import threading
-import weakref
 
 import pytest
 
-from rome_widgets.widgets.live.worker import Worker, worker_for
+from rome_widgets.widgets.live.worker import Worker
 
 
 @pytest.fixture
@@ -111,25 +109,13 @@ def test_a_job_that_waits_for_its_own_slot_does_not_wait_for_ever():
     assert waited == [False]
 
 
-def test_the_thread_ends_when_the_worker_is_dropped():
-    worker, threads = Worker(), []
+def test_the_thread_ends_with_the_worker_and_takes_no_more(gate):
+    worker, threads, ran = Worker(), [], []
     worker.submit("a", lambda cancelled: threads.append(threading.current_thread()))
     assert worker.wait(["a"], 10)
-    del worker
-    gc.collect()
+    worker.close()
     threads[0].join(10)
     assert not threads[0].is_alive()
-
-
-class Model:
-    """Anything that can be weakly referenced."""
-
-
-def test_one_model_has_one_worker_and_takes_it_along_when_it_goes():
-    model, other = Model(), Model()
-    assert worker_for(model) is worker_for(model)
-    assert worker_for(model) is not worker_for(other)
-    worker = weakref.ref(worker_for(model))
-    del model
-    gc.collect()
-    assert worker() is None
+    worker.submit("a", lambda cancelled: ran.append("a"))
+    assert worker.wait(["a"], 10)
+    assert ran == []

@@ -7,7 +7,6 @@ import pytest
 
 from rome_widgets.errors import ModelChanged, StateError
 from rome_widgets.widgets import EditPanel, TraceExplorer, TraceGrid, TraceSettings
-from rome_widgets.widgets.live.edit_events import announce_edits
 from rome_widgets.widgets.trace.before_after import in_words
 from tests.helpers.fake_editor import NEEDLE, FakeEditor
 from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT, fake_trace
@@ -16,14 +15,14 @@ from tests.helpers.waiting import PATIENCE, until
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.QUIET", 0.0)
-    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_run.QUIET", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
 
 
 def edit(explorer, taken=0.9, count=1):
     """As an edit panel or a cell would: change the weights, then say so."""
     explorer._engine.edit(taken)
-    announce_edits(explorer._worker, count)
+    explorer._engine.tell(count)
 
 
 def edited(explorer, taken=0.9, count=1):
@@ -54,8 +53,8 @@ def test_an_edit_traces_the_same_again_and_keeps_the_trace_before(explorer, engi
 
 
 def test_only_a_change_of_the_weights_traces_again(explorer, engine):
-    announce_edits(explorer._worker, 0)
-    announce_edits(explorer._worker, 1)
+    engine.tell(0)
+    engine.tell(1)
     assert explorer.wait(PATIENCE)
     assert len(engine.traced) == 1
     assert explorer.before is None
@@ -182,7 +181,7 @@ def test_a_run_that_is_cancelled_keeps_the_rows_that_are_there_beside_the_trace_
 def test_a_queued_run_that_is_cancelled_does_not_start_by_itself_again(explorer, engine):
     engine.restore_gate.clear()
     explorer.selection = [(2, 3, "mlp")]
-    until(lambda: explorer._worker._desk._running)
+    until(lambda: explorer._worker._running)
     edit(explorer, 0.9)
     edit(explorer, 0.8)
     assert explorer.status == "queued"
@@ -254,8 +253,8 @@ class TestATraceThatAnEditComesInto:
         assert after.answer == before.answer
 
     def test_it_can_be_cancelled(self, explorer, engine, monkeypatch):
-        monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.QUIET", 60.0)
-        monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.MOST_QUIET", 60.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace.trace_run.QUIET", 60.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace.trace_run.MOST_QUIET", 60.0)
         self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
         explorer.run()
         until(lambda: engine.traced and explorer.status == "queued")
@@ -343,24 +342,9 @@ class TestWithAnEditPanel:
     @pytest.fixture
     def panel(self, explorer, engine):
         """An edit panel of the explorer's model: its edits are the engine's."""
-        editor = FakeEditor()
-        put = editor._change
-
-        def changed(edit, **values):
-            put(edit, **values)
-            engine.edit(sum(0.6 * each.strength for each in editor.records() if each.applied))
-
-        editor._change = changed
-        form = {name: getattr(NEEDLE, name) for name in ("template", "subject", "target")}
-        made = EditPanel(editor, **form, worker=explorer._worker)
-        make = editor.edit
-
-        def edit(*args):
-            record = make(*args)
-            engine.edit(0.6)
-            return record
-
-        editor.edit = edit
+        editor = FakeEditor(session=engine.session)
+        editor.write = lambda held: engine.edit(0.6 * held)
+        made = EditPanel(editor, NEEDLE.template, NEEDLE.subject, NEEDLE.target)
         assert made.wait(PATIENCE)
         made.editor = editor
         yield made
@@ -394,7 +378,7 @@ class TestWithAnEditPanel:
     def test_it_starts_only_when_the_model_is_left_alone(
         self, explorer, engine, panel, monkeypatch
     ):
-        monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.QUIET", 1.0)
+        monkeypatch.setattr("rome_widgets.widgets.trace.trace_run.QUIET", 1.0)
         record = panel.apply(wait=True)
         for step in range(1, 6):
             panel.set_strength(record.id, step / 10)

@@ -52,7 +52,7 @@ class TestPages:
         assert explorer.wait(PATIENCE)
         engine.restore_gate.clear()
         explorer.selection = NEEDLE
-        until(lambda: explorer._worker._desk._running)
+        until(lambda: explorer._worker._running)
         assert engine.flows == [()]
         engine.restore_gate.set()
         assert explorer.wait(PATIENCE)
@@ -114,7 +114,7 @@ class TestPages:
     def test_nothing_is_asked_of_a_model_that_the_trace_is_not_of(self, explorer, engine):
         explorer.retrace = False
         engine.edit(0.5)
-        explorer._model_edited(1, False)
+        engine.tell(1)
         explorer.page = "flow"
         explorer.selection = NEEDLE
         assert explorer.wait(PATIENCE)
@@ -127,7 +127,7 @@ class TestPages:
         assert explorer.wait(PATIENCE)
         assert [run["name"] for run in explorer.lens["runs"]] == ["clean", "corrupted", "restored"]
         engine.edit(0.5)
-        explorer._model_edited(1, False)
+        engine.tell(1)
         assert explorer.wait(PATIENCE)
         assert [run["name"] for run in explorer.lens["runs"]][-1] == "unedited"
 
@@ -219,7 +219,7 @@ class TestPath:
     def test_a_search_that_never_started_is_stopped_at_once(self, explorer, engine):
         engine.restore_gate.clear()
         explorer.selection = NEEDLE
-        until(lambda: explorer._worker._desk._running)
+        until(lambda: explorer._worker._running)
         explorer.find_path()
         explorer.stop_path()
         assert explorer.path == {}
@@ -310,6 +310,6 @@ class TestPath:
         explorer.close()
         del explorer
         gc.collect()
-        until(lambda: not worker._desk._running)
+        until(lambda: not worker._running)
         gc.collect()
         assert gone() is None

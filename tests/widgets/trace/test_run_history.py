@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from rome_widgets.errors import Cancelled, OutOfMemory, StateError, SubjectNotFound
-from rome_widgets.widgets import TraceExplorer, TraceSettings, announce_edits
+from rome_widgets.widgets import TraceExplorer, TraceSettings
+from rome_widgets.widgets.trace.ab_comparison import (
+    KeptTrace,
+    differences_in_words,
+    why_not_comparable,
+)
 from rome_widgets.widgets.trace.download import PNG_SCALE, file_name, picture
 from rome_widgets.widgets.trace.run_history import MOST_RUNS
-from rome_widgets.widgets.trace.side_by_side import Kept, told_apart, why_apart
 from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, NEAR, PROMPT, SUBJECT, fake_trace
 from tests.helpers.waiting import PATIENCE, until
 
@@ -34,7 +38,7 @@ def ids(explorer):
 def edited(explorer, taken):
     """Edit the model, and wait for what follows."""
     explorer._engine.edit(taken)
-    announce_edits(explorer._worker, 1 if taken else 0)
+    explorer._engine.tell(1 if taken else 0)
     assert explorer.wait(PATIENCE)
 
 
@@ -196,7 +200,7 @@ class TestResume:
             stopped.resume()
 
     def test_an_edit_that_comes_before_it_starts_makes_it_start_anew(self, stopped, engine):
-        other = TraceExplorer(engine, worker=stopped._worker)
+        other = TraceExplorer(engine)
         engine.slow = True
         other.prompt, other.subject = FUJI, "Mount Fuji"
         other.run()
@@ -276,7 +280,7 @@ class TestAAndB:
     def test_while_the_next_trace_fills_in_it_is_compared_or_not_by_its_own_tokens(
         self, explorer, engine, monkeypatch
     ):
-        monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+        monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
         explorer.keep_as_a()
         explorer.compare()
         engine.slow = True
@@ -316,14 +320,17 @@ class TestAAndB:
         ],
     )
     def test_why_cells_cannot_be_compared(self, change, reason):
-        said = why_apart(fake_trace(), replace(fake_trace(), **change))
+        said = why_not_comparable(fake_trace(), replace(fake_trace(), **change))
         assert said == (f"Not cell by cell: A has {reason}." if reason else "")
 
     def test_what_differs_is_told_of_each(self):
-        a = Kept(fake_trace(), 0)
-        assert told_apart(a, fake_trace(), 0) == ("the same settings", "the same settings")
+        a = KeptTrace(fake_trace(), 0)
+        assert differences_in_words(a, fake_trace(), 0) == (
+            "the same settings",
+            "the same settings",
+        )
         b = replace(fake_trace(), subject_span=(1, 3), seed=2)
-        assert told_apart(a, b, 2) == (
+        assert differences_in_words(a, b, 2) == (
             "noise on “The Space Needle”, seed 1, without edits",
             "noise on “Space Needle”, seed 2, with 2 edits",
         )

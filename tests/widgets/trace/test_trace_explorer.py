@@ -10,7 +10,7 @@ import pytest
 import traitlets
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError, SubjectNotFound
-from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings, Worker
+from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings
 from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT, FakeEngine
 from tests.helpers.waiting import PATIENCE, until
 
@@ -43,8 +43,7 @@ def test_the_engine_is_only_ever_called_on_its_worker_thread(explorer, engine):
 
 def test_widgets_of_one_engine_share_its_worker(explorer, engine):
     assert TraceExplorer(engine)._worker is explorer._worker
-    own = Worker()
-    assert TraceExplorer(engine, worker=own)._worker is own
+    assert TraceExplorer(FakeEngine())._worker is not explorer._worker
 
 
 def test_setting_the_form_from_python_runs_nothing(explorer, engine):
@@ -87,7 +86,7 @@ def test_one_cell_restored_is_the_number_in_the_grid(explorer):
 def test_of_many_selections_only_the_first_and_the_last_are_computed(explorer, engine):
     engine.restore_gate.clear()
     explorer.selection = [(0, 0, "mlp")]
-    until(lambda: explorer._worker._desk._running)
+    until(lambda: explorer._worker._running)
     for layer in range(8):
         explorer.selection = [(2, layer, "mlp")]
     engine.restore_gate.set()
@@ -101,7 +100,7 @@ def test_an_answer_that_was_superseded_is_never_shown(explorer, engine):
     explorer.observe(lambda change: shown.append(change["new"].get("selection")), "restoration")
     engine.restore_gate.clear()
     explorer.selection = [(0, 0, "mlp")]
-    until(lambda: explorer._worker._desk._running)
+    until(lambda: explorer._worker._running)
     explorer.selection = [(2, 7, "mlp")]
     engine.restore_gate.set()
     assert explorer.wait(PATIENCE)
@@ -160,7 +159,7 @@ def test_callbacks_return_while_the_model_works(engine):
 
 
 def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engine, monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
     seen = []
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
     explorer.observe(
@@ -176,7 +175,7 @@ def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engi
 
 
 def test_progress_is_sent_ten_times_a_second_at_most(engine, monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", float("inf"))
+    monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", float("inf"))
     seen = []
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
     explorer.observe(lambda change: seen.append(change["new"]), "progress")
@@ -185,7 +184,7 @@ def test_progress_is_sent_ten_times_a_second_at_most(engine, monkeypatch):
 
 
 def test_rows_of_a_new_prompt_carry_their_tokens_while_it_fills_in(engine, monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
     engine.slow = True
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     engine.step.set()
@@ -220,7 +219,7 @@ def grids(explorer):
 @pytest.fixture
 def previewed(monkeypatch):
     """An explorer that stands still between its estimate and its first exact row."""
-    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
     engine = FakeEngine(slow=True, preview=True)
     made = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     until(lambda: made.estimate)
@@ -245,7 +244,7 @@ def test_an_estimate_is_shown_before_the_first_exact_row_and_goes_when_all_are_t
 
 
 def test_exact_rows_land_on_the_estimate_one_by_one(monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
     explorer = TraceExplorer(FakeEngine(preview=True), auto_run=False)
     explorer.prompt, explorer.subject = PROMPT, SUBJECT
     seen = []
@@ -302,7 +301,7 @@ def test_a_click_on_an_estimated_cell_restores_it_exactly_while_the_trace_goes_o
 def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):
     engine.restore_gate.clear()
     explorer.selection = [(2, 3, "mlp")]
-    until(lambda: explorer._worker._desk._running)
+    until(lambda: explorer._worker._running)
     explorer.run()
     assert explorer.status == "queued"
     explorer.cancel()
@@ -492,7 +491,7 @@ def test_a_waiting_job_keeps_no_widget_alive(engine):
 
 
 def test_cancelling_a_queued_run_goes_back_to_the_last_result(engine, monkeypatch):
-    monkeypatch.setattr("rome_widgets.widgets.trace.trace_jobs.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     assert explorer.wait(PATIENCE)
     engine.slow = True
@@ -545,7 +544,7 @@ def test_waiting_for_a_run_that_is_cancelled_raises_with_what_there_is(engine, b
     before = explorer.result
     engine.slow = True
     if not begun:
-        TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji", worker=explorer._worker).run()
+        TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji").run()
     else:
         threading.Timer(0.2, engine.step.set).start()
     threading.Timer(0.5, explorer.cancel).start()

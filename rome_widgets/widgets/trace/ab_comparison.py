@@ -23,7 +23,7 @@ ALIKE = {
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class KeptTrace:
     """What was kept as A."""
 
     trace: CausalTrace
@@ -33,13 +33,13 @@ class Kept:
     """The answer that was on screen, as the `restoration` trait held it; `{}` without one."""
 
 
-def why_apart(a: CausalTrace, b: CausalTrace) -> str:
+def why_not_comparable(a: CausalTrace, b: CausalTrace) -> str:
     """Why the cells of two traces cannot be compared one by one; empty where they can."""
     other = [said for name, said in ALIKE.items() if getattr(a, name) != getattr(b, name)]
     return f"Not cell by cell: A has {' and '.join(other)}." if other else ""
 
 
-def told_apart(a: Kept, b: CausalTrace, edits: int) -> Words:
+def differences_in_words(a: KeptTrace, b: CausalTrace, edits: int) -> Words:
     """What differs between A and B, once in the words of each."""
     pairs = [(_subject(a.trace), _subject(b)), *zip(_settings(a.trace), _settings(b), strict=True)]
     if a.edits is not None:
@@ -70,9 +70,9 @@ def _edits(count: int) -> str:
     return f"with {count} edit{'' if count == 1 else 's'}" if count else "without edits"
 
 
-def describe_kept(a: Kept, b: CausalTrace | None, beside: bool) -> dict[str, Any]:
+def describe_kept(a: KeptTrace, b: CausalTrace | None, beside: bool) -> dict[str, Any]:
     """The `kept` trait: A in words and numbers, and what of it can be compared with B."""
-    reason = why_apart(a.trace, b) if beside and b is not None else ""
+    reason = why_not_comparable(a.trace, b) if beside and b is not None else ""
     return {
         "prompt": text(a.trace.prompt),
         "tokens": [text(token) for token in a.trace.tokens],

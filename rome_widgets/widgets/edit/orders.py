@@ -1,0 +1,212 @@
+"""What an edit panel asks of the model: orders that change it, and comparisons of what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rome_widgets.errors import Cancelled, RomeWidgetsError
+from rome_widgets.records.edit import EditProgress
+from rome_widgets.widgets.edit.edit_rows import describe_change, no_change, read_request
+from rome_widgets.widgets.edit.engine import (
+    EditEngine,
+    EditRecord,
+    EditRequest,
+    ModelState,
+    TestPrompt,
+)
+from rome_widgets.widgets.live.job import Stop, log_unexpected
+from rome_widgets.widgets.live.live_widget import Slot, describe_error
+from rome_widgets.widgets.live.traits import number
+
+Command = Callable[[EditEngine, Callable[[EditProgress], None], Stop], "EditRecord | None"]
+"""What an order does to a model; an edit returns its record."""
+
+
+@dataclass(frozen=True)
+class EditHistory:
+    """The engine's history and its own account of the weights."""
+
+    records: list[EditRecord]
+    state: ModelState
+
+
+@dataclass(frozen=True)
+class OrderEnd:
+    """How an order ended, and the history after it where that could be read."""
+
+    history: EditHistory | None = None
+    made: EditRecord | None = None
+    error: BaseException | None = None
+
+    @property
+    def status(self) -> str:
+        """As the panel's trait says it."""
+        if self.error is None:
+            return "done"
+        return "cancelled" if isinstance(self.error, Cancelled) else "error"
+
+
+@dataclass(eq=False)
+class Order:
+    """An order from the moment it is given until it has ended; whoever waits for it holds it."""
+
+    id: str
+    slot: Slot
+    is_edit: bool
+    command: Command | None = None
+    """None where it asks for nothing that can be done."""
+    changing: bool = False
+    """It is at work on the model: the history is looked at when it has done."""
+    ended: bool = False
+    steps: list[list[float | None]] = field(default_factory=list)
+    """Loss, nll, kl, probability and norm of each step of an optimisation."""
+    made: EditRecord | None = None
+    error: BaseException | None = None
+
+    def end(self, end: OrderEnd) -> None:
+        """Keep what became of it."""
+        self.ended, self.made, self.error = True, end.made, end.error
+        if end.made is not None and end.history is not None:
+            now = {record.id: record for record in end.history.records}
+            self.made = now.get(end.made.id, end.made)
+
+
+@dataclass(eq=False)
+class ComparedEdit:
+    """Before and after of one edit, asked for by its id; the rest is found when it starts."""
+
+    edit: str
+    request: EditRequest | None = None
+    """None: there is no such edit."""
+    tests: Sequence[TestPrompt] = ()
+    """Of the user's own."""
+    missing: Sequence[float] = ()
+    """Strengths to be measured after the rows."""
+
+
+@dataclass(eq=False)
+class Strengths:
+    """Strengths to set, by edit, and the comparison of the selected edit that follows."""
+
+    wanted: Mapping[str, float] = field(default_factory=dict)
+    comparison: ComparedEdit = field(default_factory=lambda: ComparedEdit(""))
+    changing: bool = False
+    failed: Exception | None = None
+    """Why the last of those that could not be set could not."""
+
+
+def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
+    """What an order asks for. An edit at the suggested layer is made for the suggestion's reason.
+
+    Raises:
+        RomeWidgetsError: It asks for nothing that can be done.
+    """
+    if order.get("op") == "edit":
+        request, first = read_request(order["request"]), order.get("first")
+        if request.layer is not None and request.layer == suggestion.get("layer"):
+            request = replace(request, layer_reason=suggestion["reason"])
+        if first not in (None, "revert_all"):
+            raise RomeWidgetsError(f"No order {first!r} before an edit.", "revert_all, or none.")
+
+        def edit(
+            engine: EditEngine, progress: Callable[[EditProgress], None], stop: Stop
+        ) -> EditRecord:
+            if first is not None:
+                engine.revert_all()
+            return engine.edit(request, progress, stop)
+
+        return edit
+    if order.get("op") == "applied":
+        name, applied = str(order["edit"]), bool(order["applied"])
+        return lambda engine, progress, stop: engine.set_applied(name, applied)
+    if order.get("op") == "revert_all":
+        return lambda engine, progress, stop: engine.revert_all()
+    raise RomeWidgetsError(f"No order {order.get('op')!r}.", "edit, applied or revert_all.")
+
+
+def carry_out(
+    engine: EditEngine, order: Order, progress: Callable[[EditProgress], None], stop: Stop
+) -> OrderEnd:
+    """Do what an order asks for, and look at the history whatever came of it."""
+    made, error, history = None, None, None
+
+    def told(step: EditProgress) -> None:
+        if (row := step.step) is not None:
+            values = (row.loss, row.nll, row.kl, row.probability, row.norm)
+            order.steps.append([number(value) for value in values])
+        progress(step)
+
+    try:
+        assert order.command is not None
+        order.changing = True
+        made = order.command(engine, told, stop)
+    except Exception as raised:
+        log_unexpected(raised)
+        error = raised
+    finally:
+        order.changing = False
+    try:
+        history = look(engine)
+    except Exception as raised:
+        log_unexpected(raised)
+        error = error or raised
+    return OrderEnd(history, made, error)
+
+
+def set_strengths(
+    engine: EditEngine, strengths: Strengths, progress: Callable[[EditHistory], None], stop: Stop
+) -> list[dict[str, Any]]:
+    """Set them one by one, tell the history, and compare; one that cannot be set loses no other."""
+    strengths.changing = True
+    for edit, strength in strengths.wanted.items():
+        try:
+            engine.set_strength(edit, strength)
+        except Exception as error:
+            log_unexpected(error)
+            strengths.failed = error
+    strengths.changing = False
+    progress(look(engine))
+    return rows_of(engine, strengths.comparison)
+
+
+def look(engine: EditEngine) -> EditHistory:
+    """The history as it is."""
+    return EditHistory(list(engine.records()), engine.state())
+
+
+def rows_of(engine: EditEngine, comparison: ComparedEdit) -> list[dict[str, Any]]:
+    """One row per prompt: those that are known of the edit, and the user's own."""
+    request = comparison.request
+    if request is None:
+        return []
+    own = TestPrompt(request.prompt, "rewrite")
+    prompts = [own, *engine.tests(request), *comparison.tests]
+    try:
+        changes = engine.compare(request, prompts)
+    except Exception:
+        return _rows_one_by_one(engine, request, prompts)
+    return [describe_change(change, request) for change in changes]
+
+
+def _rows_one_by_one(
+    engine: EditEngine, request: EditRequest, prompts: Sequence[TestPrompt]
+) -> list[dict[str, Any]]:
+    """A prompt that cannot be run must not keep the others from it; it has a row that says why.
+
+    Raises:
+        Exception: None can be run.
+    """
+    rows, failed = [], None
+    for prompt in prompts:
+        try:
+            (change,) = engine.compare(request, [prompt])
+            rows.append(describe_change(change, request))
+        except Exception as error:
+            log_unexpected(error)
+            failed = error
+            rows.append(no_change(prompt, describe_error(error)["message"]))
+    if failed is not None and all(row["message"] for row in rows):
+        raise failed
+    return rows

@@ -1,0 +1,56 @@
+"""What every widget with a model behind it needs of that model's engine: protocols, no model."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from rome_widgets.widgets.live.worker import Worker
+
+
+class EditListener(Protocol):
+    """Whoever wants to know when the edits of a model change."""
+
+    def _model_edited(self) -> None:
+        """Called after every change, on the thread that made it, with no widget's lock held."""
+        ...
+
+
+class ModelSession(Protocol):
+    """What all widgets of one model share; `rome_widgets.session` has the one there is."""
+
+    @property
+    def worker(self) -> Worker:
+        """The one thread that asks the model."""
+        ...
+
+    @property
+    def edited(self) -> int:
+        """How many edits the model holds now."""
+        ...
+
+    def listen(self, listener: EditListener) -> None:
+        """Tell `listener` of edits from now on, for as long as somebody else holds it."""
+        ...
+
+    def unlisten(self, listener: EditListener) -> None:
+        """Tell `listener` nothing more."""
+        ...
+
+
+class Engine(Protocol):
+    """A model as a widget sees it."""
+
+    @property
+    def model_name(self) -> str:
+        """What to call the model on screen."""
+        ...
+
+    @property
+    def session(self) -> ModelSession:
+        """What this model's widgets share."""
+        ...
+
+
+def is_engine(model: Any) -> bool:
+    """Whether `model` is an engine already, and not what an engine is made of."""
+    return hasattr(model, "session")
