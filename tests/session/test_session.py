@@ -8,7 +8,7 @@ import pytest
 
 from rome_widgets.session.session import Session, session_of
 from rome_widgets.widgets import TraceExplorer
-from tests.helpers import world
+from tests.helpers import model_guard, world
 from tests.helpers.fake_engine import FakeEngine
 from tests.helpers.waiting import PATIENCE
 
@@ -40,6 +40,7 @@ def test_the_session_and_its_thread_go_with_the_model():
     assert session.worker.wait(["a"], PATIENCE)
     gone = weakref.ref(session)
     del lm, session
+    model_guard.settle()  # It holds a test's models, to look at them afterwards.
     gc.collect()
     assert gone() is None
     threads[0].join(PATIENCE)

@@ -184,7 +184,8 @@ class GenerationCompare(LiveWidget):
         return run is self._run
 
     def _generation_started(self, run: Generation) -> None:
-        self._texts = run.texts = [{} for _ in run.prompts]
+        run.texts = [{} for _ in run.prompts]
+        self._texts = _clean(run.texts)
         self._write(status="running", progress=0.0)
         self._show(run.prompts, marked=False)
 
@@ -205,8 +206,7 @@ class GenerationCompare(LiveWidget):
                 self.status = "done"
 
     def _generation_cancelled(self, run: Generation, stopped: Cancelled) -> None:
-        self._texts = _clean(run.texts)
-        run.error = Cancelled("The generation was cancelled.", self.texts)
+        run.error = Cancelled("The generation was cancelled.", _clean(run.texts))
         self._end_early(run, "cancelled")
 
     def _generation_failed(self, run: Generation, error: Exception) -> None:
@@ -218,6 +218,7 @@ class GenerationCompare(LiveWidget):
                 self._end_early(run, "error")
 
     def _end_early(self, run: Generation, status: str) -> None:
+        self._texts = _clean(run.texts)  # More than was shown of it.
         with self.hold_sync():
             try:
                 self._show(run.prompts, marked=True)
