@@ -1,4 +1,4 @@
-"""What importing costs, what is public, and which way the arrows point."""
+"""What importing costs, and what is public."""
 
 import ast
 import re
@@ -54,50 +54,6 @@ def test_every_public_name_resolves_and_says_what_it_is():
 def test_a_misspelt_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'traec'"):
         rw.traec  # noqa: B018
-
-
-def imports_of(path):
-    """Modules of ours that a file imports at its top level or inside functions."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rome_widgets"):
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.startswith("rome_widgets")}
-    return found
-
-
-ARROWS = {
-    "model": {"tracing", "editing", "widgets", "session", "training"},
-    "tracing": {"editing", "widgets", "session", "training"},
-    "editing": {"widgets", "session", "training"},
-    "widgets": {"model", "tracing", "editing", "session", "bundled", "training"},
-    "bundled": {"model", "tracing", "editing", "widgets", "session", "training"},
-    "training": {"widgets", "session"},
-}
-"""Room → rooms it must never import."""
-
-
-@pytest.mark.parametrize("room", ARROWS)
-def test_arrows_between_rooms_point_one_way(room):
-    files = list((PACKAGE / room).rglob("*.py"))
-    assert files
-    for path in files:
-        for name in imports_of(path):
-            target = name.split(".")[1] if "." in name else ""
-            assert target not in ARROWS[room], f"{path.name} imports {name}"
-
-
-def test_only_the_session_imports_both_sides():
-    both = {
-        path.parent.name
-        for path in PACKAGE.rglob("*.py")
-        if path.parent.name != "widgets"
-        and path.name != "__init__.py"
-        and {"widgets"} <= {n.split(".")[1] for n in imports_of(path) if "." in n}
-    }
-    assert both == {"session"}
 
 
 def test_only_hooks_registers_hooks():
