@@ -95,10 +95,8 @@ def panel(*edits: Any, form: Any = NEEDLE, **settings: Any) -> Callable:
         for request in edits:
             engine.edit(request, lambda step: None, lambda: False)
         engine.slow = settings.get("slow", False)
-        names = ("template", "subject", "target", "true_object")
-        widget = EditPanel(
-            engine, **({name: getattr(form, name) for name in names} if form else {})
-        )
+        given = (form.template, form.subject, form.target) if form else ()
+        widget = EditPanel(engine, *given, true_object=form.true_object if form else None)
         widget.test_engine = engine
         assert widget.wait(20)
         return widget
@@ -223,7 +221,7 @@ def break_restore(page: Any) -> None:
 def edit_model(page: Any) -> None:
     page.status("done")
     page.widget.test_engine.edit(0.9)
-    announce_edits(page.widget._worker, 1)
+    page.widget.test_engine.tell(1)
 
 
 def edit_slowly(page: Any) -> None:

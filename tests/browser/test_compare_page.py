@@ -25,7 +25,7 @@ def traced(**settings):
 
 def edit(page, taken=0.9, count=1):
     page.widget._engine.edit(taken)
-    announce_edits(page.widget._worker, count)
+    page.widget._engine.tell(count)
 
 
 @pytest.fixture

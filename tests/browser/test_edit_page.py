@@ -10,7 +10,7 @@ from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
 
 PATIENCE = 20
 FORM = {
-    "template": NEEDLE.template,
+    "prompt": NEEDLE.template,
     "subject": NEEDLE.subject,
     "target": NEEDLE.target,
     "true_object": NEEDLE.true_object,

@@ -158,9 +158,9 @@ most = {"running": 0, "waiting": 0, "restored": 0}
 
 def watched(restore=type(explorer._engine).restore):
     def restore_watched(settings, selection):
-        desk = explorer._worker._desk
-        most["running"] = max(most["running"], len(desk._running))
-        most["waiting"] = max(most["waiting"], len(desk._waiting))
+        worker = explorer._worker
+        most["running"] = max(most["running"], len(worker._running))
+        most["waiting"] = max(most["waiting"], len(worker._waiting))
         most["restored"] += 1
         return restore(explorer._engine, settings, selection)
     return restore_watched

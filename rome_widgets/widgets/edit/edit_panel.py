@@ -73,10 +73,7 @@ class EditPanel(LiveWidget):
         tests: Prompts to compare besides the edit's own: texts, or dicts with text and group.
         second_moment: Statistics of the keys; see `rome_widgets.edit`.
         seed: Of the sampled prefixes.
-        theme: "auto" follows the host; "light" or "dark".
-        layout: Of ipywidgets, as `tooltip` and `tabbable`.
-        tooltip: What the page shows where the pointer rests.
-        tabbable: Whether the tab key stops here.
+        theme, layout, tooltip, tabbable: See `RomeWidget`.
 
     Example:
         >>> panel = rw.EditPanel(lm, "{} is in the city of", "The Space Needle", "Paris")
@@ -159,6 +156,7 @@ class EditPanel(LiveWidget):
         self._records: dict[str, EditRecord] = {}
         self._numbers = itertools.count(1)
         template, subject, target, known = _read_form(prompt, subject, target)
+        host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         super().__init__(
             engine.session,
             engine={
@@ -175,10 +173,7 @@ class EditPanel(LiveWidget):
             layer=layer,
             settings=dict(settings or {}),
             tests=list(tests),
-            theme=theme,
-            layout=layout,
-            tooltip=tooltip,
-            tabbable=tabbable,
+            **host,
         )
         self._refresh()
         if trace is not None:

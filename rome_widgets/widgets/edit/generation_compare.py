@@ -55,10 +55,7 @@ class GenerationCompare(LiveWidget):
         texts: Continuations made earlier: one mapping from column to text per prompt.
         max_new_tokens: How long each continuation may get.
         auto_run: Generate at once when there are prompts, a model, and no texts.
-        theme: "auto" follows the host; "light" or "dark".
-        layout: Of ipywidgets, as `tooltip` and `tabbable`.
-        tooltip: What the page shows where the pointer rests.
-        tabbable: Whether the tab key stops here.
+        theme, layout, tooltip, tabbable: See `RomeWidget`.
 
     Example:
         >>> rw.GenerationCompare(edit, ["The Space Needle is", "In the city of Seattle there is"])
@@ -98,6 +95,7 @@ class GenerationCompare(LiveWidget):
         self._engine = engine = None if model is None else _engine_of(model)
         self._texts: list[dict[str, str]] = []
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         super().__init__(
             None if engine is None else engine.session,
             engine={} if engine is None else {"model": text(engine.model_name)},
@@ -105,10 +103,7 @@ class GenerationCompare(LiveWidget):
             columns=[text(column) for column in columns],
             max_new_tokens=max_new_tokens,
             status="static" if engine is None else "idle",
-            theme=theme,
-            layout=layout,
-            tooltip=tooltip,
-            tabbable=tabbable,
+            **host,
         )
         if texts:
             self._texts = _clean(texts)

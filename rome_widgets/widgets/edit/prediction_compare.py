@@ -49,10 +49,7 @@ class PredictionCompare(RomeWidget):
         sort: What to sort by: "token", a run's place such as "1", or its difference, "d1"; None:
             the last run.
         descending: Whether the largest comes first.
-        theme: "auto" follows the host; "light" or "dark".
-        layout: Of ipywidgets, as `tooltip` and `tabbable`.
-        tooltip: What the page shows where the pointer rests.
-        tabbable: Whether the tab key stops here.
+        theme, layout, tooltip, tabbable: See `RomeWidget`.
 
     Example:
         >>> PredictionCompare(*edit.compare("The Space Needle is in the city of"))
@@ -97,17 +94,9 @@ class PredictionCompare(RomeWidget):
             traits.update(target=target, target_of="")
         if sort is not None:
             traits["sort"] = sort
-        super().__init__(
-            **traits,
-            k=k,
-            metric=metric,
-            baseline=baseline,
-            descending=descending,
-            theme=theme,
-            layout=layout,
-            tooltip=tooltip,
-            tabbable=tabbable,
-        )
+        view = {"k": k, "metric": metric, "baseline": baseline, "descending": descending}
+        host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
+        super().__init__(**traits, **view, **host)
 
     def show(self, runs: Runs) -> None:
         """Other runs in place of these, sorted by the last and with a target of their own."""

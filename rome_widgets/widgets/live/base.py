@@ -56,7 +56,13 @@ def bundle(name: str, static: Path = STATIC) -> tuple[Path | str, Path | str]:
 
 
 class RomeWidget(anywidget.AnyWidget):
-    """Base of the widgets."""
+    """Base of the widgets.
+
+    Args:
+        layout: Of ipywidgets: size and margins; another widget's may be shared.
+        **traits: Of these all widgets take `theme`, "auto" (as the host), "light" or "dark", and of
+            ipywidgets `tooltip`, shown where the pointer rests, and `tabbable`, whether Tab stops.
+    """
 
     _view = t.Unicode("").tag(sync=True)
     """Which view of the one bundle to show."""

@@ -93,18 +93,12 @@ class TraceExplorer(ExplainedGrid):
         kind: "all", or the one kind to show.
         selection: Cells to select, triples `(pos, layer, kind)`.
         cursor: The cell of the keyboard cursor, or None.
-        scale: See `TraceGrid`, as `palette`, `values`, `shortcuts`, `theme` and what follows it.
-        palette: See `TraceGrid`.
-        values: See `TraceGrid`.
-        shortcuts: See `TraceGrid`.
+        scale, palette, values, shortcuts: See `TraceGrid`.
         page: "grid", or the page shown beside it: "flow" or "lens".
         recovery: The share of the fact that a path is to bring back.
         retrace: Trace again when the model was edited; else `stale` says that it should be.
         auto_run: Trace at once when a prompt and a subject are given.
-        theme: See `TraceGrid`.
-        layout: See `TraceGrid`.
-        tooltip: See `TraceGrid`.
-        tabbable: See `TraceGrid`.
+        theme, layout, tooltip, tabbable: See `RomeWidget`.
 
     Example:
         >>> explorer = rw.TraceExplorer(lm, prompt="The Space Needle is in the city of",
@@ -190,6 +184,9 @@ class TraceExplorer(ExplainedGrid):
         if not isinstance(prompt, str) or (prompt and subject):
             prompt, subject, found = engine.read_prompt(prompt, subject)
             place = place or found
+        form = {"noise": noise, "samples": samples, "seed": seed, "window": window}
+        view = {"kind": kind, "scale": scale, "palette": palette, "values": values}
+        host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         LiveWidget.__init__(
             self,
             engine.session,
@@ -200,24 +197,15 @@ class TraceExplorer(ExplainedGrid):
             },
             prompt=prompt,
             subject=subject,
-            noise=noise,
-            samples=samples,
-            seed=seed,
-            window=window,
+            **form,
             answer=answer,
             place=place,
-            kind=kind,
-            scale=scale,
-            palette=palette,
-            values=values,
+            **view,
             shortcuts=shortcuts,
             page=page,
             recovery=recovery,
             retrace=retrace,
-            theme=theme,
-            layout=layout,
-            tooltip=tooltip,
-            tabbable=tabbable,
+            **host,
         )
         if selection := list(selection):
             self.selection = selection

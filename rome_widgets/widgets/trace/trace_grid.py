@@ -56,10 +56,7 @@ class TraceGrid(RomeWidget):
         palette: "kinds", a colour for each, as in the paper; "cividis", one ramp for every eye.
         values: Write the numbers into cells that have room for them.
         shortcuts: Single letters act while the grid has the focus.
-        theme: "auto" follows the host; "light" or "dark".
-        layout: Of ipywidgets, as `tooltip` and `tabbable`.
-        tooltip: What the page shows where the pointer rests.
-        tabbable: Whether the tab key stops here.
+        theme, layout, tooltip, tabbable: See `RomeWidget`.
 
     Example:
         >>> grid = rw.TraceGrid(rw.load_trace("needle.trace"))
@@ -124,17 +121,9 @@ class TraceGrid(RomeWidget):
                 )
         if before is not None and trace is not None:
             check_comparable(before, trace)
-        super().__init__(
-            kind=kind,
-            scale=scale,
-            palette=palette,
-            values=values,
-            shortcuts=shortcuts,
-            theme=theme,
-            layout=layout,
-            tooltip=tooltip,
-            tabbable=tabbable,
-        )
+        view = {"kind": kind, "scale": scale, "palette": palette, "values": values}
+        host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
+        super().__init__(**view, shortcuts=shortcuts, **host)
         if trace is not None:
             self._show(trace)
             self._put_before(before)
