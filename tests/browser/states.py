@@ -22,7 +22,6 @@ from rome_widgets.widgets import (
     TraceExplorer,
     TraceGrid,
 )
-from rome_widgets.widgets.live.edit_events import announce_edits
 from tests.helpers.fake_editor import FUJI, NEEDLE, STATION, FakeEditor
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace, rough
 

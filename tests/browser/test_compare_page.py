@@ -4,7 +4,6 @@ import pytest
 from playwright.sync_api import expect
 
 from rome_widgets.widgets import TraceExplorer, TraceGrid
-from rome_widgets.widgets.live.edit_events import announce_edits
 from tests.browser.test_edit_page import CONTRAST
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
 
