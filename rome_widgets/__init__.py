@@ -31,15 +31,20 @@ if TYPE_CHECKING:
     from rome_widgets.editing.statistics.second_moment import second_moment as second_moment
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
+    from rome_widgets.files.trace_file import load_restoration as load_restoration
     from rome_widgets.files.trace_file import load_trace as load_trace
     from rome_widgets.model.language_model import LanguageModel as LanguageModel
     from rome_widgets.model.load import load as load
     from rome_widgets.records.edit import Comparison as Comparison
     from rome_widgets.records.edit import EditReport as EditReport
     from rome_widgets.records.edit import RankOneReport as RankOneReport
+    from rome_widgets.records.explanations import Flow as Flow
+    from rome_widgets.records.explanations import Lens as Lens
+    from rome_widgets.records.explanations import RestoringPath as RestoringPath
     from rome_widgets.records.fact import Fact as Fact
     from rome_widgets.records.states import State as State
     from rome_widgets.records.trace import CausalTrace as CausalTrace
+    from rome_widgets.records.trace import Prediction as Prediction
     from rome_widgets.records.trace import Restoration as Restoration
     from rome_widgets.tracing.noise import Noise as Noise
     from rome_widgets.tracing.tracer import CausalTracer as CausalTracer
@@ -65,12 +70,16 @@ _HOME = {
     "Fact": "records.fact",
     "FineTuningSettings": "editing.methods.fine_tuning",
     "GenerationCompare": "widgets.edit.generation_compare",
+    "Flow": "records.explanations",
     "LanguageModel": "model.language_model",
+    "Lens": "records.explanations",
     "Noise": "tracing.noise",
+    "Prediction": "records.trace",
     "PredictionCompare": "widgets.edit.prediction_compare",
     "RankOneReport": "records.edit",
     "RankOneSettings": "editing.methods.rank_one.settings",
     "Restoration": "records.trace",
+    "RestoringPath": "records.explanations",
     "RomeWidgetsError": "errors",
     "SecondMoment": "editing.statistics.second_moment",
     "State": "records.states",
@@ -79,6 +88,7 @@ _HOME = {
     "edit": "editing.edit",
     "load": "model.load",
     "load_edit": "editing.edit_file",
+    "load_restoration": "files.trace_file",
     "load_trace": "files.trace_file",
     "methods": "editing.methods",
     "register": "editing.methods",
@@ -102,4 +112,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -15,14 +15,11 @@ import pandas as pd
 
 from rome_widgets.charts.palettes import ramp
 from rome_widgets.errors import StateError
-from rome_widgets.records.states import KINDS, Kind, State
+from rome_widgets.records.states import KINDS, TITLES, Kind, State
 from rome_widgets.records.trace import CausalTrace, recovery
 
 SHADE: dict[Kind, str] = {kind: ramp(kind)[6] for kind in KINDS}
 """A dark step of each ramp, for lines."""
-
-TITLE: dict[Kind, str] = {"hidden": "Hidden state", "mlp": "MLP", "attn": "Attention"}
-
 
 CELL = 18
 """Width and height of a cell, pixels; half as wide in a deep model."""
@@ -247,7 +244,7 @@ def _panel(
     return (
         alt.Chart(
             alt.InlineData(values=frame.to_dict("records")),
-            title=TITLE[kind] + (" (estimate)" if trace.estimated else ""),
+            title=TITLES[kind] + (" (estimate)" if trace.estimated else ""),
         )
         .mark_rect(stroke=LINE, strokeWidth=0.5)
         .encode(

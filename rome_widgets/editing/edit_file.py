@@ -14,12 +14,13 @@ from rome_widgets.editing.edit import Edit
 from rome_widgets.editing.methods import METHODS
 from rome_widgets.errors import EditFileError
 from rome_widgets.files import checksummed_file
+from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import Dense, LowRank, Update
 from rome_widgets.records.edit import EditReport, EditStep, Perplexity
 from rome_widgets.records.fact import Fact
 
-FORMAT = "rome_widgets.edit"
+FORMAT = FileKind("rome_widgets.edit", EditFileError, "torch")
 
 
 def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
@@ -41,7 +42,7 @@ def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
         ],
     }
     tensors = {
-        f"{number}.{name}": tensor
+        f"{number}.{name}": tensor.detach().cpu().contiguous()
         for number, update in enumerate(edit.updates)
         for name, tensor in update.tensors.items()
     }

@@ -1,7 +1,9 @@
-"""Files that show any change: safetensors with a JSON header and a SHA-256 over every byte.
+"""The one container of our files: safetensors, a JSON header, and a SHA-256 over every byte.
 
-The checksum is computed with its own place filled with zeros. Reading runs no code; a file
-appears whole or not at all.
+safetensors alone accepts a flipped bit in the data. The checksum is computed with its own place
+filled with zeros. Reading runs no code; a file appears whole or not at all. Whoever defines a kind
+of file says whose arrays it holds, so that NumPy's are read without torch, and torch's bfloat16,
+which NumPy does not have, is kept bit for bit.
 """
 
 from __future__ import annotations
@@ -10,97 +12,115 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
-
-from rome_widgets.errors import EditFileError
+from rome_widgets.errors import EditFileError, TraceFileError
 from rome_widgets.files.atomic_write import write_whole
 
-VERSION = "1"
 _ZEROS = b"0" * 64
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _HEADER_LIMIT = 4_000_000
 """Bytes of safetensors header that are looked at."""
 
 
-def write(path: Path, kind: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
-    """Write a sealed file.
+class FileKind(NamedTuple):
+    """One kind of file."""
+
+    name: str
+    """Such as "rome_widgets.edit"."""
+    error: type[EditFileError] | type[TraceFileError]
+    """Raised for a file that cannot be read."""
+    arrays: Literal["numpy", "torch"]
+    """Whose arrays it holds."""
+    version: str = "1"
+    finite: bool = True
+    """Whether all values have to be finite floating-point numbers."""
+
+
+def write(path: Path, kind: FileKind, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> Path:
+    """Write a file, whole or not at all; returns the path.
 
     Args:
         path: Where.
-        kind: What it is, such as "rome_widgets.edit".
+        kind: What it is.
         header: What JSON can hold.
-        tensors: By name.
+        arrays: By name; contiguous, on the CPU.
 
     Raises:
         SaveFailed: Nothing was written; a file that was there before is unchanged.
     """
     text = json.dumps(header, ensure_ascii=True, sort_keys=True)
-    metadata = {"kind": kind, "version": VERSION, "header": text, "sha256": _ZEROS.decode()}
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    blob = save_tensors(whole, metadata)
-    start, stop = _place(blob)
+    metadata = {"kind": kind.name, "version": kind.version, "header": text}
+    save = import_module(f"safetensors.{kind.arrays}").save
+    blob = save(arrays, metadata | {"sha256": _ZEROS.decode()})
+    start, stop = _place(blob, kind)
     digest = hashlib.sha256(blob).hexdigest().encode()
     write_whole(path, blob[:start] + digest + blob[stop:])
     return path
 
 
-def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a sealed file.
+def read(path: Path, kind: FileKind) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and arrays of a file.
 
     Raises:
-        EditFileError: It cannot be read, is damaged, or is something else.
+        EditFileError, TraceFileError: As `kind` says: the file cannot be read, is damaged, or is
+            something else.
     """
     try:
-        blob = path.read_bytes()
+        return _open(path.read_bytes(), kind)
     except OSError as error:
-        raise EditFileError(
+        raise kind.error(
             f"{path} cannot be read: {error.strerror or error}.", remedy="Check the path."
         ) from None
-    try:
-        return _open(blob, kind)
-    except EditFileError as error:
-        raise EditFileError(f"{path}: {error.found}", error.wanted, error.remedy) from None
+    except kind.error as error:
+        raise kind.error(f"{path}: {error.found}", error.wanted, error.remedy) from None
     except Exception as error:  # a hostile file may break any layer below; it gets one name here
-        raise EditFileError(
+        raise kind.error(
             f"{path} is damaged or something else ({type(error).__name__}).",
-            f"A {kind} file was wanted.",
+            f"A {kind.name} file was wanted.",
         ) from None
 
 
-def _place(blob: bytes) -> tuple[int, int]:
+def metadata_of(blob: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file."""
+    length = int.from_bytes(blob[:8], "little")
+    return json.loads(blob[8 : 8 + length]).get("__metadata__", {})
+
+
+def _place(blob: bytes, kind: FileKind) -> tuple[int, int]:
     length = 8 + int.from_bytes(blob[:8], "little")
     # Searched from the end of the header's own text: a text in the header has its quotes escaped.
     found = _DIGEST.search(blob, 0, min(length, _HEADER_LIMIT))
     if found is None:
-        raise EditFileError(
-            "The file has no checksum.", "A file that this package wrote was wanted."
-        )
+        raise kind.error("The file has no checksum.", f"A {kind.name} file was wanted.")
     return found.span(1)
 
 
-def _open(blob: bytes, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    start, stop = _place(blob)
+def _open(blob: bytes, kind: FileKind) -> tuple[dict[str, Any], dict[str, Any]]:
+    start, stop = _place(blob, kind)
     digest = hashlib.sha256(blob[:start] + _ZEROS + blob[stop:]).hexdigest().encode()
     if digest != blob[start:stop]:
-        raise EditFileError(
-            "The content does not match its SHA-256.",
-            "An unaltered file was wanted.",
-            "Copy it again, or make it again.",
-        )
-    length = int.from_bytes(blob[:8], "little")
-    metadata = json.loads(blob[8 : 8 + length])["__metadata__"]
-    if metadata["kind"] != kind or metadata["version"] != VERSION:
-        raise EditFileError(
+        raise changed(kind)
+    metadata = metadata_of(blob)
+    if (metadata["kind"], metadata["version"]) != (kind.name, kind.version):
+        raise kind.error(
             f"The file states {metadata['kind']!r}, version {metadata['version']!r}.",
-            f"{kind!r}, version {VERSION!r}, was wanted.",
+            f"{kind.name!r}, version {kind.version!r}, was wanted.",
         )
-    tensors = load_tensors(blob)
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise EditFileError(f"{name} has values that are not finite numbers.")
-    return json.loads(metadata["header"]), tensors
+    arrays = import_module(f"safetensors.{kind.arrays}").load(blob)
+    for name, array in arrays.items() if kind.finite else ():
+        isfinite = import_module(kind.arrays).isfinite
+        if "float" not in str(array.dtype) or not isfinite(array).all():
+            raise kind.error(f"{name} has values that are not finite numbers.")
+    return json.loads(metadata["header"]), arrays
+
+
+def changed(kind: FileKind) -> EditFileError | TraceFileError:
+    """The error for a file that was altered after it was written."""
+    return kind.error(
+        "The content does not match its SHA-256.",
+        "An unaltered file was wanted.",
+        "Copy it again, or make it again.",
+    )

@@ -1,8 +1,4 @@
-"""The file of a trace: safetensors with a JSON header and our own SHA-256.
-
-safetensors alone accepts a flipped bit in the data, so the checksum covers header and tensors.
-Reading a file runs no code, and a file appears whole or not at all. Needs no torch.
-"""
+"""Files of traces and of restorations. Reading them needs no torch."""
 
 from __future__ import annotations
 
@@ -10,41 +6,24 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rome_widgets.errors import TraceFileError
-from rome_widgets.files.atomic_write import write_whole
-from rome_widgets.records.states import KINDS, Kind
-from rome_widgets.records.trace import CausalTrace, Prediction
+from rome_widgets.files import checksummed_file
+from rome_widgets.files.checksummed_file import FileKind
+from rome_widgets.records.states import KINDS, State
+from rome_widgets.records.trace import CausalTrace, Prediction, Restoration
 
-FORMAT = 1
-"""Version of the trace file."""
+TRACE = FileKind("rome_widgets.trace", TraceFileError, "numpy", version="2", finite=False)
+RESTORATION = FileKind("rome_widgets.restoration", TraceFileError, "numpy")
 
-
-def load_trace(path: str | os.PathLike[str]) -> CausalTrace:
-    """Read a trace written by `CausalTrace.save`. Needs no torch.
-
-    Raises:
-        TraceFileError: The file is missing, torn, altered, or of another version.
-    """
-    path = Path(path)
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise TraceFileError(
-            f"{path} cannot be read: {error.strerror or error}.", remedy="Check the path."
-        ) from None
-    try:
-        return _decode(blob)
-    except TraceFileError as error:
-        raise TraceFileError(f"{path}: {error.found}", error.wanted, error.remedy) from error
-    except Exception as error:  # a hostile file may break any layer below; it gets one name here
-        raise TraceFileError(
-            f"{path} is not a trace file ({type(error).__name__}).",
-            "A file written by CausalTrace.save was wanted.",
-        ) from error
+_ARRAYS = ("scores", "recorded", "recorded_tokens")
+"""Fields of a trace that JSON cannot hold as they are."""
+_TUPLES = ("tokens", "token_ids", "subject_span", "notes")
 
 
 def save_trace(trace: CausalTrace, path: str | os.PathLike[str]) -> Path:
@@ -53,90 +32,113 @@ def save_trace(trace: CausalTrace, path: str | os.PathLike[str]) -> Path:
     Raises:
         SaveFailed: Nothing was written; a file that was there before is unchanged.
     """
-    path = Path(path)
-    write_whole(path, _encode(trace))
-    return path
-
-
-_PLAIN = (
-    "prompt",
-    "subject",
-    "tokens",
-    "token_ids",
-    "subject_span",
-    "answer",
-    "answer_id",
-    "clean",
-    "corrupted",
-    "windows",
-    "n_layers",
-    "samples",
-    "seed",
-    "noise",
-    "model",
-    "notes",
-    "baseline",
-    "estimated",
-)
-"""Fields of a trace that go into the JSON header as they are."""
-
-
-def _encode(trace: CausalTrace) -> bytes:
-    from safetensors.numpy import save
-
-    header = {name: getattr(trace, name) for name in _PLAIN}
+    names = [field.name for field in fields(trace) if field.name not in _ARRAYS]
+    header = {name: getattr(trace, name) for name in names}
     header["recorded_tokens"] = {str(i): text for i, text in trace.recorded_tokens.items()}
-    tensors = {f"scores.{kind}": grid for kind, grid in trace.scores.items()}
+    arrays = {f"scores.{kind}": grid for kind, grid in trace.scores.items()}
     for kind, (ids, probabilities) in trace.recorded.items():
-        tensors |= {f"recorded.{kind}.ids": ids, f"recorded.{kind}.probs": probabilities}
-    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    text = json.dumps(header, ensure_ascii=False, sort_keys=True)
-    metadata = {"rome_widgets.trace": str(FORMAT), "header": text, "sha256": _digest(text, tensors)}
-    return save(tensors, metadata)
+        arrays |= {f"recorded.{kind}.ids": ids, f"recorded.{kind}.probs": probabilities}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return checksummed_file.write(Path(path), TRACE, header, arrays)
 
 
-def _decode(blob: bytes) -> CausalTrace:
+def load_trace(path: str | os.PathLike[str]) -> CausalTrace:
+    """Read a trace written by `CausalTrace.save`. Needs no torch.
+
+    Raises:
+        TraceFileError: The file is missing, torn, altered, or of another version.
+
+    Example:
+        >>> rw.load_trace(trace.save("trace.safetensors")).answer
+        ' Seattle'
+    """
+    path = Path(path)
+    header, arrays = _read_version_1(path) or checksummed_file.read(path, TRACE)
+    try:
+        return _trace(header, arrays)
+    except Exception as error:  # sealed, yet not what we write: one name for it
+        raise _not_ours(path, error, "CausalTrace.save") from None
+
+
+def save_restoration(restoration: Restoration, path: str | os.PathLike[str]) -> Path:
+    """Write `restoration` to one file, whole or not at all; returns the path.
+
+    Raises:
+        SaveFailed: Nothing was written; a file that was there before is unchanged.
+    """
+    header = vars(restoration) | {
+        "token_texts": {str(i): text for i, text in restoration.token_texts.items()}
+    }
+    arrays = {"distributions": np.ascontiguousarray(header.pop("distributions"))}
+    return checksummed_file.write(Path(path), RESTORATION, header, arrays)
+
+
+def load_restoration(path: str | os.PathLike[str]) -> Restoration:
+    """Read a restoration written by `Restoration.save`. Needs no torch.
+
+    Raises:
+        TraceFileError: The file is missing, torn, altered, or of another version.
+
+    Example:
+        >>> path = tracer.restore([(3, 5, "hidden")]).save("restoration.safetensors")
+        >>> rw.load_restoration(path).answer
+        ' Seattle'
+    """
+    path = Path(path)
+    header, arrays = checksummed_file.read(path, RESTORATION)
+    try:
+        header["tokens"] = tuple(header["tokens"])
+        header["states"] = tuple(State(*state) for state in header["states"])
+        header["token_texts"] = {int(i): text for i, text in header["token_texts"].items()}
+        return Restoration(**header, **arrays)
+    except Exception as error:
+        raise _not_ours(path, error, "Restoration.save") from None
+
+
+def _trace(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> CausalTrace:
+    header |= {name: tuple(header[name]) for name in _TUPLES}
+    header["baseline"] = tuple(Prediction(*row) for row in header["baseline"])
+    header["recorded_tokens"] = {int(i): text for i, text in header["recorded_tokens"].items()}
+    return CausalTrace(
+        **header,
+        scores={kind: arrays[f"scores.{kind}"] for kind in KINDS if f"scores.{kind}" in arrays},
+        recorded={
+            kind: (arrays[f"recorded.{kind}.ids"], arrays[f"recorded.{kind}.probs"])
+            for kind in KINDS
+            if f"recorded.{kind}.ids" in arrays
+        },
+    )
+
+
+def _not_ours(path: Path, error: Exception, maker: str) -> TraceFileError:
+    return TraceFileError(
+        f"{path} does not hold what was wanted ({type(error).__name__}: {error}).",
+        f"A file written by {maker} was wanted.",
+    )
+
+
+def _read_version_1(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """Header and arrays of a file from before traces shared the container of edits; else None."""
     from safetensors.numpy import load
 
-    tensors = load(blob)
-    length = int.from_bytes(blob[:8], "little")
-    metadata = json.loads(blob[8 : 8 + length]).get("__metadata__", {})
-    version = metadata.get("rome_widgets.trace")
-    if version != str(FORMAT):
-        raise TraceFileError(
-            f"The file states trace format {version!r}.",
-            f"Format {FORMAT} was wanted.",
-            "Open it with the release that wrote it, or trace again.",
-        )
-    if metadata["sha256"] != _digest(metadata["header"], tensors):
-        raise TraceFileError(
-            "The content does not match its SHA-256.",
-            "An unaltered file was wanted.",
-            "Copy it again, or trace again.",
-        )
+    try:
+        blob = path.read_bytes()
+        metadata = checksummed_file.metadata_of(blob)
+        if metadata.get("rome_widgets.trace") != "1":
+            return None
+        arrays = load(blob)
+    except Exception:  # whatever is wrong with it, the reader of today's files says it
+        return None
+    if metadata["sha256"] != _digest_of_version_1(metadata["header"], arrays):
+        raise checksummed_file.changed(TRACE)
     header = json.loads(metadata["header"])
-    scores: dict[Kind, np.ndarray] = {
-        kind: tensors[f"scores.{kind}"] for kind in KINDS if f"scores.{kind}" in tensors
-    }
-    recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
-        kind: (tensors[f"recorded.{kind}.ids"], tensors[f"recorded.{kind}.probs"])
-        for kind in KINDS
-        if f"recorded.{kind}.ids" in tensors
-    }
-    header.setdefault("estimated", False)  # Files written before there were estimates.
-    plain = {name: header[name] for name in _PLAIN}
-    for name in ("tokens", "token_ids", "subject_span", "notes"):
-        plain[name] = tuple(plain[name])
-    plain["baseline"] = tuple(Prediction(*row) for row in plain["baseline"])
-    texts = {int(i): text for i, text in header["recorded_tokens"].items()}
-    return CausalTrace(**plain, scores=scores, recorded=recorded, recorded_tokens=texts)
+    return {"estimated": False} | header, arrays  # the first files were written before estimates
 
 
-def _digest(header: str, tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the header and every tensor's name, dtype, shape and bytes, in name order."""
+def _digest_of_version_1(header: str, arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(header.encode())
-    for name in sorted(tensors):
-        array = tensors[name]
+    for name in sorted(arrays):
+        array = arrays[name]
         digest.update(f"\0{name}\0{array.dtype}\0{array.shape}\0".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -30,9 +30,13 @@ from rome_widgets.model.structure.geometry import (
     non_finite_error,
     probe_ids,
 )
+from rome_widgets.records.html import plural, quoted, shortened, table
 from rome_widgets.records.states import Kind, check_kinds
 
 T = TypeVar("T")
+
+MOST_LINES = 4
+"""Of the list of a model's edits."""
 
 TOKENS_ON_CPU = 1024
 """Tokens per call of a block on a CPU: its intermediate values should stay near its caches."""
@@ -56,8 +60,9 @@ class LanguageModel:
         UnsupportedModel: The parts could not be found, or the probe pass disproved them.
 
     Example:
-        >>> lm = LanguageModel(model, tokenizer)
-        >>> lm.n_layers, lm.device
+        >>> lm = rw.LanguageModel(model, tokenizer, name="my model")
+        >>> lm
+        LanguageModel('my model': 8 layers, d_model 96, float32 on cpu)
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
@@ -73,6 +78,7 @@ class LanguageModel:
         # A copy for our own encoding: reading special-token text as text sets a flag in the
         # tokenizer, which the user's code, in another thread perhaps, must never see.
         self._encoder: Any = copy.deepcopy(tokenizer)
+        self._token_texts: dict[int, str] = {}
         self.name = name or _own_name(self.model)
         self.geometry: Geometry = self.run(lambda: find_geometry(self.model))
         self._last_only = self.run(lambda: last_logits_only(self.model, self.geometry))
@@ -90,11 +96,27 @@ class LanguageModel:
         return find_replay(self.model, self.geometry, ids, self._last_only)
 
     def __repr__(self) -> str:
-        dtype = str(self.dtype).removeprefix("torch.")
+        edits = f", {plural(len(self.edits), 'edit')}" if self.edits else ""
         return (
-            f"LanguageModel({self.name!r}: {self.n_layers} layers, "
-            f"d_model {self.geometry.d_model}, {dtype} on {self.device})"
+            f"LanguageModel({quoted(self.name)}: {self.n_layers} layers, "
+            f"d_model {self.geometry.d_model}, {self._precision} on {self.device}{edits})"
         )
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, str]] = [
+            ("layers", str(self.n_layers)),
+            ("width", str(self.geometry.d_model)),
+            ("parameters", f"{self.n_parameters:,}"),
+            ("precision", f"{self._precision} on {self.device}"),
+            ("states", ", ".join(self.kinds)),
+            ("engine", self.engine),
+            ("edits", ", ".join(map(repr, self.edits)) or "none"),
+        ]
+        return table(rows, caption=self.name)
+
+    @property
+    def _precision(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
 
     @property
     def n_layers(self) -> int:
@@ -160,7 +182,9 @@ class LanguageModel:
 
     def token_text(self, token_id: int) -> str:
         """Printable text of a token id; ids beyond the vocabulary are named, never fatal."""
-        return tokens.token_text(self._encoder, token_id)
+        if token_id not in self._token_texts:
+            self._token_texts[token_id] = tokens.token_text(self._encoder, token_id)
+        return self._token_texts[token_id]
 
     def encode_alone(self, text: str) -> list[int]:
         """Token ids of a text by itself, without special tokens, such as a subject for σ.
@@ -297,9 +321,9 @@ class LanguageModel:
     # ------------------------------------------------------------------------------- edits
 
     @property
-    def edits(self) -> tuple[Any, ...]:
+    def edits(self) -> AppliedEdits:
         """The edits that the weights carry, oldest first."""
-        return ledger_of(self.model).edits
+        return AppliedEdits(ledger_of(self.model).edits)
 
     def revert_all(self, *, force: bool = False) -> None:
         """Take every edit away: the weights are bit for bit what they were before the first.
@@ -355,6 +379,21 @@ class LanguageModel:
     def sites(self, kind: Kind) -> tuple[str, ...]:
         """Module names, by layer, whose outputs are the states of `kind`."""
         return self.geometry.names(kind)
+
+
+class AppliedEdits(tuple[Any, ...]):
+    """The edits that a model carries, oldest first."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        lines = [f"  {shortened(repr(edit), 96)}" for edit in self[:MOST_LINES]]
+        more = [f"  and {len(self) - MOST_LINES} more"] if len(self) > MOST_LINES else []
+        return "\n".join([plural(len(self), "edit"), *lines, *more])
+
+    def _repr_html_(self) -> str:
+        rows = [(number, repr(edit)) for number, edit in enumerate(self, 1)]
+        return table(rows, caption=plural(len(self), "edit"))
 
 
 def check_language_model(lm: Any) -> LanguageModel:

@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -36,9 +36,9 @@ class LowRank:
 
     name: str
     """The parameter, such as "transformer.h.3.mlp.c_proj.weight"."""
-    u: Tensor
+    u: Tensor = field(repr=False)
     """`[rank, d_in]`: what is read from the matrix's input."""
-    v: Tensor
+    v: Tensor = field(repr=False)
     """`[rank, d_out]`: what is written per unit of it."""
     transposed: bool
     """Whether the weight is stored `[d_in, d_out]`, as in `Conv1D`."""
@@ -69,7 +69,7 @@ class Dense:
     """A change of a parameter without structure, as fine-tuning makes it."""
 
     name: str
-    value: Tensor
+    value: Tensor = field(repr=False)
     """As the parameter is stored."""
     transposed: bool = False
     """Whether the weight is stored `[d_in, d_out]`."""

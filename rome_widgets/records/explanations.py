@@ -5,21 +5,27 @@ Frozen records over numpy arrays, without torch, like `trace`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from rome_widgets.records.states import Kind, State
-from rome_widgets.records.trace import recovery
+from rome_widgets.records.html import Cell, Probability, paragraph, plural, quoted, table
+from rome_widgets.records.states import TITLES, Kind, State
+from rome_widgets.records.trace import ReadOnlyArrays, recovery, state_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RestoringPath:
     """A small set of states that brings the original prediction back.
 
     Made by `CausalTracer.find_path`. In the order in which restoring them one after another raises
     the answer's probability the most.
+
+    Example:
+        >>> path = tracer.find_path(0.9)
+        >>> path.recovery >= 0.9
+        True
 
     Source:
         Meng et al. 2022, figure 1d: "some sets of activations cause the output to return".
@@ -37,6 +43,23 @@ class RestoringPath:
     """Whether the set reaches it; False also for a search that was stopped."""
     n_restored: int
     """Sets of states that were tried."""
+    tokens: tuple[str, ...] = ()
+    """Printable text of each position."""
+
+    def __repr__(self) -> str:
+        return f"RestoringPath({self._words(quoted(self.answer.strip(), 24))})"
+
+    def _repr_html_(self) -> str:
+        together = {"p with those so far": self.probabilities}
+        return paragraph(self._words(self.answer.strip())) + state_table(
+            self.states, self.tokens, together
+        )
+
+    def _words(self, answer: str) -> str:
+        return (
+            f"{plural(len(self.states), 'state')}, recovery {self.recovery:.0%} of p({answer}) "
+            f"{self.corrupted:.4f} → {self.clean:.4f}; {self.target:.0%} was wanted"
+        )
 
     @property
     def recovery(self) -> float:
@@ -45,12 +68,17 @@ class RestoringPath:
         return recovery(last, self.clean, self.corrupted)
 
 
-@dataclass(frozen=True, eq=False)
-class Flow:
+@dataclass(frozen=True, eq=False, repr=False)
+class Flow(ReadOnlyArrays):
     """How far apart the clean, the corrupted and a restored run are, at every state.
 
     Distances are root mean squares over the noise draws, in units of the length of the clean hidden
     state at the same place: those of one place add up like arrows in `h = h' + attn + mlp`.
+
+    Example:
+        >>> flow = tracer.flow([(3, 5, "hidden")])
+        >>> flow.moved["hidden"].shape
+        (12, 8)
     """
 
     states: tuple[State, ...]
@@ -66,9 +94,35 @@ class Flow:
     """`[pos, layer]`: from the corrupted to the restored run: what the restoration did."""
     noise: np.ndarray
     """`[pos]`: from the clean to the corrupted embedding, in units of the clean embedding."""
+    tokens: tuple[str, ...] = ()
+    """Printable text of each position."""
+
+    def __repr__(self) -> str:
+        n_pos, n_layers = self.written[self.kinds[0]].shape
+        return (
+            f"Flow({plural(len(self.states), 'state')} restored, {n_pos} tokens × {n_layers} "
+            f"layers, {', '.join(self.kinds)})"
+        )
+
+    def _repr_html_(self) -> str:
+        from rome_widgets.charts.heat_table import heat_map
+
+        shown = self.moved if self.states else self.corrupted
+        what = "from the corrupted to the restored" if self.states else "from clean to corrupted"
+        most = max(float(grid.max()) for grid in shown.values())
+        return state_table(self.states, self.tokens) + "".join(
+            heat_map(
+                f"{TITLES[kind]} · distance {what}",
+                self.tokens or [str(pos) for pos in range(len(grid))],
+                grid,
+                (kind, 0.0, most),
+                [[f"layer {at}: {x:.3f}" for at, x in enumerate(row)] for row in grid.tolist()],
+            )
+            for kind, grid in shown.items()
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LensRun:
     """What each layer of one run would say next, read with the model's own head."""
 
@@ -81,10 +135,24 @@ class LensRun:
     top: tuple[tuple[tuple[str, float], ...], ...]
     """The likeliest tokens after each layer, each with its probability."""
 
+    def __repr__(self) -> str:
+        last = ", ".join(f"{quoted(token, 20)} {p:.4f}" for token, p in self.top[-1][:3])
+        return f"LensRun({self.name}: {len(self.top)} layers,\n    the last says {last})"
 
-@dataclass(frozen=True)
+    def _repr_html_(self) -> str:
+        return _lens_table([self])
+
+
+@dataclass(frozen=True, repr=False)
 class Lens:
     """The logit lens at the last token, in several runs of one prompt.
+
+    Example:
+        >>> lens = tracer.lens()
+        >>> [run.name for run in lens.runs]
+        ['clean', 'corrupted']
+        >>> lens.runs[0].ranks[-1]                    # of the answer, after the last layer
+        1
 
     Source:
         nostalgebraist 2020, "interpreting GPT: the logit lens".
@@ -95,3 +163,24 @@ class Lens:
     states: tuple[State, ...]
     """What was restored in the run "restored"; none: there is no such run."""
     runs: tuple[LensRun, ...]
+
+    def __repr__(self) -> str:
+        runs = ", ".join(f"{run.name} {run.probabilities[-1]:.4f}" for run in self.runs)
+        return (
+            f"Lens(p({quoted(self.answer.strip(), 24)}) after {len(self.runs[0].top)} layers:\n"
+            f"    {runs})"
+        )
+
+    def _repr_html_(self) -> str:
+        return paragraph(f"The likeliest token, and p({self.answer.strip()}), after each layer") + (
+            _lens_table(self.runs)
+        )
+
+
+def _lens_table(runs: Sequence[LensRun]) -> str:
+    columns = [name for run in runs for name in (run.name, "p(answer)", "rank")]
+    rows: list[list[Cell]] = [[layer] for layer in range(len(runs[0].top))]
+    for run in runs:
+        for row, top, p, rank in zip(rows, run.top, run.probabilities, run.ranks, strict=True):
+            row += [top[0][0], Probability(p), rank]
+    return table(rows, ["layer", *columns])

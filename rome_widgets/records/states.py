@@ -11,7 +11,8 @@ from rome_widgets.errors import StateError
 Kind = Literal["hidden", "mlp", "attn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Residual state after a block, MLP contribution, attention contribution."""
-
+TITLES: dict[Kind, str] = {"hidden": "Hidden state", "mlp": "MLP", "attn": "Attention"}
+"""The kinds in words, over figures."""
 
 _ALSO = {"attention": "attn", "attn": "attn", "mlp": "mlp", "mlps": "mlp", "hidden": "hidden"}
 """Other words for a kind, for the suggestion in an error."""

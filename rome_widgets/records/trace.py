@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from rome_widgets.errors import StateError
-from rome_widgets.records.states import KINDS, Kind, State, cell_states, check_kinds, check_states
+from rome_widgets.records.html import Probability, paragraph, plural, quoted, table
+from rome_widgets.records.states import (
+    KINDS,
+    TITLES,
+    Kind,
+    State,
+    cell_states,
+    check_kinds,
+    check_states,
+)
 
 if TYPE_CHECKING:
     import altair as alt
@@ -24,7 +33,12 @@ if TYPE_CHECKING:
 
 
 class Prediction(NamedTuple):
-    """One candidate next token and its probability in the three runs."""
+    """One candidate next token and its probability in the three runs.
+
+    Example:
+        >>> trace.baseline[0].token
+        ' Seattle'
+    """
 
     token: str
     id: int
@@ -33,11 +47,43 @@ class Prediction(NamedTuple):
     restored: float
 
 
+def prediction_table(rows: Iterable[Prediction]) -> str:
+    """Predictions as an HTML table, likely ones shaded."""
+    cells = [[token, *map(Probability, runs)] for token, _, *runs in rows]
+    return table(cells, ["next token", "clean", "corrupted", "restored"])
+
+
+class ReadOnlyArrays:
+    """A record whose arrays cannot be written; nor can those of its copies."""
+
+    def __post_init__(self) -> None:
+        for value in vars(self).values():
+            _make_read_only(value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)  # the record itself is frozen
+        ReadOnlyArrays.__post_init__(self)
+
+
+def _make_read_only(value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        value.flags.writeable = False
+    elif isinstance(value, Mapping | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            _make_read_only(each)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class CausalTrace:
+class CausalTrace(ReadOnlyArrays):
     """How much each state of a model brings a corrupted fact back.
 
     Made by `rome_widgets.trace`; nothing in it needs the model any more.
+
+    Example:
+        >>> trace.indirect_effect("mlp").shape
+        (12, 8)
+        >>> trace.save("trace.safetensors").name
+        'trace.safetensors'
 
     Source:
         Meng et al. 2022, section 2.1.
@@ -91,16 +137,20 @@ class CausalTrace:
                     f"The {kind} scores have the shape {grid.shape}.",
                     f"[pos, layer] = {shape} was wanted: {shape[0]} tokens, {shape[1]} layers.",
                 )
-        arrays = [*self.scores.values(), *(a for pair in self.recorded.values() for a in pair)]
-        for array in arrays:
-            array.flags.writeable = False
+        super().__post_init__()
 
     def __repr__(self) -> str:
         return (
-            f"CausalTrace({self.prompt!r} → {self.answer!r}, clean {self.clean:.4f}, "
-            f"corrupted {self.corrupted:.4f}, {len(self.tokens)} tokens × {self.n_layers} layers, "
+            f"CausalTrace({quoted(self.prompt)} → {quoted(self.answer, 24)},\n"
+            f"    clean {self.clean:.4f}, corrupted {self.corrupted:.4f}, "
+            f"{len(self.tokens)} tokens × {self.n_layers} layers, "
             f"{', '.join(self.kinds)}{', estimate' if self.estimated else ''})"
         )
+
+    def _repr_html_(self) -> str:
+        from rome_widgets.charts.heat_table import trace_table
+
+        return trace_table(self)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -144,6 +194,18 @@ class CausalTrace:
         """The states that this cell of the grid restored."""
         ((pos, layer, kind),) = check_states([(pos, layer, kind)], len(self.tokens), self.n_layers)
         return cell_states(pos, layer, kind, self.windows.get(kind, 1), self.n_layers)
+
+    def strongest(self, kind: Kind) -> tuple[int, int, float] | None:
+        """Position, layer and probability of the best state among the subject's tokens.
+
+        None where nothing was computed there.
+        """
+        start, stop = self.subject_span
+        part = self.scores[kind][start:stop]
+        if np.isnan(part).all():
+            return None
+        pos, layer = np.unravel_index(int(np.nanargmax(part)), part.shape)
+        return start + int(pos), int(layer), float(part[pos, layer])
 
     def to_frame(self) -> pd.DataFrame:
         """One row per kind, position and layer.
@@ -205,7 +267,7 @@ class CancelFlag(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Progress:
     """How far a trace has come."""
 
@@ -216,28 +278,55 @@ class Progress:
     trace: CausalTrace
     """The trace so far, NaN where not computed yet; or, before the first cell, an estimate."""
 
+    def __repr__(self) -> str:
+        return f"Progress({self.done} of {plural(self.total, 'cell')},\n  {self.trace!r})"
+
+    def _repr_html_(self) -> str:
+        words = f"{self.done} of {plural(self.total, 'cell')}"
+        return paragraph(words) + self.trace._repr_html_()
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Restoration:
+class Restoration(ReadOnlyArrays):
     """What the model predicts with chosen states restored.
 
-    Probabilities are means over the noise samples, read at the last position.
+    Made by `CausalTracer.restore`; nothing in it needs the model any more. Probabilities are means
+    over the noise samples, read at the last position.
+
+    Example:
+        >>> restoration = tracer.restore([(3, 5, "hidden"), (3, 5, "mlp")])
+        >>> restoration.top(3)[0].token
+        ' Seattle'
+        >>> rw.load_restoration(restoration.save("restoration.safetensors")).states
+        (State(pos=3, layer=5, kind='hidden'), State(pos=3, layer=5, kind='mlp'))
     """
 
+    prompt: str
+    """The text that was run."""
+    tokens: tuple[str, ...]
+    """Printable text of each position."""
     states: tuple[State, ...]
     """The states that were restored."""
     answer: str
     answer_id: int
-    distributions: np.ndarray = field(repr=False)
+    distributions: np.ndarray
     """`[3, vocab]`: next-token probabilities of the clean, corrupted and restored runs."""
-    decode: Callable[[int], str] = field(repr=False)
-    """Text of a token id."""
+    token_texts: Mapping[int, str]
+    """Text of the answer and of the likeliest tokens of each run, by id."""
 
     def __repr__(self) -> str:
-        plural = "" if len(self.states) == 1 else "s"
         return (
-            f"Restoration({len(self.states)} state{plural}: p({self.answer.strip()}) "
-            f"{self.probability:.4f}, recovery {self.recovery:.0%})"
+            f"Restoration({quoted(self.prompt)},\n    {plural(len(self.states), 'state')}: "
+            f"p({quoted(self.answer.strip(), 24)}) {self.probability:.4f}, "
+            f"recovery {self.recovery:.0%})"
+        )
+
+    def _repr_html_(self) -> str:
+        words = f"{plural(len(self.states), 'state')} restored, recovery {self.recovery:.0%}"
+        return (
+            paragraph(f"{self.prompt} → {self.answer.strip()}: {words}")
+            + state_table(self.states, self.tokens)
+            + prediction_table(self.top(5))
         )
 
     @property
@@ -268,8 +357,47 @@ class Restoration:
 
         Returns:
             Rows sorted by restored probability, with all three runs side by side.
+
+        Raises:
+            StateError: Fewer tokens were kept; `CausalTracer.restore` says how many are.
         """
-        return top_rows(self.distributions, self.answer_id, k, self.decode)
+        ids = top_ids(self.distributions[2], self.answer_id, k)
+        if not self.token_texts.keys() >= set(ids):
+            raise StateError(
+                f"The {k} likeliest tokens were asked for.",
+                f"The texts of {len(self.token_texts)} were kept.",
+                f"Restore again with tracer.restore(states, top={k}).",
+            )
+        return predictions(self.distributions, ids, self.token_texts)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the restoration to one file, whole or not at all.
+
+        Returns:
+            The path written.
+
+        Raises:
+            SaveFailed: Nothing was written; a file that was there before is unchanged.
+        """
+        from rome_widgets.files.trace_file import save_restoration
+
+        return save_restoration(self, path)
+
+
+def state_table(
+    states: Iterable[State],
+    tokens: Sequence[str],
+    columns: Mapping[str, Sequence[float]] | None = None,
+) -> str:
+    """States as an HTML table, with columns of probabilities beside them."""
+    columns = columns or {}
+    rows = [
+        [tokens[state.pos] if tokens else "", state.pos, TITLES[state.kind], state.layer, *numbers]
+        for state, *numbers in zip(
+            states, *(map(Probability, some) for some in columns.values()), strict=True
+        )
+    ]
+    return table(rows, ["token", "position", "kind", "layer", *columns]) if rows else ""
 
 
 def recovery(probability: float, clean: float, corrupted: float) -> float:
@@ -280,18 +408,24 @@ def recovery(probability: float, clean: float, corrupted: float) -> float:
     return (probability - corrupted) / total_effect
 
 
-def top_rows(
-    distributions: np.ndarray, answer_id: int, k: int, decode: Callable[[int], str]
-) -> list[Prediction]:
-    """The `k` likeliest tokens of the last of three runs, and always the answer.
+def likeliest(probabilities: np.ndarray, k: int) -> np.ndarray:
+    """The ids of the `k` greatest of `[vocab]` probabilities, in order; of equal ones the first."""
+    k = min(max(1, k), len(probabilities))
+    least = np.partition(probabilities, -k)[-k]  # sorting all of a vocabulary takes much longer
+    ids = np.flatnonzero(probabilities >= least)
+    return ids[np.argsort(-probabilities[ids], kind="stable")][:k]
 
-    Args:
-        distributions: `[3, vocab]` probabilities: clean, corrupted, restored.
-        answer_id: The token that must be among the rows.
-        k: How many rows; at least 1.
-        decode: Text of a token id.
-    """
-    ids = np.argsort(-distributions[2], kind="stable")[: max(1, k)]
-    if answer_id not in ids:
-        ids = np.append(ids[:-1] if len(ids) == k else ids, answer_id)
-    return [Prediction(decode(int(i)), int(i), *map(float, distributions[:, i])) for i in ids]
+
+def top_ids(probabilities: np.ndarray, answer_id: int, k: int) -> list[int]:
+    """The ids of the `k` likeliest tokens, and always the answer, in the place of the last."""
+    ids = likeliest(probabilities, k).tolist()
+    if answer_id in ids:
+        return ids
+    return [*(ids[:-1] if len(ids) == k else ids), answer_id]
+
+
+def predictions(
+    distributions: np.ndarray, ids: Iterable[int], texts: Mapping[int, str]
+) -> list[Prediction]:
+    """One row per token of `[3, vocab]` probabilities: clean, corrupted, restored."""
+    return [Prediction(texts[i], i, *map(float, distributions[:, i])) for i in ids]

@@ -21,6 +21,7 @@ from torch import Tensor
 from rome_widgets.errors import NoiseError
 from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.model.tokens import check_text
+from rome_widgets.records.html import plural
 from rome_widgets.records.numbers import real_number, whole_number
 
 MOST_SAMPLES = 1000
@@ -37,14 +38,17 @@ class EmbeddingSpread(NamedTuple):
     n_subjects: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Noise:
     """How strong the corruption is; draws are standard normal or uniform, then scaled.
 
     Example:
-        >>> Noise.times_std(3.0)                 # the paper's: three times σ
-        >>> Noise.absolute(0.1)                  # a standard deviation in embedding units
-        >>> Noise.uniform(0.2)                   # uniform on [-0.2, 0.2]
+        >>> rw.Noise.times_std(3.0)              # the paper's: three times σ
+        Noise(3 × σ)
+        >>> rw.Noise.absolute(0.1)               # a standard deviation in embedding units
+        Noise(standard deviation 0.1)
+        >>> rw.Noise.uniform(0.2)
+        Noise(uniform on ±0.2)
     """
 
     scale: float
@@ -67,6 +71,16 @@ class Noise:
                 "'sigma', 'absolute' or 'uniform' was wanted.",
             )
         object.__setattr__(self, "scale", scale)  # numpy's would not go into JSON
+
+    def __repr__(self) -> str:
+        over = f" of {plural(len(self.subjects), 'subject')}" if self.subjects else ""
+        return f"Noise({self.text}{over})"
+
+    @property
+    def text(self) -> str:
+        """The noise in words."""
+        words = {"absolute": "standard deviation ", "uniform": "uniform on ±"}.get(self.unit, "")
+        return f"{words}{self.scale:g}{'' if words else ' × σ'}"
 
     @classmethod
     def times_std(cls, multiple: float, subjects: Iterable[str] | None = None) -> Noise:
@@ -125,7 +139,7 @@ def draw_noise(
     random = np.random.RandomState(seed)
     if noise.unit == "uniform":
         values = random.uniform(-noise.scale, noise.scale, size=shape)
-        return DrawnNoise(values, {"text": f"uniform on ±{noise.scale:g}"}, seed)
+        return DrawnNoise(values, {"text": noise.text}, seed)
     std, about = _standard_deviation(lm, noise)
     return DrawnNoise(random.randn(*shape) * std, about, seed)
 
@@ -141,11 +155,11 @@ def _whole_number(name: str, value: Any, least: int, most: int) -> int:
 
 def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[str, Any]]:
     if noise.unit == "absolute":
-        return noise.scale, {"text": f"standard deviation {noise.scale:g}", "std": noise.scale}
+        return noise.scale, {"text": noise.text, "std": noise.scale}
     spread = subject_embedding_spread(lm, noise.subjects)
     std = noise.scale * spread.sigma
     about = {
-        "text": f"{noise.scale:g} × σ (σ = {spread.sigma:.3g} over {spread.n_vectors} token "
+        "text": f"{noise.text} (σ = {spread.sigma:.3g} over {spread.n_vectors} token "
         f"vectors of {spread.n_subjects} subjects)",
         "std": std,
         "multiple": noise.scale,

@@ -25,6 +25,7 @@ from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
+from rome_widgets.records.html import paragraph, quoted
 from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import Kind, State, cell_states, check_states
 from rome_widgets.records.trace import (
@@ -33,7 +34,10 @@ from rome_widgets.records.trace import (
     Prediction,
     Progress,
     Restoration,
-    top_rows,
+    likeliest,
+    prediction_table,
+    predictions,
+    top_ids,
 )
 from rome_widgets.tracing.attribution import attribution_patching
 from rome_widgets.tracing.flow import measure_flow
@@ -45,6 +49,9 @@ from rome_widgets.tracing.runs import Check, within_memory
 
 SMALL_EFFECT = 0.01
 """A total effect up to which a tracer says that there is little to restore."""
+
+KEPT_TOKENS = 100
+"""Likeliest tokens of each run that a restoration can name by default."""
 
 Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""
@@ -159,9 +166,13 @@ class CausalTracer:
 
     def __repr__(self) -> str:
         return (
-            f"CausalTracer({self.prompt!r} → {self.answer!r}, clean {self.clean:.4f}, "
-            f"corrupted {self.corrupted:.4f})"
+            f"CausalTracer({quoted(self.prompt)} → {quoted(self.answer, 24)},\n"
+            f"    clean {self.clean:.4f}, corrupted {self.corrupted:.4f})"
         )
+
+    def _repr_html_(self) -> str:
+        words = f"{self.prompt} → {self.answer.strip()}"
+        return paragraph(words) + prediction_table(self._baseline_rows)
 
     def trace(
         self,
@@ -252,23 +263,33 @@ class CausalTracer:
         self.lm.check_kinds(kind)
         return cell_states(pos, layer, kind, self.window, self.lm.n_layers)
 
-    def restore(self, states: Iterable[Sequence[Any]]) -> Restoration:
+    def restore(self, states: Iterable[Sequence[Any]], *, top: int = KEPT_TOKENS) -> Restoration:
         """The prediction with exactly these states restored in the corrupted run.
 
         Args:
             states: Triples (pos, layer, kind), in any order; none gives the corrupted run.
+            top: How many of each run's likeliest tokens the result can name.
 
         Raises:
             StateError: A state that this prompt and model do not have.
+
+        Example:
+            >>> tracer.restore([(3, 5, "hidden")]).recovery > 0.5
+            True
         """
         checked = self._checked(states)
+        top = _whole_number("top", top, 1, "How many tokens to name")
         ((_, restored),) = self._runs.predict([checked], self._held)
+        distributions = np.concatenate([self._baseline, to_numpy(restored)])
+        ids = {self.answer_id, *(i for run in distributions for i in likeliest(run, top).tolist())}
         return Restoration(
+            self.prompt,
+            self.tokens,
             checked,
             self.answer,
             self.answer_id,
-            np.concatenate([self._baseline, to_numpy(restored)]),
-            self.lm.token_text,
+            distributions,
+            {i: self.lm.token_text(i) for i in ids},
         )
 
     def find_path(
@@ -311,7 +332,15 @@ class CausalTracer:
             Meng et al. 2022, figure 1d; no published search.
         """
         empty = RestoringPath(
-            (), (), self.answer, self.clean, self.corrupted, _check_share(recovery), False, 0
+            (),
+            (),
+            self.answer,
+            self.clean,
+            self.corrupted,
+            _check_share(recovery),
+            reached=False,
+            n_restored=0,
+            tokens=self.tokens,
         )
         if math.isnan(empty.recovery):
             raise StateError(
@@ -339,9 +368,10 @@ class CausalTracer:
             >>> flow.moved["hidden"][-1]                  # what reaches the last token, by layer
         """
         checked = self._checked(states)
-        return within_memory(
+        flow = within_memory(
             lambda: measure_flow(self._runs, checked, self._held), "run all three runs at once"
         )
+        return replace(flow, tokens=self.tokens)
 
     def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
         """What each layer would say next, were it the last: in the clean and the corrupted run.
@@ -537,15 +567,9 @@ class CausalTracer:
 
     def _top_of_both_runs(self, k: int = 8) -> tuple[Prediction, ...]:
         """The top tokens of the clean run, then those of the corrupted run, each once."""
-        clean, corrupted = self._baseline
-        by_clean = top_rows(
-            np.stack([clean, corrupted, clean]), self.answer_id, k, self.lm.token_text
-        )
-        by_corrupted = top_rows(
-            np.stack([clean, corrupted, corrupted]), self.answer_id, k, self.lm.token_text
-        )
-        rows = {row.id: row._replace(restored=row.corrupted) for row in (*by_clean, *by_corrupted)}
-        return tuple(rows.values())
+        ids = dict.fromkeys(i for run in self._baseline for i in top_ids(run, self.answer_id, k))
+        texts = {i: self.lm.token_text(i) for i in ids}
+        return tuple(predictions(self._baseline[[0, 1, 1]], ids, texts))
 
 
 def as_text(

@@ -400,4 +400,12 @@ class FakeRestoration(Restoration):
         rise = sum(trace.scores[kind][pos, layer] - CORRUPTED for pos, layer, kind in selection)
         rows = sorted(predictions(float(min(CLEAN, CORRUPTED + rise))), key=lambda row: row.id)
         distributions = np.array([[row.clean, row.corrupted, row.restored] for row in rows]).T
-        super().__init__(tuple(states), WORDS[0], 0, distributions, WORDS.__getitem__)
+        super().__init__(
+            settings.prompt,
+            trace.tokens,
+            tuple(states),
+            WORDS[0],
+            0,
+            distributions,
+            dict(enumerate(WORDS)),
+        )

@@ -13,7 +13,7 @@ from rome_widgets.widgets import (
     TraceExplorer,
     TraceGrid,
 )
-from rome_widgets.widgets.fallback import MOST_CELLS, strongest
+from rome_widgets.widgets.fallback import MOST_CELLS
 from tests.helpers import xss_widgets
 from tests.helpers.fake_editor import NEEDLE, FakeEditor
 from tests.helpers.fake_engine import FakeEngine, fake_trace
@@ -68,16 +68,8 @@ def test_a_large_trace_is_listed_by_its_strongest_states():
     assert len(html) < 10_000
 
 
-def test_strongest_looks_at_the_subject_only():
-    trace = fake_trace()
-    pos, layer, score = strongest(trace, "hidden")
-    assert (pos, layer) == (2, 4)
-    assert score == trace.scores["hidden"][:3].max()
-
-
-def test_strongest_is_none_where_nothing_was_computed():
+def test_what_was_not_computed_is_said():
     trace = fake_trace(scores={"mlp": np.full((8, 8), np.nan)})
-    assert strongest(trace, "mlp") is None
     assert "not computed" in TraceGrid(trace).to_html_table()
 
 

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from rome_widgets.errors import EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
+from rome_widgets.files.checksummed_file import FileKind
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "rome_widgets.second_moment"
+FORMAT = FileKind("rome_widgets.second_moment", EditFileError, "torch")
 SAVE_EVERY = 20.0
 """Least seconds between two savings; and saving takes a tenth of the time at most."""
 

@@ -42,7 +42,7 @@ PROBE_TOKENS = 5
 """Length of the probe prompt: enough for an attention pattern, cheap on any model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Geometry:
     """Module names of a model's parts, one per block where they repeat."""
 
@@ -68,6 +68,12 @@ class Geometry:
     differently."""
     edit_refusal: tuple[str | None, ...] = ()
     """Per block, why no edit is defined there, a clause; None where `edited_matrices` has one."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Geometry({self.n_layers} blocks, d_model {self.d_model}, {self.equation};\n"
+            f"    {self.blocks[0]}, {', '.join(self.kinds)})"
+        )
 
     @property
     def n_layers(self) -> int:

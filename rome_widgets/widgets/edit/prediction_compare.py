@@ -190,7 +190,7 @@ def _of_restoration(found: Restoration, run: int, name: str) -> PredictionRun:
     places = np.argsort(order[run])
     return PredictionRun(
         name,
-        [found.decode(token) for token in ids],
+        [found.token_texts[token] for token in ids],
         found.distributions[run, ids].tolist(),
         (places[ids] + 1).tolist(),
     )

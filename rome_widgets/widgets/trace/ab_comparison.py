@@ -7,7 +7,6 @@ from typing import Any
 
 from rome_widgets.records.states import Kind
 from rome_widgets.records.trace import CausalTrace
-from rome_widgets.widgets.fallback import strongest
 from rome_widgets.widgets.live.traits import number, text
 from rome_widgets.widgets.trace.before_after import Words
 
@@ -99,7 +98,7 @@ def _rows(a: CausalTrace, b: CausalTrace) -> list[list[Any]]:
 
 def _best(trace: CausalTrace, kind: Kind) -> tuple[float | None, str]:
     """The strongest state among the subject's tokens, and where it is."""
-    found = strongest(trace, kind)
+    found = trace.strongest(kind)
     if found is None:
         return None, ""
     pos, layer, score = found

@@ -341,7 +341,7 @@ class TraceGrid(RomeWidget):
             f"{', the rest an estimate' if trace.estimated else ''}"
         ]
         for kind in trace.kinds:
-            if best := fallback.strongest(trace, kind):
+            if best := trace.strongest(kind):
                 pos, layer, score = best
                 lines.append(f"  {kind}: {score:.4f} at {trace.tokens[pos]!r}, layer {layer}")
         if (before := self._before) is not None:

@@ -13,7 +13,6 @@ from rome_widgets.editing.statistics import second_moment, second_moment_file
 from rome_widgets.editing.statistics.second_moment import SecondMoment, gather
 from rome_widgets.errors import Cancelled, EditFileError, ModelChanged, SaveFailed, SettingsError
 from rome_widgets.files import checksummed_file
-from rome_widgets.files.cache_folder import cache_folder
 from tests.editing.test_edit_file import damaged
 from tests.helpers import model_guard, world
 from tests.helpers.counts import DAMAGED_MOMENTS, MOMENT_INTERRUPTS
@@ -140,18 +139,6 @@ def pieces_run(lm, layer=1, texts=TEXTS, **options):
     done = []
     moment = gather(lm, layer, texts, progress=lambda step: done.append(step.done), **options)
     return moment, len(done)
-
-
-def test_the_cache_is_where_it_should_be(monkeypatch, tmp_path):
-    assert cache_folder().name.startswith("rome_widgets_tests_")  # conftest.py sees to it
-    monkeypatch.delenv("ROME_WIDGETS_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "rome_widgets"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_folder() == tmp_path / "home" / ".cache" / "rome_widgets"
-    monkeypatch.setenv("ROME_WIDGETS_CACHE", "~/mine")
-    assert cache_folder() == tmp_path / "home" / "mine"
 
 
 def test_texts_are_run_once(cache):
@@ -334,7 +321,8 @@ def test_sealed_files_of_something_else_are_put_aside(cache):
         assert ran == 9
         assert torch.equal(again.matrix, wanted)
         path.with_name(f"{path.name}.bad").unlink()
-    checksummed_file.write(path, "rome_widgets.other", header, tensors)
+    other = second_moment_file.FORMAT._replace(name="other")
+    checksummed_file.write(path, other, header, tensors)
     assert pieces_run(lm)[1] == 9
 
 

@@ -1,0 +1,138 @@
+"""Heat maps as HTML tables of coloured cells, for hosts that draw nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from rome_widgets.charts import palettes
+from rome_widgets.records.html import label, shown, table
+from rome_widgets.records.states import TITLES, Kind
+from rome_widgets.records.trace import CausalTrace
+
+MOST_CELLS = 1500
+"""Above this the strongest states are listed instead of drawn."""
+STRONGEST = 20
+
+_CELL = "padding:0;border:0;min-width:14px;width:20px;height:16px"
+_HEAD = "padding:2px 8px 2px 0;border:0;text-align:right;font-weight:normal;white-space:nowrap"
+
+
+def trace_table(trace: CausalTrace) -> str:
+    """The whole trace: what was run, and a heat map per kind, or a list where that is too much."""
+    answer = shown(trace.answer.strip())
+    head = (
+        f"<p><b>{shown(trace.prompt)}</b> → {answer}<br>"
+        f"p({answer}): clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
+        f" · {shown(str(trace.noise.get('text', '')))}, {trace.samples} samples"
+        f" · {shown(trace.model)}{' · <b>estimate</b>' if trace.estimated else ''}</p>"
+    )
+    if len(trace.kinds) * len(trace.tokens) * trace.n_layers > MOST_CELLS:
+        return head + _strongest_states(trace)
+    known = [float(np.nanmax(g)) for g in trace.scores.values() if not np.isnan(g).all()]
+    ends = trace.corrupted, max([trace.clean, *known])
+    return head + "".join(_scores(trace, kind, ends) for kind in trace.kinds)
+
+
+def _scores(trace: CausalTrace, kind: Kind, ends: tuple[float, float]) -> str:
+    grid = trace.scores[kind]
+    titles = [[_title(trace, kind, *cell) for cell in enumerate(row)] for row in grid.tolist()]
+    return trace_heat_map(trace, kind, grid, (kind, *ends), titles)
+
+
+def trace_heat_map(
+    trace: CausalTrace,
+    kind: Kind,
+    grid: np.ndarray,
+    scale: tuple[str, float, float],
+    titles: Sequence[Sequence[str]],
+) -> str:
+    """The heat map of one kind; a star marks the tokens of the subject. See `heat_map`."""
+    window = trace.windows.get(kind, 1)
+    caption = "single restored layer" if window == 1 else f"centre of {window} restored layers"
+    rows = range(*trace.subject_span)
+    return heat_map(f"{TITLES[kind]} · {caption}", trace.tokens, grid, scale, titles, rows)
+
+
+def heat_map(
+    caption: str,
+    tokens: Sequence[str],
+    grid: np.ndarray,
+    scale: tuple[str, float, float],
+    titles: Sequence[Sequence[str]],
+    starred: Sequence[int] = (),
+) -> str:
+    """A grid as a table of coloured cells.
+
+    Args:
+        caption: What the cells show.
+        tokens: The names of the rows.
+        grid: `[pos, layer]`; NaN is grey.
+        scale: Name of a ramp, and the values at its two ends.
+        titles: By position and layer, what a cell says when it is pointed at.
+        starred: Rows marked with a star.
+    """
+    rows = []
+    for pos, token in enumerate(tokens):
+        cells = "".join(
+            f'<td title="{shown(title)}" style="{_CELL};{_fill(value, *scale)}"></td>'
+            for title, value in zip(titles[pos], grid[pos].tolist(), strict=True)
+        )
+        star = "*" if pos in starred else ""
+        rows.append(
+            f'<tr><th style="{_HEAD}"><bdi>{shown(label(token))}</bdi>{star}</th>{cells}</tr>'
+        )
+    layers = "".join(
+        f'<td style="{_CELL};text-align:center;font-size:10px">'
+        f"{layer if layer % 5 == 0 else ''}</td>"
+        for layer in range(grid.shape[1])
+    )
+    return (
+        f'<table style="border-collapse:collapse;display:inline-table;margin:0 16px 8px 0">'
+        f"<caption>{shown(caption)}</caption>{''.join(rows)}"
+        f'<tr><th style="{_HEAD}">layer</th>{layers}</tr></table>'
+    )
+
+
+def _title(trace: CausalTrace, kind: Kind, layer: int, score: float) -> str:
+    if np.isnan(score):
+        return f"{TITLES[kind]} layer {layer}: not computed"
+    if trace.estimated:
+        return f"{TITLES[kind]} layer {layer}: estimate ≈ {score:.2f}"
+    return f"{TITLES[kind]} layer {layer}: p {score:.4f}, {score - trace.corrupted:+.4f}"
+
+
+def _strongest_states(trace: CausalTrace) -> str:
+    found: list[tuple[float, Kind, int, int]] = [
+        (float(score), kind, pos, layer)
+        for kind in trace.kinds
+        for (pos, layer), score in np.ndenumerate(trace.scores[kind])
+        if not np.isnan(score)
+    ]
+    rows = [
+        [TITLES[kind], label(trace.tokens[pos]), layer, score, f"{score - trace.corrupted:+.4f}"]
+        for score, kind, pos, layer in sorted(found, reverse=True)[:STRONGEST]
+    ]
+    caption = f"The {len(rows)} strongest of {len(found)} states"
+    return table(rows, ["kind", "token", "layer", "p", "over corrupted"], caption)
+
+
+@cache
+def _ramp(name: str) -> list[tuple[int, int, int]]:
+    return [(int(a[1:3], 16), int(a[3:5], 16), int(a[5:7], 16)) for a in palettes.ramp(name)]
+
+
+def _fill(score: float, ramp: str, low: float, high: float) -> str:
+    if np.isnan(score):
+        return "background-color:rgba(128,128,128,.3)"
+    stops = _ramp(ramp)
+    place = min(1.0, max(0.0, (score - low) / (high - low) if high > low else 0.0)) * (
+        len(stops) - 1
+    )
+    at = min(len(stops) - 2, int(place))
+    red, green, blue = (
+        round(a + (b - a) * (place - at)) for a, b in zip(stops[at], stops[at + 1], strict=True)
+    )
+    return f"background-color:#{red:02x}{green:02x}{blue:02x}"
