@@ -42,6 +42,13 @@ class RomeWidgetsError(Exception):
         found: What was found, a whole sentence.
         wanted: What was wanted, a whole sentence; empty when `found` says it.
         remedy: What to do, a whole sentence.
+
+    Example:
+        >>> try:
+        ...     rw.trace(lm, "The Space Needle is in the city of", "the space needle")
+        ... except rw.RomeWidgetsError as error:
+        ...     print(error.remedy)
+        Did you mean 'The Space Needle'?
     """
 
     def __init__(self, found: str, wanted: str = "", remedy: str = "") -> None:
@@ -168,6 +175,13 @@ class Cancelled(RomeWidgetsError):
     Attributes:
         partial: The `CausalTrace` as far as it got, NaN where it did not; the last set of a search
             for a path; the texts of a generation so far; None when it got nowhere.
+
+    Example:
+        >>> stop = threading.Event()
+        >>> try:
+        ...     tracer.trace(progress=lambda so_far: stop.set(), cancel=stop)
+        ... except rw.Cancelled as stopped:
+        ...     whole = tracer.trace(resume=stopped.partial)
     """
 
     def __init__(self, found: str, partial: Any = None) -> None:

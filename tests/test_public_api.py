@@ -51,6 +51,37 @@ def test_every_public_name_resolves_and_says_what_it_is():
     assert set(rw.__all__) <= set(dir(rw))
 
 
+def test_names_that_begin_without_an_underscore_are_the_public_ones():
+    assert [name for name in dir(rw) if not name.startswith("_")] == sorted(rw.__all__)
+    assert len(set(rw.__all__)) == len(rw.__all__)
+
+
+def test_type_checkers_see_the_names_that_are_there_at_run_time():
+    tree = ast.parse(Path(rw.__file__).read_text("utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.asname: node.module.removeprefix("rome_widgets").removeprefix(".")
+        for node in block.body
+        for alias in node.names
+    }
+    assert seen == rw._HOME | dict.fromkeys(rw._ROOMS, "")
+
+
+def test_the_tree_of_errors_is_drawn_as_the_classes_are():
+    drawn, above = {}, {-4: "Exception"}
+    for line in rw.errors.__doc__.splitlines():
+        if found := re.match(r"    ([ │├└─]*)(\w+)(?: \((\w+)\))?(?:  .*)?$", line):
+            lead, name, also = found.groups()
+            above[len(lead)] = name
+            drawn[name] = [above[len(lead) - 4], *([also] if also else [])]
+    bases = {
+        name: [base.__name__ for base in made.__bases__]
+        for name, made in vars(rw.errors).items()
+        if isinstance(made, type) and issubclass(made, Exception)
+    }
+    assert drawn == bases
+
+
 def test_a_misspelt_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'traec'"):
         rw.traec  # noqa: B018

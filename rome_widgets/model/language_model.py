@@ -62,7 +62,7 @@ class LanguageModel:
     Example:
         >>> lm = rw.LanguageModel(model, tokenizer, name="my model")
         >>> lm
-        LanguageModel('my model': 8 layers, d_model 96, float32 on cpu)
+        LanguageModel('my model': 8 layers, d_model 192, float32 on cpu)
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:

@@ -41,8 +41,8 @@ def load(
         DeviceUnavailable: This torch cannot use that device.
 
     Example:
-        >>> lm = load()
-        >>> lm = load("gpt2-xl", device="cuda", dtype="float16")
+        >>> rw.load(device="cpu", dtype="bfloat16")   # or by name, as in rw.load("gpt2-xl")
+        LanguageModel('bundled world': 8 layers, d_model 192, bfloat16 on cpu)
     """
     if name is None:
         from rome_widgets import bundled

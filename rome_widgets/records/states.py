@@ -19,7 +19,12 @@ _ALSO = {"attention": "attn", "attn": "attn", "mlp": "mlp", "mlps": "mlp", "hidd
 
 
 class State(NamedTuple):
-    """One place in the model: token position, layer and kind, all 0-based."""
+    """One place in the model: token position, layer and kind, all 0-based.
+
+    Example:
+        >>> trace.cell(3, 5, "mlp")
+        [State(pos=3, layer=4, kind='mlp'), State(pos=3, layer=5, kind='mlp'), ...]
+    """
 
     pos: int
     layer: int

@@ -294,11 +294,11 @@ class Restoration(ReadOnlyArrays):
     over the noise samples, read at the last position.
 
     Example:
-        >>> restoration = tracer.restore([(3, 5, "hidden"), (3, 5, "mlp")])
+        >>> restoration = tracer.restore(tracer.cell(6, 3, "mlp"))
         >>> restoration.top(3)[0].token
         ' Seattle'
-        >>> rw.load_restoration(restoration.save("restoration.safetensors")).states
-        (State(pos=3, layer=5, kind='hidden'), State(pos=3, layer=5, kind='mlp'))
+        >>> rw.load_restoration(restoration.save("restoration.safetensors")).states[0]
+        State(pos=6, layer=2, kind='mlp')
     """
 
     prompt: str

@@ -96,7 +96,9 @@ def trace(
         Cancelled: `cancel` was set.
 
     Example:
-        >>> trace(lm, "The Space Needle is in the city of", "The Space Needle").chart()
+        >>> rw.trace(lm, "The Space Needle is in the city of", "The Space Needle")
+        CausalTrace('The Space Needle is in the city of' → ' Seattle',
+            clean 0.9995, corrupted 0.0184, 12 tokens × 8 layers, hidden, mlp, attn)
     """
     kinds = check_language_model(lm).check_kinds(kinds)
     tracer = CausalTracer(
@@ -126,8 +128,9 @@ class CausalTracer:
         corrupted: Its probability with the subject corrupted, mean over samples.
 
     Example:
-        >>> tracer = CausalTracer(lm, "The Space Needle is in the city of", "The Space Needle")
-        >>> tracer.restore(tracer.cell(3, 5, "mlp")).probability
+        >>> tracer = rw.CausalTracer(lm, "The Space Needle is in the city of", "The Space Needle")
+        >>> tracer.restore(tracer.cell(6, 3, "mlp")).top(1)[0].token
+        ' Seattle'
     """
 
     def __init__(
@@ -274,8 +277,9 @@ class CausalTracer:
             StateError: A state that this prompt and model do not have.
 
         Example:
-            >>> tracer.restore([(3, 5, "hidden")]).recovery > 0.5
-            True
+            >>> tracer.restore(tracer.cell(6, 3, "mlp"))
+            Restoration('The Space Needle is in the city of',
+                3 states: p('Seattle') 0.9852, recovery 99%)
         """
         checked = self._checked(states)
         top = _whole_number("top", top, 1, "How many tokens to name")

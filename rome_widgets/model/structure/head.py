@@ -6,7 +6,7 @@ Most models put a norm and a matrix there; some project in between, scale the lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ class Head:
     """Modules to apply one after another, and what the model does to their logits."""
 
     modules: tuple[str, ...]
-    finish: Finish
+    finish: Finish = field(repr=False)
 
     def logits(self, model: nn.Module, hidden: Tensor) -> Tensor:
         """`[rows, vocab]` logits of `[rows, d_model]` states after the last block."""
