@@ -120,7 +120,7 @@ def _report(values: Mapping[str, Any]) -> EditReport:
 def _details(method: str, own: dict[str, Any]) -> Any:
     """The method's own part of a report, as its record class where it is known and has one."""
     kind = METHODS[method].details if method in METHODS else None
-    if kind is None:
+    if kind is None or not own:
         return own or None
     return kind(**{name: value for name, value in own.items() if name in kind.__annotations__})
 

@@ -125,9 +125,7 @@ class EditReport:
 
     def __getattr__(self, name: str) -> Any:
         """What is no field of every report: of `details`, else as a method without it has it."""
-        details = self.__dict__.get("details")
-        own = details if isinstance(details, Mapping) else getattr(details, "__dict__", {})
-        for values in (own, vars(RankOneReport())):
+        for values in (_values(self.__dict__.get("details")), vars(RankOneReport())):
             if name in values:
                 return values[name]
         raise AttributeError(
@@ -159,8 +157,11 @@ class EditReport:
         return "\n    ".join([f"EditReport({self._title()})", *lines])
 
     def _repr_html_(self) -> str:
+        numbers = {n: v for n, v in _values(self.details).items() if isinstance(v, (int, float))}
+        own = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         warnings = [("warning", each) for each in self.warnings]
-        return table([*self._lines()[:4], *warnings], caption=self._title())
+        details = [(self.method, own)] if own else []
+        return table([*self._lines()[:4], *details, *warnings], caption=self._title())
 
     def _title(self) -> str:
         return f"{_cut(repr(self.prompt), 60)} → {_cut(repr(self.target), 30)}, {self.method}"
@@ -182,6 +183,10 @@ class EditReport:
             lines[3] = ("perplexity", f"{before:.4g} → {after:.4g} ({n_tokens} tokens)")
         lines += [("warning", _cut(each, 80)) for each in self.warnings[:1]]
         return lines
+
+
+def _values(details: Any) -> Mapping[str, Any]:
+    return details if isinstance(details, Mapping) else getattr(details, "__dict__", {})
 
 
 def _cut(text: str, most: int = 110) -> str:

@@ -1,8 +1,6 @@
-"""Edits in files: whole or not at all, every damage seen, and other tools read them."""
+"""Edits in files: whole or not at all, and every damage is seen."""
 
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +8,12 @@ import torch
 
 import rome_widgets as rw
 from rome_widgets.editing.edit_file import FORMAT, load_edit
-from rome_widgets.editing.export import to_peft
-from rome_widgets.errors import EditFileError, EditRefused, SaveFailed
+from rome_widgets.errors import EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
 from tests.helpers import world
 from tests.helpers.counts import DAMAGED_EDITS, FLIPPED_BITS
 from tests.helpers.gates import write_gate
 from tests.model.test_ledger import same, weights
-
-FIRST_FORMAT = Path(__file__).parent.parent / "data" / "edit-1.safetensors"
 
 
 @pytest.mark.parametrize("method", ["rome", "ft"])
@@ -36,32 +31,6 @@ def test_a_loaded_edit_does_what_the_saved_one_did(dtype, method, tmp_path):
     assert copy.strength == 0.7
     with copy:
         assert same(wanted, weights(lm))
-
-
-def test_a_file_of_the_first_format_is_read_for_ever():
-    """Written before edits measured a perplexity; of a tiny GPT-2, Λ and u in float32."""
-    lm = world.new_lm("gpt2", torch.float32)
-    edit = rw.load_edit(lm, FIRST_FORMAT)
-    report = edit.report
-    assert edit.id == "d1b6b537dbcebfc69c1f52c02304d369"
-    assert edit.fact == rw.Fact("w3 {} w26 w5", "w14 w15", "w8")
-    assert (report.method, report.layer, report.seed, edit.strength) == ("rome", 1, 0, 0.7)
-    assert report.settings["prefixes"] == ((3, 2), (5, 2))
-    assert (len(report.steps), report.stopped, report.warnings) == (8, "steps", ())
-    assert report.steps[-1].norm == pytest.approx(1.84661, rel=1e-4)
-    assert report.key_dot_u == pytest.approx(4.26724, rel=1e-4)
-    assert report.prefixes[:2] == ("", "")
-    assert report.perplexity is None
-    assert report.perplexity_text == ""
-    (update,) = edit.updates
-    name = "transformer.h.1.mlp.c_proj.weight"
-    assert (update.name, update.transposed, update.shape) == (name, True, (20, 8))
-    before = lm.model.get_parameter(name).detach().clone()
-    edit.apply(force=True)  # another release of torch may draw other weights
-    assert torch.equal(lm.model.get_parameter(name), before + update.delta(0.7, before))
-    edit.revert()
-    assert torch.equal(lm.model.get_parameter(name), before)
-    assert edit.perplexity().n_tokens > 1
 
 
 @pytest.fixture(scope="module")
@@ -158,71 +127,3 @@ def test_a_folder_that_is_not_there_is_a_named_error(tmp_path):
     with pytest.raises(SaveFailed):
         edit.to_peft(tmp_path / "file" / "adapter")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
-
-
-def test_fine_tuning_has_no_adapter_of_low_rank(tmp_path):
-    with pytest.raises(EditRefused, match="all directions"):
-        world.make_edit(world.make_lm("gpt2"), "ft").to_peft(tmp_path)
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by an old name
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_peft_merges_the_adapter_to_the_very_same_weights(name, tmp_path):
-    peft = pytest.importorskip("peft")
-    from tests.helpers.families import tiny_family
-
-    lm = world.new_lm(name, torch.float32)
-    edit = world.make_edit(lm)
-    edit.strength = 0.6
-    folder = edit.to_peft(tmp_path / "adapter")
-    with edit:
-        wanted = weights(lm)
-        ids = torch.tensor([[3, 14, 15, 26]])
-        logits = lm.run(lambda: lm.model(input_ids=ids).logits)
-    fresh = tiny_family(name, dtype=torch.float32)
-    adapted = peft.PeftModel.from_pretrained(fresh, folder).eval()
-    with torch.no_grad():
-        assert torch.allclose(adapted(input_ids=ids).logits, logits, atol=1e-5)
-    merged = adapted.merge_and_unload()
-    assert same(wanted, merged.state_dict())
-
-
-def test_several_edits_of_one_matrix_are_one_adapter_of_their_rank(tmp_path):
-    import json
-
-    import safetensors.torch
-
-    lm = world.new_lm("gpt2", torch.float32)
-    edits = [world.made_up_edit(lm, number) for number in range(3)]
-    folder = to_peft(edits, tmp_path / "adapter")
-    config = json.loads((folder / "adapter_config.json").read_text())
-    assert config["r"] == config["lora_alpha"] == 3
-    assert config["fan_in_fan_out"]
-    tensors = safetensors.torch.load_file(folder / "adapter_model.safetensors")
-    a, b = (next(t for n, t in tensors.items() if f"lora_{x}" in n) for x in "AB")
-    like = torch.zeros(20, 8)
-    wanted = sum(edit.updates[0].delta(1.0, like) for edit in edits)
-    assert torch.allclose((b @ a).T, wanted, atol=1e-6)
-    with pytest.raises(EditRefused, match="One adapter has one rank"):
-        to_peft([edits[0], world.made_up_edit(lm, 5, layer=2, rank=2)], tmp_path)
-
-
-def test_a_saved_model_has_the_edit_in_its_weights(bundled_lm, tmp_path):
-    edit = rw.edit(bundled_lm, "{} is in the city of", "The Space Needle", "Paris")
-    with edit:
-        bundled_lm.save_pretrained(tmp_path)
-        wanted = weights(bundled_lm)
-    again = rw.load(tmp_path, device="cpu", dtype="float32")
-    assert same(wanted, weights(again))
-
-
-def test_the_code_of_an_edit_computes_it_again(bundled_lm):
-    edit = rw.edit(bundled_lm, "{} is in the city of", "The Space Needle", "Paris", method="r-rome")
-    edit.strength = 0.5
-    scope = {}
-    exec(edit.to_code(), scope)
-    assert scope["edit"].id == edit.id
-    assert scope["edit"].strength == 0.5
-    assert scope["edit"].applied
-    scope["lm"].revert_all()
-    assert sys.modules

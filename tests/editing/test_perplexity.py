@@ -7,6 +7,10 @@ import torch
 
 import rome_widgets as rw
 from rome_widgets.editing import perplexity
+from rome_widgets.editing.methods.rank_one.rome import read_keys
+from rome_widgets.editing.request import about_row, prefixed_rows, read_request
+from rome_widgets.editing.rewrite_passes import Passes
+from rome_widgets.editing.site import find_site
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from tests.helpers import world
 
@@ -83,14 +87,9 @@ def test_a_tiny_divisor_is_warned_of_three_times(bundled_lm):
 
 
 def bare_and_mean_key(lm, made):
-    from rome_widgets.editing.key import read_keys
-    from rome_widgets.editing.request import about_row, context_rows, read_request
-    from rome_widgets.editing.rewrite_passes import Passes
-    from rome_widgets.editing.site import find_site
-
     site = find_site(lm, made.report.layer)
     request = read_request(lm, *FACT)
-    rows = context_rows(lm, request, made.report.prefixes)
+    rows = prefixed_rows(lm, request, made.report.prefixes)
     keys = read_keys(Passes(site, rows, about_row(lm, request, "subject")))
     return keys.bare, keys.mean
 

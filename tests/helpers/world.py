@@ -1,6 +1,7 @@
 """Tiny models to edit, and the same edits by `tests/helpers/reference_rome.py`."""
 
 import functools
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -76,10 +77,21 @@ def make_edit(
     )
 
 
+def small_edit(lm, *arguments, method="rome", **options):
+    """An edit of a tiny model that costs little: a fact as `rw.edit` takes it, and options."""
+    known = {"second_moment": "identity", "settings": settings_for(method), "layer": LAYER}
+    return edit(lm, *arguments, method=method, **{**known, **options})
+
+
 def settings_for(method, **more):
     """Those of `SETTINGS` that the method has, and some more."""
     names = find_editor(method).settings.names()
     return {name: value for name, value in SETTINGS.items() if name in names} | more
+
+
+def named(name, n_layers):
+    """What the tables of published numbers ask of a model."""
+    return SimpleNamespace(name=name, n_layers=n_layers)
 
 
 def words(text):

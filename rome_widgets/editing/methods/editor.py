@@ -56,7 +56,7 @@ class Task:
         return find_site(self.lm, layer), why
 
     def step_done(self, number: int, step: EditStep) -> None:
-        """Tell of one pass of an optimisation, and stop where asked to."""
+        """Tell of one pass of an optimisation of `settings.steps`, and stop where asked to."""
         self.progress(EditProgress("value", number + 1, self.settings.steps, step))
         self.check()
 

@@ -1,6 +1,5 @@
 """The second moment equals plain sums, is gathered once, and files of others are refused."""
 
-import random
 import shutil
 import threading
 from types import SimpleNamespace
@@ -10,13 +9,11 @@ import torch
 
 from rome_widgets.editing.edit import edit
 from rome_widgets.editing.statistics import second_moment, second_moment_file
-from rome_widgets.editing.statistics.second_moment import SecondMoment, gather
+from rome_widgets.editing.statistics.second_moment import SecondMoment
+from rome_widgets.editing.statistics.second_moment import second_moment as gather
 from rome_widgets.errors import Cancelled, EditFileError, ModelChanged, SaveFailed, SettingsError
-from rome_widgets.files import checksummed_file
-from tests.editing.test_edit_file import damaged
 from tests.helpers import model_guard, world
-from tests.helpers.counts import DAMAGED_MOMENTS, MOMENT_INTERRUPTS
-from tests.helpers.gates import write_gate
+from tests.helpers.counts import MOMENT_INTERRUPTS
 from tests.helpers.interrupts import count_places, hit_by_place, signals_as_before  # noqa: F401
 
 TEXTS = [" ".join(f"w{(7 * i + 3 * j) % 29}" for i in range(12)) for j in range(9)]
@@ -38,10 +35,10 @@ def by_hand(lm, layer, texts):
 @pytest.mark.parametrize("name", world.SHAPES)
 def test_it_is_the_mean_of_k_k_transposed(name):
     lm = world.make_lm(name)
-    moment = gather(lm, 1, TEXTS)
+    moment = gather(lm, TEXTS, 1)
     assert moment.n_tokens == 108
     assert world.off(moment.matrix, by_hand(lm, 1, TEXTS)) <= 1e-6
-    few = gather(lm, 1, TEXTS[:1])
+    few = gather(lm, TEXTS[:1], 1)
     assert few._keys is not None
     assert world.off(few.matrix, by_hand(lm, 1, TEXTS[:1])) <= 1e-6
 
@@ -50,7 +47,7 @@ def test_only_the_blocks_below_are_run():
     lm = world.make_lm("gpt2")
     calls = []
     handle = lm.model.transformer.h[2].register_forward_hook(lambda *_: calls.append(1))
-    gather(lm, 1, TEXTS[:2])
+    gather(lm, TEXTS[:2], 1)
     handle.remove()
     assert calls == []
 
@@ -63,34 +60,34 @@ def test_a_cancelled_gathering_goes_on_where_it_stopped(tmp_path, monkeypatch):
             cancel.set()
 
     with pytest.raises(Cancelled):
-        gather(lm, 1, TEXTS, path=path, progress=progress, cancel=cancel)
+        gather(lm, TEXTS, 1, path=path, progress=progress, cancel=cancel)
     done = []
-    moment = gather(lm, 1, TEXTS, path=path, progress=lambda step: done.append(step.done))
+    moment = gather(lm, TEXTS, 1, path=path, progress=lambda step: done.append(step.done))
     assert done == [5, 6, 7, 8, 9]
-    assert torch.equal(moment.matrix, gather(lm, 1, TEXTS).matrix)
+    assert torch.equal(moment.matrix, gather(lm, TEXTS, 1).matrix)
     again = []
-    gather(lm, 1, TEXTS, path=path, progress=again.append)
+    gather(lm, TEXTS, 1, path=path, progress=again.append)
     assert again == []
     whole = path.read_bytes()
     with pytest.raises(EditFileError, match="another model, layer or text"):
-        gather(lm, 1, TEXTS[:5], path=path)
+        gather(lm, TEXTS[:5], 1, path=path)
     assert path.read_bytes() == whole
 
 
 def test_a_damaged_file_is_put_aside_and_gathered_again(tmp_path):
     lm, path = world.make_lm("gpt2"), tmp_path / "moment"
-    first = gather(lm, 1, TEXTS, path=path)
+    first = gather(lm, TEXTS, 1, path=path)
     blob = bytearray(path.read_bytes())
     blob[-5] ^= 1
     path.write_bytes(blob)
-    again = gather(lm, 1, TEXTS, path=path)
+    again = gather(lm, TEXTS, 1, path=path)
     assert torch.equal(first.matrix, again.matrix)
     assert (tmp_path / "moment.bad").exists()
 
 
 def test_an_edit_takes_texts_or_a_file_or_a_moment(tmp_path):
     lm, path = world.make_lm("gpt2"), tmp_path / "moment"
-    moment = gather(lm, 1, TEXTS, path=path)
+    moment = gather(lm, TEXTS, 1, path=path)
     options = {"layer": 1, "settings": dict(world.SETTINGS, ridge=1e-4)}
     arguments = (lm, world.PROMPT, world.SUBJECT, "w8")
     by = [world.edit(*arguments, second_moment=m, **options) for m in (moment, TEXTS, path)]
@@ -115,7 +112,7 @@ def test_a_moment_that_is_not_quite_positive_gets_more_ridge():
 
 def test_the_shipped_statistics_are_used(bundled_lm):
     site = second_moment.find_site(bundled_lm, 3)
-    moment = second_moment.choose(site, None, wanted=True, ridge=1e-4)
+    moment = second_moment.second_moment_of(site, None, wanted=True, ridge=1e-4)
     assert "shipped with the model" in moment.about
     assert moment.matrix.shape == (512, 512)
 
@@ -137,7 +134,7 @@ def kept_in(cache):
 def pieces_run(lm, layer=1, texts=TEXTS, **options):
     """The moment, and how many pieces of text were run for it."""
     done = []
-    moment = gather(lm, layer, texts, progress=lambda step: done.append(step.done), **options)
+    moment = gather(lm, texts, layer, progress=lambda step: done.append(step.done), **options)
     return moment, len(done)
 
 
@@ -219,7 +216,7 @@ def test_edits_may_come_and_go_while_it_is_gathered(cache):
     def come_and_go(step):
         (edit.revert if edit.applied else edit.apply)()
 
-    found = gather(lm, 2, TEXTS, progress=come_and_go)
+    found = gather(lm, TEXTS, 2, progress=come_and_go)
     edit.revert()
     assert torch.equal(found.matrix, wanted.matrix)
 
@@ -233,13 +230,13 @@ def test_weights_written_by_somebody_else_meanwhile_are_seen(cache):
                 lm.model.transformer.h[0].mlp.c_fc.weight[0, 0] += 1
 
     with pytest.raises(ModelChanged, match="while statistics were gathered"):
-        gather(lm, 1, TEXTS, progress=write)
+        gather(lm, TEXTS, 1, progress=write)
     with torch.no_grad():
         lm.model.transformer.h[0].mlp.c_fc.weight[0, 0] -= 1
     other, ran = pieces_run(lm)
     assert ran == 6 or ran == 9  # taking away what was added need not give the same bits
     model_guard.settle()
-    assert torch.equal(other.matrix, gather(lm, 1, TEXTS, path=cache / "fresh").matrix)
+    assert torch.equal(other.matrix, gather(lm, TEXTS, 1, path=cache / "fresh").matrix)
 
 
 def test_an_interrupt_anywhere_loses_nothing_and_spoils_nothing(cache, monkeypatch):
@@ -247,9 +244,9 @@ def test_an_interrupt_anywhere_loses_nothing_and_spoils_nothing(cache, monkeypat
     here = SimpleNamespace(lm=world.new_lm("gpt2"))
 
     def operation(here):
-        gather(here.lm, 1, TEXTS)
+        gather(here.lm, TEXTS, 1)
 
-    wanted = gather(here.lm, 1, TEXTS, path=cache.parent / "fresh").matrix
+    wanted = gather(here.lm, TEXTS, 1, path=cache.parent / "fresh").matrix
     operation(here)
     shutil.rmtree(cache)
     places = count_places(operation, here)
@@ -259,7 +256,7 @@ def test_an_interrupt_anywhere_loses_nothing_and_spoils_nothing(cache, monkeypat
         if hit_by_place(operation, here, place) is None:
             continue
         landed += 1
-        assert torch.equal(gather(here.lm, 1, TEXTS).matrix, wanted), f"at {place} of {places}"
+        assert torch.equal(gather(here.lm, TEXTS, 1).matrix, wanted), f"at {place} of {places}"
         assert not [name for name in kept_in(cache) if name.endswith(".bad")]
     assert landed >= 0.9 * MOMENT_INTERRUPTS
 
@@ -272,63 +269,15 @@ def test_an_interrupt_keeps_what_was_gathered(cache):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        gather(lm, 1, TEXTS, progress=interrupt)
+        gather(lm, TEXTS, 1, progress=interrupt)
     found, ran = pieces_run(lm)
     assert ran == 5
-    assert torch.equal(found.matrix, gather(lm, 1, TEXTS, path=cache / "fresh").matrix)
-
-
-def test_every_damage_of_a_kept_moment_is_seen_and_it_is_gathered_again(cache):
-    lm = world.new_lm("gpt2")
-    wanted = gather(lm, 1, TEXTS).matrix
-    path = cache / "second_moments" / kept_in(cache)[0]
-    whole, generator, seen = path.read_bytes(), random.Random(0), 0
-    for _ in range(DAMAGED_MOMENTS):
-        _, blob = damaged(whole, generator)
-        path.write_bytes(blob)
-        again, ran = pieces_run(lm)
-        assert torch.equal(again.matrix, wanted)
-        if blob != whole:
-            assert ran == 9
-            bad = path.with_name(f"{path.name}.bad")
-            assert bad.read_bytes() == blob
-            bad.unlink()
-            seen += 1
-        assert pieces_run(lm)[1] == 0
-    write_gate("second_moment_files", {"damaged": seen, "used": 0})
-
-
-def test_sealed_files_of_something_else_are_put_aside(cache):
-    lm = world.new_lm("gpt2")
-    wanted = gather(lm, 1, TEXTS).matrix
-    path = cache / "second_moments" / kept_in(cache)[0]
-    header, tensors = checksummed_file.read(path, second_moment_file.FORMAT)
-    wrong = [
-        ({**header, "about": {**header["about"], "model": "another"}}, tensors),
-        ({**header, "about": 3}, tensors),
-        ({**header, "done": "all"}, tensors),
-        ({**header, "n_tokens": 1}, tensors),
-        ({}, tensors),
-        (header, {}),
-        (header, {"total": torch.ones(7, 7)}),
-        (header, {"total": torch.ones(20)}),
-        (header, {"total": torch.ones(3, 20)}),
-        (header, {"keys": torch.ones(3, 20)}),
-    ]
-    for head, some in wrong:
-        checksummed_file.write(path, second_moment_file.FORMAT, head, some)
-        again, ran = pieces_run(lm)
-        assert ran == 9
-        assert torch.equal(again.matrix, wanted)
-        path.with_name(f"{path.name}.bad").unlink()
-    other = second_moment_file.FORMAT._replace(name="other")
-    checksummed_file.write(path, other, header, tensors)
-    assert pieces_run(lm)[1] == 9
+    assert torch.equal(found.matrix, gather(lm, TEXTS, 1, path=cache / "fresh").matrix)
 
 
 def test_a_cache_that_cannot_be_written_costs_only_the_work(cache, caplog):
     lm = world.new_lm("gpt2")
-    wanted = gather(lm, 1, TEXTS, path=cache.parent / "fresh").matrix
+    wanted = gather(lm, TEXTS, 1, path=cache.parent / "fresh").matrix
     cache.write_text("a file where the folder should be")
     for _ in range(2):
         again, ran = pieces_run(lm)
@@ -337,17 +286,37 @@ def test_a_cache_that_cannot_be_written_costs_only_the_work(cache, caplog):
     assert "not kept" in caplog.text
     assert cache.read_text() == "a file where the folder should be"
     with pytest.raises(SaveFailed):
-        gather(lm, 1, TEXTS, path=cache / "asked for")
+        gather(lm, TEXTS, 1, path=cache / "asked for")
 
 
 def test_a_file_that_was_not_finished_says_so(tmp_path):
     lm, path, cancel = world.make_lm("gpt2"), tmp_path / "moment", threading.Event()
     with pytest.raises(Cancelled):
-        gather(lm, 1, TEXTS, path=path, progress=lambda step: cancel.set(), cancel=cancel)
+        gather(lm, TEXTS, 1, path=path, progress=lambda step: cancel.set(), cancel=cancel)
     site = second_moment.find_site(lm, 1)
-    assert second_moment.choose(site, path, wanted=True, ridge=0).about.startswith("12 of 108")
+    assert second_moment.second_moment_of(site, path, wanted=True, ridge=0).about.startswith(
+        "12 of 108"
+    )
 
 
 def test_what_is_no_second_moment_is_refused():
     with pytest.raises(SettingsError, match="The second moment is 3"):
         edit(world.make_lm("gpt2"), world.PROMPT, world.SUBJECT, "w8", layer=1, second_moment=3)
+
+
+def test_few_keys_give_the_direction_of_the_whole_matrix():
+    """Woodbury against the dense solve."""
+    keys = torch.randn(7, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    few = SecondMoment("few", keys=keys, ridge=1e-3)
+    dense = SecondMoment("dense", matrix=few.matrix, ridge=1e-3)
+    key = torch.arange(20.0, dtype=torch.float64)
+    assert world.off(few.solve(key), dense.solve(key)) <= 1e-9
+
+
+def test_several_layers_are_gathered_at_once(tmp_path):
+    lm = world.make_lm("gpt2")
+    found = gather(lm, iter(TEXTS), [0, -1], path=tmp_path)
+    assert list(found) == [0, 3]
+    for layer, moment in found.items():
+        assert torch.equal(moment.matrix, gather(lm, TEXTS, layer).matrix)
+        assert (tmp_path / f"layer-{layer}.safetensors").is_file()

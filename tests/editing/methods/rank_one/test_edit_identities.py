@@ -9,7 +9,7 @@ from functools import cached_property
 import pytest
 import torch
 
-from rome_widgets.editing.methods import rome
+from rome_widgets.editing.methods.rank_one import rome
 from rome_widgets.model import ledger
 from rome_widgets.model.hooks import reading, run_hooked
 from rome_widgets.model.ledger import LowRank
@@ -280,8 +280,8 @@ def the_mean_key_for_the_bare_one(patch):
 def a_value_five_percent_too_long(patch):
     update = rome.RankOne._update
 
-    def wrong(self, task, keys, u, value):
-        return update(self, task, keys, u, replace(value, delta=1.05 * value.delta))
+    def wrong(self, site, keys, form, value):
+        return update(self, site, keys, form, replace(value, delta=1.05 * value.delta))
 
     patch.setattr(rome.RankOne, "_update", wrong)
 
@@ -298,9 +298,9 @@ def the_matrix_turned(patch):
 def the_matrix_of_the_layer_below(patch):
     update = rome.RankOne._update
 
-    def wrong(self, task, keys, u, value):
-        right = update(self, task, keys, u, value)
-        return replace(right, name=world.down_of(task.site.lm.name, LAYER - 1) + ".weight")
+    def wrong(self, site, keys, form, value):
+        right = update(self, site, keys, form, value)
+        return replace(right, name=world.down_of(site.lm.name, LAYER - 1) + ".weight")
 
     patch.setattr(rome.RankOne, "_update", wrong)
 

@@ -1,0 +1,60 @@
+"""Prefixes: the model's own texts, the same for one seed, and kept for the next edit."""
+
+import pytest
+import torch
+
+from rome_widgets.editing.prefixes import sample_prefixes
+from rome_widgets.errors import Cancelled
+from tests.helpers import world
+from tests.helpers.world import by_reference, make_edit, make_lm, off
+
+
+def test_they_are_as_many_and_as_long_as_asked_for():
+    lm = make_lm("gpt2")
+    texts = sample_prefixes(lm, [(3, 2), (5, 1)], seed=0, bare=2)
+    assert texts[:2] == ("", "")
+    assert len(texts) == 5
+    assert all(0 < len(lm.encode_alone(text)) <= 5 for text in texts[2:])
+    assert sample_prefixes(lm, [], seed=0) == ("",)
+
+
+def test_they_are_the_seeds_and_nobodys_random_numbers_move():
+    lm = make_lm("llama")
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    first, other = (sample_prefixes(lm, [(6, 4)], seed) for seed in (0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert first != other
+    assert sample_prefixes(world.new_lm("llama"), [(6, 4)], 0) == first
+
+
+def test_the_latest_are_kept_until_a_weight_is_written():
+    lm, asked = world.new_lm("gpt2"), []
+    options = {"seed": 0, "check": lambda: asked.append(1)}
+    first = sample_prefixes(lm, [(6, 2)], **options)
+    n_asked = len(asked)
+    assert sample_prefixes(lm, ((6, 2),), **options, bare=3)[3:] == first[1:]
+    assert len(asked) == n_asked > 0
+    with world.made_up_edit(lm, 0):
+        sample_prefixes(lm, [(6, 2)], **options)
+        assert len(asked) == 2 * n_asked
+
+
+def test_a_check_stops_the_writing():
+    def stop():
+        raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        sample_prefixes(make_lm("gpt2"), [(6, 2)], seed=77, check=stop)
+
+
+def test_braces_in_them_do_no_harm(monkeypatch):
+    lm = make_lm("gpt2")
+    monkeypatch.setattr(
+        "rome_widgets.editing.methods.rank_one.rome.sample_prefixes",
+        lambda *_, **__: ("", "{w3} {} {0.__class__} %s"),
+    )
+    made = make_edit(lm)
+    v, u, *_ = by_reference(lm, made)
+    assert off(made.updates[0].v[0], v) <= 1e-9
+    assert off(made.updates[0].u[0], u) <= 1e-9

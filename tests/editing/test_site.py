@@ -1,0 +1,91 @@
+"""The edited matrix of a layer, and the reasons why there is none."""
+
+import pytest
+import torch
+
+from rome_widgets.editing.site import find_site
+from rome_widgets.errors import EditRefused, SettingsError
+from tests.helpers import families, world
+from tests.helpers.world import small_edit
+
+
+@pytest.mark.parametrize("name", world.SHAPES)
+def test_it_is_the_last_matrix_of_the_mlp_as_it_is_stored(name):
+    lm = world.make_lm(name)
+    site = find_site(lm, -3)
+    assert (site.layer, site.name) == (1, world.down_of(name))
+    assert site.weight is lm.model.get_parameter(site.weight_name)
+    d_in, d_out = families.D_MLP, lm.geometry.d_model
+    assert tuple(site.weight.shape) == ((d_in, d_out) if site.transposed else (d_out, d_in))
+    assert site.d_in == d_in
+
+
+@pytest.mark.parametrize("layer", [4, -5, 1.5, "1", True, None])
+def test_a_layer_that_is_none_is_refused(layer):
+    with pytest.raises(SettingsError):
+        find_site(world.make_lm("gpt2"), layer)
+
+
+def test_experts_have_no_single_matrix():
+    lm = world.make_lm("qwen3_moe")
+    with pytest.raises(EditRefused, match="experts") as caught:
+        small_edit(lm, "w3 {}", "w14", "w8")
+    assert "can be edited: 0" in caught.value.remedy
+    assert small_edit(lm, "w3 {}", "w14", "w8", layer=0).report.layer == 0
+    with pytest.raises(EditRefused, match="no layer that can be edited"):
+        small_edit(world.make_lm("mixtral"), "w3 {}", "w14", "w8", layer=None)
+
+
+class Packed(torch.nn.Parameter):
+    """What a quantised weight looks like: a parameter that is no plain one."""
+
+
+def quantised(model):
+    layer = model.transformer.h[1].mlp.c_proj
+    layer.weight = Packed(layer.weight.detach())
+
+
+def other_kind(model):
+    class Matrix(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.weight, self.bias = inner.weight, inner.bias
+
+        def forward(self, x):
+            return x @ self.weight + self.bias
+
+    model.transformer.h[1].mlp.c_proj = Matrix(model.transformer.h[1].mlp.c_proj)
+
+
+def shared(model):
+    blocks = model.transformer.h
+    blocks[2].mlp.c_proj.weight = blocks[1].mlp.c_proj.weight
+
+
+def with_a_quantizer(model):
+    model.hf_quantizer = object()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (quantised, "quantised or sharded"),
+        (other_kind, "not a plain matrix"),
+        (shared, "shared with transformer.h.2.mlp.c_proj"),
+        (with_a_quantizer, "the model is quantised"),
+    ],
+)
+def test_matrices_that_cannot_be_edited_are_refused_with_the_reason(prepare, said):
+    lm = world.new_lm("gpt2", prepare=prepare)
+    with pytest.raises(EditRefused, match=said):
+        small_edit(lm, "w3 {}", "w14", "w8")
+
+
+def test_an_offloaded_matrix_is_refused():
+    class Hook:
+        offload = True
+
+    lm = world.new_lm("gpt2")
+    lm.model.transformer.h[1].mlp.c_proj._hf_hook = Hook()
+    with pytest.raises(EditRefused, match="offloaded"):
+        small_edit(lm, "w3 {}", "w14", "w8")
