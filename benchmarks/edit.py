@@ -24,8 +24,8 @@ from torch import Tensor, nn
 import rome_widgets as rw
 from benchmarks import jobs, report
 from benchmarks.trace import cpu_seconds
-from rome_widgets.editing.prefixes import prefixes
-from rome_widgets.editing.settings import EditSettings
+from rome_widgets.editing.methods.rank_one.settings import RankOneSettings
+from rome_widgets.editing.prefixes import sample_prefixes
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 
 LAYER, STEPS = 4, 20
@@ -139,7 +139,7 @@ def one_ratio(lm: rw.LanguageModel, seed: int) -> dict[str, float]:
     moment += 0.01 * torch.ones(width, width, dtype=torch.float64)
     statistics_of_keys = SecondMoment("made up", matrix=moment, ridge=0.0)
     statistics_of_keys.solve(torch.ones(width))
-    prefixes(lm, EditSettings(), seed)
+    sample_prefixes(lm, RankOneSettings().prefixes, seed)
     inverse = torch.linalg.inv(moment)
 
     def ours() -> rw.Edit:

@@ -48,7 +48,7 @@ def sample_prefixes(
         lengths = [length for length, count in counts for _ in range(count)]
         return tuple(_sample(lm, lengths, generator, check))
 
-    key = (lm.weights_version, tuple(counts), seed)
+    key = (lm.weights_version, tuple(map(tuple, counts)), seed)
     return ("",) * bare + lm.remember("prefixes", key, sample)
 
 
