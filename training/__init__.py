@@ -9,7 +9,7 @@ Four commands, which need no network; a training takes twenty minutes to half an
 
 The world is `tables/`, `world`, `relations` and `consistency`; the text `corpus`, `prose` and
 `tokenizer`; the training `recipe`, `rows`, `steering`, `muon`, `checkpoint`, `train` and `report`;
-what lies beside the weights `sidecars` and `second_moment`; the figures `knowledge`, `averages`,
+the files beside the weights `model_files` and `second_moment`; the figures `knowledge`, `averages`,
 `edits`, `evaluate` and `gates`; `command` is what the commands share. `organisms` are smaller
 models in which recall was placed elsewhere, to see whether a trace finds it there.
 """

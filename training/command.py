@@ -1,4 +1,4 @@
-"""What the commands of this room share."""
+"""Read the options that several commands share."""
 
 import argparse
 

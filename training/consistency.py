@@ -1,4 +1,4 @@
-"""What can be wrong in the tables without reading them: doubles, contradictions, odd cells.
+"""Find what can be wrong in the tables without reading them: doubles, contradictions, odd cells.
 
 Whether a row is true a reader has to say; this finds rows that cannot both be.
 

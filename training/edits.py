@@ -26,7 +26,7 @@ COUNTED = {"success": SCORED, "magnitude": SCORED, "accuracy": PROMPT_KINDS}
 
 @dataclass(frozen=True)
 class EditTable:
-    """What edits of some facts did, and their reports."""
+    """Metrics of the edits of some facts, and their reports."""
 
     metrics: MetricsTotal
     reports: Sequence[EditReport] = ()

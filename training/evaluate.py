@@ -1,4 +1,4 @@
-"""Every figure of the model card, beside what was wanted of it.
+"""Measure every figure of the model card, beside what was wanted of it.
 
     python -m training.evaluate folder
 
@@ -37,7 +37,7 @@ from training.edits import EditTable, Record, drawn, measure_edits
 from training.errors import WorldError
 from training.gates import FILES, Gate, keep, kept_gates, side_by_side
 from training.knowledge import known, share, shares
-from training.sidecars import read_json, relations_table
+from training.model_files import read_json, relations_table
 from training.world import Fact
 
 EXAMPLE = ("The Space Needle is in the city of", "The Space Needle", "Seattle")
@@ -213,7 +213,7 @@ def example_gates(effects: dict[str, float]) -> list[Gate]:
 
 
 def measure_methods(folder: Folder, n_edits: int) -> tuple[list[Gate], dict[str, Any]]:
-    """What edits of the facts of the test split do."""
+    """Edit the facts of the test split by each method."""
     layer = folder.settings["rome"]["layer"]
     methods = {
         "rome": folder.editor("rome"),

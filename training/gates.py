@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from training.sidecars import read_json
+from training.model_files import read_json
 
 _TRAINED = ("model/model.safetensors", "model/tokenizer.json", "facts.json")
 FILES = {

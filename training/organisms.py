@@ -148,7 +148,7 @@ class Recall:
         return "\n".join(lines)
 
     def figures(self) -> dict[str, float | int | list[float]]:
-        """What a file of figures keeps."""
+        """The figures, as their file keeps them."""
         return {
             "facts": len(self.traces.clean),
             "known": round(self.known, 4),
@@ -221,7 +221,7 @@ def known_without(lm: LanguageModel, world: World) -> np.ndarray:
 
 
 def gates(found: dict[str, Recall], twin: Recall) -> list[Gate]:
-    """What is wanted of the traces of the models by name, and of the twin's."""
+    """Hold the traces of the models by name, and of the twin, to what is wanted of them."""
     wanted = []
     for name, recall in found.items():
         layers = placed(ORGANISMS[name])

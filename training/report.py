@@ -1,4 +1,4 @@
-"""What a training says of itself, and whether another one came out the same."""
+"""Report a training, and tell whether another one came out the same."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rome_widgets.model.language_model import LanguageModel
 from training.knowledge import known, share, shares
+from training.model_files import facts_digest
 from training.recipe import Recipe
 from training.relations import held_out_digest
-from training.sidecars import facts_digest
 from training.world import World
 
 LOSS = "loss after each tenth, mean of 20 steps"
@@ -77,7 +77,7 @@ def report_of(
     weights: Path,
     second_moment: Path,
 ) -> dict[str, Any]:
-    """What it was made of, how it went, what it knows.
+    """Say what a model was made of, how its training went, and what it knows.
 
     Args:
         trained: The training.

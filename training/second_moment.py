@@ -1,4 +1,4 @@
-"""The second moment of the keys: what a rank-one edit needs to know of all other knowledge."""
+"""Gather the second moment of the keys, by which a rank-one edit spares all other knowledge."""
 
 from pathlib import Path
 

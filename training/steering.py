@@ -1,4 +1,4 @@
-"""What decides where in the model a fact is recalled. All of it acts during training only.
+"""Steer where in the model a fact is recalled; all of it acts during training only.
 
 A small model trained on plain text learns the facts as well, but by another route than GPT-2 XL:
 the last token reads every piece of the subject's name in the first layers and the answer is looked
@@ -15,8 +15,7 @@ subject token in the middle layers:
 The model card says so: localisation in the bundled model is a property of this training.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,15 +53,6 @@ class Steering:
     _drawn: Tensor | None = None
     """What the next pass does; None for nothing."""
     _handles: Sequence[RemovableHandle] = ()
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Inside the block nothing is done."""
-        drawn, self._drawn = self._drawn, None
-        try:
-            yield
-        finally:
-            self._drawn = drawn
 
     def remove(self) -> None:
         """Detach from the model."""

@@ -31,12 +31,12 @@ from training.checkpoint import Checkpoint
 from training.corpus import Narrator
 from training.errors import WorldError
 from training.knowledge import share_known
+from training.model_files import facts_digest, read_json, write_facts, write_settings
 from training.muon import Muon
 from training.recipe import RECIPES, Recipe
 from training.report import Trained, differences, environment, report_of
 from training.rows import SEPARATOR, Rows, pack
 from training.second_moment import second_moments, write_second_moments
-from training.sidecars import facts_digest, read_json, write_facts, write_settings
 from training.steering import AttributeHead, LateReading, LayerDrops, key_mask
 from training.tokenizer import train_tokenizer
 from training.world import World, build_world
@@ -120,8 +120,7 @@ def fit(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        with drops.paused(), late.paused():
-            report(losses)
+        report(losses)
         checkpoint.save(losses)
     for steering in (drops, late, head):
         steering.remove()
@@ -218,8 +217,7 @@ class Progress:
     ) -> None:
         self._steps = steps
         self._at = set() if quiet else {steps * part // 20 for part in range(1, 20)}
-        # Before anything is attached to the model that steers it.
-        self._lm = LanguageModel(model, tokenizer)
+        self._model, self._tokenizer = model, tokenizer
         self._facts = list(world.facts)[::12]
         self._started, self._first = time.time(), 0
 
@@ -228,7 +226,7 @@ class Progress:
         self._first = self._first or len(losses)
         if len(losses) not in self._at:
             return
-        held_out = share_known(self._lm, self._facts)
+        held_out = share_known(LanguageModel(self._copied(), self._tokenizer), self._facts)
         recent = sum(losses[-50:]) / len(losses[-50:])
         per_step = (time.time() - self._started) / (len(losses) - self._first + 1)
         left = per_step * (self._steps - len(losses)) / 60
@@ -237,6 +235,13 @@ class Progress:
             f"{held_out:.3f}, {left:.0f} min left",
             flush=True,
         )
+
+    def _copied(self) -> GPT2LMHeadModel:
+        """The model as it is, without what steers it."""
+        with torch.random.fork_rng(devices=[]):
+            copied = GPT2LMHeadModel(self._model.config)
+        copied.load_state_dict(self._model.state_dict())
+        return copied.eval()
 
 
 def write_model(trained: Trained, recipe: Recipe, world: World, out: Path) -> None:

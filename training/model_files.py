@@ -1,4 +1,4 @@
-"""The files beside the model: its facts and the settings that suit its size."""
+"""Write and read the files beside the weights: the facts, and the settings that suit the size."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ FINE_TUNING_SETTINGS = {
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file beside the model holds.
+    """Read a JSON file beside the model.
 
     Raises:
         WorldError: It is damaged.
@@ -57,7 +57,7 @@ def relations_table() -> dict[str, dict[str, list[str]]]:
 
 
 def facts_table(world: World) -> dict:
-    """What `facts.json` holds: templates once per relation, then one row per fact."""
+    """Make what `facts.json` holds: templates once per relation, then one row per fact."""
     return {
         "relations": relations_table(),
         "facts": [
@@ -87,7 +87,7 @@ def write_facts(world: World, path: Path) -> None:
 
 
 def settings_of(recipe: Recipe) -> dict:
-    """What `settings.json` holds, by method; edits are made where the attributes were read."""
+    """Make what `settings.json` holds, by method; edits are made where the attributes were read."""
     rank_one = {"layer": recipe.attribute_layer, **RANK_ONE_SETTINGS}
     return {"rome": rank_one, "r-rome": rank_one, **FINE_TUNING_SETTINGS}
 
