@@ -17,6 +17,7 @@ CACHE = os.environ["ROME_WIDGETS_CACHE"] = tempfile.mkdtemp(prefix="rome_widgets
 import pytest
 import torch
 
+from tests.helpers import tiny
 from tests.helpers.model_guard import changes_by_this_test
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +33,13 @@ def models_stay_as_they_were():
     yield
     found = changes_by_this_test()
     assert not found, "; ".join(found)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_models_go_with_their_file():
+    """A model that is kept is looked at after every test."""
+    yield
+    tiny.forget_shared_lms()
 
 
 @pytest.fixture(scope="session")

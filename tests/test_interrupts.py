@@ -29,7 +29,9 @@ from tests.helpers.interrupts import (  # noqa: F401
 from tests.helpers.model_guard import fingerprint
 
 FAMILIES = ("gpt2", "llama")
-STATES = [(2, 1, "mlp"), (4, 3, "hidden"), (6, 2, "attn")]
+PROMPT = "w3 w14 w15 w9"
+"""Short: after each interrupt a whole grid is computed again."""
+STATES = [(2, 1, "mlp"), (1, 3, "hidden"), (3, 2, "attn")]
 
 
 # ------------------------------------------------------------------------------ what is hit
@@ -50,7 +52,7 @@ def make_world(family):
 
 def make_tracer(world):
     noise = Noise.absolute(1.0)
-    return CausalTracer(world.lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, samples=2)
+    return CausalTracer(world.lm, PROMPT, tiny.SUBJECT, noise=noise, samples=2)
 
 
 PHASES = {

@@ -4,6 +4,7 @@ No two axes have the same length (5 layers, 7 tokens, 4 samples, width 8, MLP 20
 so that a transposition cannot pass a test.
 """
 
+import copy
 import functools
 import json
 
@@ -94,6 +95,30 @@ def word_tokenizer(n_words=VOCAB):
 def tiny_lm(family="gpt2", **options):
     """A `LanguageModel` over `tiny_model(family, ...)`."""
     return LanguageModel(tiny_model(family, **options), word_tokenizer(), name=f"tiny {family}")
+
+
+@functools.cache
+def _attached(family, options):
+    return tiny_lm(family, **dict(options))
+
+
+def shared_lm(family="gpt2", *, engine="replay", **options):
+    """As `tiny_lm`, attached once for all tests of a file: for tests that leave it as it was.
+
+    Args:
+        engine: "replay", or "whole passes" for one that restores states by these.
+    """
+    lm = _attached(family, tuple(options.items()))
+    assert lm.engine == "replay"
+    if engine != "replay":
+        lm = copy.copy(lm)
+        lm.replay = None
+    return lm
+
+
+def forget_shared_lms():
+    """Let those go; `conftest.py` does after each file, so that nobody looks at them any more."""
+    _attached.cache_clear()
 
 
 def tiny_tracer(lm, **options):

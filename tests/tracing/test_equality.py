@@ -5,6 +5,7 @@ equals everything.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Worst difference allowed, as a share of the grid's span."""
 
 
+GRIDS = {}
+"""The reference's grids so far."""
 WORST = {}
 """Per model class and dtype, the worst share of the span seen so far."""
 
@@ -34,19 +37,31 @@ def worst_differences_are_on_record():
     write_gate("equality", {" ".join(name): f"{worst:.1e}" for name, worst in WORST.items()})
 
 
+@functools.cache
+def by_reference(family, dtype, subject=tiny.SUBJECT):
+    """The reference's arguments; its model is its own, so that no tracer has touched it."""
+    model = tiny.tiny_model(family, scale=40, dtype=dtype)
+    start = tiny.PROMPT.split().index(subject.split()[0])
+    std = 3 * float(model.get_input_embeddings().weight.detach().std())
+    noise = reference.draws(1, tiny.SAMPLES, 2, tiny.D_MODEL, std)
+    ids = [int(word[1:]) for word in tiny.PROMPT.split()]
+    return model, tiny.NAMES[family], ids, (start, start + 2), noise
+
+
+def expected_grid(arguments, answer, kind, window):
+    """The reference's grid, once: it runs a whole pass per cell, and many tests ask for it."""
+    question = (arguments[0], answer, kind, window)
+    if question not in GRIDS:
+        GRIDS[question] = np.array(reference.grid(*arguments, *question[1:], tiny.N_LAYERS))
+    return GRIDS[question]
+
+
 def setting(family, dtype, subject=tiny.SUBJECT, window=3, engine="replay"):
     """A tracer and the reference's arguments for the same prompt, noise and answer."""
-    lm = tiny.tiny_lm(family, scale=40, dtype=dtype)
-    assert lm.engine == "replay"
-    if engine != "replay":
-        lm.replay = None
-    start = tiny.PROMPT.split().index(subject.split()[0])
-    span = (start, start + len(subject.split()))
-    std = 3 * float(lm.model.get_input_embeddings().weight.detach().std())
-    noise = reference.draws(1, tiny.SAMPLES, 2, tiny.D_MODEL, std)
-    tracer = CausalTracer(lm, tiny.PROMPT, subject, noise=noise.numpy(), window=window)
-    ids = [int(word[1:]) for word in tiny.PROMPT.split()]
-    return tracer, (lm.model, tiny.NAMES[family], ids, span, noise)
+    lm = tiny.shared_lm(family, scale=40, dtype=dtype, engine=engine)
+    arguments = by_reference(family, dtype, subject)
+    tracer = CausalTracer(lm, tiny.PROMPT, subject, noise=arguments[-1].numpy(), window=window)
+    return tracer, arguments
 
 
 def check_grids(tracer, arguments):
@@ -54,9 +69,7 @@ def check_grids(tracer, arguments):
     trace = tracer.trace()
     assert isinstance(tracer._runs, replayed_runs.ReplayedRuns) == (tracer.lm.replay is not None)
     for kind in KINDS:
-        expected = np.array(
-            reference.grid(*arguments, trace.answer_id, kind, tracer.window, tiny.N_LAYERS)
-        )
+        expected = expected_grid(arguments, trace.answer_id, kind, tracer.window)
         span = np.ptp(expected)
         assert span >= 1e-2, f"{kind}: the grid spans only {span}"
         worst = np.abs(trace.scores[kind] - expected).max() / span

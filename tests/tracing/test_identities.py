@@ -19,7 +19,7 @@ NOISE = Noise.absolute(2.0)
 
 
 def tracer_of(family, noise=None, **options):
-    lm = tiny.tiny_lm(family, scale=40, dtype=torch.float64)
+    lm = tiny.shared_lm(family, scale=40, dtype=torch.float64)
     noise = NOISE if noise is None else noise
     return CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, samples=4, **options)
 
@@ -149,8 +149,8 @@ def test_t13_the_first_token_can_be_the_subject():
 def test_the_grid_does_not_depend_on_how_it_is_batched(family, runs, tokens, monkeypatch):
     tracer = tracer_of(family)
     if runs is Runs:
-        tracer.lm.replay = None
-        tracer = CausalTracer(tracer.lm, tiny.PROMPT, tiny.SUBJECT, noise=NOISE, samples=4)
+        lm = tiny.shared_lm(family, scale=40, dtype=torch.float64, engine="whole passes")
+        tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=NOISE, samples=4)
     whole = tracer.trace()
     monkeypatch.setattr(runs, "tokens_per_call", tokens)
     single = tracer.trace()

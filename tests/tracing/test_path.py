@@ -1,5 +1,6 @@
 """The path: greed as the slow reference has it, nothing superfluous, and near the optimum."""
 
+import functools
 import itertools
 import threading
 
@@ -24,9 +25,7 @@ SEEDS = {"gpt2": 0, "gptj": 2, "neox": 3, "llama": 1}
 
 def setting(family="gpt2", *, engine="replay"):
     """A tracer and the reference's arguments."""
-    lm = tiny.tiny_lm(family, scale=40, dtype=torch.float64, seed=SEEDS[family])
-    if engine != "replay":
-        lm.replay = None
+    lm = tiny.shared_lm(family, scale=40, dtype=torch.float64, seed=SEEDS[family], engine=engine)
     std = 3 * float(lm.model.get_input_embeddings().weight.detach().std())
     noise = reference.draws(1, tiny.SAMPLES, 2, tiny.D_MODEL, std)
     tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=noise.numpy())
@@ -46,13 +45,18 @@ EVERY_CANDIDATE = [
 ]
 
 
+@functools.cache
+def expected_path(family, share):
+    """The reference's path, once: every step is a whole pass for each of the candidates."""
+    tracer, arguments = setting(family)
+    return reference.greedy_path(*arguments, tracer.answer_id, EVERY_CANDIDATE, share)
+
+
 def check_greed(family, engine, share):
-    tracer, arguments = setting(family, engine=engine)
+    tracer, _ = setting(family, engine=engine)
     told = []
     path = tracer.find_path(share, progress=told.append)
-    expected, probability = reference.greedy_path(
-        *arguments, tracer.answer_id, EVERY_CANDIDATE, share
-    )
+    expected, probability = expected_path(family, share)
     grown = told[: len(expected)]
     assert [each.states for each in grown] == [
         tuple(expected[: n + 1]) for n in range(len(expected))
