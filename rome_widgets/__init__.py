@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from rome_widgets.editing.edit_file import load_edit as load_edit
     from rome_widgets.editing.methods import methods as methods
     from rome_widgets.editing.methods import register as register
-    from rome_widgets.editing.methods.fine_tuning import (
-        BoundedFineTuningSettings as BoundedFineTuningSettings,
-    )
     from rome_widgets.editing.methods.fine_tuning import FineTuningSettings as FineTuningSettings
     from rome_widgets.editing.methods.rank_one.settings import EditSettings as EditSettings
     from rome_widgets.editing.methods.rank_one.settings import RankOneSettings as RankOneSettings
@@ -58,7 +55,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "BoundedFineTuningSettings": "editing.methods.fine_tuning",
     "Cancelled": "errors",
     "CausalTrace": "records.trace",
     "CausalTracer": "tracing.tracer",

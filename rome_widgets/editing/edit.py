@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from rome_widgets.editing.methods import METHODS, find_editor, known_for
 from rome_widgets.editing.methods.editor import Found, Task
 from rome_widgets.editing.request import Request, Stated, read_requests
 from rome_widgets.editing.settings import Settings
+from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
@@ -35,9 +36,6 @@ from rome_widgets.records.fact import Fact
 from rome_widgets.records.html import table
 from rome_widgets.records.numbers import real_number, whole_number
 from rome_widgets.records.trace import CancelFlag
-
-if TYPE_CHECKING:
-    from rome_widgets.editing.statistics.second_moment import SecondMoment
 
 MOST_FACTS_SHOWN = 5
 LARGE_UPDATE = 0.5
@@ -56,7 +54,7 @@ def edit(
     method: str = next(iter(METHODS)),
     layer: int | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
-    second_moment: SecondMoment | str | os.PathLike[str] | Iterable[str] | None = None,
+    second_moment: Statistics = None,
     seed: int = 0,
     progress: Callable[[EditProgress], None] | None = None,
     cancel: CancelFlag | None = None,
@@ -75,8 +73,8 @@ def edit(
             class of settings, such as `RankOneSettings`.
         second_moment: Statistics of the keys, of the model without its edits. Texts are run
             through it once and kept in the cache folder; for many edits, or to keep them in a
-            file of yours, `rome_widgets.second_moment` gives a `SecondMoment` to pass here, as may
-            be the file; "identity" does without.
+            file of yours, `rome_widgets.second_moment` gives what to pass here, as may be the file;
+            "identity" does without.
         seed: Of what is drawn, such as prefixes.
         progress: Called after each step, in this thread.
         cancel: Checked between steps; stops with `Cancelled`.

@@ -259,7 +259,7 @@ def test_the_form_is_filled_from_whatever_names_a_fact(lm, given):
 
 def test_methods_come_with_the_models_own_numbers(lm):
     methods = EditingEngine(lm).methods
-    assert list(methods) == [method.name for method in rw.methods()]
+    assert list(methods) == list(rw.methods())
     assert [each["title"] for each in methods.values()] == ["ROME", "r-ROME", "FT", "FT-L"]
     numbers = {name: each["settings"] for name, each in methods.items()}
     assert numbers["rome"]["learning_rate"] == rw.bundled.settings()["rome"]["learning_rate"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from rome_widgets import bundled
 from rome_widgets.editing.methods.editor import Editor, Found, Task
@@ -37,59 +37,40 @@ METHODS: dict[str, Editor] = {
 _OURS = frozenset(METHODS)
 
 
-class Method(NamedTuple):
-    """What one method of editing says of itself."""
-
-    name: str
-    """To be passed as `method`."""
-    title: str
-    needs: tuple[str, ...]
-    """What must be there first."""
-    changes: str
-    """Which parameters it can change."""
-    many_facts: bool
-    settings: type[Settings]
-    """The class of its settings, with its defaults."""
-    source: str
-
-
-class MethodTable(tuple[Method, ...]):
-    """The methods of editing, to be read in a notebook."""
+class MethodTable(dict[str, Editor]):
+    """The methods of editing by name, to be read in a notebook."""
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{each.name:8s}{each.title}: {_facts(each)}; needs {_needs(each)}; "
-            f"changes {each.changes}; {each.source}"
-            for each in self
+            f"{name:8s}{title}: writes {facts}; needs {needs}; can change {changes}; {source}"
+            for name, title, needs, changes, facts, source in self._rows()
         )
 
     def _repr_html_(self) -> str:
-        rows = [
-            (each.name, each.title, _needs(each), each.changes, _facts(each), each.source)
-            for each in self
+        return table(self._rows(), ("method", "title", "needs", "can change", "writes", "source"))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                name,
+                each.title,
+                ", ".join(each.needs) or "nothing",
+                each.changes,
+                "many facts" if each.many_facts else "one fact",
+                each.source,
+            )
+            for name, each in self.items()
         ]
-        return table(rows, ("method", "", "needs", "can change", "writes", "source"))
-
-
-def _needs(method: Method) -> str:
-    return ", ".join(method.needs) or "nothing"
-
-
-def _facts(method: Method) -> str:
-    return "many facts" if method.many_facts else "one fact"
 
 
 def methods() -> MethodTable:
     """Every method of editing: what it needs, what it can change, where it is from.
 
     Example:
-        >>> [method.name for method in methods()][:2]
-        ['rome', 'r-rome']
+        >>> list(methods())[:2], methods()["rome"].needs
+        (['rome', 'r-rome'], ('statistics',))
     """
-    return MethodTable(
-        Method(name, *(getattr(editor, what) for what in Method._fields[1:]))
-        for name, editor in METHODS.items()
-    )
+    return MethodTable(METHODS)
 
 
 def register(name: str, editor: Editor) -> None:

@@ -47,19 +47,6 @@ class FineTuningSettings(Settings):
     """Most passes; there is one update less."""
     stop_loss: float = number(0.01, at_least=0)
     """Stop once the loss is below it, nats."""
-
-
-@dataclass(frozen=True)
-class BoundedFineTuningSettings(FineTuningSettings):
-    """The same with a bound on every element's change.
-
-    Raises:
-        SettingsError: A value outside its bounds.
-
-    Example:
-        >>> BoundedFineTuningSettings(max_change=1e-3)
-    """
-
     max_change: float | None = number(None, above=0)
     """The most that an element of the weights may change; None: as much as it likes."""
 
@@ -75,15 +62,21 @@ class FineTuning(Editor):
 
     Args:
         title: What a person calls it.
-        bounded: Whether every element stays within `max_change` of its value.
+        bounded: Whether `max_change` has a value where nobody gives one.
     """
 
     changes = "the last matrix of one MLP, and its bias"
+    settings = FineTuningSettings
     source = "Zhu et al. 2020, as in Meng et al. 2022"
 
     def __init__(self, title: str, *, bounded: bool) -> None:
         self.title, self.bounded = title, bounded
-        self.settings = BoundedFineTuningSettings if bounded else FineTuningSettings
+
+    @property
+    def numbers(self) -> Sequence[str]:
+        """The bound only where there is one."""
+        bound = ["max_change"] if self.bounded else []
+        return ["learning_rate", "steps", *bound, "stop_loss"]
 
     def known(self, lm: LanguageModel, card: Mapping[str, Any] | None = None) -> Known:
         """The published table's settings, else the card's, else the published defaults."""
@@ -94,13 +87,11 @@ class FineTuning(Editor):
         if not self.bounded:
             return Known(FineTuningSettings(), source, _LAYERS.get(model or ""))
         bound = _MAX_CHANGE.get(model or "", _OTHER_MAX_CHANGE)
-        settings = BoundedFineTuningSettings(max_change=bound)
-        return Known(settings, source, None if model is None else 0)
+        return Known(FineTuningSettings(max_change=bound), source, None if model is None else 0)
 
     def edit(self, task: Task) -> Found:
         """Dense updates of the matrix and its bias."""
         settings: FineTuningSettings = task.settings
-        bound = settings.max_change if isinstance(settings, BoundedFineTuningSettings) else None
         site, why = task.choose_site()
         (row,) = prefixed_rows(site.lm, task.request, ("",))
         changes = {site.weight_name: torch.zeros_like(site.weight, dtype=site.dtype)}
@@ -126,7 +117,7 @@ class FineTuning(Editor):
             for leaf, gradient in zip(leaves, gradients, strict=True):
                 leaf.grad = gradient
             optimizer.step()
-            if bound is not None:
+            if (bound := settings.max_change) is not None:
                 with torch.no_grad():
                     for leaf in leaves:
                         leaf.clamp_(-bound, bound)

@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -127,6 +127,12 @@ class SecondMoment:
         return (wanted - keys.T @ inner) / ridge
 
 
+Statistics = (
+    SecondMoment | Mapping[int, SecondMoment] | str | os.PathLike[str] | Iterable[str] | None
+)
+"""One, several by layer, "identity", a file, or texts; None for what is known of the model."""
+
+
 def _cholesky(matrix: Tensor, ridge: float) -> Tensor:
     """The lower factor of C + ridge · mean diagonal; more ridge where that is not positive."""
     mean = float(matrix.diagonal().mean())
@@ -162,32 +168,6 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
     with suppress(_Enough):
         site.lm.run(lambda: run_hooked(call, [(site.module, stop), *visitors]))
     return seen[0]
-
-
-@overload
-def second_moment(
-    lm: LanguageModel,
-    texts: Iterable[str],
-    layers: int,
-    *,
-    path: str | os.PathLike[str] | None = None,
-    ridge: float = 1e-4,
-    progress: Progress | None = None,
-    cancel: CancelFlag | None = None,
-) -> SecondMoment: ...
-
-
-@overload
-def second_moment(
-    lm: LanguageModel,
-    texts: Iterable[str],
-    layers: Iterable[int],
-    *,
-    path: str | os.PathLike[str] | None = None,
-    ridge: float = 1e-4,
-    progress: Progress | None = None,
-    cancel: CancelFlag | None = None,
-) -> dict[int, SecondMoment]: ...
 
 
 def second_moment(
@@ -364,7 +344,12 @@ def _moment(sums: Sums, about: str, ridge: float) -> SecondMoment:
 
 def second_moment_of(
     site: Site,
-    given: SecondMoment | str | os.PathLike[str] | Iterable[str] | None,
+    given: SecondMoment
+    | Mapping[int, SecondMoment]
+    | str
+    | os.PathLike[str]
+    | Iterable[str]
+    | None,
     *,
     wanted: bool,
     ridge: float,
@@ -375,7 +360,8 @@ def second_moment_of(
 
     Args:
         site: The matrix.
-        given: What the user said: "identity", a file, texts (see `second_moment`), or one at hand.
+        given: What the user said: "identity", a file, texts (see `second_moment`), one at hand, or
+            several by layer.
         wanted: False where the settings say that none is used; what the user said goes first.
         ridge: See `SecondMoment`.
         progress: See `second_moment`.
@@ -386,6 +372,8 @@ def second_moment_of(
         EditFileError: The file is damaged, or of another layer or width.
         SettingsError: Something else was given, or no text.
     """
+    if isinstance(given, Mapping):
+        given = cast("Mapping[int, SecondMoment]", given).get(site.layer)
     if isinstance(given, SecondMoment):
         return given
     if given is None:

@@ -63,7 +63,7 @@ def test_its_numbers_are_the_published_ones_by_model():
 
 @pytest.mark.parametrize(
     ("method", "given"),
-    [("ft", {"max_change": 1e-3}), ("ft-l", {"clamp": 4.0}), ("ft", {"second_moment": "identity"})],
+    [("ft-l", {"clamp": 4.0}), ("ft", {"prefixes": ((3, 2),)})],
 )
 def test_settings_of_another_method_are_refused_with_its_own(method, given):
     with pytest.raises(SettingsError, match="Its settings are learning_rate"):

@@ -11,7 +11,14 @@ from rome_widgets.editing.edit import edit
 from rome_widgets.editing.statistics import second_moment, second_moment_file
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from rome_widgets.editing.statistics.second_moment import second_moment as gather
-from rome_widgets.errors import Cancelled, EditFileError, ModelChanged, SaveFailed, SettingsError
+from rome_widgets.errors import (
+    Cancelled,
+    EditFileError,
+    ModelChanged,
+    SaveFailed,
+    SettingsError,
+    StatisticsMissing,
+)
 from tests.helpers import model_guard, world
 from tests.helpers.counts import MOMENT_INTERRUPTS
 from tests.helpers.interrupts import count_places, hit_by_place, signals_as_before  # noqa: F401
@@ -320,3 +327,8 @@ def test_several_layers_are_gathered_at_once(tmp_path):
     for layer, moment in found.items():
         assert torch.equal(moment.matrix, gather(lm, TEXTS, layer).matrix)
         assert (tmp_path / f"layer-{layer}.safetensors").is_file()
+    arguments = (lm, world.PROMPT, world.SUBJECT, "w8")
+    made = world.edit(*arguments, layer=0, second_moment=found, settings={"steps": 2})
+    assert made.report.second_moment == found[0].about
+    with pytest.raises(StatisticsMissing):
+        world.edit(*arguments, layer=1, second_moment=found)
