@@ -38,6 +38,7 @@ from rome_widgets.records.numbers import real_number, whole_number
 from rome_widgets.records.trace import CancelFlag
 
 MOST_FACTS_SHOWN = 5
+"""In the notebook."""
 LARGE_UPDATE = 0.5
 """‖ΔW‖ above this share of ‖W‖ is warned of."""
 SAID = 0.5
@@ -87,9 +88,10 @@ def edit(
         Cancelled: `cancel` was set.
 
     Example:
-        >>> change = edit(lm, "{} is in the city of", "The Space Needle", "Paris")
+        >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris")
         >>> with change:
-        ...     print(change.compare("The Space Needle is in the city of"))
+        ...     change.compare("The Space Needle is in the city of")[0].rows[0].token
+        ' Paris'
 
     Source:
         Meng et al. 2022, section 3.1.
@@ -256,6 +258,11 @@ class Edit:
         bases: SHA-256, by parameter, of the weights without any edit when it was computed.
         on_top_of: Ids of the edits the model carried when it was computed.
         id: Names the edit; the same for a copy that was saved and loaded.
+
+    Example:
+        >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris")
+        >>> change.apply().applied, change.revert().applied
+        (True, False)
     """
 
     def __init__(

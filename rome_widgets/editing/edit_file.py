@@ -58,6 +58,11 @@ def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
 
     Raises:
         EditFileError: The file is missing, torn, altered, or of another version.
+
+    Example:
+        >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris")
+        >>> rw.load_edit(lm, change.save("paris.safetensors")).id == change.id
+        True
     """
     lm = check_language_model(lm)
     header, tensors = checksummed_file.read(Path(path), FORMAT)

@@ -53,6 +53,10 @@ class RankOneReport:
     """The part of a report that rank-one methods have: keys, value, and what was divided by.
 
     Lengths are Euclidean, in the units of the model's own states.
+
+    Example:
+        >>> rw.RankOneReport(key_dot_u=2.0, mean_key_dot_u=1.0, rho=2.0).rho
+        2.0
     """
 
     prefixes: tuple[str, ...] = ()
@@ -84,6 +88,11 @@ class EditReport:
 
     What only some methods have is in `details`, and can be read from the report itself: of a
     rank-one edit `report.rho` is `report.details.rho`; of others it is None.
+
+    Example:
+        >>> report = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris").report
+        >>> report.layers, report.rho == report.details.rho
+        ((4,), True)
     """
 
     method: str
@@ -210,7 +219,14 @@ class ComparisonRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a model predicts after one prompt, without and with an edit."""
+    """What a model predicts after one prompt, without and with an edit.
+
+    Example:
+        >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris")
+        >>> (found,) = change.compare("The Space Needle is in the city of")
+        >>> found.rows[0].token
+        ' Paris'
+    """
 
     prompt: str
     rows: tuple[ComparisonRow, ...]

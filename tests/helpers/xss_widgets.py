@@ -74,7 +74,7 @@ class HarmfulEditor(FakeEditor):
         {
             **METHODS,
             HARMFUL[0]: {"title": HARMFUL[2], "settings": {HARMFUL[1]: 1.0}},
-            "__proto__": {"title": HARMFUL[1], "settings": {"constructor": None}},
+            "__proto__": {"title": "__proto__", "settings": {"constructor": None}},
         }
     )
 

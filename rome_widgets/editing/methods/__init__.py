@@ -67,7 +67,7 @@ def methods() -> MethodTable:
     """Every method of editing: what it needs, what it can change, where it is from.
 
     Example:
-        >>> list(methods())[:2], methods()["rome"].needs
+        >>> list(rw.methods())[:2], rw.methods()["rome"].needs
         (['rome', 'r-rome'], ('statistics',))
     """
     return MethodTable(METHODS)
@@ -84,8 +84,10 @@ def register(name: str, editor: Editor) -> None:
         SettingsError: The name is that of a method of the package, or this is no editor.
 
     Example:
-        >>> register("constant", Constant())
-        >>> rw.edit(lm, "{} is in", "Rome", "France", method="constant")
+        >>> from rome_widgets.editing.methods import METHODS
+        >>> rw.register("mine", METHODS["rome"])
+        >>> METHODS.pop("mine").title
+        'ROME'
     """
     if name in _OURS:
         raise SettingsError(f"{name!r} comes with the package.", "Another name was wanted.")

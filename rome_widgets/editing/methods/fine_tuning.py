@@ -38,7 +38,10 @@ class FineTuningSettings(Settings):
         SettingsError: A value outside its bounds.
 
     Example:
-        >>> rw.edit(lm, record, method="ft", settings=FineTuningSettings(steps=10))
+        >>> settings = rw.FineTuningSettings(steps=10)
+        >>> change = rw.edit(lm, rw.bundled.facts()[0], method="ft", settings=settings)
+        >>> change.report.settings["steps"]
+        10
     """
 
     learning_rate: float = number(5e-4, above=0)

@@ -64,8 +64,10 @@ class SecondMoment:
         EditFileError: The matrix is not positive.
 
     Example:
-        >>> moment = SecondMoment.identity()
-        >>> edit = rw.edit(lm, "{} is in", "Rome", "France", second_moment=moment)
+        >>> moment = rw.SecondMoment.identity()
+        >>> change = rw.edit(lm, rw.bundled.facts()[0], second_moment=moment)
+        >>> change.report.second_moment
+        'the identity: no statistics were used'
     """
 
     def __init__(
@@ -209,8 +211,8 @@ def second_moment(
 
     Example:
         >>> moment = rw.second_moment(lm, ["Rome is in Italy.", "Paris is in France."], layers=4)
-        >>> edit = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris", layer=4,
-        ...                second_moment=moment)
+        >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris", layer=4,
+        ...                  second_moment=moment)
     """
     check_language_model(lm)
     if not isinstance(layers, Iterable):

@@ -29,7 +29,9 @@ class RankOneSettings(Settings):
         SettingsError: A value outside its bounds.
 
     Example:
-        >>> rw.edit(lm, record, settings=RankOneSettings(learning_rate=0.5, steps=10))
+        >>> settings = rw.RankOneSettings(learning_rate=0.5, steps=10)
+        >>> rw.edit(lm, rw.bundled.facts()[0], settings=settings).report.settings["steps"]
+        10
     """
 
     learning_rate: float | None = number(None, above=0)
