@@ -70,7 +70,7 @@ def test_type_checkers_see_the_names_that_are_there_at_run_time():
 def test_the_tree_of_errors_is_drawn_as_the_classes_are():
     drawn, above = {}, {-4: "Exception"}
     for line in rw.errors.__doc__.splitlines():
-        if found := re.match(r"    ([ │├└─]*)(\w+)(?: \((\w+)\))?(?:  .*)?$", line):
+        if found := re.match(r"    ([ │├└─]*)(\w+)(?: \((\w+)\))?(?: .*)?$", line):
             lead, name, also = found.groups()
             above[len(lead)] = name
             drawn[name] = [above[len(lead) - 4], *([also] if also else [])]

@@ -34,7 +34,7 @@ from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.html import table
-from rome_widgets.records.numbers import real_number, whole_number
+from rome_widgets.records.numbers import as_float, as_whole
 from rome_widgets.records.trace import CancelFlag
 
 MOST_FACTS_SHOWN = 5
@@ -138,7 +138,7 @@ def edit(
 
 
 def _check_seed(seed: int) -> int:
-    number = whole_number(seed)
+    number = as_whole(seed)
     if number is None:
         raise SettingsError(f"The seed is {seed!r}.", "A whole number was wanted.")
     return number
@@ -492,8 +492,8 @@ def _listed(prompts: str | Iterable[str]) -> list[str]:
 
 
 def _check_strength(value: float) -> float:
-    strength = real_number(value)
-    if strength is None or not abs(strength) < 1e6:
+    strength = as_float(value)
+    if not abs(strength) < 1e6:
         raise SettingsError(f"The strength is {value!r}.", "A finite number was wanted.")
     return strength
 

@@ -6,13 +6,14 @@ base class, what is known of one model, and which models the published tables ha
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Self
 
 from rome_widgets.errors import SettingsError
-from rome_widgets.records.numbers import real_number, whole_number
+from rome_widgets.records.numbers import as_float, as_whole
 
 MODELS: Mapping[str, tuple[str, int]] = {
     "gpt2-medium": (r"gpt2-medium", 24),
@@ -126,7 +127,7 @@ class Known:
 
 
 def _is_numeric(each: Field[Any]) -> bool:
-    return "at_least" in each.metadata or real_number(each.default) is not None
+    return "at_least" in each.metadata or not math.isnan(as_float(each.default))
 
 
 def _checked(each: Field[Any], value: Any) -> Any:
@@ -144,12 +145,12 @@ def _number(each: Field[Any], value: Any) -> float | None:
     at_least, above = each.metadata.get("at_least"), each.metadata.get("above")
     if value is None and each.default is None:
         return None
-    found = real_number(value)
-    if found is None or (at_least is not None and found < at_least):
+    found = as_float(value)
+    if math.isnan(found) or (at_least is not None and found < at_least):
         wanted = "A number" if at_least is None else f"At least {at_least:g}"
     elif above is not None and found <= above:
         wanted = f"A number above {above:g}"
-    elif whole_number(each.default) is None:
+    elif as_whole(each.default) is None:
         return found
     elif found.is_integer():
         return int(found)

@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rome_widgets.errors import EditRefused, SettingsError
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.records.numbers import whole_number
+from rome_widgets.records.numbers import as_whole
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def find_site(lm: LanguageModel, layer: int) -> Site:
         SettingsError: The model has no such layer.
         EditRefused: No edit is possible there, with the reason.
     """
-    number = whole_number(layer)
+    number = as_whole(layer)
     if number is None:
         raise SettingsError(f"The layer is {layer!r}.", "A whole number was wanted.")
     layer = number

@@ -29,24 +29,24 @@ def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool
     put back right here, by steps that can be repeated. A `with` would not do: what it calls on
     leaving is a function, and an interrupt on entering that one skips it.
     """
-    asleep = _asleep_of(model)
+    eval_mode = _eval_mode_of(model)
     this = Call()
     device = device_of(model).type
     gradients_before = torch.is_grad_enabled()
     autocast = is_autocast_available(device) and torch.is_autocast_enabled(device)
     try:
-        asleep.enter(model, this)
+        eval_mode.enter(model, this)
         if device == "cuda":
-            _tf32.enter(this)
+            _tf32.enter(model, this)
         _set_modes(device, gradients=gradients, autocast=False)
         return copy_context().run(call)  # transformers sets context variables of its own
     finally:
         try:
-            asleep.leave(this)
+            eval_mode.leave(this)
             _tf32.leave(this)
             _set_modes(device, gradients=gradients_before, autocast=autocast)
         except BaseException:
-            asleep.leave(this)
+            eval_mode.leave(this)
             _tf32.leave(this)
             _set_modes(device, gradients=gradients_before, autocast=autocast)
             raise
@@ -71,8 +71,8 @@ def _set_modes(device: str, *, gradients: bool, autocast: bool) -> None:
         torch.set_autocast_enabled(device, autocast)
 
 
-class _Asleep:
-    """Which modules of one model are in eval mode for our calls, and were not before.
+class _InUse:
+    """A mode that the first call in sets and the last one out puts back.
 
     Each step notes first and acts then, so that it can be interrupted, left, and repeated. The
     locks here are reentrant: what the collector finds under one may leave a call of its own.
@@ -80,56 +80,65 @@ class _Asleep:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._modules: list[nn.Module] = []
+        self._before: Any = None
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
 
     def enter(self, model: nn.Module, call: Call) -> None:
         with self._lock:
             self._calls.add(call)
-            if not self._modules:
-                self._modules = [module for module in model.modules() if module.training]
-            for module in self._modules:
-                module.training = False
+            self._before = self._before or self._read(model)
+            self._set(self._before)
 
     def leave(self, call: Call) -> None:
         with self._lock:
             self._calls.discard(call)
-            if not self._calls:
-                for module in self._modules:
-                    module.training = True
-                self._modules = []
+            if not self._calls and self._before:
+                self._put_back(self._before)
+                self._before = None
+
+    def _read(self, model: nn.Module) -> Any:
+        raise NotImplementedError
+
+    def _set(self, before: Any) -> None:
+        raise NotImplementedError
+
+    def _put_back(self, before: Any) -> None:
+        raise NotImplementedError
 
 
-_sleeping: weakref.WeakKeyDictionary[nn.Module, _Asleep] = weakref.WeakKeyDictionary()
-_sleeping_lock = threading.RLock()
+class _EvalMode(_InUse):
+    """Eval mode of one model; what is noted are the modules that were not in it."""
+
+    def _read(self, model: nn.Module) -> list[nn.Module]:
+        return [module for module in model.modules() if module.training]
+
+    def _set(self, before: list[nn.Module]) -> None:
+        for module in before:
+            module.training = False
+
+    def _put_back(self, before: list[nn.Module]) -> None:
+        for module in before:
+            module.training = True
 
 
-def _asleep_of(model: nn.Module) -> _Asleep:
-    with _sleeping_lock:
-        return _sleeping.setdefault(model, _Asleep())
-
-
-class _Tf32:
+class _Tf32(_InUse):
     """TF32 for CUDA's matrix products, while any of our calls wants it; torch knows it no finer."""
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._before: Any = None
-        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+    def _read(self, model: nn.Module) -> Any:
+        return torch.backends.cuda.matmul.fp32_precision
 
-    def enter(self, call: Call) -> None:
-        with self._lock:
-            self._calls.add(call)
-            if self._before is None:
-                self._before = torch.backends.cuda.matmul.fp32_precision
-            torch.backends.cuda.matmul.fp32_precision = "tf32"
+    def _set(self, before: Any) -> None:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
 
-    def leave(self, call: Call) -> None:
-        with self._lock:
-            self._calls.discard(call)
-            if not self._calls and self._before is not None:
-                torch.backends.cuda.matmul.fp32_precision = self._before
-                self._before = None
+    def _put_back(self, before: Any) -> None:
+        torch.backends.cuda.matmul.fp32_precision = before
 
 
 _tf32 = _Tf32()
+_eval_modes: weakref.WeakKeyDictionary[nn.Module, _EvalMode] = weakref.WeakKeyDictionary()
+_eval_modes_lock = threading.RLock()
+
+
+def _eval_mode_of(model: nn.Module) -> _EvalMode:
+    with _eval_modes_lock:
+        return _eval_modes.setdefault(model, _EvalMode())

@@ -182,6 +182,7 @@ class LanguageModel:
 
     def token_text(self, token_id: int) -> str:
         """Printable text of a token id; ids beyond the vocabulary are named, never fatal."""
+        token_id = int(token_id)
         if token_id not in self._token_texts:
             self._token_texts[token_id] = tokens.token_text(self._encoder, token_id)
         return self._token_texts[token_id]

@@ -16,8 +16,8 @@ _UNSEEN = re.compile(
 # No colour of text, and borders that are seen on white and on black: hosts have dark themes.
 _TABLE = "border-collapse:collapse;margin:4px 0 8px 0;font-variant-numeric:tabular-nums"
 _ROW = "border-bottom:1px solid rgba(128,128,128,.3)"
-_LEFT = "text-align:left;padding:1px 12px 1px 0"
-_RIGHT = "text-align:right;padding:1px 12px 1px 0"
+_LEFT = "text-align:left;padding:1px 8px"
+_RIGHT = "text-align:right;padding:1px 8px"
 
 
 class Probability(float):

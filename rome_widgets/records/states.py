@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, get_args
 
 from rome_widgets.errors import StateError
+from rome_widgets.records.numbers import as_whole
 
 Kind = Literal["hidden", "mlp", "attn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -63,12 +64,14 @@ def check_states(states: Iterable[Iterable], n_pos: int, n_layers: int) -> tuple
 def _check_state(state: Iterable, n_pos: int, n_layers: int) -> State:
     try:
         pos, layer, kind = state
-        pos, layer = (int(number.__index__()) for number in (pos, layer))
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError):
+        pos = layer = kind = None
+    pos, layer = as_whole(pos), as_whole(layer)
+    if pos is None or layer is None:
         raise StateError(
             f"{state!r} is not a state.",
             "A state is a triple (pos, layer, kind), such as (3, 5, 'mlp').",
-        ) from None
+        )
     (kind,) = check_kinds(kind)
     for name, number, size in (("position", pos, n_pos), ("layer", layer, n_layers)):
         if not -size <= number < size:

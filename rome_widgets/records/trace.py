@@ -47,10 +47,13 @@ class Prediction(NamedTuple):
     restored: float
 
 
-def prediction_table(rows: Iterable[Prediction]) -> str:
+RUNS = ("clean", "corrupted", "restored")
+
+
+def prediction_table(rows: Iterable[Prediction], runs: Sequence[str] = RUNS) -> str:
     """Predictions as an HTML table, likely ones shaded."""
-    cells = [[token, *map(Probability, runs)] for token, _, *runs in rows]
-    return table(cells, ["next token", "clean", "corrupted", "restored"])
+    cells = [[row.token, *(Probability(getattr(row, run)) for run in runs)] for row in rows]
+    return table(cells, ["next token", *runs])
 
 
 class ReadOnlyArrays:
@@ -150,7 +153,7 @@ class CausalTrace(ReadOnlyArrays):
     def _repr_html_(self) -> str:
         from rome_widgets.charts.heat_table import trace_table
 
-        return trace_table(self)
+        return trace_table(self) + "".join(map(paragraph, self.notes))
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

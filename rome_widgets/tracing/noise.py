@@ -22,7 +22,7 @@ from rome_widgets.errors import NoiseError
 from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.model.tokens import check_text
 from rome_widgets.records.html import plural
-from rome_widgets.records.numbers import real_number, whole_number
+from rome_widgets.records.numbers import as_float, whole_number
 
 MOST_SAMPLES = 1000
 """The published figures use 10; a thousand rows per cell is where a laptop's memory ends."""
@@ -58,8 +58,8 @@ class Noise:
     """Whose embeddings σ is measured on; None: the list the package ships."""
 
     def __post_init__(self) -> None:
-        scale = real_number(self.scale)
-        if scale is None or not 0 <= scale < math.inf:
+        scale = as_float(self.scale)
+        if not 0 <= scale < math.inf:
             raise NoiseError(
                 f"The noise is {self.scale!r}.",
                 "A finite number of at least 0 was wanted.",
@@ -132,8 +132,8 @@ def draw_noise(
     if isinstance(noise, np.ndarray | Tensor):
         values = _given(noise, n_tokens, lm.d_embedding)
         return DrawnNoise(values, {"text": "given as an array"}, None)
-    samples = _whole_number("samples", samples, 1, MOST_SAMPLES)
-    seed = _whole_number("seed", seed, 0, 2**32 - 1)
+    samples = whole_number(samples, "samples", 1, MOST_SAMPLES, error=NoiseError)
+    seed = whole_number(seed, "seed", 0, 2**32 - 1, error=NoiseError)
     shape = (samples, n_tokens, lm.d_embedding)
     noise = noise if isinstance(noise, Noise) else Noise(noise)
     random = np.random.RandomState(seed)
@@ -142,15 +142,6 @@ def draw_noise(
         return DrawnNoise(values, {"text": noise.text}, seed)
     std, about = _standard_deviation(lm, noise)
     return DrawnNoise(random.randn(*shape) * std, about, seed)
-
-
-def _whole_number(name: str, value: Any, least: int, most: int) -> int:
-    number = whole_number(value)
-    if number is None or not least <= number <= most:
-        raise NoiseError(
-            f"{name} is {value!r}.", f"A whole number from {least} to {most} was wanted."
-        )
-    return number
 
 
 def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[str, Any]]:

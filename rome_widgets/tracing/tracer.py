@@ -26,7 +26,7 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
-from rome_widgets.records.numbers import whole_number
+from rome_widgets.records.numbers import as_float, as_whole, whole_number
 from rome_widgets.records.states import Kind, State, cell_states, check_states
 from rome_widgets.records.trace import (
     CancelFlag,
@@ -46,6 +46,7 @@ from rome_widgets.tracing.noise import Noise, draw_noise
 from rome_widgets.tracing.path import PathSearch
 from rome_widgets.tracing.run_cache import cached_runs
 from rome_widgets.tracing.runs import Check, within_memory
+from rome_widgets.tracing.waves import can_matter
 
 SMALL_EFFECT = 0.01
 """A total effect up to which a tracer says that there is little to restore."""
@@ -146,7 +147,9 @@ class CausalTracer:
         answer: str | int | None = None,
     ) -> None:
         self.lm = check_language_model(lm)
-        self.window = _check_window(window, lm.n_layers)
+        self.window = (
+            default_window(lm.n_layers) if window is None else whole_number(window, "The window", 1)
+        )
         text, subject = as_text(prompt, subject)
         encoded = lm.encode(text, subject)
         self.prompt, self.subject = encoded.text, encoded.subject
@@ -175,7 +178,7 @@ class CausalTracer:
 
     def _repr_html_(self) -> str:
         words = f"{self.prompt} → {self.answer.strip()}"
-        return paragraph(words) + prediction_table(self._baseline_rows)
+        return paragraph(words) + prediction_table(self._baseline_rows, ("clean", "corrupted"))
 
     def trace(
         self,
@@ -195,7 +198,7 @@ class CausalTracer:
             StateError: `resume` is of other runs, or comes with `record`: it kept no predictions.
         """
         kinds = self.lm.check_kinds(kinds)
-        record = _whole_number("record", record, 0, "How many top predictions to keep per cell")
+        record = whole_number(record, "record", 0)
         shape = (len(self.tokens), self.lm.n_layers)
         scores: dict[Kind, np.ndarray] = {kind: np.full(shape, np.nan) for kind in kinds}
         recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
@@ -282,7 +285,7 @@ class CausalTracer:
                 3 states: p('Seattle') 0.9852, recovery 99%)
         """
         checked = self._checked(states)
-        top = _whole_number("top", top, 1, "How many tokens to name")
+        top = whole_number(top, "top", 1)
         ((_, restored),) = self._runs.predict([checked], self._held)
         distributions = np.concatenate([self._baseline, to_numpy(restored)])
         ids = {self.answer_id, *(i for run in distributions for i in likeliest(run, top).tolist())}
@@ -352,7 +355,7 @@ class CausalTracer:
                 "A prediction to bring back was wanted.",
                 "Use more noise, another prompt, or follow another answer.",
             )
-        most = _whole_number("max_states", max_states, 1, "How many states the set may grow to")
+        most = whole_number(max_states, "max_states", 1)
         candidates = self._candidates(self.lm.check_kinds(kinds), among)
         return PathSearch(self._probabilities, candidates, empty, most, progress, cancel).run()
 
@@ -395,7 +398,7 @@ class CausalTracer:
             >>> clean.ranks                               # of the answer, layer by layer
         """
         checked = self._checked(states)
-        k = _whole_number("k", k, 1, "How many tokens to name per layer")
+        k = whole_number(k, "k", 1)
         read = within_memory(
             lambda: read_lens(self._runs, checked, self._held, self.answer_id, k),
             "run all three runs at once",
@@ -460,12 +463,8 @@ class CausalTracer:
             pool = [State(p, b, kind) for p in range(last) for b in blocks for kind in kinds]
         else:
             pool = [state for state in self._checked(among) if state.kind in kinds]
-        return [
-            state
-            for state in pool
-            # Before the subject the runs agree; of the last block only the last token is read.
-            if state.pos >= self.subject_span[0] and (state.layer < blocks[-1] or state.pos == last)
-        ]
+        size = self.lm.n_layers, len(self.tokens), self.subject_span[0]
+        return [state for state in pool if can_matter(state, *size)]
 
     def _probabilities(self, sets: Sequence[Sequence[State]], check: Check) -> np.ndarray:
         """`[set]`: the answer's probability with each set of states restored."""
@@ -510,12 +509,14 @@ class CausalTracer:
         top = int(clean.argmax())
         if answer is None:
             return top, []
-        if isinstance(answer, int) and not 0 <= answer < len(clean):
+        number = as_whole(answer)
+        if number is not None and not 0 <= number < len(clean):
             raise PromptError(
                 f"There is no token {answer} to follow.",
                 f"Ids from 0 to {len(clean) - 1} are known.",
             )
-        ids = [answer] if isinstance(answer, int) else self.lm.answer_ids(self.prompt, answer)
+        word: Any = answer
+        ids = [number] if number is not None else self.lm.answer_ids(self.prompt, word)
         notes = []
         if len(ids) > 1:
             first = self.lm.token_text(ids[0])
@@ -599,24 +600,8 @@ def as_text(
     return fill(stated.template, stated.subject), (start, start + len(stated.subject))
 
 
-def _check_window(window: int | None, n_layers: int) -> int:
-    if window is None:
-        return default_window(n_layers)
-    return _whole_number("The window", window, 1, "A whole number of layers, at least 1,")
-
-
-def _whole_number(what: str, value: int, least: int, wanted: str) -> int:
-    number = whole_number(value)
-    if number is None or number < least:
-        raise StateError(f"{what} is {value!r}.", f"{wanted} was wanted.")
-    return number
-
-
 def _check_share(recovery: float) -> float:
-    try:
-        share = float(recovery)
-    except (TypeError, ValueError):
-        share = math.nan
+    share = as_float(recovery)
     if not 0 < share <= 1:
         raise StateError(
             f"The recovery to reach is {recovery!r}.", "A share above 0, at most 1, was wanted."

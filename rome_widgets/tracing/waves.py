@@ -134,17 +134,23 @@ def _effective(
 ) -> frozenset[State]:
     """The states of a cell whose restoration can change the prediction.
 
-    Before the subject the runs agree; in the last block only the last position is read; and a
-    restored hidden state overwrites what its own block put in.
+    A restored hidden state overwrites what its own block put in.
     """
     states = {State(*state) for state in cell}
     return frozenset(
         state
         for state in states
-        if state.pos >= subject_start
-        and (state.layer < n_layers - 1 or state.pos == n_pos - 1)
+        if can_matter(state, n_layers, n_pos, subject_start)
         and (state.kind == "hidden" or State(state.pos, state.layer, "hidden") not in states)
     )
+
+
+def can_matter(state: State, n_layers: int, n_pos: int, subject_start: int) -> bool:
+    """Whether restoring a state can change the prediction.
+
+    Before the subject the runs agree; in the last block only the last position is read.
+    """
+    return state.pos >= subject_start and (state.layer < n_layers - 1 or state.pos == n_pos - 1)
 
 
 def _pieces(numbers: list[int], most: int) -> Iterator[list[int]]:

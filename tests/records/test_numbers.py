@@ -1,36 +1,40 @@
-"""A number is a number, whoever made it; a truth value, a text and NaN are none."""
+"""A number is a number, and a boolean is none."""
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
-from rome_widgets.records.numbers import real_number, whole_number
+from rome_widgets.errors import NoiseError, StateError
+from rome_widgets.records.numbers import as_float, as_whole, whole_number
 
-NEITHER = [True, np.True_, torch.tensor(True), "3", b"3", None, [3], np.array([3]), 1j]
-
-
-@pytest.mark.parametrize("value", [3, np.int8(3), np.array(3), torch.tensor(3)], ids=repr)
-def test_whole_numbers(value):
-    assert (whole_number(value), real_number(value)) == (3, 3.0)
-    assert type(whole_number(value)) is int
-    assert type(real_number(value)) is float
+WHOLE = [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)]
+NOT_WHOLE = [True, np.bool_(1), np.array(True), torch.tensor(True), 3.0, "3", None, [3], math.nan]
 
 
-@pytest.mark.parametrize("value", [0.5, np.float16(0.5), torch.tensor(0.5), Fraction(1, 2)])
-def test_other_numbers(value):
-    assert (whole_number(value), real_number(value)) == (None, 0.5)
+@pytest.mark.parametrize("value", WHOLE)
+def test_whole_numbers_of_every_library_become_ints(value):
+    assert type(as_whole(value)) is int
+    assert whole_number(value, "n", 3, 3) == 3
+    assert as_float(value) == 3
 
 
-@pytest.mark.parametrize("value", NEITHER, ids=repr)
-def test_what_is_no_number(value):
-    assert whole_number(value) is None
-    assert real_number(value) is None
+@pytest.mark.parametrize("value", NOT_WHOLE, ids=repr)
+def test_what_is_no_whole_number_is_refused(value):
+    assert as_whole(value) is None
+    with pytest.raises(StateError, match=r"n is .* at least 1 was wanted"):
+        whole_number(value, "n", 1)
 
 
-def test_infinity_is_a_number_and_nan_is_none():
-    assert real_number(math.inf) == math.inf
-    assert real_number(math.nan) is None
-    assert real_number(10**400) is None
+def test_numbers_out_of_range_are_refused_with_the_error_asked_for():
+    for value in (0, 11):
+        with pytest.raises(NoiseError, match=f"n is {value}. A whole number from 1 to 10"):
+            whole_number(value, "n", 1, 10, error=NoiseError)
+
+
+def test_floats_of_every_library_and_nan_for_the_rest():
+    for value in (0.5, np.float32(0.5), np.array(0.5), torch.tensor(0.5)):
+        assert as_float(value) == 0.5
+    for value in (True, np.bool_(0), "0.5", b"3", None, [0.5, 1], np.ones(1), np.ones(2), 10**400):
+        assert math.isnan(as_float(value))

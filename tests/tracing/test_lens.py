@@ -155,7 +155,7 @@ def test_as_many_tokens_are_named_as_wanted_and_there_are(k):
 
 @pytest.mark.parametrize("k", [0, -1, True, 1.5, None])
 def test_another_number_of_tokens_is_refused(k):
-    with pytest.raises(StateError, match=f"k is {k!r}. How many tokens to name"):
+    with pytest.raises(StateError, match=f"k is {k!r}. A whole number"):
         setting("gpt2")[0].lens(k=k)
 
 

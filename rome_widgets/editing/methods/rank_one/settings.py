@@ -15,7 +15,7 @@ from typing import Any
 from rome_widgets.editing.settings import Known, Settings, number, one_of, published_model
 from rome_widgets.errors import SettingsError
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.records.numbers import whole_number
+from rome_widgets.records.numbers import as_whole
 
 SCALE = 0.75
 """First step of the optimisation over the length of the value, where no rate is given."""
@@ -80,7 +80,7 @@ EditSettings = RankOneSettings
 
 def _checked_prefixes(given: Any) -> tuple[tuple[int, int], ...]:
     try:
-        pairs = tuple((whole_number(tokens), whole_number(count)) for tokens, count in given)
+        pairs = tuple((as_whole(tokens), as_whole(count)) for tokens, count in given)
     except (TypeError, ValueError):
         pairs = ((None, None),)
     checked = tuple((t, n) for t, n in pairs if t is not None and n is not None and min(t, n) >= 0)
