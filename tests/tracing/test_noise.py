@@ -79,6 +79,7 @@ def test_uniform_noise_fills_its_range_and_stays_within(lm):
     found = drawn(lm, Noise.uniform(0.2), 1000)
     assert 0.199 < np.abs(found.values).max() <= 0.2
     assert np.abs(found.values).mean() == pytest.approx(0.1, rel=0.05)
+    assert found.values.mean() == pytest.approx(0, abs=0.005)
     assert found.about == {"text": "uniform on ±0.2"}
 
 
