@@ -22,7 +22,7 @@ from training.edits import COUNTED, drawn, measure_edits, relation_of
 from training.evaluate import PUBLISHED
 from training.gates import kept
 
-LAYER = rw.bundled.settings()["edit"]["layer"]
+LAYER = rw.bundled.settings()["rome"]["layer"]
 METHODS = {
     "rome": {"method": "rome"},
     "r-rome": {"method": "r-rome"},
