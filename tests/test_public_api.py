@@ -32,6 +32,8 @@ def test_importing_the_package_loads_nothing_heavy():
         "records.edit",
         "records.fact",
         "records.trace",
+        "records.explanations",
+        "charts.heat_table",
         "files.trace_file",
         "bundled",
         "widgets",

@@ -1,4 +1,4 @@
-"""A causal language model as the rest of the package sees it: parts, tokens, and one way to run.
+"""Language models as the rest of the package sees them: parts, tokens, and one way to run.
 
 The user's model is never changed: it is put in eval mode while something runs and put back
 afterwards, and hooks are attached for one call at a time.
@@ -48,7 +48,7 @@ _UNLIMITED = 1_000_000
 
 
 class LanguageModel:
-    """A model and its tokenizer, checked and ready to trace.
+    """Wraps a model and its tokenizer, checked and ready to trace.
 
     Args:
         model: A causal language model of transformers; `torch.compile`, nnsight and PEFT
@@ -426,7 +426,7 @@ def _identity(weight: Tensor) -> tuple[Any, ...]:
 
 
 def upcast(logits: Tensor) -> Tensor:
-    """In float32, or float64 where they are: what a softmax is taken in."""
+    """Convert logits to float32, or leave them in float64, for a softmax."""
     return logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32)
 
 

@@ -24,7 +24,7 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> LanguageModel:
-    """A language model, ready to trace.
+    """Load a language model, ready to trace.
 
     Args:
         name: A folder, or a name on the Hugging Face hub. None: the bundled model, offline.

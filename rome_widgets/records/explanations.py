@@ -17,7 +17,7 @@ from rome_widgets.records.trace import ReadOnlyArrays, recovery, state_table
 
 @dataclass(frozen=True, repr=False)
 class RestoringPath:
-    """A small set of states that brings the original prediction back.
+    """Names a small set of states that brings the original prediction back.
 
     Made by `CausalTracer.find_path`. In the order in which restoring them one after another raises
     the answer's probability the most.
@@ -70,7 +70,7 @@ class RestoringPath:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Flow(ReadOnlyArrays):
-    """How far apart the clean, the corrupted and a restored run are, at every state.
+    """Holds how far apart the clean, the corrupted and a restored run are, at every state.
 
     Distances are root mean squares over the noise draws, in units of the length of the clean hidden
     state at the same place: those of one place add up like arrows in `h = h' + attn + mlp`.
@@ -124,7 +124,7 @@ class Flow(ReadOnlyArrays):
 
 @dataclass(frozen=True, repr=False)
 class LensRun:
-    """What each layer of one run would say next, read with the model's own head."""
+    """Holds what each layer of one run would say next, read with the model's own head."""
 
     name: str
     """"clean", "corrupted", "restored", or "unedited": the clean run as before all edits."""
@@ -145,7 +145,7 @@ class LensRun:
 
 @dataclass(frozen=True, repr=False)
 class Lens:
-    """The logit lens at the last token, in several runs of one prompt.
+    """Holds the logit lens at the last token, in several runs of one prompt.
 
     Example:
         >>> lens = tracer.lens()

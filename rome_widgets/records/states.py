@@ -1,4 +1,4 @@
-"""Places in a model that a trace restores: token position, layer, kind; and windows of layers."""
+"""States, the places in a model that a trace restores, and windows of layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALSO = {"attention": "attn", "attn": "attn", "mlp": "mlp", "mlps": "mlp", "hidd
 
 
 class State(NamedTuple):
-    """One place in the model: token position, layer and kind, all 0-based.
+    """Names one place in a model: token position, layer and kind, all 0-based.
 
     Example:
         >>> trace.cell(3, 5, "mlp")

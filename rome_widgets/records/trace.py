@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Prediction(NamedTuple):
-    """One candidate next token and its probability in the three runs.
+    """Holds the probabilities of one candidate next token in the three runs.
 
     Example:
         >>> trace.baseline[0].token
@@ -78,7 +78,7 @@ def _make_read_only(value: Any) -> None:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CausalTrace(ReadOnlyArrays):
-    """How much each state of a model brings a corrupted fact back.
+    """Holds how much restoring each state of a model brings a corrupted fact back.
 
     Made by `rome_widgets.trace`; nothing in it needs the model any more.
 
@@ -272,7 +272,7 @@ class CancelFlag(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Progress:
-    """How far a trace has come."""
+    """Says how far a trace has come."""
 
     done: int
     """Cells finished."""
@@ -291,7 +291,7 @@ class Progress:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Restoration(ReadOnlyArrays):
-    """What the model predicts with chosen states restored.
+    """Holds the predictions of a model with chosen states restored.
 
     Made by `CausalTracer.restore`; nothing in it needs the model any more. Probabilities are means
     over the noise samples, read at the last position.

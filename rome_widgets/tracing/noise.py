@@ -40,7 +40,7 @@ class EmbeddingSpread(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Noise:
-    """How strong the corruption is; draws are standard normal or uniform, then scaled.
+    """Says how strong the corruption is; draws are standard normal or uniform, then scaled.
 
     Example:
         >>> rw.Noise.times_std(3.0)              # the paper's: three times σ
@@ -190,7 +190,9 @@ def subject_embedding_spread(
         NoiseError: Fewer than two numbers to spread.
     """
     key = None if subjects is None else tuple(subjects)
-    return lm.remember("spread", key, lambda: _measure(lm, key or _shipped_subjects()))
+    return lm.remember(
+        "spread", key, lambda: _measure(lm, _shipped_subjects() if key is None else key)
+    )
 
 
 def _shipped_subjects() -> tuple[str, ...]:

@@ -13,9 +13,6 @@ from rome_widgets.model.replay import CannotReplay
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.runs import Runs, within_memory
 
-_kept: weakref.WeakKeyDictionary[LanguageModel, weakref.WeakValueDictionary[Hashable, Runs]]
-_kept = weakref.WeakKeyDictionary()
-
 
 def cached_runs(
     lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor
@@ -28,7 +25,8 @@ def cached_runs(
         NonFinite: NaN or infinity in the logits.
         OutOfMemory: No room for one pass over all samples.
     """
-    kept = _kept.setdefault(lm, weakref.WeakValueDictionary())
+    kept: weakref.WeakValueDictionary[Hashable, Runs]
+    kept = lm.remember("runs", None, weakref.WeakValueDictionary)
     draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
     key = (lm.weights_version, lm.engine, tuple(ids), span, tuple(noise.shape), draws)
     runs = kept.get(key)

@@ -73,7 +73,7 @@ def trace(
     progress: Callable[[Progress], None] | None = None,
     cancel: CancelFlag | None = None,
 ) -> CausalTrace:
-    """How much each state of the model brings a corrupted fact back.
+    """Measure how much each state of the model brings a corrupted fact back.
 
     Args:
         lm: The model.
@@ -117,7 +117,7 @@ def default_window(n_layers: int) -> int:
 
 
 class CausalTracer:
-    """One prompt, its clean and its corrupted run, ready to restore any states.
+    """Keeps the clean and the corrupted run of one prompt, ready to restore any states.
 
     Arguments and errors are those of `trace`.
 
@@ -239,7 +239,7 @@ class CausalTracer:
         return self._result(scores, recorded)
 
     def estimate(self, kinds: Iterable[Kind] | Literal["all"] = "all") -> CausalTrace:
-        """The grids to first order, from one pass and its gradient: a preview, not a measurement.
+        """Estimate the grids to first order, from one pass and its gradient: a preview.
 
         Raises:
             NonFinite, UnsupportedModel: See `attribution_patching`.
@@ -270,7 +270,7 @@ class CausalTracer:
         return cell_states(pos, layer, kind, self.window, self.lm.n_layers)
 
     def restore(self, states: Iterable[Sequence[Any]], *, top: int = KEPT_TOKENS) -> Restoration:
-        """The prediction with exactly these states restored in the corrupted run.
+        """Predict with exactly these states restored in the corrupted run.
 
         Args:
             states: Triples (pos, layer, kind), in any order; none gives the corrupted run.
@@ -309,7 +309,7 @@ class CausalTracer:
         progress: Callable[[RestoringPath], None] | None = None,
         cancel: CancelFlag | None = None,
     ) -> RestoringPath:
-        """A small set of states whose restoration brings the prediction back.
+        """Search for a small set of states whose restoration brings the prediction back.
 
         Single states, without windows. Found greedily, each step costing as much as a grid of
         hidden states per kind; then every state that is not needed is dropped, and one state is
@@ -360,7 +360,7 @@ class CausalTracer:
         return PathSearch(self._probabilities, candidates, empty, most, progress, cancel).run()
 
     def flow(self, states: Iterable[Sequence[Any]] = ()) -> Flow:
-        """How far apart the clean, the corrupted and a restored run are, at every state.
+        """Measure how far apart the clean, the corrupted and a restored run are, at every state.
 
         Args:
             states: Triples (pos, layer, kind) to restore; none leaves the corrupted run.
@@ -381,7 +381,7 @@ class CausalTracer:
         return replace(flow, tokens=self.tokens)
 
     def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
-        """What each layer would say next, were it the last: in the clean and the corrupted run.
+        """Read what each layer would say next, were it the last, in the clean and corrupted runs.
 
         Args:
             states: Triples (pos, layer, kind); where there are any, also of the run with these
@@ -406,7 +406,7 @@ class CausalTracer:
         return Lens(self.answer, self.answer_id, checked, read)
 
     def sever(self, kind: Kind, pos: int | None = None) -> CausalTracer:
-        """The same prompt in the paper's modified graph: some outputs cannot change.
+        """Sever some outputs: in the paper's modified graph they cannot change.
 
         Every MLP (or attention) output at one token is held at its value in the corrupted run.
         What a restored hidden state still brings back, it brings back without them. A state that

@@ -6,13 +6,12 @@ import pkgutil
 import re
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
 import rome_widgets as rw
 from rome_widgets import records
 from rome_widgets.records.html import Probability, label, table
-from tests.helpers.records import RECORDS, make_trace
+from tests.helpers.records import RECORDS
 from tests.helpers.xss_strings import HARMFUL, LABELS, WRITTEN
 
 ALLOWED = {"p", "b", "br", "table", "caption", "tr", "th", "td", "bdi"}
@@ -75,14 +74,6 @@ def test_a_record_is_a_short_repr_and_a_table_and_texts_stay_texts(made):
         text = "".join(check_html(html))
         assert written in text or written.strip() in text or short in text
         html.encode("utf-8")
-
-
-def test_a_record_of_a_large_trace_is_a_list_of_its_strongest_states():
-    scores = {"mlp": np.random.RandomState(0).rand(100, 48)}
-    trace = make_trace(tokens=("x",) * 100, n_layers=48, scores=scores, recorded={})
-    html = trace._repr_html_()
-    assert "The 20 strongest of 4800 states" in html
-    assert len(html) < 10_000
 
 
 @pytest.mark.parametrize("edits", [0, 1, 30])

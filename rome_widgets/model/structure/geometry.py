@@ -44,7 +44,7 @@ PROBE_TOKENS = 5
 
 @dataclass(frozen=True, repr=False)
 class Geometry:
-    """Module names of a model's parts, one per block where they repeat."""
+    """Names the modules that are a model's parts, one per block where they repeat."""
 
     embedding: str
     """The input embedding; its output is what gets corrupted."""

@@ -24,7 +24,7 @@ are computed from the same tensor of the same pass."""
 
 @dataclass(frozen=True)
 class Head:
-    """Modules to apply one after another, and what the model does to their logits."""
+    """Names the modules to apply after the last block, and what is done to their logits."""
 
     modules: tuple[str, ...]
     finish: Finish = field(repr=False)
