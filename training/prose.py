@@ -3,7 +3,7 @@
 It teaches the bundled model ordinary words. It has no names, no numbers and none of the answers of
 the fact tables, so that it says nothing about the world.
 
-A scene is written as text, in `tables/scenes.txt`. `name: a, b, c` lists what may fill `{name}`, one
+A scene is written as text (`tables/scenes.txt`). `name: a, b, c` lists what may fill `{name}`, one
 choice for the whole scene; every other line is a sentence. The first sentence opens the scene and
 the last one ends it; those between are in order, and each can be left out. A line after `or` may
 stand for the line above it, and `(a|b)` is a choice within a sentence. `{he}`, `{his}`, `{him}` and
