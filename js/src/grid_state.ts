@@ -45,7 +45,7 @@ export function gridState(
 ) {
   const own = ownSignals();
   const trace = computed((): TraceInfo | null => {
-    const info = bridge.get("trace") as TraceInfo;
+    const info = bridge.get("_trace") as TraceInfo;
     return Array.isArray(info?.tokens) && info.tokens.length > 0 ? info : null;
   });
   const shown = shownGrids(bridge, trace, width);

@@ -64,7 +64,7 @@ export function selectedStates(
   });
 
   const restoration = computed(() => {
-    const given = bridge.get("restoration") as RestorationInfo;
+    const given = bridge.get("_restoration") as RestorationInfo;
     return Array.isArray(given?.selection) ? given : null;
   });
   /** The answer to the selection on screen, or null while it is on its way. */

@@ -32,7 +32,7 @@ export function shownGrids(
   const done = computed(() => extent(scores.value));
   const estimate = computed(() => byKind(trace.value, bridge.get("estimate")));
   const comparison = computed(() => {
-    const given = bridge.get("comparison") as Comparison;
+    const given = bridge.get("_comparison") as Comparison;
     return typeof given?.before === "string" ? given : null;
   });
   const before = computed(() => (comparison.value ? byKind(trace.value, bridge.get("before_scores")) : null));

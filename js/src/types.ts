@@ -124,21 +124,21 @@ export type Palette = "kinds" | "cividis";
 
 /** Synced traits of `TraceGrid`. */
 export interface GridTraits extends BaseTraits {
-  trace: TraceInfo | Empty;
+  _trace: TraceInfo | Empty;
   scores: DataView | null;
   /** An estimate in the form of `scores`, shown where those are NaN; empty without one. */
   estimate: DataView | null;
   kind: KindChoice;
   selection: Selection;
   cursor: Cell | null;
-  restoration: RestorationInfo | Empty;
+  _restoration: RestorationInfo | Empty;
   scale: Scale;
   palette: Palette;
   /** Numbers in the cells. */
   values: boolean;
   /** Single letters act while the grid has the focus. */
   shortcuts: boolean;
-  comparison: Comparison | Empty;
+  _comparison: Comparison | Empty;
   /** The trace before in the form of `scores`. */
   before_scores: DataView | null;
 }
@@ -238,9 +238,9 @@ export interface ExplorerTraits extends GridTraits {
   page: Page;
   /** The share of the fact that a path is to bring back. */
   recovery: number;
-  path: PathInfo | Empty;
-  flow: FlowInfo | Empty;
-  lens: LensInfo | Empty;
+  _path: PathInfo | Empty;
+  _flow: FlowInfo | Empty;
+  _lens: LensInfo | Empty;
   /** An edit of the model makes the trace again by itself. */
   retrace: boolean;
   /** The model is no longer the one of the trace on screen. */

@@ -11,7 +11,7 @@ const compared = () => ({
   ...explorerTraits(),
   scores: after(),
   before_scores: before,
-  comparison: {
+  _comparison: {
     names: ["before", "after"],
     before: "without the edit",
     after: "with 1 edit",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,80 +11,70 @@ from rome_widgets.charts.heat_table import MOST_CELLS, STRONGEST, trace_heat_map
 from rome_widgets.records.html import label, plural, shown, table
 from rome_widgets.records.states import TITLES, Kind
 from rome_widgets.records.trace import CausalTrace
-from rome_widgets.widgets.trace.before_after import NAMES, Words, change, largest_change
+from rome_widgets.widgets.trace.before_after import TraceComparison
 
 
-def comparison_table(
-    before: CausalTrace, after: CausalTrace, words: Words, names: Sequence[str] = NAMES
-) -> str:
+def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:
     """Two traces of one prompt and their difference as escaped HTML."""
+    traces = zip(compared.names, compared.words, (compared.before, after), strict=True)
     both = "".join(
-        f"<p><b>{_said(side, said)}</b></p>{trace_table(trace)}"
-        for side, said, trace in zip(names, words, (before, after), strict=True)
+        f"<p><b>{_said(side, said)}</b></p>{trace_table(trace)}" for side, said, trace in traces
     )
-    changes: dict[Kind, np.ndarray] = {k: change(before, after, k) for k in after.kinds}
+    changes = compared.changes
     if sum(grid.size for grid in changes.values()) > MOST_CELLS:
-        return both + _list_changes(before, after, changes, names)
-    most = largest_change(before, after)
-    scale = abs(most[3]) if most else 0.0
+        return both + _list_changes(compared, after)
+    most = compared.largest_change
+    scale = abs(most[1]) if most else 0.0
+    colours = ("change", -scale, scale)
     grids = "".join(
-        trace_heat_map(
-            after,
-            kind,
-            grid,
-            ("change", -scale, scale),
-            _change_titles(before, after, kind, names),
-        )
+        trace_heat_map(after, kind, grid, colours, _change_titles(compared, after, kind))
         for kind, grid in changes.items()
     )
-    return f"{both}<p><b>Difference: {names[1]} − {names[0]}</b>, at most ±{scale:.4f}</p>{grids}"
+    was, now = compared.names
+    return f"{both}<p><b>Difference: {now} − {was}</b>, at most ±{scale:.4f}</p>{grids}"
 
 
 def _said(name: str, words: str) -> str:
     return shown(f"{name.capitalize()}: {words}" if words else name.capitalize())
 
 
-def _change_titles(
-    before: CausalTrace, after: CausalTrace, kind: Kind, names: Sequence[str]
-) -> list[list[str]]:
-    was, now, change_of = before.scores[kind], after.scores[kind], change(before, after, kind)
+def _change_titles(compared: TraceComparison, after: CausalTrace, kind: Kind) -> list[list[str]]:
+    before, change = compared.before.scores[kind], compared.changes[kind]
+    was, now = compared.names
     return [
         [
             f"{TITLES[kind]} layer {layer}: not computed"
-            if np.isnan(change_of[pos, layer])
-            else f"{TITLES[kind]} layer {layer}: {names[0]} {was[pos, layer]:.4f}, "
-            f"{names[1]} {now[pos, layer]:.4f}, {change_of[pos, layer]:+.4f}"
+            if np.isnan(change[pos, layer])
+            else f"{TITLES[kind]} layer {layer}: {was} {before[pos, layer]:.4f}, "
+            f"{now} {after.scores[kind][pos, layer]:.4f}, {change[pos, layer]:+.4f}"
             for layer in range(after.n_layers)
         ]
         for pos in range(len(after.tokens))
     ]
 
 
-def _list_changes(
-    before: CausalTrace,
-    after: CausalTrace,
-    changes: Mapping[Kind, np.ndarray],
-    names: Sequence[str],
-) -> str:
-    found: list[tuple[float, Kind, int, int]] = [
-        (abs(float(size)), kind, pos, layer)
-        for kind, grid in changes.items()
-        for (pos, layer), size in np.ndenumerate(grid)
+def _list_changes(compared: TraceComparison, after: CausalTrace) -> str:
+    found: list[tuple[float, Kind, tuple[int, ...]]] = [
+        (float(size), kind, place)
+        for kind, grid in compared.changes.items()
+        for place, size in np.ndenumerate(grid)
         if not np.isnan(size)
     ]
+    found.sort(key=lambda each: (abs(each[0]), *each[1:]), reverse=True)
     rows = [
         [
             TITLES[kind],
-            label(after.tokens[pos]),
-            layer,
-            float(before.scores[kind][pos, layer]),
-            float(after.scores[kind][pos, layer]),
-            f"{changes[kind][pos, layer]:+.4f}",
+            label(after.tokens[place[0]]),
+            place[1],
+            float(compared.before.scores[kind][place]),
+            float(after.scores[kind][place]),
+            f"{size:+.4f}",
         ]
-        for _, kind, pos, layer in sorted(found, reverse=True)[:STRONGEST]
+        for size, kind, place in found[:STRONGEST]
     ]
-    caption = f"The {len(rows)} largest of {len(found)} differences, {names[1]} − {names[0]}"
-    return table(rows, ["kind", "token", "layer", *names, "difference"], caption)
+    was, now = compared.names
+    caption = f"The {len(rows)} largest of {len(found)} differences, {now} − {was}"
+    return table(rows, ["kind", "token", "layer", was, now, "difference"], caption)
 
 
 # Edits, predictions and generations arrive as the plain data of their widgets' traits.

@@ -72,7 +72,7 @@ class Shown:
         canvas = self.page.locator(f'canvas[data-kind="{kind}"]{which}').first
         canvas.scroll_into_view_if_needed()
         box = canvas.bounding_box()
-        rows, columns = len(self.widget.trace["tokens"]), self.widget.trace["n_layers"]
+        rows, columns = len(self.widget._trace["tokens"]), self.widget._trace["n_layers"]
         return (
             box["x"] + (layer + 0.5) * box["width"] / columns,
             box["y"] + (pos + 0.5) * box["height"] / rows,

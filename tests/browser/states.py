@@ -294,7 +294,7 @@ def turn(name: str, *cells: tuple) -> Callable:
 
 def point_at_flow(page: Any) -> None:
     turn("flow", ("mlp", 2, 3))(page)
-    page.until(lambda: page.widget.flow.get("selection"))
+    page.until(lambda: page.widget._flow.get("selection"))
     page.page.locator("canvas[data-flow]").hover()
 
 
@@ -316,7 +316,7 @@ def path_on_flow(page: Any) -> None:
     find_path(page)
     press("select_path")(page)
     page.page.locator("[data-choice=flow]").click()
-    page.until(lambda: page.widget.flow.get("selection"))
+    page.until(lambda: page.widget._flow.get("selection"))
 
 
 def keep_a(page: Any) -> None:

@@ -79,7 +79,7 @@ def test_a_loss_is_orange_a_gain_is_blue_and_nothing_is_neither(compared):
 
 def test_a_cell_is_read_out_before_after_and_as_a_difference(compared):
     page = compared()
-    before, after = page.widget.before.scores["mlp"], page.widget.result.scores["mlp"]
+    before, after = page.widget.before.scores["mlp"], page.widget.trace.scores["mlp"]
     page.point("mlp", 2, 3, "change")
     expect(page.detail).to_contain_text(f"before {before[2, 3]:.4f}")
     expect(page.detail).to_contain_text(f"after {after[2, 3]:.4f}")

@@ -36,13 +36,13 @@ def test_a_click_on_a_cell_shows_the_models_answer_to_four_decimals(show):
     page = show(live())
     page.status("done")
     page.click("mlp", 2, 3)
-    score = page.widget.result.scores["mlp"][2, 3]
+    score = page.widget.trace.scores["mlp"][2, 3]
     expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"]]')
     expect(page.panel).to_contain_text(painted(score))
     expect(page.panel).to_contain_text("Restored: 3 states")
     expect(page.panel).to_contain_text("MLP 2–4 at “Needle”")
     assert page.widget.selection == [(2, 3, "mlp")]
-    assert page.widget.restoration["source"] == "exact"
+    assert page.widget._restoration["source"] == "exact"
     assert float(page.panel.get_attribute("data-probability")) == pytest.approx(score)
 
 
@@ -139,7 +139,7 @@ def test_pointing_reads_a_cell_out_with_its_window_and_its_change(show):
     page = show(live())
     page.status("done")
     page.point("mlp", 2, 0)
-    score = page.widget.result.scores["mlp"][2, 0]
+    score = page.widget.trace.scores["mlp"][2, 0]
     expect(page.detail).to_contain_text("MLP layer 0")
     expect(page.detail).to_contain_text("(layers 0–1 restored)")
     expect(page.detail).to_contain_text(painted(score))
@@ -150,7 +150,7 @@ def test_cells_are_painted_with_the_ramps_of_the_paper(show):
     page = show(live())
     page.status("done")
     expect(page.page.locator("canvas")).to_have_count(3)
-    best = page.widget.result.scores["hidden"][-1].argmax()
+    best = page.widget.trace.scores["hidden"][-1].argmax()
     red, green, blue, alpha = page.color("hidden", 7, int(best))
     assert alpha == 255
     assert blue > red > green
@@ -181,7 +181,7 @@ def test_a_prompt_typed_by_hand_is_traced_on_enter(show):
     page.page.keyboard.press("Enter")
     expect(page.page.locator(".rw-token").first).to_have_text("Mount*")
     page.status("done")
-    assert page.widget.result.subject == "Mount Fuji"
+    assert page.widget.trace.subject == "Mount Fuji"
     page.until(lambda: page.widget.prompt == "Mount Fuji is in the country of")
     expect(page.root).not_to_contain_text("changed since this trace")
 
@@ -220,7 +220,7 @@ def test_the_grid_fills_in_row_by_row_and_can_be_stopped(show):
     assert page.color("hidden", 0, 0)[3] == 255
     assert page.color("attn", 7, 7)[3] == 0
     assert page.widget.wait(PATIENCE)
-    assert np.isnan(page.widget.result.scores["attn"]).all()
+    assert np.isnan(page.widget.trace.scores["attn"]).all()
 
 
 def test_an_estimate_paints_the_grid_until_exact_rows_replace_it(show):
@@ -249,8 +249,8 @@ def test_an_estimate_paints_the_grid_until_exact_rows_replace_it(show):
     page.status("done")
     expect(legend).to_have_count(0)
     assert page.color("attn", 7, 7)[3] == 255
-    page.until(lambda: page.widget.result.complete)
-    assert exact == pytest.approx(page.widget.result.scores["hidden"][2, 4])
+    page.until(lambda: page.widget.trace.complete)
+    assert exact == pytest.approx(page.widget.trace.scores["hidden"][2, 4])
 
 
 def test_an_error_says_what_to_do_and_leaves_everything_usable(show):
@@ -287,7 +287,7 @@ def test_try_again_works_however_long_the_button_is_held(show):
     page.page.mouse.up()
     page.status("done")
     expect(page.page.get_by_role("alert")).to_have_count(0)
-    page.until(lambda: page.widget.result.subject == "Space Needle")
+    page.until(lambda: page.widget.trace.subject == "Space Needle")
 
 
 def test_an_error_can_be_dismissed(show):
@@ -384,14 +384,14 @@ def test_the_subjects_brackets_are_dragged_and_set_with_keys(show):
     expect(page.page.locator("mark")).to_have_text("Space Needle")
     stars = page.page.locator(".rw-token i")
     expect(stars).to_have_count(2)
-    page.until(lambda: page.widget.result.subject_span == (1, 3))
+    page.until(lambda: page.widget.trace.subject_span == (1, 3))
     page.figure.focus()
     for key in ("Control+Home", "b"):
         page.page.keyboard.press(key)
     expect(stars).to_have_count(3)
     for key in ("Control+Home", "ArrowDown", "e"):
         page.page.keyboard.press(key)
-    page.until(lambda: page.widget.result.subject_span == (0, 2))
+    page.until(lambda: page.widget.trace.subject_span == (0, 2))
     assert page.widget.subject == "The Space"
 
 
@@ -470,7 +470,7 @@ def test_what_is_kept_as_a_stands_beside_what_comes_after(show):
     expect(page.page.locator(".rw-table thead")).to_contain_text("AB")
     answer = page.page.locator(".rw-table .rw-answer td")
     expect(answer.nth(1)).to_have_text(f"{kept['probability']:.3f}")
-    expect(answer.nth(2)).to_have_text(f"{page.widget.restoration['probability']:.3f}")
+    expect(answer.nth(2)).to_have_text(f"{page.widget._restoration['probability']:.3f}")
     page.page.locator("[data-setting=window]").fill("1")
     page.page.keyboard.press("Enter")
     expect(page.page.locator("[data-side=before] .rw-which").first).to_contain_text("Awindow 3")
@@ -504,7 +504,7 @@ def test_a_cancelled_trace_goes_on_where_it_stopped(show):
     engine.slow = False
     page.page.get_by_role("button", name="Resume").click()
     page.status("done")
-    page.until(lambda: page.widget.result.complete)
+    page.until(lambda: page.widget.trace.complete)
     assert [each is not None for each in engine.resumed] == [False, True]
 
 
@@ -557,8 +557,8 @@ def test_one_of_two_occurrences_of_the_subject_is_chosen(show):
     page.page.get_by_role("button", name="1", exact=True).click()
     page.page.get_by_role("button", name="Trace", exact=True).click()
     expect(page.page.locator(".rw-token").first).to_have_text("The*")
-    page.until(lambda: page.widget.result.prompt == twice)
-    assert page.widget.result.subject_span == (0, 3)
+    page.until(lambda: page.widget.trace.prompt == twice)
+    assert page.widget.trace.subject_span == (0, 3)
     assert page.widget.place == (0, len(SUBJECT))
 
 
@@ -588,7 +588,7 @@ def test_numbers_and_figures_are_downloaded(show, tmp_path):
         kind = name.split()[-1].lower()
         assert caught.value.suggested_filename == f"trace-the-space-needle-seattle.{kind}"
     rows = 3 * 8 * 8
-    assert len(page.widget.result.to_frame()) == rows
+    assert len(page.widget.trace.to_frame()) == rows
 
 
 def test_full_screen_and_back(show):

@@ -20,7 +20,7 @@ def middle(page, pos, layer, kind):
     canvas = page.page.locator("canvas[data-flow]")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    rows, layers = len(page.widget.trace["tokens"]), page.widget.trace["n_layers"]
+    rows, layers = len(page.widget._trace["tokens"]), page.widget._trace["n_layers"]
     pitch, row = box["width"] / (layers + 0.75), box["height"] / rows
     along, down = {"hidden": (1.5, 0.5), "attn": (1, 0.26), "mlp": (1, 0.74)}[kind]
     return box["x"] + (layer + along) * pitch, box["y"] + (pos + down) * row
@@ -32,7 +32,7 @@ def selected(*cells):
 
 def shown_flow(page, *cells):
     """Wait for the flow of this selection on the page."""
-    page.until(lambda: page.widget.flow.get("selection") == [list(cell) for cell in cells])
+    page.until(lambda: page.widget._flow.get("selection") == [list(cell) for cell in cells])
     expect(page.page.locator(".rw-picture")).not_to_contain_text("Running the model")
 
 
@@ -152,7 +152,7 @@ def test_a_deep_model_and_a_long_prompt_do_not_hang(show, layers, words):
     page = show(lambda: TraceExplorer(FakeEngine(layers), prompt=prompt, subject=SUBJECT, window=3))
     page.status("done")
     turn(page, "Flow")
-    page.until(lambda: page.widget.flow.get("selection") == [])
+    page.until(lambda: page.widget._flow.get("selection") == [])
     expect(page.page.locator("canvas[data-flow]")).to_be_visible()
     page.page.mouse.move(*middle(page, 5, 3, "attn"))
     expect(page.detail).to_contain_text("“the”")
@@ -208,7 +208,7 @@ def test_a_path_is_looked_for_shown_on_grid_and_flow_and_selected(show):
     assert page.widget.test_engine.paths == [0.8]
     expect(page.page.locator("text.rw-step")).to_have_text(["1", "3", "2"])
     page.page.get_by_role("button", name="Select these").click()
-    path = [tuple(state) for state in page.widget.path["states"]]
+    path = [tuple(state) for state in page.widget._path["states"]]
     expect(page.panel).to_have_attribute("data-selection", selected(*sorted(path)))
     turn(page, "Flow")
     shown_flow(page, *sorted(path))

@@ -14,7 +14,7 @@ def test_a_recorded_trace_answers_single_cells_and_says_why_not_several(show):
     expect(page.root).to_have_attribute("data-status", "static")
     page.click("mlp", 2, 3)
     expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"]]')
-    expect(page.panel).to_contain_text(f"{page.widget.result.scores['mlp'][2, 3]:.4f}")
+    expect(page.panel).to_contain_text(f"{page.widget.trace.scores['mlp'][2, 3]:.4f}")
     page.click("hidden", 2, 4, modifiers=("Control",))
     expect(page.panel).to_contain_text("a live model is needed to combine them")
 
@@ -168,7 +168,7 @@ def test_a_screen_reader_follows_the_cursor_and_hears_the_line_once_it_rests(sho
     for _ in range(3):
         page.page.keyboard.press("ArrowRight")
     active = page.page.locator(f"#{page.figure.get_attribute('aria-activedescendant')}")
-    score = page.widget.result.scores["mlp"][2, 3]
+    score = page.widget.trace.scores["mlp"][2, 3]
     expect(active).to_have_text(f"layer 3, p {score:.3f}, up {score - CORRUPTED:.3f}")
     expect(active).to_have_attribute("aria-colindex", "5")
     expect(page.figure).to_have_attribute("aria-colcount", "9")

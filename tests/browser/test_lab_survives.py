@@ -90,7 +90,7 @@ class Lab:
 
     @property
     def shape(self):
-        return tuple(self.ask("[len(explorer.result.tokens), lm.n_layers]"))
+        return tuple(self.ask("[len(explorer.trace.tokens), lm.n_layers]"))
 
     def run_cell(self, cell):
         self.page.evaluate(
@@ -194,7 +194,7 @@ def test_of_many_fast_clicks_the_last_one_counts(lab):
     write_gate("fast_clicks", {**figures, "rss_growth_mb": round(growth / MB, 2), **after})
     assert after == before
     assert lab.ask("explorer.selection") == [last]
-    assert lab.ask("explorer.restoration['selection']") == [last]
+    assert lab.ask("explorer._restoration['selection']") == [last]
     assert most["running"] == 1
     assert most["waiting"] <= 1
     assert growth <= 5 * MB
@@ -349,7 +349,7 @@ def test_without_a_mouse_from_the_prompt_to_a_restored_prediction(lab):
     keys.press("Enter")
     lab.explorer().get_by_text("Eiffel").first.wait_for()
     lab.run("assert explorer.wait(60)")
-    assert lab.ask("explorer.result.subject") == "The Eiffel Tower"
+    assert lab.ask("explorer.trace.subject") == "The Eiffel Tower"
     lab.explorer()
     tab_to("[role=grid]")
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowDown", "Enter"):

@@ -147,13 +147,15 @@ def wait_for(page, watched, begins, places):
 
 MARK = "unmistakable"
 SHOWN_IN = {
-    "grid": "trace",
-    "explorer": "trace",
+    "grid": "_trace",
+    "explorer": "_trace",
     "panel": "edits",
     "predictions": "rows",
     "generations": "columns",
 }
 """A trait of each widget that holds the text."""
+DESCRIBED = ("_trace", "_restoration", "_comparison", "_path", "_flow", "_lens")
+"""Records as the page is told of them."""
 
 
 def put(widget, before, after):
@@ -171,7 +173,8 @@ def put(widget, before, after):
     with widget.hold_sync():
         for name in widget.trait_names(sync=True):
             value = getattr(widget, name)
-            if not name.startswith("_") and swapped(value) != value:
+            ours = not name.startswith("_") or name in DESCRIBED
+            if ours and swapped(value) != value:
                 setattr(widget, name, swapped(value))
 
 

@@ -49,13 +49,13 @@ def test_the_widget_shows_what_the_tracer_computes(lm):
     assert explorer.wait(20)
     assert explorer.status == "done"
     tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
-    assert explorer.trace["clean"] == pytest.approx(tracer.clean)
+    assert explorer._trace["clean"] == pytest.approx(tracer.clean)
     explorer.selection = [(2, 3, "mlp"), (6, 4, "hidden")]
     assert explorer.wait(20)
     states = {*tracer.cell(2, 3, "mlp"), *tracer.cell(6, 4, "hidden")}
     expected = tracer.restore(states)
-    assert explorer.restoration["probability"] == pytest.approx(expected.probability, abs=1e-6)
-    assert explorer.restoration["states"] == [list(state) for state in expected.states]
+    assert explorer._restoration["probability"] == pytest.approx(expected.probability, abs=1e-6)
+    assert explorer._restoration["states"] == [list(state) for state in expected.states]
     assert explorer.selected_states == sorted(states)
 
 
@@ -64,7 +64,7 @@ def test_brackets_moved_on_the_page_trace_those_positions(lm):
     assert explorer.wait(20)
     explorer.set_state({"_request": {"id": 1, "op": "subject", "start": 0, "stop": 2}})
     assert explorer.wait(20)
-    assert explorer.result.subject_span == (0, 2)
+    assert explorer.trace.subject_span == (0, 2)
     assert explorer.subject == " ".join(tiny.PROMPT.split()[:2])
 
 
@@ -155,15 +155,15 @@ def test_the_code_of_a_view_prints_its_probability(lm, monkeypatch, capsys):
     explorer = explorer_of(lm, noise=2.0, seed=4, window=2, answer="w5")
     explorer.selection = [(2, 3, "mlp"), (6, 4, "hidden")]
     assert explorer.wait(20)
-    assert repr(explorer.trace["model"]) in explorer.code
+    assert repr(explorer._trace["model"]) in explorer.code
     assert "dtype='float32'" in explorer.code
     monkeypatch.setattr(rw, "load", lambda name, dtype: lm)
     scope = {}
     exec(explorer.code, scope)
-    probability = explorer.restoration["probability"]
+    probability = explorer._restoration["probability"]
     assert scope["restoration"].probability == pytest.approx(probability, abs=1e-6)
     assert float(capsys.readouterr().out.splitlines()[-1]) == pytest.approx(probability, abs=1e-6)
-    assert scope["trace"].scores["mlp"] == pytest.approx(explorer.result.scores["mlp"], abs=1e-6)
+    assert scope["trace"].scores["mlp"] == pytest.approx(explorer.trace.scores["mlp"], abs=1e-6)
 
 
 def test_the_code_of_the_bundled_model_loads_it():
@@ -173,7 +173,7 @@ def test_the_code_of_the_bundled_model_loads_it():
     assert explorer.wait(60)
     scope = {}
     exec(explorer.code, scope)
-    probability = explorer.restoration["probability"]
+    probability = explorer._restoration["probability"]
     assert scope["restoration"].probability == pytest.approx(probability, abs=1e-6)
 
 
@@ -186,11 +186,11 @@ def test_tracing_again_sees_weights_that_changed():
     weight.mul_(3)
     fresh = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
     assert explorer.run(wait=True).clean == pytest.approx(fresh.clean)
-    assert explorer.result.clean != pytest.approx(before.clean)
+    assert explorer.trace.clean != pytest.approx(before.clean)
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(20)
     expected = fresh.restore(fresh.cell(2, 3, "mlp")).probability
-    assert explorer.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+    assert explorer._restoration["probability"] == pytest.approx(expected, abs=1e-6)
     weight.copy_(saved)
 
 
@@ -198,7 +198,7 @@ def test_an_edit_is_followed_with_the_same_noise_and_the_same_answer_and_back():
     lm = tiny.tiny_lm("gpt2", scale=40)
     explorer = explorer_of(lm)
     assert explorer.wait(20)
-    before = explorer.result
+    before = explorer.trace
     weight = lm.model.transformer.h[1].mlp.c_proj.weight
     saved = weight.detach().clone()
     for values, count in ((-3 * saved, 1), (saved, 0)):
@@ -209,13 +209,13 @@ def test_an_edit_is_followed_with_the_same_noise_and_the_same_answer_and_back():
         fresh = CausalTracer(
             lm, tiny.PROMPT, tiny.SUBJECT, samples=2, answer=before.answer_id
         ).trace()
-        assert explorer.result.answer_id == before.answer_id
-        assert (explorer.result.scores["mlp"] == fresh.scores["mlp"]).all()
+        assert explorer.trace.answer_id == before.answer_id
+        assert (explorer.trace.scores["mlp"] == fresh.scores["mlp"]).all()
         assert explorer.before is before
-        assert explorer.comparison["same"] is (count == 0)
+        assert explorer._comparison["same"] is (count == 0)
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(20)
-    assert explorer.restoration["answer"] == before.answer
+    assert explorer._restoration["answer"] == before.answer
 
 
 def test_an_edit_between_the_start_and_the_runs_is_not_shown_as_the_unedited_model(monkeypatch):
@@ -235,7 +235,7 @@ def test_an_edit_between_the_start_and_the_runs_is_not_shown_as_the_unedited_mod
     assert explorer.wait(20)
     assert (explorer.status, explorer.before, len(made)) == ("done", None, 2)
     expected = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).trace()
-    assert (explorer.result.scores["mlp"] == expected.scores["mlp"]).all()
+    assert (explorer.trace.scores["mlp"] == expected.scores["mlp"]).all()
     explorer.close()
     with torch.no_grad():
         weight.copy_(saved)
@@ -293,7 +293,7 @@ def test_a_script_that_ends_while_a_trace_runs_ends_quietly():
 def test_without_a_prompt_nothing_runs(lm):
     explorer = rw.TraceExplorer(lm)
     assert explorer.status == "idle"
-    assert explorer.result is None
+    assert explorer.trace is None
 
 
 BAD = {
@@ -325,7 +325,7 @@ BAD = {
 def test_bad_input_is_an_error_on_screen_and_the_widget_stays_usable(lm, case):
     explorer = explorer_of(lm)
     assert explorer.wait(20)
-    before = explorer.result
+    before = explorer.trace
     for name, value in BAD[case].items():
         setattr(explorer, name, value)
     with pytest.raises(rw.RomeWidgetsError) as caught:
@@ -334,7 +334,7 @@ def test_bad_input_is_an_error_on_screen_and_the_widget_stays_usable(lm, case):
     assert explorer.error["type"] == type(caught.value).__name__
     assert explorer.error["found"]
     assert explorer.error["wanted"] or explorer.error["remedy"]
-    assert explorer.result is before, "the last result stays"
+    assert explorer.trace is before, "the last result stays"
     assert changes() == []
     for name, value in (GOOD | {"answer": None}).items():
         setattr(explorer, name, value)
@@ -377,7 +377,7 @@ def test_two_widgets_on_one_model_share_a_worker_and_do_not_mix(lm):
         for explorer in (first, second):
             tracer = CausalTracer(lm, explorer.prompt, explorer.subject, samples=2)
             expected = tracer.restore(tracer.cell(*explorer.selection[0])).probability
-            assert explorer.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+            assert explorer._restoration["probability"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_few_tracers_are_kept_and_the_rest_let_go(lm):

@@ -84,7 +84,7 @@ def test_what_an_explorer_keeps_has_the_fields_of_its_interfaces():
     explorer.compare(1)
     assert set(explorer.history[0]) == interface("HistoryRun")
     assert set(explorer.kept) == interface("KeptInfo")
-    assert set(explorer.comparison) <= interface("Comparison")
+    assert set(explorer._comparison) <= interface("Comparison")
 
 
 def test_settings_have_the_same_names_on_both_sides():

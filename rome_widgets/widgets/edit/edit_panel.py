@@ -294,8 +294,8 @@ class EditPanel(LiveWidget):
 
     def _take_shown(self, grid: TraceGrid) -> None:
         """Not what an edit made the explorer trace again: it would undo what is being typed."""
-        if grid.result is not None and grid.before is None:
-            self._take_trace(grid.result)
+        if grid.trace is not None and grid.before is None:
+            self._take_trace(grid.trace)
 
     def _take_selected(self, grid: TraceGrid) -> None:
         if len(grid.selection) == 1:

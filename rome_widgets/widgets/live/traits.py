@@ -4,12 +4,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import traitlets as t
 
 from rome_widgets.records.states import Kind, State
-from rome_widgets.records.trace import CausalTrace, Prediction, Restoration
+from rome_widgets.records.trace import CausalTrace, Prediction, Restoration, recovery
+
+ROWS = 8
+"""Next tokens shown per restoration."""
+
+
+@dataclass(frozen=True)
+class RecordedRestoration:
+    """What a recorded trace says of one of its cells: no model is asked.
+
+    As a `Restoration`, of which it has everything but the whole distributions.
+    """
+
+    states: tuple[State, ...]
+    """Those that the cell restored."""
+    answer: str
+    clean: float
+    corrupted: float
+    probability: float
+    """Of the answer, with the states restored."""
+    rows: tuple[Prediction, ...] = ()
+    """The likeliest next tokens, where they were recorded."""
+
+    @property
+    def recovery(self) -> float:
+        """Share of the total effect that came back; see `Restoration.recovery`."""
+        return recovery(self.probability, self.clean, self.corrupted)
+
+    def top(self, k: int = 10) -> list[Prediction]:
+        """The `k` likeliest next tokens that were recorded."""
+        return list(self.rows[:k])
+
+
+Record = TypeVar("Record")
+
+
+def record_trait(kind: type[Record]) -> t.Instance[Record | None]:
+    """A trait that holds a result as its record, or None: to be read and observed, in Python."""
+    return cast("Any", t.Instance)(kind, allow_none=True, read_only=True)
 
 
 def number(value: float | None) -> float | None:
@@ -34,7 +74,7 @@ def encodable(value: Any) -> Any:
 
 
 def describe_trace(trace: CausalTrace) -> dict[str, Any]:
-    """The `trace` trait: everything about a trace except its numbers."""
+    """The `_trace` trait: everything about a trace except its numbers."""
     return {
         "model": text(trace.model),
         "prompt": text(trace.prompt),
@@ -76,9 +116,12 @@ def pack_grid(trace: CausalTrace | None) -> tuple[bytes, bytes]:
 
 
 def describe_restoration(
-    restoration: Restoration, selection: Iterable[State], rows: int, ms: float
+    restoration: Restoration | RecordedRestoration,
+    selection: Iterable[State],
+    source: str = "exact",
+    ms: float | None = None,
 ) -> dict[str, Any]:
-    """The `restoration` trait of an answer that the model itself gave."""
+    """The `_restoration` trait of an answer of the model's own, or of one that was recorded."""
     return {
         "selection": [list(cell) for cell in selection],
         "states": [list(state) for state in restoration.states],
@@ -87,8 +130,8 @@ def describe_restoration(
         "clean": number(restoration.clean),
         "corrupted": number(restoration.corrupted),
         "recovery": number(restoration.recovery),
-        "rows": _rows(restoration.top(rows)),
-        "source": "exact",
+        "rows": _rows(restoration.top(ROWS)),
+        "source": source,
         "ms": ms,
         "message": None,
     }
@@ -97,7 +140,7 @@ def describe_restoration(
 def unanswered(
     selection: Iterable[State], message: str, states: Iterable[State] = ()
 ) -> dict[str, Any]:
-    """The `restoration` trait where there is a sentence to read and no number."""
+    """The `_restoration` trait where there is a sentence to read and no number."""
     return {
         "selection": [list(cell) for cell in selection],
         "states": [list(state) for state in states],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rome_widgets.errors import StateError
-from rome_widgets.records.states import Kind
+from rome_widgets.records.states import Kind, State
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets.live.traits import number, text
 
@@ -61,38 +62,53 @@ def _edits(count: int) -> str:
     return f"{count} edit{'' if count == 1 else 's'}"
 
 
-def describe_before(
-    before: CausalTrace, after: CausalTrace | None, words: Words, names: Words = NAMES
-) -> dict[str, Any]:
-    """The `comparison` trait; `after` is None while it is being computed."""
-    return {
-        "names": list(names),
-        "before": text(words[0]),
-        "after": text(words[1]),
-        "clean": number(before.clean),
-        "corrupted": number(before.corrupted),
-        "same": after is not None and _same(before, after),
-    }
+@dataclass(frozen=True, eq=False)
+class TraceComparison:
+    """Two traces of one prompt whose cells mean the same, and what sets them apart in words."""
 
+    before: CausalTrace
+    after: CausalTrace | None
+    """None while it is being computed."""
+    words: Words = ("", "")
+    """What each was made with that the other was not."""
+    names: Words = NAMES
 
-def _same(before: CausalTrace, after: CausalTrace) -> bool:
-    """Whether every number is, bit for bit, what it was."""
-    return (before.clean, before.corrupted) == (after.clean, after.corrupted) and all(
-        np.array_equal(before.scores[kind], after.scores[kind]) for kind in after.kinds
-    )
+    @property
+    def same(self) -> bool:
+        """Whether every number is, bit for bit, what it was."""
+        was, now = self.before, self.after
+        return (
+            now is not None
+            and (was.clean, was.corrupted) == (now.clean, now.corrupted)
+            and all(np.array_equal(was.scores[kind], now.scores[kind]) for kind in now.kinds)
+        )
 
+    @property
+    def changes(self) -> dict[Kind, np.ndarray]:
+        """By kind `[pos, layer]`: after minus before, in [-1, 1]; NaN where either is."""
+        if self.after is None:
+            return {}
+        return {
+            kind: self.after.scores[kind] - self.before.scores[kind] for kind in self.after.kinds
+        }
 
-def change(before: CausalTrace, after: CausalTrace, kind: Kind) -> np.ndarray:
-    """`[pos, layer]`: probability after minus before, in [-1, 1]; NaN where either is."""
-    return after.scores[kind] - before.scores[kind]
+    @property
+    def largest_change(self) -> tuple[State, float] | None:
+        """Where the largest difference is, whichever its sign, and how large."""
+        found: list[tuple[State, float]] = []
+        for kind, grid in self.changes.items():
+            if not np.isnan(grid).all():
+                pos, layer = np.unravel_index(int(np.nanargmax(np.abs(grid))), grid.shape)
+                found.append((State(int(pos), int(layer), kind), float(grid[pos, layer])))
+        return max(found, key=lambda each: abs(each[1]), default=None)
 
-
-def largest_change(before: CausalTrace, after: CausalTrace) -> tuple[Kind, int, int, float] | None:
-    """Kind, position, layer and size of the largest difference, whichever its sign."""
-    found: list[tuple[Kind, int, int, float]] = []
-    for kind in after.kinds:
-        grid = change(before, after, kind)
-        if not np.isnan(grid).all():
-            pos, layer = np.unravel_index(int(np.nanargmax(np.abs(grid))), grid.shape)
-            found.append((kind, int(pos), int(layer), float(grid[pos, layer])))
-    return max(found, key=lambda each: abs(each[3]), default=None)
+    def describe(self) -> dict[str, Any]:
+        """As the page is told of it."""
+        return {
+            "names": list(self.names),
+            "before": text(self.words[0]),
+            "after": text(self.words[1]),
+            "clean": number(self.before.clean),
+            "corrupted": number(self.before.corrupted),
+            "same": self.same,
+        }

@@ -31,13 +31,13 @@ def linked_chart(grid: TraceGrid, figure: Figure) -> alt.JupyterChart:
         raise StateError(
             f"There is no chart {figure!r}.", f"{' or '.join(map(repr, _FIGURES))} was wanted."
         )
-    if grid.result is None:
+    if grid.trace is None:
         raise StateError(
             "Nothing is traced yet.", "A trace to draw was wanted.", "Trace first, or wait for it."
         )
     _draw_offline()
-    chart = alt.JupyterChart(_FIGURES[figure](grid.result))
-    _Link(grid, grid.result, chart)
+    chart = alt.JupyterChart(_FIGURES[figure](grid.trace))
+    _Link(grid, grid.trace, chart)
     return chart
 
 
@@ -89,7 +89,7 @@ class _Link:
     def _both(self) -> tuple[TraceGrid | None, alt.JupyterChart | None]:
         """The widgets; none while the grid shows another prompt than the chart."""
         grid, chart = self._grid(), self._chart()
-        shown = None if grid is None else grid.result
+        shown = None if grid is None else grid._arriving
         if shown is None or _words(shown) != self._words:
             return None, None
         return grid, chart

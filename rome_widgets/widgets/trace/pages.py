@@ -21,7 +21,7 @@ from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.live.job import Job, Stop
 from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error
-from rome_widgets.widgets.live.traits import number, text
+from rome_widgets.widgets.live.traits import number, record_trait, text
 from rome_widgets.widgets.trace.engine import TraceEngine
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
 from rome_widgets.widgets.trace.trace_run import Basis
@@ -70,12 +70,18 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     """What stands beside the restoration panel."""
     recovery = t.CFloat(0.9, min=0.01, max=1).tag(sync=True)
     """The share of the fact that a path is to bring back."""
-    path = t.Dict().tag(sync=True)
-    """The path of the trace on screen; `{}` while there is none."""
-    flow = t.Dict().tag(sync=True)
-    """The flow of `flow["selection"]`; `{}` while there is none."""
-    lens = t.Dict().tag(sync=True)
-    """The lens of `lens["selection"]`; `{}` while there is none."""
+    path = record_trait(RestoringPath)
+    """The path of the trace on screen, so far while it is looked for; None while there is none."""
+    flow = record_trait(Flow)
+    """The flow with the selection restored, once its page was turned to; else None."""
+    lens = record_trait(Lens)
+    """The lens with the selection restored, once its page was turned to; else None."""
+    _path = t.Dict().tag(sync=True)
+    """The path for the page; `{}` while there is none."""
+    _flow = t.Dict().tag(sync=True)
+    """The flow of `_flow["selection"]`; `{}` while there is none."""
+    _lens = t.Dict().tag(sync=True)
+    """The lens of `_lens["selection"]`; `{}` while there is none."""
 
     def find_path(self, recovery: float | None = None, wait: bool = False) -> RestoringPath | None:
         """Look for a small set of states that brings the original prediction back.
@@ -124,9 +130,9 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         return super().to_html_table() + path
 
     def _path_in_words(self) -> list[str]:
-        if self._search is None or not self.path:
+        if self._search is None or self.path is None:
             return []
-        tokens, path = self.trace["tokens"], self._search.path
+        tokens, path = self._trace["tokens"], self.path
         steps = [
             f"{kind} layer {layer} at “{tokens[pos].strip()}” → {p:.4f}"
             for (pos, layer, kind), p in zip(path.states, path.probabilities, strict=True)
@@ -142,7 +148,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
             )
         basis.check(self._engine)
         self._settle("path")
-        self._search = search = PathSearch(basis, _no_path(self.trace, self.recovery))
+        self._search = search = PathSearch(basis, _no_path(self._trace, self.recovery))
         job = Job(
             search,
             partial(_find_path, self._engine),
@@ -154,7 +160,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
             latest=False,
         )
         self._submit("path", job)
-        self.path = describe_path(search.path, running=True)
+        self._put_path(search)
         return search
 
     @t.observe("_request")
@@ -174,19 +180,33 @@ class ExplainedGrid(LiveWidget, TraceGrid):
             self._explained, self._search = self._basis, None
             for name in ("path", "page"):
                 self._worker.cancel(self._slots[name])
-            self.path = self.flow = self.lens = {}
+            for name in ("path", "flow", "lens"):
+                self._put_page(name)
         super()._put(described, trace)
+
+    def _put_page(
+        self, name: str, made: object = None, described: dict[str, Any] | None = None
+    ) -> None:
+        """Show a path, a flow or a lens, as a record and as the page is told of it."""
+        setattr(self, f"_{name}", described or {})
+        self.set_trait(name, made)
+
+    def _put_path(self, search: PathSearch | None) -> None:
+        if search is None:
+            self._put_page("path")
+        else:
+            self._put_page("path", search.path, describe_path(search.path, search.running))
 
     @t.observe("page")
     def _ask_for_page(self, change: dict | None = None) -> None:
         """Ask for what the page shows, once the selection is answered; only the latest counts."""
         basis, cells = self._basis, [list(cell) for cell in self._cells]
-        answer = self.restoration
+        answer = self._restoration
         answered = answer.get("selection", []) == cells and not answer.get("message")
         current = basis is not None and basis.weights == self._engine.weights_version
         if self.page == "grid" or not (answered and current) or self._closed:
             self._worker.cancel(self._slots["page"])
-        elif basis is not None and getattr(self, self.page).get("selection") != cells:
+        elif basis is not None and getattr(self, f"_{self.page}").get("selection") != cells:
             job = Job(
                 CellsAsked(basis, tuple(self._cells), self.page),
                 partial(_make_page, self._engine),
@@ -202,29 +222,32 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         return self._search is search
 
     def _path_told(self, search: PathSearch, path: RestoringPath) -> None:
-        self.path = describe_path(path, running=True)
+        self._put_path(search)
 
     def _path_found(self, search: PathSearch, path: RestoringPath) -> None:
         search.path, search.error, search.running = path, None, False
-        self.path = describe_path(path)
+        self._put_path(search)
 
     def _path_stopped(self, search: PathSearch, stopped: Cancelled) -> None:
         search.error, search.running = Cancelled("The search for a path was stopped."), False
-        self.path = describe_path(search.path) if search.path.states else {}
+        self._put_path(search if search.path.states else None)
 
     def _path_failed(self, search: PathSearch, error: Exception) -> None:
         search.error, search.running = error, False
         with self.hold_sync():
-            self.path = {}
+            self._put_path(None)
             self._report("path", describe_error(error))
 
     def _is_shown(self, asked: CellsAsked) -> bool:
         return asked.basis == self._basis
 
-    def _page_made(self, asked: CellsAsked, made: dict[str, Any]) -> None:
+    def _page_made(self, asked: CellsAsked, made: Flow | Lens) -> None:
         if asked.selection == tuple(self._cells):
             self._settle(asked.page)
-            setattr(self, asked.page, made)
+            cells = asked.selection
+            flow = isinstance(made, Flow)
+            described = describe_flow(made, cells) if flow else describe_lens(made, cells)
+            self._put_page(asked.page, made, described)
 
     def _page_failed(self, asked: CellsAsked, error: Exception) -> None:
         self._report(asked.page, describe_error(error))
@@ -245,19 +268,17 @@ def _find_path(
 
 def _make_page(
     engine: TraceEngine, asked: CellsAsked, progress: Callable[[Any], None], stop: Stop
-) -> dict[str, Any]:
+) -> Flow | Lens:
     settings, selection = asked.basis.settings, asked.selection
     asked.basis.check(engine)
-    if asked.page == "flow":
-        made = describe_flow(engine.flow(settings, selection), selection)
-    else:
-        made = describe_lens(engine.lens(settings, selection), selection)
+    ask = engine.flow if asked.page == "flow" else engine.lens
+    made = ask(settings, selection)
     asked.basis.check(engine)
     return made
 
 
-def describe_path(path: RestoringPath, *, running: bool = False) -> dict[str, Any]:
-    """The `path` trait."""
+def describe_path(path: RestoringPath, running: bool) -> dict[str, Any]:
+    """The `_path` trait."""
     return {
         "states": [list(state) for state in path.states],
         "probabilities": [number(p) for p in path.probabilities],
@@ -272,7 +293,7 @@ def describe_path(path: RestoringPath, *, running: bool = False) -> dict[str, An
 
 
 def describe_flow(flow: Flow, selection: Iterable[State]) -> dict[str, Any]:
-    """The `flow` trait: arrays are float32, `[kind, pos, layer]` in the order of `kinds`."""
+    """The `_flow` trait: arrays are float32, `[kind, pos, layer]` in the order of `kinds`."""
 
     def pack(grids: Mapping[Kind, np.ndarray]) -> bytes:
         return np.stack([grids[kind] for kind in flow.kinds]).astype("<f4").tobytes()
@@ -290,7 +311,7 @@ def describe_flow(flow: Flow, selection: Iterable[State]) -> dict[str, Any]:
 
 
 def describe_lens(lens: Lens, selection: Iterable[State]) -> dict[str, Any]:
-    """The `lens` trait."""
+    """The `_lens` trait."""
     return {
         "selection": [list(cell) for cell in selection],
         "states": [list(state) for state in lens.states],

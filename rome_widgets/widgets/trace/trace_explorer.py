@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import traitlets as t
@@ -20,7 +20,7 @@ from rome_widgets.errors import (
     SubjectNotFound,
 )
 from rome_widgets.records.fact import Fact
-from rome_widgets.records.trace import CausalTrace, Progress
+from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.widgets.live.base import Theme, bundle
 from rome_widgets.widgets.live.engine import is_engine
 from rome_widgets.widgets.live.job import Job, Stop
@@ -57,8 +57,6 @@ from rome_widgets.widgets.trace.trace_run import (
 
 logger = logging.getLogger(__name__)
 
-ROWS = 8
-"""Next tokens shown per restoration."""
 MOST_TRIES = 5
 """Starts of a trace that changes come into which nobody told of: perhaps its own runs'."""
 FORM = ("prompt", "subject", "noise", "samples", "seed", "window", "answer", "place")
@@ -145,7 +143,7 @@ class TraceExplorer(ExplainedGrid):
     _run: RunInProgress | None = None
     """The run asked for last, also when it has ended; None before the first, and after `recall`."""
     _shown: Run | None = None
-    """How `result` was made."""
+    """How `trace` was made."""
     _a: KeptTrace | None = None
     """What was kept as A."""
     _comparing_a = False
@@ -385,7 +383,7 @@ class TraceExplorer(ExplainedGrid):
                     "A trace that is finished or cancelled was wanted.",
                     "Trace with run().",
                 )
-            answer = self.restoration if self._answered else {}
+            answer = self._restoration if self._answered else {}
             self._a = KeptTrace(self._shown.trace, self._shown.edits, answer)
             self._comparing_a = False
             self._put_beside(self._shown)
@@ -436,7 +434,7 @@ class TraceExplorer(ExplainedGrid):
         """
         if self._basis is None:
             return ""
-        probability = self.restoration["probability"] if self._answered else None
+        probability = self._restoration["probability"] if self._answered else None
         return trace_code(
             self._engine.load_code, self._basis.settings, self._cells, probability, self.edited
         )
@@ -456,7 +454,7 @@ class TraceExplorer(ExplainedGrid):
         # a field for "Try again" changes the form, and the button must not go under the pointer.
         self._settle("form")
 
-    @t.observe("trace", "selection", "restoration", "edited")
+    @t.observe("_trace", "selection", "_restoration", "edited")
     def _view_changed(self, change: dict) -> None:
         self.code = self.to_code()
 
@@ -494,10 +492,10 @@ class TraceExplorer(ExplainedGrid):
 
     def _draw(self, request: dict[str, Any]) -> None:
         """Draw the figure for the page to save, when the worker has a moment."""
-        if self._result is not None:
+        if self.trace is not None:
             job = Job(
                 request,
-                partial(_draw, self._result),
+                partial(_draw, self.trace),
                 on_done=self._drawn,
                 on_failed=self._draw_failed,
                 latest=False,
@@ -508,7 +506,7 @@ class TraceExplorer(ExplainedGrid):
     def _answered(self) -> bool:
         """Whether the answer on screen is that to the selection."""
         cells = [list(cell) for cell in self.selection]
-        return bool(cells) and self.restoration.get("selection") == cells
+        return bool(cells) and self._restoration.get("selection") == cells
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""
@@ -516,7 +514,7 @@ class TraceExplorer(ExplainedGrid):
             return
         if not self.selection:
             self._worker.cancel(self._slots["restore"])
-            self.restoration = {}
+            self._put_answer(None)
             self._ask_for_page()
             return
         job = Job(
@@ -550,7 +548,7 @@ class TraceExplorer(ExplainedGrid):
 
     def _make_room(self, run: RunInProgress, trace: CausalTrace) -> None:
         """Make room for another grid, unless it will be the same one."""
-        elsewhere = self.trace.get("settings") != vars(run.settings)
+        elsewhere = self._trace.get("settings") != vars(run.settings)
         if not elsewhere and self._shown is not None and self._shown.weights == run.weights:
             return
         if elsewhere:
@@ -677,31 +675,31 @@ class TraceExplorer(ExplainedGrid):
             else:
                 self._paint(shown.trace)
             self._put_beside(shown)
-        if not self.restoration:
+        if not self._restoration:
             self._answer()
         self._follow_edits(run.edited)
 
-    def _restored(self, asked: CellsAsked, made: tuple[dict[str, Any], Hashable]) -> None:
-        restoration, weights = made
+    def _restored(self, asked: CellsAsked, made: _Restored) -> None:
         if self._is_asked_now(asked):
-            if self._basis is None or weights != self._basis.weights:
-                restoration["source"] = "edited"
-            self._show_answer(restoration)
+            same = self._basis is not None and made.weights == self._basis.weights
+            source = "exact" if same else "edited"
+            described = describe_restoration(made.found, asked.selection, source, made.ms)
+            self._show_answer(made.found, described)
 
     def _restore_failed(self, asked: CellsAsked, error: Exception) -> None:
         described = describe_error(error)
         with self.hold_sync():
             if self._is_asked_now(asked):
-                self._show_answer(unanswered(asked.selection, described["found"]))
+                self._show_answer(None, unanswered(asked.selection, described["found"]))
             self._report("restoration", described)
 
     def _is_asked_now(self, asked: CellsAsked) -> bool:
         settings = None if self._basis is None else self._basis.settings
         return asked.basis.settings == settings and asked.selection == tuple(self._cells)
 
-    def _show_answer(self, restoration: dict[str, Any]) -> None:
+    def _show_answer(self, found: Restoration | None, described: dict[str, Any]) -> None:
         self._settle("restoration")
-        self.restoration = restoration
+        self._put_answer(found, described)
         self._ask_for_page()
 
     def _drawn(self, request: dict[str, Any], file: dict[str, Any]) -> None:
@@ -719,14 +717,20 @@ def _engine_of(model: Any) -> TraceEngine:
     return TracingEngine(model)
 
 
+class _Restored(NamedTuple):
+    """The answer to a selection, the weights that gave it, and how long it took."""
+
+    found: Restoration
+    weights: Hashable
+    ms: float
+
+
 def _restore(
     engine: TraceEngine, asked: CellsAsked, progress: Callable[[Any], None], stop: Stop
-) -> tuple[dict[str, Any], Hashable]:
-    """The answer to a selection, and the weights that gave it."""
+) -> _Restored:
     began, weights = time.perf_counter(), engine.weights_version
-    restoration = engine.restore(asked.basis.settings, asked.selection)
-    ms = 1000 * (time.perf_counter() - began)
-    return describe_restoration(restoration, asked.selection, ROWS, ms), weights
+    found = engine.restore(asked.basis.settings, asked.selection)
+    return _Restored(found, weights, 1000 * (time.perf_counter() - began))
 
 
 def _draw(

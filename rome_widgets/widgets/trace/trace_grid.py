@@ -10,23 +10,24 @@ import traitlets as t
 
 from rome_widgets.errors import StateError
 from rome_widgets.records.states import Kind, State, check_states
-from rome_widgets.records.trace import CausalTrace, recovery
+from rome_widgets.records.trace import CausalTrace, Prediction, Restoration, recovery
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.live.base import RomeWidget, Theme, bundle
 from rome_widgets.widgets.live.traits import (
+    RecordedRestoration,
+    describe_restoration,
     describe_trace,
-    number,
     pack_grid,
     pack_scores,
+    record_trait,
     text,
     unanswered,
 )
 from rome_widgets.widgets.trace.before_after import (
     NAMES,
+    TraceComparison,
     Words,
     check_comparable,
-    describe_before,
-    largest_change,
 )
 
 if TYPE_CHECKING:
@@ -61,15 +62,17 @@ class TraceGrid(RomeWidget):
     Example:
         >>> grid = rw.TraceGrid(rw.load_trace("needle.trace"))
         >>> grid.selection = [(6, 4, "hidden")]
-        >>> grid.restoration["probability"]
+        >>> grid.restoration.probability
     """
 
     _esm, _css = bundle("grid")
     _view = t.Unicode("grid").tag(sync=True)
-    trace = t.Dict().tag(sync=True)
-    """The words and numbers around the grid; `{}` while there is none."""
+    trace = record_trait(CausalTrace)
+    """The trace on screen, as it ended; None while there is none."""
+    _trace = t.Dict().tag(sync=True)
+    """The words and numbers around the grid, also while it fills in; `{}` while there are none."""
     scores = t.Bytes().tag(sync=True)
-    """float32 `[kind, pos, layer]` in the order of `trace["kinds"]`; NaN where not computed."""
+    """float32 `[kind, pos, layer]` in the order of the trace's kinds; NaN where not computed."""
     estimate = t.Bytes().tag(sync=True)
     """An estimate in the form of `scores`, shown where those are NaN; empty without one."""
     kind = t.Enum(get_args(GridKind), "all").tag(sync=True)
@@ -77,8 +80,11 @@ class TraceGrid(RomeWidget):
     """Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer."""
     cursor = t.Any(None, allow_none=True).tag(sync=True)
     """The cell of the keyboard cursor, or None."""
-    restoration = t.Dict().tag(sync=True)
-    """The answer to `restoration["selection"]`; `{}` while there is none."""
+    restoration = t.Any(None, allow_none=True, read_only=True)
+    """The answer to the selection: a `Restoration` of a live model's, a `RecordedRestoration` of a
+    recorded trace's; None while there is none, or only a sentence that says why."""
+    _restoration = t.Dict().tag(sync=True)
+    """The answer to `_restoration["selection"]`, or that sentence; `{}` while there is none."""
     scale = t.Enum(get_args(Scale), "probability").tag(sync=True)
     """What a cell shows: the answer's probability, its rise over corrupted, or the share back."""
     palette = t.Enum(get_args(Palette), "kinds").tag(sync=True)
@@ -87,13 +93,15 @@ class TraceGrid(RomeWidget):
     """Write the numbers into cells that have room for them."""
     shortcuts = t.Bool(True).tag(sync=True)
     """Single letters act while the grid has the focus."""
-    comparison = t.Dict().tag(sync=True)
-    """The words and numbers of the trace before, and of how the model differs; `{}` without one."""
+    comparison = record_trait(TraceComparison)
+    """The trace before, the trace on screen, and what sets them apart; None without one before."""
+    _comparison = t.Dict().tag(sync=True)
+    """The same in words and numbers for the page; `{}` without one."""
     before_scores = t.Bytes().tag(sync=True)
     """The trace before in the form of `scores`."""
 
-    _result: CausalTrace | None = None
-    _before: CausalTrace | None = None
+    _arriving: CausalTrace | None = None
+    """What `trace` is, or will be once all that belongs to it is on screen."""
 
     def __init__(
         self,
@@ -133,21 +141,14 @@ class TraceGrid(RomeWidget):
             self.cursor = cursor
 
     @property
-    def result(self) -> CausalTrace | None:
-        """The trace on screen."""
-        return self._result
-
-    @property
     def before(self) -> CausalTrace | None:
-        """The trace that `result` is compared with; None where nothing is compared."""
-        return self._before
+        """The trace that `trace` is compared with; None where nothing is compared."""
+        return None if self.comparison is None else self.comparison.before
 
     @property
     def selected_states(self) -> list[State]:
         """The states that the selected cells restored, each once, in order."""
-        if self._result is None:
-            return []
-        return _union(self._result, self._cells)
+        return [] if self.trace is None else _union(self.trace, self._cells)
 
     def select(
         self,
@@ -210,13 +211,13 @@ class TraceGrid(RomeWidget):
         return self._traced("make a table of it").to_frame()
 
     def _traced(self, purpose: str) -> CausalTrace:
-        if self._result is None:
+        if self.trace is None:
             raise StateError(
                 "Nothing is traced yet.",
                 f"A finished trace was wanted, to {purpose}.",
                 "Give a trace, or wait for the one that is running.",
             )
-        return self._result
+        return self.trace
 
     @property
     def _cells(self) -> list[State]:
@@ -237,7 +238,7 @@ class TraceGrid(RomeWidget):
 
     def _checked(self, name: str, cells: Iterable[Iterable]) -> list[State]:
         """`cells` as states of the grid on screen; any states while there is none."""
-        shown = self.trace
+        shown = self._trace
         size = (len(shown["tokens"]), shown["n_layers"]) if shown else (UNBOUNDED, UNBOUNDED)
         try:
             states = list(check_states(cells, *size))
@@ -260,24 +261,34 @@ class TraceGrid(RomeWidget):
 
     def _answer(self) -> None:
         """Answer the selection from what was recorded."""
-        trace = self._result
-        self.restoration = (
-            {} if trace is None or not self.selection else _recorded_answer(trace, self._cells)
-        )
+        if self.trace is None or not self.selection:
+            self._put_answer(None)
+        else:
+            self._put_answer(*_recorded_answer(self.trace, self._cells))
+
+    def _put_answer(
+        self,
+        restoration: Restoration | RecordedRestoration | None,
+        described: dict[str, Any] | None = None,
+    ) -> None:
+        """Show an answer, as a record and as the page is told of it."""
+        self._restoration = described or {}
+        self.set_trait("restoration", restoration)
 
     def _show(self, trace: CausalTrace, **more: Any) -> None:
         """Put a trace on screen; `more` joins its description."""
         with self._writing, self.hold_sync():
-            self._result = trace
+            self._arriving = trace
             self._put({**describe_trace(trace), **more}, trace)
+            self.set_trait("trace", trace)
 
     def _put(self, described: dict[str, Any], trace: CausalTrace | None) -> None:
         """Another grid: an answer, a selection or a cursor of the old one must not survive it."""
-        before, now = self.trace.get("tokens"), described.get("tokens")
+        before, now = self._trace.get("tokens"), described.get("tokens")
         if before and now and before != now:  # The same place of other words is another state.
             self.selection, self.cursor = [], None
-        self.restoration = {}
-        self.trace = described
+        self._put_answer(None)
+        self._trace = described
         self._paint(trace)
         for name, cells in (
             ("selection", self.selection),
@@ -302,11 +313,12 @@ class TraceGrid(RomeWidget):
         running: bool = False,
     ) -> None:
         """Put another trace beside the one on screen; None: none."""
-        after = None if running else self._result
+        after = None if running else self.trace
+        compared = None if before is None else TraceComparison(before, after, words, names)
         with self.hold_sync():
-            self._before = before
             self.before_scores = b"" if before is None else pack_scores(before.scores, before.kinds)
-            self.comparison = {} if before is None else describe_before(before, after, words, names)
+            self._comparison = {} if compared is None else compared.describe()
+            self.set_trait("comparison", compared)
 
     def linked_chart(self, figure: Literal["trace", "recovery"] = "recovery") -> alt.JupyterChart:
         """An Altair chart of the trace on screen, linked with the grid; it needs no network.
@@ -332,7 +344,7 @@ class TraceGrid(RomeWidget):
 
     def to_text(self) -> str:
         """The prompt, its answer, and the best state of each kind among the subject's tokens."""
-        trace = self._result
+        trace = self.trace
         if trace is None:
             return f"{type(self).__name__}: nothing traced yet"
         lines = [
@@ -344,16 +356,17 @@ class TraceGrid(RomeWidget):
             if best := trace.strongest(kind):
                 pos, layer, score = best
                 lines.append(f"  {kind}: {score:.4f} at {trace.tokens[pos]!r}, layer {layer}")
-        if (before := self._before) is not None:
-            said = f" ({words})" if (words := self.comparison["before"]) else ""
+        if (compared := self.comparison) is not None:
+            before, words = compared.before, compared.words[0]
+            said = f" ({words})" if words else ""
             lines.append(
-                f"  {self.comparison['names'][0]}{said}: p clean {before.clean:.4f}, "
+                f"  {compared.names[0]}{said}: p clean {before.clean:.4f}, "
                 f"corrupted {before.corrupted:.4f}"
             )
-            if self.comparison["same"]:
+            if compared.same:
                 lines.append("  nothing changed")
-            elif most := largest_change(before, trace):
-                kind, pos, layer, size = most
+            elif most := compared.largest_change:
+                (pos, layer, kind), size = most
                 lines.append(
                     f"  largest difference: {size:+.4f} at {trace.tokens[pos]!r}, "
                     f"{kind} layer {layer}"
@@ -362,14 +375,11 @@ class TraceGrid(RomeWidget):
 
     def to_html_table(self) -> str:
         """The trace as tables with inline colours, all text escaped."""
-        if self._result is None:
+        if self.trace is None:
             return super().to_html_table()
-        if self._before is None:
-            return fallback.trace_table(self._result)
-        words = self.comparison["before"], self.comparison["after"]
-        return fallback.comparison_table(
-            self._before, self._result, words, self.comparison["names"]
-        )
+        if self.comparison is None:
+            return fallback.trace_table(self.trace)
+        return fallback.comparison_table(self.comparison, self.trace)
 
 
 def _layers(layers: int | slice | Iterable[int] | None, n_layers: int) -> Iterable[int]:
@@ -393,53 +403,37 @@ def _check_traced(kinds: Sequence[Kind], states: Iterable[State]) -> None:
             )
 
 
-def _recorded_answer(trace: CausalTrace, selection: list[State]) -> dict[str, Any]:
+def _recorded_answer(
+    trace: CausalTrace, selection: list[State]
+) -> tuple[RecordedRestoration | None, dict[str, Any]]:
+    """What was recorded of the selection, and how the page is told of it."""
+    states = _union(trace, selection)
     if len(selection) > 1:
-        return unanswered(selection, COMBINE, _union(trace, selection))
-    ((pos, layer, kind),) = selection
-    score = float(trace.scores[kind][pos, layer])
+        return None, unanswered(selection, COMBINE, states)
+    (cell,) = selection
+    score = float(trace.scores[cell.kind][cell.pos, cell.layer])
     if trace.estimated or np.isnan(score):
-        why = ESTIMATED if trace.estimated else NOT_COMPUTED
-        return unanswered(selection, why, _union(trace, selection))
-    rows = _recorded_rows(trace, pos, layer, kind)
-    return {
-        "selection": [list(cell) for cell in selection],
-        "states": [list(state) for state in _union(trace, selection)],
-        "answer": text(trace.answer),
-        "probability": score,
-        "clean": number(trace.clean),
-        "corrupted": number(trace.corrupted),
-        "recovery": number(recovery(score, trace.clean, trace.corrupted)),
-        "rows": rows,
-        "source": "recorded" if rows else "cell",
-        "ms": None,
-        "message": None,
-    }
+        return None, unanswered(selection, ESTIMATED if trace.estimated else NOT_COMPUTED, states)
+    found = RecordedRestoration(
+        tuple(states), trace.answer, trace.clean, trace.corrupted, score, _rows(trace, cell)
+    )
+    return found, describe_restoration(found, selection, "recorded" if found.rows else "cell")
 
 
-def _recorded_rows(trace: CausalTrace, pos: int, layer: int, kind: Kind) -> list[dict[str, Any]]:
-    if kind not in trace.recorded:
-        return []
-    ids, probabilities = trace.recorded[kind]
-    known = {row.id: row for row in trace.baseline}
-    return [
-        {
-            "token": text(trace.recorded_tokens.get(int(i), f"[{int(i)}]")),
-            "id": int(i),
-            "clean": number(
-                known[int(i)].clean if int(i) in known else _of_answer(trace, int(i), trace.clean)
-            ),
-            "corrupted": number(
-                known[int(i)].corrupted
-                if int(i) in known
-                else _of_answer(trace, int(i), trace.corrupted)
-            ),
-            "restored": number(float(p)),
-        }
-        for i, p in zip(ids[pos, layer], probabilities[pos, layer], strict=True)
-        if not np.isnan(p)
-    ]
-
-
-def _of_answer(trace: CausalTrace, token_id: int, probability: float) -> float | None:
-    return probability if token_id == trace.answer_id else None
+def _rows(trace: CausalTrace, cell: State) -> tuple[Prediction, ...]:
+    """The next tokens that were recorded of a cell."""
+    if cell.kind not in trace.recorded:
+        return ()
+    ids, probabilities = (each[cell.pos, cell.layer] for each in trace.recorded[cell.kind])
+    known = {row.id: (row.clean, row.corrupted) for row in trace.baseline}
+    known = {trace.answer_id: (trace.clean, trace.corrupted), **known}
+    return tuple(
+        Prediction(
+            trace.recorded_tokens.get(token, f"[{token}]"),
+            token,
+            *known.get(token, (float("nan"), float("nan"))),
+            restored,
+        )
+        for token, restored in zip(ids.tolist(), probabilities.tolist(), strict=True)
+        if not np.isnan(restored)
+    )

@@ -31,14 +31,14 @@ def edited(explorer, taken=0.9, count=1):
 
 
 def test_an_edit_traces_the_same_again_and_keeps_the_trace_before(explorer, engine):
-    before = explorer.result
+    before = explorer.trace
     edited(explorer)
     assert explorer.before is before
-    assert explorer.result is not before
+    assert explorer.trace is not before
     assert engine.traced[1] == TraceSettings(PROMPT, SUBJECT, answer_id=0)
-    assert explorer.result.answer == before.answer
+    assert explorer.trace.answer == before.answer
     assert (explorer.status, explorer.stale) == ("done", False)
-    assert explorer.comparison == {
+    assert explorer._comparison == {
         "names": ["before", "after"],
         "before": "without the edit",
         "after": "with 1 edit",
@@ -49,7 +49,7 @@ def test_an_edit_traces_the_same_again_and_keeps_the_trace_before(explorer, engi
     assert np.frombuffer(explorer.before_scores, "<f4") == pytest.approx(
         np.stack([before.scores[kind] for kind in before.kinds]).ravel()
     )
-    assert explorer.trace["settings"]["answer_id"] is None, "the form is not said to have changed"
+    assert explorer._trace["settings"]["answer_id"] is None, "the form is not said to have changed"
 
 
 def test_only_a_change_of_the_weights_traces_again(explorer, engine):
@@ -61,22 +61,22 @@ def test_only_a_change_of_the_weights_traces_again(explorer, engine):
 
 
 def test_what_is_before_stays_while_edits_follow_one_another(explorer):
-    before = explorer.result
+    before = explorer.trace
     edited(explorer, 0.9, 1)
     edited(explorer, 0.5, 1)
     edited(explorer, 0.7, 2)
     assert explorer.before is before
-    assert explorer.comparison["before"] == "without the edits"
-    assert explorer.comparison["after"] == "with 2 edits"
+    assert explorer._comparison["before"] == "without the edits"
+    assert explorer._comparison["after"] == "with 2 edits"
 
 
 def test_reverting_traces_again_and_says_that_every_number_is_what_it_was(explorer, engine):
     edited(explorer)
     edited(explorer, 0.0, 0)
     assert len(engine.traced) == 3
-    assert explorer.comparison["same"] is True
-    assert explorer.comparison["after"] == "without edits, as the model is now"
-    assert explorer.result.clean == explorer.before.clean
+    assert explorer._comparison["same"] is True
+    assert explorer._comparison["after"] == "without edits, as the model is now"
+    assert explorer.trace.clean == explorer.before.clean
     assert "nothing changed" in explorer.to_text()
 
 
@@ -85,14 +85,14 @@ def test_another_prompt_or_setting_compares_with_nothing(explorer, engine):
     explorer.samples = 5
     explorer.run(wait=True)
     assert explorer.before is None
-    assert explorer.comparison == {}
+    assert explorer._comparison == {}
     assert explorer.before_scores == b""
     assert engine.traced[-1].answer_id is None
-    assert explorer.result.answer == " Paris", "it follows what the model says now"
+    assert explorer.trace.answer == " Paris", "it follows what the model says now"
 
 
 def test_the_same_trace_again_stays_compared(explorer):
-    before = explorer.result
+    before = explorer.trace
     edited(explorer)
     explorer.run(wait=True)
     assert explorer.before is before
@@ -100,9 +100,9 @@ def test_the_same_trace_again_stays_compared(explorer):
 
 def test_comparing_can_be_stopped_from_either_side(explorer, engine):
     edited(explorer)
-    after = explorer.result
+    after = explorer.trace
     explorer.set_state({"_request": {"id": 1, "op": "stop_comparing"}})
-    assert (explorer.before, explorer.comparison, explorer.result) == (None, {}, after)
+    assert (explorer.before, explorer.comparison, explorer.trace) == (None, None, after)
     edited(explorer, 0.5, 2)
     assert explorer.before is after
     assert engine.traced[-1].answer_id == 0
@@ -110,7 +110,7 @@ def test_comparing_can_be_stopped_from_either_side(explorer, engine):
 
 def test_without_retrace_the_trace_is_stale_and_a_run_compares(explorer, engine):
     explorer.retrace = False
-    before = explorer.result
+    before = explorer.trace
     edited(explorer)
     assert (len(engine.traced), explorer.stale, explorer.before) == (1, True, None)
     explorer.set_state({"_request": {"id": 1, "op": "trace"}})
@@ -132,24 +132,24 @@ def test_the_selection_is_answered_by_the_model_as_it_is_now(explorer, engine):
     assert explorer.selection == [(2, 3, "mlp")]
     assert len(engine.restored) >= 2
     assert explorer.restoration is not first
-    assert explorer.restoration["selection"] == [[2, 3, "mlp"]]
+    assert explorer._restoration["selection"] == [[2, 3, "mlp"]]
 
 
 def test_a_run_that_fails_leaves_the_trace_before_on_screen_and_says_that_it_is_stale(
     explorer, engine
 ):
-    before, shown = explorer.result, explorer.trace
+    before, shown = explorer.trace, explorer._trace
     engine.broken = ValueError("no luck")
     edited(explorer)
     assert (explorer.status, explorer.stale) == ("error", True)
-    assert (explorer.result, explorer.trace, explorer.comparison) == (before, shown, {})
+    assert (explorer.trace, explorer._trace, explorer._comparison) == (before, shown, {})
     engine.broken = None
     explorer.run(wait=True)
     assert (explorer.before, explorer.stale) == (before, False)
 
 
 def test_a_run_that_fails_half_way_does_not_leave_half_a_comparison(explorer, engine):
-    before, trace = explorer.result, engine.trace
+    before, trace = explorer.trace, engine.trace
 
     def fail(settings, progress, cancelled):
         trace(settings, progress, cancelled)
@@ -157,25 +157,25 @@ def test_a_run_that_fails_half_way_does_not_leave_half_a_comparison(explorer, en
 
     engine.trace = fail
     edited(explorer)
-    assert (explorer.result, explorer.comparison, explorer.before) == (before, {}, None)
-    assert explorer.trace["clean"] == CLEAN
+    assert (explorer.trace, explorer.comparison, explorer.before) == (before, None, None)
+    assert explorer._trace["clean"] == CLEAN
 
 
 def test_a_run_that_is_cancelled_keeps_the_rows_that_are_there_beside_the_trace_before(
     explorer, engine
 ):
-    before = explorer.result
+    before = explorer.trace
     engine.slow = True
     edit(explorer)
     until(lambda: explorer.status == "running")
     engine.step.set()
     until(lambda: explorer.progress > 0)
-    assert explorer.comparison["after"] == "with 1 edit"
+    assert explorer._comparison["after"] == "with 1 edit"
     explorer.cancel()
     assert explorer.wait(PATIENCE)
     assert explorer.status == "cancelled"
     assert explorer.before is before
-    assert not explorer.result.complete
+    assert not explorer.trace.complete
 
 
 def test_a_queued_run_that_is_cancelled_does_not_start_by_itself_again(explorer, engine):
@@ -198,7 +198,7 @@ def test_a_prompt_typed_meanwhile_goes_before_the_trace_nobody_asked_for(explore
     engine.slow = False
     explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
     explorer.run(wait=True)
-    assert explorer.result.prompt == FUJI
+    assert explorer.trace.prompt == FUJI
     assert explorer.before is None
     assert engine.traced[-1] == TraceSettings(FUJI, "Mount Fuji")
 
@@ -233,7 +233,7 @@ class TestATraceThatAnEditComesInto:
         explorer.observe(lambda change: statuses.append(change["new"]), "status")
         trace = explorer.run(wait=True)
         assert len(engine.traced) == 3
-        assert trace is explorer.result
+        assert trace is explorer.trace
         assert trace.answer == " Paris"
         assert (explorer.status, explorer.error, explorer.stale) == ("done", None, False)
         assert explorer.before is None
@@ -243,7 +243,7 @@ class TestATraceThatAnEditComesInto:
         self.into(explorer, 0.9)
         explorer.run(wait=True)
         assert explorer.before is None
-        assert explorer.result.answer == " Paris"
+        assert explorer.trace.answer == " Paris"
 
     def test_the_trace_before_is_the_one_that_no_edit_came_into(self, explorer, engine):
         before = explorer.run(wait=True)
@@ -284,7 +284,7 @@ class TestATraceThatAnEditComesInto:
         edit(explorer)
         explorer.cancel()
         assert explorer.wait(PATIENCE)
-        assert (explorer.status, explorer.result) == ("cancelled", None)
+        assert (explorer.status, explorer.trace) == ("cancelled", None)
 
     def test_changes_that_nobody_announces_end_in_an_error(self, explorer, engine):
         trace = engine.trace
@@ -310,15 +310,15 @@ def test_a_click_on_a_stale_grid_says_that_the_edited_model_answers(explorer):
     explorer.retrace = False
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(PATIENCE)
-    assert explorer.restoration["source"] == "exact"
+    assert explorer._restoration["source"] == "exact"
     edited(explorer)
-    assert explorer.restoration["source"] == "exact", "it was given by the grid's own model"
+    assert explorer._restoration["source"] == "exact", "it was given by the grid's own model"
     explorer.selection = [(2, 4, "mlp")]
     assert explorer.wait(PATIENCE)
-    assert explorer.restoration["source"] == "edited"
+    assert explorer._restoration["source"] == "edited"
     explorer.run(wait=True)
     assert explorer.wait(PATIENCE)
-    assert explorer.restoration["source"] == "exact"
+    assert explorer._restoration["source"] == "exact"
 
 
 def test_two_explorers_of_one_model_both_follow(explorer, engine):
@@ -351,15 +351,15 @@ class TestWithAnEditPanel:
         made.close()
 
     def test_apply_and_revert_are_followed(self, explorer, panel):
-        before = explorer.result
+        before = explorer.trace
         record = panel.apply(wait=True)
         assert explorer.wait(PATIENCE)
         assert explorer.before is before
-        assert explorer.result.clean < before.clean
+        assert explorer.trace.clean < before.clean
         panel.revert(record.id)
         assert panel.wait(PATIENCE)
         assert explorer.wait(PATIENCE)
-        assert explorer.comparison["same"] is True
+        assert explorer._comparison["same"] is True
 
     def test_a_slider_that_moves_never_waits_for_a_trace(self, explorer, engine, panel):
         record = panel.apply(wait=True)
@@ -372,7 +372,7 @@ class TestWithAnEditPanel:
         engine.slow = False
         assert explorer.wait(PATIENCE)
         assert explorer.status == "done"
-        assert explorer.result.clean == pytest.approx(CORRUPTED + 0.7 * (CLEAN - CORRUPTED))
+        assert explorer.trace.clean == pytest.approx(CORRUPTED + 0.7 * (CLEAN - CORRUPTED))
         assert panel.wait(PATIENCE)
 
     def test_it_starts_only_when_the_model_is_left_alone(
@@ -396,7 +396,7 @@ def after_trace(share=0.1):
 def test_two_recorded_traces_can_be_shown_side_by_side():
     grid = TraceGrid(after_trace(), before=fake_trace())
     assert grid.before.clean == CLEAN
-    assert grid.comparison["before"] == ""
+    assert grid._comparison["before"] == ""
     assert len(grid.before_scores) == len(grid.scores)
     text = grid.to_text()
     assert "before (): p clean 0.9352" not in text

@@ -46,7 +46,7 @@ def test_a_click_on_the_chart_selects_in_the_grid(figure):
     chart = grid.linked_chart(figure)
     click(chart, (2, 4, "hidden"))
     assert grid.selection == [State(2, 4, "hidden")]
-    assert grid.restoration["probability"] == pytest.approx(fake_trace().scores["hidden"][2, 4])
+    assert grid._restoration["probability"] == pytest.approx(fake_trace().scores["hidden"][2, 4])
     assert chart.params.selected == ["hidden 2 4"]
     click(chart, (2, 4, "hidden"), (7, 7, "hidden"))
     assert grid.selection == [State(2, 4, "hidden"), State(7, 7, "hidden")]
@@ -133,7 +133,7 @@ def test_a_live_grid_answers_a_click_on_its_chart():
     chart = explorer.linked_chart("recovery")
     click(chart, (2, 4, "hidden"), (2, 3, "mlp"))
     assert explorer.wait(20)
-    assert explorer.restoration["selection"] == [[2, 3, "mlp"], [2, 4, "hidden"]]
+    assert explorer._restoration["selection"] == [[2, 3, "mlp"], [2, 4, "hidden"]]
     assert chart.params.selected == ["mlp 2 3", "hidden 2 4"]
 
 

@@ -27,19 +27,19 @@ class TestPages:
         explorer.selection = NEEDLE
         assert explorer.wait(PATIENCE)
         assert engine.flows == engine.lenses == []
-        assert explorer.flow == explorer.lens == {}
+        assert explorer._flow == explorer._lens == {}
 
     def test_a_page_is_asked_for_when_it_is_turned_to_and_after_each_restoration(
         self, explorer, engine
     ):
         explorer.page = "flow"
         assert explorer.wait(PATIENCE)
-        assert explorer.flow["selection"] == explorer.flow["states"] == []
+        assert explorer._flow["selection"] == explorer._flow["states"] == []
         explorer.selection = [(2, 3, "mlp")]
         assert explorer.wait(PATIENCE)
         assert engine.flows == [(), ((2, 3, "mlp"),)]
-        assert explorer.flow["selection"] == [[2, 3, "mlp"]]
-        assert explorer.flow["states"] == [[2, 2, "mlp"], [2, 3, "mlp"], [2, 4, "mlp"]]
+        assert explorer._flow["selection"] == [[2, 3, "mlp"]]
+        assert explorer._flow["states"] == [[2, 2, "mlp"], [2, 3, "mlp"], [2, 4, "mlp"]]
         explorer.page = "lens"
         assert explorer.wait(PATIENCE)
         assert engine.lenses == [((2, 3, "mlp"),)]
@@ -65,7 +65,7 @@ class TestPages:
         explorer.run()
         until(lambda: explorer.status == "running")
         engine.step.set()
-        until(lambda: explorer.trace["settings"]["noise"] == 5)
+        until(lambda: explorer._trace["settings"]["noise"] == 5)
         explorer.page = "flow"
         until(lambda: explorer.flow)
         assert explorer.status == "running"
@@ -74,7 +74,7 @@ class TestPages:
         explorer.page = "flow"
         assert explorer.wait(PATIENCE)
         shown = []
-        explorer.observe(lambda change: shown.append(change["new"]["selection"]), "flow")
+        explorer.observe(lambda change: shown.append(change["new"]["selection"]), "_flow")
         explorer.selection = [(0, 0, "mlp")]
         assert explorer.wait(PATIENCE)
         engine.restore_gate.clear()
@@ -97,8 +97,8 @@ class TestPages:
         explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
         explorer.run()
         assert explorer.wait(PATIENCE)
-        assert explorer.path == explorer.lens == {}
-        assert len(np.frombuffer(explorer.flow["noise"], "<f4")) == 7
+        assert explorer._path == explorer._lens == {}
+        assert len(np.frombuffer(explorer._flow["noise"], "<f4")) == 7
         assert len(engine.flows) == 2
 
     def test_tracing_the_same_again_keeps_them(self, explorer, engine):
@@ -125,11 +125,11 @@ class TestPages:
         explorer.page = "lens"
         explorer.selection = NEEDLE
         assert explorer.wait(PATIENCE)
-        assert [run["name"] for run in explorer.lens["runs"]] == ["clean", "corrupted", "restored"]
+        assert [run["name"] for run in explorer._lens["runs"]] == ["clean", "corrupted", "restored"]
         engine.edit(0.5)
         engine.tell(1)
         assert explorer.wait(PATIENCE)
-        assert [run["name"] for run in explorer.lens["runs"]][-1] == "unedited"
+        assert [run["name"] for run in explorer._lens["runs"]][-1] == "unedited"
 
     def test_an_error_says_which_page_failed_and_goes_with_the_next_answer(self, explorer, engine):
         explorer.selection = NEEDLE
@@ -142,17 +142,17 @@ class TestPages:
         explorer.set_state({"_request": {"id": 1, "op": "restore"}})
         assert explorer.wait(PATIENCE)
         assert explorer.error is None
-        assert explorer.flow["selection"] == [[2, 4, "hidden"]]
+        assert explorer._flow["selection"] == [[2, 4, "hidden"]]
 
     def test_their_traits_have_the_fields_of_their_interfaces(self, explorer):
         explorer.selection = NEEDLE
         for page in ("flow", "lens"):
             explorer.page = page
             assert explorer.wait(PATIENCE)
-        assert set(explorer.flow) == interface("FlowInfo")
-        assert set(explorer.lens) == interface("LensInfo")
-        assert set(explorer.lens["runs"][0]) == interface("LensRun")
-        json.dumps(explorer.lens, allow_nan=False)
+        assert set(explorer._flow) == interface("FlowInfo")
+        assert set(explorer._lens) == interface("LensInfo")
+        assert set(explorer._lens["runs"][0]) == interface("LensRun")
+        json.dumps(explorer._lens, allow_nan=False)
 
     def test_arrays_travel_by_kind_position_and_layer(self, explorer, engine):
         explorer.page, explorer.selection = "flow", [(2, 4, "hidden")]
@@ -161,7 +161,7 @@ class TestPages:
         for name in ("written", "corrupted", "restored", "moved"):
             for at, kind in enumerate(flow.kinds):
                 assert np.array_equal(
-                    grids(explorer.flow, name)[at], getattr(flow, name)[kind].astype("f4")
+                    grids(explorer._flow, name)[at], getattr(flow, name)[kind].astype("f4")
                 )
 
 
@@ -171,23 +171,23 @@ class TestPath:
         assert path.reached
         assert path.recovery >= 0.9
         assert engine.paths == [0.9]
-        assert explorer.path["states"] == [list(state) for state in path.states]
-        assert explorer.path["probabilities"] == pytest.approx(path.probabilities)
-        assert explorer.path["running"] is False
-        assert set(explorer.path) == interface("PathInfo")
-        json.dumps(explorer.path, allow_nan=False)
+        assert explorer._path["states"] == [list(state) for state in path.states]
+        assert explorer._path["probabilities"] == pytest.approx(path.probabilities)
+        assert explorer._path["running"] is False
+        assert set(explorer._path) == interface("PathInfo")
+        json.dumps(explorer._path, allow_nan=False)
 
     def test_text_and_tables_name_the_path(self, explorer):
         assert "path" not in explorer.to_text() + explorer.to_html_table()
         path = explorer.find_path(wait=True)
         (pos, layer, kind), p = path.states[-1], path.probabilities[-1]
-        said = f"{kind} layer {layer} at “{explorer.result.tokens[pos].strip()}” → {p:.4f}"
+        said = f"{kind} layer {layer} at “{explorer.trace.tokens[pos].strip()}” → {p:.4f}"
         assert explorer.to_text().endswith(said)
         assert said in explorer.to_html_table()
 
     def test_the_share_is_a_trait_that_the_search_takes(self, explorer, engine):
         explorer.find_path(0.5, wait=True)
-        assert explorer.recovery == explorer.path["target"] == 0.5
+        assert explorer.recovery == explorer._path["target"] == 0.5
         explorer.set_state({"recovery": 0.4, "_request": {"id": 1, "op": "path"}})
         assert explorer.wait(PATIENCE)
         assert engine.paths == [0.5, 0.4]
@@ -195,18 +195,18 @@ class TestPath:
     def test_the_set_so_far_is_shown_and_stays_when_the_search_is_stopped(self, explorer, engine):
         engine.slow = True
         explorer.find_path()
-        assert explorer.path["running"] is True
-        assert explorer.path["states"] == []
-        assert explorer.path["clean"] == CLEAN
-        assert explorer.path["corrupted"] == CORRUPTED
+        assert explorer._path["running"] is True
+        assert explorer._path["states"] == []
+        assert explorer._path["clean"] == CLEAN
+        assert explorer._path["corrupted"] == CORRUPTED
         engine.step.set()
-        until(lambda: len(explorer.path["states"]) == 1)
-        assert explorer.path["running"] is True
+        until(lambda: len(explorer._path["states"]) == 1)
+        assert explorer._path["running"] is True
         assert "path so far: " in explorer.to_text()
         explorer.set_state({"_request": {"id": 2, "op": "stop_path"}})
         assert explorer.wait(PATIENCE)
-        assert explorer.path["running"] is explorer.path["reached"] is False
-        assert len(explorer.path["states"]) == 1
+        assert explorer._path["running"] is explorer._path["reached"] is False
+        assert len(explorer._path["states"]) == 1
         assert explorer.error is None
 
     def test_clicks_are_answered_while_a_path_is_looked_for(self, explorer, engine):
@@ -214,7 +214,7 @@ class TestPath:
         explorer.find_path()
         explorer.selection = NEEDLE
         until(lambda: explorer.restoration)
-        assert explorer.path["running"] is True
+        assert explorer._path["running"] is True
 
     def test_a_search_that_never_started_is_stopped_at_once(self, explorer, engine):
         engine.restore_gate.clear()
@@ -222,7 +222,7 @@ class TestPath:
         until(lambda: explorer._worker._running)
         explorer.find_path()
         explorer.stop_path()
-        assert explorer.path == {}
+        assert explorer._path == {}
         engine.restore_gate.set()
         assert explorer.wait(PATIENCE)
         assert engine.paths == []
@@ -244,14 +244,14 @@ class TestPath:
         waiting.join(PATIENCE)
         assert len(raised) == 1
         assert explorer.wait(PATIENCE)
-        assert explorer.path["target"] == 0.3
+        assert explorer._path["target"] == 0.3
 
     def test_a_trace_stops_the_search_before_it(self, explorer, engine):
         engine.slow = True
         explorer.find_path()
         until(lambda: engine.paths)
         explorer.run()
-        until(lambda: explorer.path == {})
+        until(lambda: explorer._path == {})
         until(lambda: explorer.status == "running")
         engine.slow = False
         assert explorer.wait(PATIENCE)
@@ -265,7 +265,7 @@ class TestPath:
         engine.edit(0.5)
         engine.slow = False
         assert explorer.wait(PATIENCE)
-        assert explorer.path == {}
+        assert explorer._path == {}
         assert explorer.error["type"] == "ModelChanged"
         with pytest.raises(ModelChanged, match="Trace again"):
             explorer.find_path()
@@ -282,7 +282,7 @@ class TestPath:
         with pytest.raises(ValueError, match="no luck"):
             explorer.find_path(wait=True)
         assert explorer.error["cause"] == "path"
-        assert explorer.path == {}
+        assert explorer._path == {}
         engine.broken = None
         explorer.find_path(wait=True)
         assert explorer.error is None

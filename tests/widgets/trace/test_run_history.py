@@ -62,12 +62,12 @@ class TestHistory:
     def test_a_run_comes_back_with_its_numbers_and_its_form_and_nothing_is_traced(
         self, explorer, engine
     ):
-        first, scores = explorer.result, explorer.scores
+        first, scores = explorer.trace, explorer.scores
         traced(explorer, prompt=FUJI, subject="Mount Fuji", samples=3, answer="Paris")
         explorer.recall(1)
-        assert explorer.result is first
+        assert explorer.trace is first
         assert explorer.scores == scores
-        assert explorer.trace["prompt"] == PROMPT
+        assert explorer._trace["prompt"] == PROMPT
         assert explorer.settings == TraceSettings(PROMPT, SUBJECT)
         assert (explorer.status, explorer.stale, explorer.run_shown) == ("done", False, 1)
         assert ids(explorer) == [1, 2]
@@ -78,17 +78,17 @@ class TestHistory:
         explorer.recall(1)
         explorer.selection = [(2, 3, "mlp")]
         assert explorer.wait(PATIENCE)
-        assert len(explorer.restoration["states"]) == 3
-        assert explorer.restoration["source"] == "exact"
+        assert len(explorer._restoration["states"]) == 3
+        assert explorer._restoration["source"] == "exact"
 
     def test_a_selection_that_the_run_has_too_is_answered_again(self, explorer, engine):
         explorer.selection = [(2, 3, "mlp")]
         traced(explorer, window=1)
         assert explorer.wait(PATIENCE)
-        assert len(explorer.restoration["states"]) == 1
+        assert len(explorer._restoration["states"]) == 1
         explorer.recall(1)
         assert explorer.wait(PATIENCE)
-        assert len(explorer.restoration["states"]) == 3
+        assert len(explorer._restoration["states"]) == 3
 
     def test_a_run_of_the_model_as_it_was_says_so(self, explorer, engine):
         edited(explorer, 0.9)
@@ -98,18 +98,18 @@ class TestHistory:
         explorer.selection = [(2, 3, "mlp")]
         assert explorer.wait(PATIENCE)
         assert explorer.stale
-        assert explorer.comparison == {}
-        assert explorer.restoration["source"] == "edited"
+        assert explorer._comparison == {}
+        assert explorer._restoration["source"] == "edited"
         assert len(engine.traced) == 2, "it is not traced again by itself"
         explorer.recall(2)
         assert not explorer.stale
-        assert explorer.comparison["before"] == "without the edit"
+        assert explorer._comparison["before"] == "without the edit"
 
     def test_a_run_that_came_back_is_made_again_when_the_model_is_edited_then(self, explorer):
         traced(explorer, window=1)
         explorer.recall(1)
         edited(explorer, 0.9)
-        assert explorer.result.windows["mlp"] == 3
+        assert explorer.trace.windows["mlp"] == 3
         assert explorer.before.clean == CLEAN
 
     def test_the_same_run_again_replaces_the_one_before(self, explorer):
@@ -132,12 +132,12 @@ class TestHistory:
             explorer.run(wait=True)
         assert explorer.wait(PATIENCE)
         assert (explorer.status, explorer.samples) == ("done", 10)
-        assert explorer.result.complete
+        assert explorer.trace.complete
 
     def test_the_page_brings_a_run_back_and_hears_when_it_has_gone(self, explorer):
         traced(explorer, samples=3)
         explorer.set_state({"_request": {"id": 1, "op": "recall", "run": 1}})
-        assert explorer.result.samples == 10
+        assert explorer.trace.samples == 10
         explorer.set_state({"_request": {"id": 2, "op": "recall", "run": 77}})
         assert "no run 77" in explorer.error["found"]
 
@@ -159,7 +159,7 @@ class TestResume:
     def test_it_goes_on_with_what_there_is_and_ends_like_an_uninterrupted_one(
         self, stopped, engine
     ):
-        partial = stopped.result
+        partial = stopped.trace
         assert (stopped.history[0]["complete"], stopped.status) == (False, "cancelled")
         assert stopped.history[0]["words"].endswith("seed 1 · cancelled")
         whole = stopped.resume(wait=True)
@@ -209,7 +209,7 @@ class TestResume:
         engine.slow = False
         assert stopped.wait(PATIENCE)
         assert engine.resumed[-1] is None
-        assert stopped.result.complete
+        assert stopped.trace.complete
 
 
 class TestAAndB:
@@ -218,12 +218,12 @@ class TestAAndB:
         assert explorer.wait(PATIENCE)
         explorer.keep_as_a()
         assert explorer.kept["comparing"] is False
-        assert explorer.kept["restoration"] == explorer.restoration
+        assert explorer.kept["restoration"] == explorer._restoration
         traced(explorer, window=1)
-        assert explorer.comparison == {}
+        assert explorer._comparison == {}
         explorer.compare()
-        assert explorer.comparison["names"] == ["A", "B"]
-        assert (explorer.comparison["before"], explorer.comparison["after"]) == (
+        assert explorer._comparison["names"] == ["A", "B"]
+        assert (explorer._comparison["before"], explorer._comparison["after"]) == (
             "window 3",
             "window 1",
         )
@@ -233,16 +233,16 @@ class TestAAndB:
     def test_it_stays_beside_what_comes_after_until_stopped(self, explorer):
         explorer.keep_as_a()
         explorer.compare()
-        assert explorer.comparison == {}, "A itself is on screen"
+        assert explorer._comparison == {}, "A itself is on screen"
         traced(explorer, noise=5)
-        assert explorer.comparison["after"] == "noise 5.0 × σ (σ = 0.128, n = 3412)"
+        assert explorer._comparison["after"] == "noise 5.0 × σ (σ = 0.128, n = 3412)"
         traced(explorer, samples=3, noise=3)
-        assert (explorer.comparison["before"], explorer.comparison["after"]) == (
+        assert (explorer._comparison["before"], explorer._comparison["after"]) == (
             "10 samples",
             "3 samples",
         )
         explorer.stop_comparing()
-        assert explorer.comparison == {}
+        assert explorer._comparison == {}
         assert explorer.kept["prompt"] == PROMPT
         assert explorer.kept["comparing"] is False
 
@@ -250,7 +250,7 @@ class TestAAndB:
         explorer.keep_as_a()
         explorer.compare()
         traced(explorer, prompt=FUJI, subject="Mount Fuji")
-        assert explorer.comparison == {}
+        assert explorer._comparison == {}
         assert explorer.kept["reason"] == "Not cell by cell: A has other tokens."
         rows = {row[0]: row[1:] for row in explorer.kept["rows"]}
         assert rows["clean"] == [CLEAN, CLEAN, "", ""]
@@ -264,15 +264,15 @@ class TestAAndB:
         explorer.compare(1)
         assert explorer.before.windows["mlp"] == 3
         explorer.compare(fake_trace(samples=7))
-        assert explorer.comparison["before"] == "7 samples, window 3"
+        assert explorer._comparison["before"] == "7 samples, window 3"
 
     def test_a_of_the_model_before_an_edit_is_told_by_its_edits(self, explorer):
         explorer.keep_as_a()
         edited(explorer, 0.9)
-        assert explorer.comparison["names"] == ["before", "after"]
+        assert explorer._comparison["names"] == ["before", "after"]
         explorer.compare()
-        assert explorer.comparison["names"] == ["A", "B"]
-        assert (explorer.comparison["before"], explorer.comparison["after"]) == (
+        assert explorer._comparison["names"] == ["A", "B"]
+        assert (explorer._comparison["before"], explorer._comparison["after"]) == (
             "without edits",
             "with 1 edit",
         )
@@ -287,8 +287,8 @@ class TestAAndB:
         explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
         explorer.run()
         engine.step.set()
-        until(lambda: explorer.trace["prompt"] == FUJI)
-        assert explorer.comparison == {}
+        until(lambda: explorer._trace["prompt"] == FUJI)
+        assert explorer._comparison == {}
         assert explorer.kept["reason"]
         explorer.cancel()
         assert explorer.wait(PATIENCE)
@@ -347,7 +347,7 @@ class TestCode:
         for part in (repr(PROMPT), repr(SUBJECT), "rw.load()", "noise=2.5", "samples=4", "seed=9",
                      "window=5", "answer='Paris'", "(2, 3, 'mlp')"):  # fmt: skip
             assert part in code
-        assert f"# {explorer.restoration['probability']:.6f}" in code
+        assert f"# {explorer._restoration['probability']:.6f}" in code
 
     def test_it_is_of_the_trace_on_screen_not_of_the_form(self, explorer):
         explorer.samples = 3
@@ -369,7 +369,7 @@ class TestPlace:
         assert traced(explorer)[0].subject_span == (8, 11)
         explorer.set_state({"place": [0, 16], "_request": {"id": 1, "op": "trace"}})
         assert explorer.wait(PATIENCE)
-        assert explorer.result.subject_span == (0, 3)
+        assert explorer.trace.subject_span == (0, 3)
         assert engine.traced[-1].place == (0, 16)
         assert "(0, 16)," in explorer.code
 
@@ -391,7 +391,7 @@ class TestFixes:
         assert fix == {"label": f"Use “{NEAR}”", "values": {"subject": NEAR}}
         explorer.set_state({**fix["values"], "_request": {"id": 1, "op": "trace"}})
         assert explorer.wait(PATIENCE)
-        assert (explorer.status, explorer.result.subject) == ("done", NEAR)
+        assert (explorer.status, explorer.trace.subject) == ("done", NEAR)
 
     def test_where_memory_runs_out_fewer_samples_are_offered(self, explorer, engine):
         engine.broken = OutOfMemory("No room.", "", "Use fewer samples.")

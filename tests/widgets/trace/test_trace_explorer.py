@@ -18,10 +18,10 @@ from tests.helpers.waiting import PATIENCE, until
 def test_a_prompt_and_a_subject_start_a_trace_by_themselves(explorer, engine):
     assert explorer.status == "done"
     assert explorer.progress == 1.0
-    assert explorer.result.prompt == PROMPT
+    assert explorer.trace.prompt == PROMPT
     assert engine.traced == [TraceSettings(PROMPT, SUBJECT)]
-    assert explorer.trace["settings"]["noise"] == 3.0
-    assert explorer.trace["ms"] >= 0
+    assert explorer._trace["settings"]["noise"] == 3.0
+    assert explorer._trace["ms"] >= 0
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_setting_the_form_from_python_runs_nothing(explorer, engine):
     explorer.run()
     assert explorer.wait(PATIENCE)
     assert engine.traced[1] == TraceSettings(FUJI, "Mount Fuji", noise=5.0)
-    assert explorer.result.prompt == FUJI
+    assert explorer.trace.prompt == FUJI
 
 
 def test_run_and_wait_returns_the_trace_or_raises_its_error(explorer):
-    assert explorer.run(wait=True) is explorer.result
+    assert explorer.run(wait=True) is explorer.trace
     explorer.subject = "nowhere"
     with pytest.raises(SubjectNotFound):
         explorer.run(wait=True)
@@ -67,7 +67,7 @@ def test_selecting_asks_for_the_restoration_of_exactly_that_selection(explorer, 
     explorer.selection = [(2, 4, "hidden"), (2, 3, "mlp")]
     assert explorer.wait(PATIENCE)
     assert engine.restored == [((2, 3, "mlp"), (2, 4, "hidden"))]
-    answer = explorer.restoration
+    answer = explorer._restoration
     assert answer["selection"] == [[2, 3, "mlp"], [2, 4, "hidden"]]
     assert answer["source"] == "exact"
     assert answer["states"] == [[2, 2, "mlp"], [2, 3, "mlp"], [2, 4, "hidden"], [2, 4, "mlp"]]
@@ -78,8 +78,8 @@ def test_selecting_asks_for_the_restoration_of_exactly_that_selection(explorer, 
 def test_one_cell_restored_is_the_number_in_the_grid(explorer):
     explorer.selection = [(2, 4, "hidden")]
     assert explorer.wait(PATIENCE)
-    assert explorer.restoration["probability"] == pytest.approx(
-        explorer.result.scores["hidden"][2, 4]
+    assert explorer._restoration["probability"] == pytest.approx(
+        explorer.trace.scores["hidden"][2, 4]
     )
 
 
@@ -92,12 +92,12 @@ def test_of_many_selections_only_the_first_and_the_last_are_computed(explorer, e
     engine.restore_gate.set()
     assert explorer.wait(PATIENCE)
     assert engine.restored == [((0, 0, "mlp"),), ((2, 7, "mlp"),)]
-    assert explorer.restoration["selection"] == [[2, 7, "mlp"]]
+    assert explorer._restoration["selection"] == [[2, 7, "mlp"]]
 
 
 def test_an_answer_that_was_superseded_is_never_shown(explorer, engine):
     shown = []
-    explorer.observe(lambda change: shown.append(change["new"].get("selection")), "restoration")
+    explorer.observe(lambda change: shown.append(change["new"].get("selection")), "_restoration")
     engine.restore_gate.clear()
     explorer.selection = [(0, 0, "mlp")]
     until(lambda: explorer._worker._running)
@@ -111,7 +111,7 @@ def test_clearing_the_selection_drops_the_waiting_answer(explorer, engine):
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(PATIENCE)
     explorer.selection = []
-    assert explorer.restoration == {}
+    assert explorer._restoration == {}
 
 
 def test_a_selection_survives_a_new_trace_of_the_same_size_and_is_answered_again(explorer, engine):
@@ -122,7 +122,7 @@ def test_a_selection_survives_a_new_trace_of_the_same_size_and_is_answered_again
     assert explorer.wait(PATIENCE)
     assert explorer.selection == [(2, 3, "mlp")]
     assert len(engine.restored) == 2
-    assert explorer.restoration["selection"] == [[2, 3, "mlp"]]
+    assert explorer._restoration["selection"] == [[2, 3, "mlp"]]
 
 
 def test_a_selection_that_the_new_prompt_does_not_have_is_dropped(explorer):
@@ -132,7 +132,7 @@ def test_a_selection_that_the_new_prompt_does_not_have_is_dropped(explorer):
     explorer.run()
     assert explorer.wait(PATIENCE)
     assert explorer.selection == []
-    assert explorer.restoration == {}
+    assert explorer._restoration == {}
 
 
 def test_the_page_asks_through_traits(explorer, engine):
@@ -140,7 +140,7 @@ def test_the_page_asks_through_traits(explorer, engine):
         {"prompt": FUJI, "subject": "Mount Fuji", "_request": {"id": 1, "op": "trace"}}
     )
     assert explorer.wait(PATIENCE)
-    assert explorer.result.prompt == FUJI
+    assert explorer.trace.prompt == FUJI
     explorer.set_state({"selection": [[1, 3, "mlp"]]})
     assert explorer.wait(PATIENCE)
     explorer.set_state({"_request": {"id": 2, "op": "restore"}})
@@ -153,7 +153,7 @@ def test_callbacks_return_while_the_model_works(engine):
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     until(lambda: explorer.status == "running")
     explorer.set_state({"selection": [[2, 3, "mlp"]]})
-    assert explorer.restoration == {}
+    assert explorer._restoration == {}
     explorer.cancel()
     assert explorer.wait(PATIENCE)
 
@@ -171,7 +171,7 @@ def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engi
     computed = [int((~np.isnan(scores)).sum()) for scores in partial]
     assert computed == sorted(computed)
     assert 8 <= computed[0] < partial[0].size
-    assert explorer.trace["tokens"] == list(explorer.result.tokens)
+    assert explorer._trace["tokens"] == list(explorer.trace.tokens)
 
 
 def test_progress_is_sent_ten_times_a_second_at_most(engine, monkeypatch):
@@ -188,10 +188,10 @@ def test_rows_of_a_new_prompt_carry_their_tokens_while_it_fills_in(engine, monke
     engine.slow = True
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     engine.step.set()
-    until(lambda: explorer.trace)
-    assert explorer.trace["tokens"][:3] == ["The", " Space", " Needle"]
-    assert explorer.trace["clean"] == pytest.approx(CLEAN)
-    assert explorer.trace["subject_span"] == [0, 3]
+    until(lambda: explorer._trace)
+    assert explorer._trace["tokens"][:3] == ["The", " Space", " Needle"]
+    assert explorer._trace["clean"] == pytest.approx(CLEAN)
+    assert explorer._trace["subject_span"] == [0, 3]
     explorer.cancel()
     assert explorer.wait(PATIENCE)
 
@@ -206,7 +206,7 @@ def test_a_cancelled_trace_stays_as_far_as_it_came(engine):
     assert explorer.wait(PATIENCE)
     assert explorer.status == "cancelled"
     assert explorer.error is None
-    assert not explorer.result.complete
+    assert not explorer.trace.complete
     computed = (~np.isnan(np.frombuffer(explorer.scores, "<f4"))).sum()
     assert 8 <= computed < 8 * 8 * 3
 
@@ -235,12 +235,12 @@ def test_an_estimate_is_shown_before_the_first_exact_row_and_goes_when_all_are_t
     assert exact.shape == guess.shape
     assert not np.isnan(guess).any()
     assert (previewed.status, previewed.progress) == ("running", 0.0)
-    assert previewed.result is None
+    assert previewed.trace is None
     engine.slow = False
     assert previewed.wait(PATIENCE)
     assert not np.isnan(grids(previewed)[0]).any()
     assert previewed.estimate == b""
-    assert not previewed.result.estimated
+    assert not previewed.trace.estimated
 
 
 def test_exact_rows_land_on_the_estimate_one_by_one(monkeypatch):
@@ -263,14 +263,14 @@ def test_a_cancelled_run_keeps_exact_rows_and_no_estimate(previewed):
     assert previewed.status == "cancelled"
     assert previewed.estimate == b""
     assert np.isnan(grids(previewed)[0]).sum() == 192 - 8
-    assert np.isnan(previewed.result.scores["attn"]).all()
+    assert np.isnan(previewed.trace.scores["attn"]).all()
 
 
 @pytest.mark.parametrize("samples", [10, 5])
 def test_a_run_that_fails_after_its_estimate_leaves_the_last_result_alone(
     explorer, engine, samples
 ):
-    before, asked, restore = (explorer.trace, explorer.scores), [], engine.restore
+    before, asked, restore = (explorer._trace, explorer.scores), [], engine.restore
 
     def fail(settings, progress, cancelled):
         FakeEngine(preview=True).trace(settings, progress, cancelled)
@@ -282,7 +282,7 @@ def test_a_run_that_fails_after_its_estimate_leaves_the_last_result_alone(
     explorer.run()
     assert explorer.wait(PATIENCE)
     assert explorer.status == "error"
-    assert (explorer.trace, explorer.scores, explorer.estimate) == (*before, b"")
+    assert (explorer._trace, explorer.scores, explorer.estimate) == (*before, b"")
     explorer.selection = [(2, 4, "hidden")]
     assert explorer.wait(PATIENCE)
     assert asked == [TraceSettings(PROMPT, SUBJECT)]
@@ -293,9 +293,9 @@ def test_a_click_on_an_estimated_cell_restores_it_exactly_while_the_trace_goes_o
     until(lambda: previewed.restoration)
     assert previewed.status == "running"
     assert np.isnan(grids(previewed)[0]).all()
-    assert previewed.restoration["source"] == "exact"
+    assert previewed._restoration["source"] == "exact"
     expected = CORRUPTED + (grids(previewed)[1][2 * 8 + 4] - CORRUPTED) / 1.2
-    assert previewed.restoration["probability"] == pytest.approx(expected, abs=1e-6)
+    assert previewed._restoration["probability"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):
@@ -309,7 +309,7 @@ def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):
     engine.restore_gate.set()
     assert explorer.wait(PATIENCE)
     assert len(engine.traced) == 1
-    assert explorer.result is not None
+    assert explorer.trace is not None
 
 
 def test_a_new_trace_supersedes_the_running_one_without_a_word(engine):
@@ -322,13 +322,13 @@ def test_a_new_trace_supersedes_the_running_one_without_a_word(engine):
     explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
     explorer.run()
     assert explorer.wait(PATIENCE)
-    assert explorer.result.prompt == FUJI
+    assert explorer.trace.prompt == FUJI
     assert "cancelled" not in statuses
     assert statuses[-1] == "done"
 
 
 def test_an_error_of_ours_arrives_as_data_and_the_last_result_stays(explorer):
-    before, scores = explorer.result, explorer.scores
+    before, scores = explorer.trace, explorer.scores
     explorer.subject = "the space needle"
     explorer.run()
     assert explorer.wait(PATIENCE)
@@ -337,9 +337,9 @@ def test_an_error_of_ours_arrives_as_data_and_the_last_result_stays(explorer):
     assert "'the space needle' is not in the prompt" in explorer.error["found"]
     assert explorer.error["wanted"]
     assert explorer.error["remedy"]
-    assert explorer.result is before
+    assert explorer.trace is before
     assert explorer.scores == scores
-    assert explorer.trace["prompt"] == PROMPT
+    assert explorer._trace["prompt"] == PROMPT
 
 
 def test_the_widget_is_usable_after_an_error(explorer):
@@ -348,7 +348,7 @@ def test_the_widget_is_usable_after_an_error(explorer):
     assert explorer.wait(PATIENCE)
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(PATIENCE)
-    assert explorer.restoration["source"] == "exact"
+    assert explorer._restoration["source"] == "exact"
     explorer.subject = SUBJECT
     explorer.run()
     assert explorer.wait(PATIENCE)
@@ -422,7 +422,7 @@ def test_a_failed_restoration_says_so_in_its_own_place(explorer, engine):
     engine.broken = SubjectNotFound("Not there.", "Somewhere.", "Look again.")
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(PATIENCE)
-    assert explorer.restoration["message"] == "Not there."
+    assert explorer._restoration["message"] == "Not there."
     assert explorer.error["remedy"] == "Look again."
     assert explorer.status == "done"
 
@@ -460,7 +460,7 @@ def test_a_selection_stays_for_the_same_words_and_goes_with_them(explorer):
     explorer.prompt, explorer.subject = FUJI, "Mount Fuji"
     explorer.run(wait=True)
     assert explorer.selection == []
-    assert explorer.restoration == {}
+    assert explorer._restoration == {}
 
 
 def test_a_closed_widget_is_collected_and_its_trace_stops(engine):
@@ -498,16 +498,16 @@ def test_cancelling_a_queued_run_goes_back_to_the_last_result(engine, monkeypatc
     explorer.prompt, explorer.subject = "Mount Fuji is in the country of", "Mount Fuji"
     explorer.run()
     engine.step.set()
-    until(lambda: explorer.trace["subject"] == "Mount Fuji")
+    until(lambda: explorer._trace["subject"] == "Mount Fuji")
     explorer.samples = 5
     explorer.run()
     explorer.cancel()
     assert explorer.wait(PATIENCE)
     assert explorer.status == "cancelled"
-    assert explorer.trace["subject"] == SUBJECT == explorer.result.subject
+    assert explorer._trace["subject"] == SUBJECT == explorer.trace.subject
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(PATIENCE)
-    assert explorer.restoration["selection"] == [[2, 3, "mlp"]]
+    assert explorer._restoration["selection"] == [[2, 3, "mlp"]]
 
 
 def test_pressing_trace_twice_traces_once(engine):
@@ -541,7 +541,7 @@ def test_waiting_inside_an_observer_of_the_page_is_refused_not_a_deadlock(explor
 def test_waiting_for_a_run_that_is_cancelled_raises_with_what_there_is(engine, begun):
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
     assert explorer.wait(PATIENCE)
-    before = explorer.result
+    before = explorer.trace
     engine.slow = True
     if not begun:
         TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji").run()
@@ -554,7 +554,7 @@ def test_waiting_for_a_run_that_is_cancelled_raises_with_what_there_is(engine, b
     engine.slow = False
     assert explorer.status == "cancelled"
     assert (caught.value.partial is not None) is begun
-    assert (explorer.result is before) is not begun
+    assert (explorer.trace is before) is not begun
 
 
 def test_waiting_for_a_run_that_another_one_replaces_is_not_answered_with_that_one(engine):
@@ -570,7 +570,7 @@ def test_waiting_for_a_run_that_another_one_replaces_is_not_answered_with_that_o
     with pytest.raises(Cancelled, match="Another trace"):
         explorer.run(wait=True)
     assert explorer.wait(PATIENCE)
-    assert explorer.result.samples == 3
+    assert explorer.trace.samples == 3
 
 
 def test_a_failing_observer_of_the_users_does_not_leave_the_widget_running(engine, caplog):

@@ -25,14 +25,14 @@ def trace():
 def test_scores_travel_as_float32_by_kind_position_and_layer(trace):
     grid = TraceGrid(trace)
     sent = np.frombuffer(grid.scores, "<f4").reshape(3, len(trace.tokens), trace.n_layers)
-    for at, kind in enumerate(grid.trace["kinds"]):
+    for at, kind in enumerate(grid._trace["kinds"]):
         np.testing.assert_allclose(sent[at], trace.scores[kind], rtol=1e-6)
-    assert grid.trace["kinds"] == list(KINDS)
+    assert grid._trace["kinds"] == list(KINDS)
 
 
 def test_the_description_is_json_even_when_numbers_are_missing():
     trace = fake_trace(clean=float("nan"), seed=None, notes=("A half surrogate: \ud800",))
-    text = json.dumps(TraceGrid(trace).trace, allow_nan=False)
+    text = json.dumps(TraceGrid(trace)._trace, allow_nan=False)
     text.encode("utf-8")
     assert json.loads(text)["clean"] is None
 
@@ -43,8 +43,8 @@ def test_an_estimated_trace_is_shown_as_an_estimate_and_answers_no_click():
     assert np.isnan(np.frombuffer(grid.scores, "<f4")).all()
     guess = np.frombuffer(grid.estimate, "<f4").reshape(3, len(trace.tokens), trace.n_layers)
     np.testing.assert_allclose(guess[0], trace.scores["hidden"], rtol=1e-6)
-    assert grid.restoration["probability"] is None
-    assert "This trace is an estimate" in grid.restoration["message"]
+    assert grid._restoration["probability"] is None
+    assert "This trace is an estimate" in grid._restoration["message"]
     assert "estimate" in grid.to_text()
     assert "<b>estimate</b>" in grid.to_html_table()
     assert (
@@ -61,9 +61,9 @@ def test_a_trace_that_is_none_has_no_estimate_to_show(trace):
 def test_an_empty_grid_takes_any_selection_and_answers_nothing():
     grid = TraceGrid()
     grid.selection = [(3, 5, "mlp")]
-    assert grid.restoration == {}
+    assert grid._restoration == {}
     assert grid.selected_states == []
-    assert grid.result is None
+    assert grid.trace is None
 
 
 def test_selection_is_sorted_unique_and_made_of_states(trace):
@@ -109,14 +109,14 @@ def test_cursor_is_a_cell_or_none(trace):
 def test_one_cell_is_answered_with_the_grids_own_number(trace):
     grid = TraceGrid(trace, selection=[(2, 3, "mlp")])
     score = trace.scores["mlp"][2, 3]
-    assert grid.restoration["probability"] == score
-    assert grid.restoration["recovery"] == pytest.approx(
+    assert grid._restoration["probability"] == score
+    assert grid._restoration["recovery"] == pytest.approx(
         (score - trace.corrupted) / trace.total_effect
     )
-    assert grid.restoration["source"] == "cell"
-    assert grid.restoration["rows"] == []
-    assert grid.restoration["states"] == [[2, 2, "mlp"], [2, 3, "mlp"], [2, 4, "mlp"]]
-    assert grid.restoration["selection"] == [[2, 3, "mlp"]]
+    assert grid._restoration["source"] == "cell"
+    assert grid._restoration["rows"] == []
+    assert grid._restoration["states"] == [[2, 2, "mlp"], [2, 3, "mlp"], [2, 4, "mlp"]]
+    assert grid._restoration["selection"] == [[2, 3, "mlp"]]
 
 
 def test_one_cell_is_answered_from_the_recording_when_there_is_one(trace):
@@ -127,8 +127,8 @@ def test_one_cell_is_answered_from_the_recording_when_there_is_one(trace):
         recorded={"mlp": (ids, probabilities)}, recorded_tokens={0: " Seattle", 40: " <b>Rome"}
     )
     grid = TraceGrid(recorded, selection=[(2, 3, "mlp")])
-    assert grid.restoration["source"] == "recorded"
-    first, second = grid.restoration["rows"]
+    assert grid._restoration["source"] == "recorded"
+    first, second = grid._restoration["rows"]
     assert first == {
         "token": " Seattle",
         "id": 0,
@@ -147,20 +147,20 @@ def test_one_cell_is_answered_from_the_recording_when_there_is_one(trace):
 
 def test_several_cells_get_a_sentence_instead_of_a_made_up_number(trace):
     grid = TraceGrid(trace, selection=[(2, 3, "mlp"), (2, 4, "hidden")])
-    assert grid.restoration["probability"] is None
-    assert "a live model is needed" in grid.restoration["message"]
+    assert grid._restoration["probability"] is None
+    assert "a live model is needed" in grid._restoration["message"]
 
 
 def test_a_cell_that_was_not_computed_says_so(trace):
     scores = {kind: grid.copy() for kind, grid in trace.scores.items()}
     scores["mlp"][2, 3] = np.nan
-    assert TraceGrid(fake_trace(scores=scores), selection=[(2, 3, "mlp")]).restoration["message"]
+    assert TraceGrid(fake_trace(scores=scores), selection=[(2, 3, "mlp")])._restoration["message"]
 
 
 def test_clearing_the_selection_clears_the_answer(trace):
     grid = TraceGrid(trace, selection=[(2, 3, "mlp")])
     grid.selection = []
-    assert grid.restoration == {}
+    assert grid._restoration == {}
 
 
 def test_selected_states_are_the_union_of_what_the_cells_restored(trace):
@@ -187,7 +187,7 @@ def test_what_the_page_sends_is_taken_and_answered(trace):
         {"selection": [[2, 3, "mlp"]], "cursor": [2, 3, "mlp"], "kind": "mlp", "_ping": "abc"}
     )
     assert grid.selection == [State(2, 3, "mlp")]
-    assert grid.restoration["probability"] == trace.scores["mlp"][2, 3]
+    assert grid._restoration["probability"] == trace.scores["mlp"][2, 3]
     assert grid._pong == "abc"
 
 

@@ -100,7 +100,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
 
 /** From the window of the trace, where the form leaves it to the model's depth. */
 function resizeWindow(bridge: Bridge<ExplorerTraits>, more: number): void {
-  const { windows } = bridge.get("trace") as TraceInfo;
+  const { windows } = bridge.get("_trace") as TraceInfo;
   const now = bridge.get("window") ?? Math.max(1, ...Object.values(windows ?? {}));
   bridge.set({ window: Math.max(1, Math.min(bridge.get("engine").n_layers ?? now, now + more)) });
 }

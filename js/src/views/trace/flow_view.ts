@@ -53,11 +53,11 @@ const pointed = ({ hover, focused, cursor, detailOf }: GridState): Cell | null =
 function flowState(bridge: Bridge<ExplorerTraits>) {
   const chosen = signal<Run | null>(null);
   const info = computed(() => {
-    const given = bridge.get("flow");
+    const given = bridge.get("_flow");
     return "noise" in given ? (given as FlowInfo) : null;
   });
   const flow = computed(() => {
-    const trace = bridge.get("trace") as TraceInfo;
+    const trace = bridge.get("_trace") as TraceInfo;
     return info.value && trace.tokens ? readFlow(info.value, trace.tokens.length, trace.n_layers) : null;
   });
   const run = computed(
@@ -237,7 +237,7 @@ function marks({ bridge, info }: FlowState, view: TraceFrame, at: FlowLayout): T
 /** How the path's states reach the last token, where the flow is that of these states. */
 function wayOfPath({ bridge, flow, info }: FlowState, at: FlowLayout): TemplateResult[] {
   const found = pathOf(bridge);
-  const trace = bridge.get("trace") as TraceInfo;
+  const trace = bridge.get("_trace") as TraceInfo;
   if (!found || !flow.value || !same(found.states, info.value?.selection ?? [])) return [];
   const all = ways(found.states, trace.tokens.length, trace.n_layers, flow.value.share);
   return [

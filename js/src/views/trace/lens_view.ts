@@ -26,7 +26,7 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
   const at = signal<readonly [run: number, layer: number] | null>(null);
 
   const given = (): LensInfo | null => {
-    const info = bridge.get("lens");
+    const info = bridge.get("_lens");
     return "runs" in info ? (info as LensInfo) : null;
   };
   /** The runs that belong to what is selected: the restored one only to its own selection. */

@@ -10,7 +10,7 @@ import type { Live } from "../live.js";
 
 /** The path of an explorer, where one was looked for. */
 export function pathOf(bridge: Bridge<ExplorerTraits>): PathInfo | null {
-  const path = bridge.get("path");
+  const path = bridge.get("_path");
   return Array.isArray(path.states) ? (path as PathInfo) : null;
 }
 

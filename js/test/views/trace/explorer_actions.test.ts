@@ -41,7 +41,7 @@ test("a restoration kept as A stands beside the present one, token by token", ()
     ...explorerTraits(),
     kept: keptInfo(),
     selection: [[2, 1, "mlp"]],
-    restoration: answer(),
+    _restoration: answer(),
   });
   const rows = [...el.querySelectorAll(".rw-table tbody tr")].map((row) =>
     row.textContent?.replace(/\s+/g, " ").trim(),
@@ -56,7 +56,7 @@ test("a restoration kept as A stands beside the present one, token by token", ()
 });
 test("without comparing, or without a restoration of A, the table is the usual one", () => {
   for (const kept of [keptInfo({ comparing: false }), keptInfo({ restoration: {} }), {}]) {
-    const traits = { ...explorerTraits(), kept, selection: [[2, 1, "mlp"]], restoration: answer() };
+    const traits = { ...explorerTraits(), kept, selection: [[2, 1, "mlp"]], _restoration: answer() };
     expect(show(traits).find(".rw-table thead").textContent).toContain("corrupted");
   }
 });
@@ -75,7 +75,7 @@ test("the grids of A and B are called that", () => {
     ...explorerTraits(),
     before_scores: scores(),
     cursor: [2, 1, "mlp"],
-    comparison: {
+    _comparison: {
       names: ["A", "B"],
       before: "window 3",
       after: "window 1",

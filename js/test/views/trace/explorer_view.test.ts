@@ -44,7 +44,7 @@ test("explorer shows an error in three sentences, keeps the picture, and can be 
 test("explorer without a trace offers an example that fills the form and runs", () => {
   const { model, find } = show({
     ...explorerTraits(),
-    trace: {},
+    _trace: {},
     scores: null,
     prompt: "",
     subject: "",
@@ -84,7 +84,7 @@ test("explorer measures the time from the click to the painted answer", async ()
   const { model, find } = show(explorerTraits());
   click(find, "mlp", 2, 1);
   expect(find(".rw-panel").dataset.latencyMs).toBeUndefined();
-  await model.receive({ restoration: answer() });
+  await model.receive({ _restoration: answer() });
   await vi.waitFor(() => expect(Number(find(".rw-panel").dataset.latencyMs)).toBeGreaterThan(0));
   // The same cell again: its answer is already there.
   click(find, "mlp", 2, 1);

@@ -31,7 +31,7 @@ test("figure keeps hostile tokens text", () => {
     "\u202e",
     "{{x}}",
   ];
-  const { el } = show({ ...gridTraits(), trace: { ...info, tokens, answer: "<b>" } });
+  const { el } = show({ ...gridTraits(), _trace: { ...info, tokens, answer: "<b>" } });
   expect(el.querySelector("img, script, b.x")).toBeNull();
   expect(el.querySelector(".rw-token bdi")?.textContent).toBe(tokens[0]);
   expect(el.querySelectorAll("bdi > *")).toHaveLength(0);

@@ -5,7 +5,7 @@ import { explorerTraits, flowInfo, lensInfo } from "../../fake_model.js";
 import { key, show } from "../show.js";
 
 const inside = (more: object = {}) =>
-  show({ ...explorerTraits(), page: "flow", flow: flowInfo(), selection: [[2, 1, "hidden"]], ...more });
+  show({ ...explorerTraits(), page: "flow", _flow: flowInfo(), selection: [[2, 1, "hidden"]], ...more });
 /** The mouse on a node: the canvas of 4 layers and 5 tokens stands at (100, 200). */
 const on = (find: (selector: string) => HTMLElement, cell: Cell, type: string, more = {}) => {
   const canvas = find("canvas[data-flow]");
@@ -85,7 +85,7 @@ test("of another selection only what does not depend on it is shown", async () =
   on(find, [2, 1, "mlp"], "pointermove");
   expect(find(".rw-detail").textContent).toContain("noise moved it");
   expect(find(".rw-picture").textContent).toContain("Running the model");
-  await model.receive({ page: "lens", lens: lensInfo("clean", "corrupted", "restored") });
+  await model.receive({ page: "lens", _lens: lensInfo("clean", "corrupted", "restored") });
   expect(find(".rw-lens").textContent).not.toContain("restored");
   expect(find(".rw-lens").textContent).toContain("corrupted");
 });
@@ -96,12 +96,12 @@ test("without a kernel what was saved is shown, and of what it is", async () => 
   expect(find(".rw-picture").textContent).toContain("As saved: restored hidden 1 at “Needle”.");
   on(find, [2, 1, "mlp"], "pointermove");
   expect(find(".rw-detail").textContent).toContain("50\u202f% back");
-  const bare = inside({ flow: {} });
+  const bare = inside({ _flow: {} });
   await vi.advanceTimersByTimeAsync(5000);
   expect(bare.find(".rw-picture").textContent).toContain("needs a live model");
 });
 test("a flow that does not fit its tokens draws nothing and says so", () => {
-  const { find } = inside({ flow: { ...flowInfo(), noise: new DataView(new ArrayBuffer(8)) } });
+  const { find } = inside({ _flow: { ...flowInfo(), noise: new DataView(new ArrayBuffer(8)) } });
   on(find, [2, 1, "mlp"], "pointermove");
   expect(find(".rw-detail").textContent).toContain("not measured");
 });

@@ -18,17 +18,17 @@ test("the button asks for a path of the share that the field says", () => {
 test("while it is looked for the set so far is shown, and the search can be stopped", async () => {
   const { find, model, el } = show({
     ...explorerTraits(),
-    path: pathInfo({ running: true, reached: false, probabilities: [0.5], states: [[2, 2, "mlp"]] }),
+    _path: pathInfo({ running: true, reached: false, probabilities: [0.5], states: [[2, 2, "mlp"]] }),
   });
   expect(find(".rw-path").textContent).toContain("looking: 1 state brings 50\u202f% back");
   expect(el.querySelector("[data-action=select_path]")).toBeNull();
   find<HTMLButtonElement>("[data-action=stop_path]").click();
   expect(model.sent("_request")).toMatchObject({ op: "stop_path" });
-  await model.receive({ path: pathInfo({ reached: false, probabilities: [0.3, 0.5] }) });
+  await model.receive({ _path: pathInfo({ reached: false, probabilities: [0.3, 0.5] }) });
   expect(find(".rw-path").textContent).toContain("2 states bring 50\u202f% back, not 90\u202f%");
 });
 test("its steps are listed with p and share, and become the selection", () => {
-  const { find, model, el } = show({ ...explorerTraits(), path: pathInfo() });
+  const { find, model, el } = show({ ...explorerTraits(), _path: pathInfo() });
   const steps = [...el.querySelectorAll(".rw-steps li")].map((step) =>
     step.textContent?.replace(/\s+/g, " "),
   );
@@ -41,7 +41,7 @@ test("its steps are listed with p and share, and become the selection", () => {
 test("the grid numbers a path's cells by their steps and joins none", () => {
   const { el } = show({
     ...explorerTraits(),
-    path: pathInfo({
+    _path: pathInfo({
       states: [
         [2, 2, "mlp"],
         [1, 0, "mlp"],
@@ -52,10 +52,10 @@ test("the grid numbers a path's cells by their steps and joins none", () => {
   expect(el.querySelector(".rw-way")).toBeNull(); // A set: nothing flows into what is overwritten.
 });
 test("on the flow a path goes on to the last token where the flow is of its states", async () => {
-  const traits = { ...explorerTraits(), page: "flow", flow: flowInfo() };
-  const { el, model } = show({ ...traits, path: pathInfo({ states: [[2, 1, "hidden"]] }) });
+  const traits = { ...explorerTraits(), page: "flow", _flow: flowInfo() };
+  const { el, model } = show({ ...traits, _path: pathInfo({ states: [[2, 1, "hidden"]] }) });
   expect(el.querySelectorAll(".rw-way")).toHaveLength(1);
-  await model.receive({ path: pathInfo({ states: [[2, 0, "hidden"]] }) });
+  await model.receive({ _path: pathInfo({ states: [[2, 0, "hidden"]] }) });
   expect(el.querySelectorAll(".rw-way")).toHaveLength(0);
   expect(el.querySelectorAll("circle.rw-step")).toHaveLength(1);
 });

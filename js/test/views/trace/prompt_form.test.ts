@@ -63,7 +63,7 @@ test("explorer forgets marked words once something is typed, and keeps what was 
 test("of a subject that occurs twice the one that is meant is chosen, counted as Python counts", async () => {
   const prompt = "😀 The Space Needle or The Space Needle is in";
   const settings = { ...info.settings, prompt };
-  const { find, model, root } = show({ ...explorerTraits(), prompt, trace: { ...info, prompt, settings } });
+  const { find, model, root } = show({ ...explorerTraits(), prompt, _trace: { ...info, prompt, settings } });
   expect(find(".rw-sentence").textContent).toContain("😀 The Space Needle or The Space Needle is in");
   expect(find("[data-choice='1']").getAttribute("aria-pressed")).toBe("true");
   expect(root.textContent).not.toContain("changed since this trace");
@@ -78,7 +78,7 @@ test("of a subject that occurs twice the one that is meant is chosen, counted as
 test("an answer of several tokens says which is followed; an emptied one is the model's own", () => {
   const settings = { ...info.settings, answer: "Buenos Aires" };
   const trace = { ...info, answer: " Buenos", settings };
-  const { find, model } = show({ ...explorerTraits(), answer: "Buenos Aires", trace });
+  const { find, model } = show({ ...explorerTraits(), answer: "Buenos Aires", _trace: trace });
   expect(find(".rw-numbers").textContent).toContain("first token, “Buenos”");
   const field = find<HTMLInputElement>("[data-field=answer]");
   field.value = "";

@@ -41,7 +41,7 @@ test("the colour scale is that of the exact numbers: an estimate does not move i
   expect(find(".rw-legend").textContent).toBe("estimate");
 });
 test("panel shows the answer to the selection, with p to four decimals", () => {
-  const { find, el } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], restoration: answer() });
+  const { find, el } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], _restoration: answer() });
   const panel = find(".rw-panel");
   expect(panel.dataset.selection).toBe('[[2,1,"mlp"]]');
   expect(panel.dataset.probability).toBe("0.4123");
@@ -56,7 +56,7 @@ test("panel shows the answer to the selection, with p to four decimals", () => {
   expect(rows[1]).toContain("\u22120.100 ▼");
 });
 test("panel does not call an answer current that belongs to another selection", async () => {
-  const { model, find } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], restoration: answer() });
+  const { model, find } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], _restoration: answer() });
   await model.receive({ selection: [[0, 0, "hidden"]] });
   expect(find(".rw-panel").dataset.selection).toBeUndefined();
   expect(find(".rw-panel").getAttribute("aria-busy")).toBe("true");
@@ -79,7 +79,7 @@ test("panel shows a sentence where there is no number", () => {
   const { find } = show({
     ...gridTraits(),
     selection: [[2, 1, "mlp"]],
-    restoration: answer({ probability: null, recovery: null, rows: [], message }),
+    _restoration: answer({ probability: null, recovery: null, rows: [], message }),
   });
   expect(find(".rw-message").textContent).toBe(message);
 });
@@ -87,7 +87,7 @@ test.each([
   ["exact", []],
   ["edited", ["⚠ By the model as edited since; the grid is from before."]],
 ] as const)("panel says who answered where it is not the grid's own model: %s", (source, said) => {
-  const { el } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], restoration: answer({ source }) });
+  const { el } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], _restoration: answer({ source }) });
   expect([...el.querySelectorAll(".rw-panel .rw-note")].map((note) => note.textContent)).toEqual(said);
 });
 test("explorer asks for the restoration again when that is what failed, and not for a trace", () => {
