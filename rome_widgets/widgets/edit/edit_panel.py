@@ -28,7 +28,6 @@ from rome_widgets.widgets.edit.orders import (
     ComparedEdit,
     EditHistory,
     Order,
-    OrderEnd,
     Strengths,
     carry_out,
     look,
@@ -329,7 +328,8 @@ class EditPanel(LiveWidget):
         with self._writing:
             for order in [each for each in self._open.values() if each.is_edit]:
                 if self._worker.cancel(order.slot):  # It never started.
-                    self._order_ended(order, OrderEnd(error=Cancelled("The edit was cancelled.")))
+                    order.error = Cancelled("The edit was cancelled.")
+                    self._order_ended(order)
             self._worker.cancel(self._slots["suggest"])
             if self.suggestion.get("waiting"):
                 self.suggestion = {}
@@ -422,7 +422,8 @@ class EditPanel(LiveWidget):
             try:
                 order.command = read_order(given, self.suggestion)
             except Exception as error:
-                self._order_ended(order, OrderEnd(error=error))
+                order.error = error
+                self._order_ended(order)
                 return order
             self._open[order.id] = order
             job = Job(
@@ -452,37 +453,36 @@ class EditPanel(LiveWidget):
     def _stepped(self, order: Order, progress: EditProgress) -> None:
         self._write(steps=list(order.steps), progress=progress.done / max(1, progress.total))
 
-    def _order_ended(self, order: Order, end: OrderEnd) -> None:
-        changed = end.status == "done" or (
-            end.history is not None and end.history.records != self.records
-        )
+    def _order_ended(self, order: Order, nothing: None = None) -> None:
+        order.ended, done, history = True, order.status == "done", order.history
+        changed = done or (history is not None and history.records != self.records)
         self._open.pop(order.id, None)
-        order.end(end)
         with self.hold_sync():
             try:
                 if order.steps:
                     self.steps = list(order.steps)
-                self.progress = 1.0 if end.status == "done" else self.progress
-                if end.status == "error" and end.error is not None:
-                    self._report("edit" if order.is_edit else "order", describe_error(end.error))
-                if end.history is not None:
-                    self._show_history(end.history)
+                self.progress = 1.0 if done else self.progress
+                if order.status == "error" and order.error is not None:
+                    self._report("edit" if order.is_edit else "order", describe_error(order.error))
+                if history is not None:
+                    self._show_history(history)
                 if order.made is not None:
                     self.selected = order.made.id
-                if end.status == "done":
+                if done:
                     self.trail = []  # It was made of other weights.
             finally:  # Also where an observer of the user's raises.
                 if changed:
                     self._ask_for_rows()
                 self._acks = [*self._acks, order.id][-KEPT_ACKS:]
-                self.status = "queued" if self._open else end.status
+                self.status = "queued" if self._open else order.status
 
     def _order_failed(self, order: Order, error: Exception) -> None:
         """Something besides the engine: an observer of the user's, before its end or after."""
         if order.ended:
             self._show_failed(error)
         else:
-            self._order_ended(order, OrderEnd(error=error))
+            order.error = error
+            self._order_ended(order)
 
     def _show_failed(self, error: BaseException) -> None:
         super()._show_failed(error)

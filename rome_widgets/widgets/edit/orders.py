@@ -32,22 +32,6 @@ class EditHistory:
     state: ModelState
 
 
-@dataclass(frozen=True)
-class OrderEnd:
-    """How an order ended, and the history after it where that could be read."""
-
-    history: EditHistory | None = None
-    made: EditRecord | None = None
-    error: BaseException | None = None
-
-    @property
-    def status(self) -> str:
-        """As the panel's trait says it."""
-        if self.error is None:
-            return "done"
-        return "cancelled" if isinstance(self.error, Cancelled) else "error"
-
-
 @dataclass(eq=False)
 class Order:
     """An order from the moment it is given until it has ended; whoever waits for it holds it."""
@@ -59,18 +43,20 @@ class Order:
     """None where it asks for nothing that can be done."""
     changing: bool = False
     """It is at work on the model: the history is looked at when it has done."""
-    ended: bool = False
     steps: list[list[float | None]] = field(default_factory=list)
     """Loss, nll, kl, probability and norm of each step of an optimisation."""
+    ended: bool = False
+    history: EditHistory | None = None
+    """As it was afterwards, where it could be read."""
     made: EditRecord | None = None
     error: BaseException | None = None
 
-    def end(self, end: OrderEnd) -> None:
-        """Keep what became of it."""
-        self.ended, self.made, self.error = True, end.made, end.error
-        if end.made is not None and end.history is not None:
-            now = {record.id: record for record in end.history.records}
-            self.made = now.get(end.made.id, end.made)
+    @property
+    def status(self) -> str:
+        """How it ended, as the panel's trait says it."""
+        if self.error is None:
+            return "done"
+        return "cancelled" if isinstance(self.error, Cancelled) else "error"
 
 
 @dataclass(eq=False)
@@ -128,9 +114,8 @@ def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
 
 def carry_out(
     engine: EditEngine, order: Order, progress: Callable[[EditProgress], None], stop: Stop
-) -> OrderEnd:
+) -> None:
     """Do what an order asks for, and look at the history whatever came of it."""
-    made, error, history = None, None, None
 
     def told(step: EditProgress) -> None:
         if (row := step.step) is not None:
@@ -141,18 +126,20 @@ def carry_out(
     try:
         assert order.command is not None
         order.changing = True
-        made = order.command(engine, told, stop)
-    except Exception as raised:
-        log_unexpected(raised)
-        error = raised
+        order.made = order.command(engine, told, stop)
+    except Exception as error:
+        log_unexpected(error)
+        order.error = error
     finally:
         order.changing = False
     try:
-        history = look(engine)
-    except Exception as raised:
-        log_unexpected(raised)
-        error = error or raised
-    return OrderEnd(history, made, error)
+        order.history = look(engine)
+    except Exception as error:
+        log_unexpected(error)
+        order.error = order.error or error
+    if order.made is not None and order.history is not None:
+        now = {record.id: record for record in order.history.records}
+        order.made = now.get(order.made.id, order.made)
 
 
 def set_strengths(
