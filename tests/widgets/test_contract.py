@@ -16,7 +16,7 @@ from rome_widgets.widgets import (
     TraceExplorer,
     TraceGrid,
 )
-from rome_widgets.widgets.live.base import REMEDY, STATIC, bundle
+from rome_widgets.widgets.live.base import REMEDY, STATIC
 from rome_widgets.widgets.live.traits import describe_trace, unanswered
 
 ROOT = Path(__file__).parents[2]
@@ -152,22 +152,6 @@ def test_every_style_is_ours_alone():
     source = re.sub(r"@keyframes[^{]+{(?:[^{}]*{[^{}]*})*[^{}]*}", "", source)
     for selectors in re.findall(r"(?:^|[{}])([^{}@;]+){", source):
         assert re.match(r"\.rw\b", selectors.strip()), selectors
-
-
-def test_without_its_bundle_a_widget_imports_and_shows_the_remedy(tmp_path):
-    class Bare(RomeWidget):
-        _esm, _css = bundle("grid", tmp_path)
-
-    widget = Bare()
-    assert REMEDY in widget._esm
-    assert "export default" in widget._esm
-    assert "textContent" in widget._esm
-    assert widget._css == ""
-
-
-def test_the_bundle_of_the_package_is_read_from_its_files():
-    assert TraceGrid()._esm == (STATIC / "grid.js").read_text("utf-8")
-    assert PredictionCompare()._css == (STATIC / "edit.css").read_text("utf-8")
 
 
 class TestHatchBuild:

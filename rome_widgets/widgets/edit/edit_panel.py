@@ -36,9 +36,8 @@ from rome_widgets.widgets.edit.orders import (
     set_strengths,
 )
 from rome_widgets.widgets.live.base import Theme, bundle
-from rome_widgets.widgets.live.engine import is_engine
 from rome_widgets.widgets.live.job import Job, Stop
-from rome_widgets.widgets.live.live_widget import LiveWidget, Slot, describe_error
+from rome_widgets.widgets.live.live_widget import LiveWidget, Slot, describe_error, is_engine
 from rome_widgets.widgets.live.traits import number, text
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
 

@@ -15,9 +15,8 @@ from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.edit.engine import GenerationEngine, GenerationStep
 from rome_widgets.widgets.live.base import Theme, bundle
-from rome_widgets.widgets.live.engine import is_engine
 from rome_widgets.widgets.live.job import Job, Stop
-from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error
+from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error, is_engine
 from rome_widgets.widgets.live.traits import text
 
 Spans = list[list[Any]]

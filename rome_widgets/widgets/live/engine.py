@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from rome_widgets.widgets.live.worker import Worker
 
@@ -49,8 +49,3 @@ class Engine(Protocol):
     def session(self) -> ModelSession:
         """What this model's widgets share."""
         ...
-
-
-def is_engine(model: Any) -> bool:
-    """Whether `model` is an engine already, and not what an engine is made of."""
-    return hasattr(model, "session")

@@ -171,6 +171,11 @@ class Slot:
         return self._name
 
 
+def is_engine(model: Any) -> bool:
+    """Whether `model` is an engine already, and not what an engine is made of."""
+    return hasattr(model, "session")
+
+
 def describe_error(error: BaseException) -> dict[str, Any]:
     """An error as data: what was found, what was wanted, what to do, and no fix by itself."""
     message = text(str(error)) or type(error).__name__

@@ -22,9 +22,8 @@ from rome_widgets.errors import (
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.widgets.live.base import Theme, bundle
-from rome_widgets.widgets.live.engine import is_engine
 from rome_widgets.widgets.live.job import Job, Stop
-from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error
+from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error, is_engine
 from rome_widgets.widgets.live.traits import (
     describe_restoration,
     describe_trace,

@@ -1,56 +1,21 @@
 """EditPanel over a fake engine: nothing lost, nothing twice, the history as the engine has it."""
 
-import contextlib
 import gc
 import json
 import threading
 import weakref
 
 import pytest
-import traitlets
 
 from rome_widgets.errors import Cancelled, PromptError, RomeWidgetsError
 from rome_widgets.widgets import EditPanel, TraceExplorer
 from rome_widgets.widgets.edit.edit_panel import STRENGTHS
-from rome_widgets.widgets.edit.edit_rows import describe_change, describe_request, read_tests
-from rome_widgets.widgets.edit.engine import GROUPS, Outcome, PromptChange, TestPrompt
-from tests.helpers.fake_editor import FUJI, NEEDLE, FakeEditor
+from rome_widgets.widgets.edit.edit_rows import describe_request
+from rome_widgets.widgets.edit.engine import TestPrompt
+from tests.helpers.fake_editor import NEEDLE, FakeEditor
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
+from tests.helpers.panels import FORM, applied
 from tests.helpers.waiting import PATIENCE, until
-
-FORM = {"prompt": NEEDLE.template, "subject": NEEDLE.subject, "target": NEEDLE.target}
-
-
-@pytest.fixture
-def engine():
-    return FakeEditor()
-
-
-@pytest.fixture
-def panel(engine):
-    made = EditPanel(engine, **FORM, true_object="Seattle")
-    yield made
-    engine.gate.set()
-    engine.slow = False
-    made.close()
-
-
-@pytest.fixture
-def edited(panel):
-    """A panel with two edits: the Needle's e1, then Mount Fuji's e2, selected."""
-    panel.apply()
-    panel.template, panel.subject, panel.target, panel.true_object = (
-        FUJI.template,
-        FUJI.subject,
-        FUJI.target,
-        FUJI.true_object,
-    )
-    panel.apply(wait=True)
-    return panel
-
-
-def applied(panel):
-    return {edit["id"]: edit["applied"] for edit in panel.edits}
 
 
 def test_apply_computes_the_form_and_shows_its_history_and_its_predictions(panel, engine):
@@ -112,62 +77,6 @@ def test_cancel_stops_a_running_edit_and_changes_nothing(engine, panel):
     assert panel.error is None
 
 
-def test_cancel_also_drops_edits_that_have_not_begun(engine, panel):
-    engine.slow = True
-    panel.apply()
-    until(lambda: panel.status == "running")
-    panel.set_state({"_orders": [order("a", "edit", request=describe_request(FUJI))]})
-    panel.cancel()
-    assert panel.wait(PATIENCE)
-    assert [what[1] for what in engine.order] == [NEEDLE.subject]
-    assert "a" in panel._acks
-
-
-def order(name, op, **more):
-    return {"id": name, "op": op, **more}
-
-
-def test_an_order_that_arrives_twice_is_done_once(edited, engine):
-    done = len(engine.order)
-    once = order("x1", "applied", edit="e1", applied=False)
-    edited.set_state({"_orders": [once]})
-    edited.set_state({"_orders": [once, order("x2", "revert_all")]})
-    assert edited.wait(PATIENCE)
-    edited.set_state({"_orders": [once]})
-    assert edited.wait(PATIENCE)
-    assert engine.order[done:] == [("applied", "e1", False), ("revert_all",)]
-    assert edited._acks[-2:] == ["x1", "x2"]
-
-
-def test_orders_that_were_merged_into_one_message_are_all_done_in_order(edited, engine):
-    done = len(engine.order)
-    edited.set_state(
-        {
-            "_orders": [
-                order("1", "applied", edit="e2", applied=False),
-                order("2", "applied", edit="e1", applied=False),
-                order("3", "applied", edit="e2", applied=True),
-            ]
-        }
-    )
-    assert edited.wait(PATIENCE)
-    assert engine.order[done:] == [
-        ("applied", "e2", False), ("applied", "e1", False), ("applied", "e2", True),
-    ]  # fmt: skip
-    assert applied(edited) == {"e1": False, "e2": True}
-    assert edited.ledger["n_active"] == 1
-
-
-def test_an_order_is_acked_when_it_has_ended_not_when_it_came(engine, panel):
-    engine.slow = True
-    panel.set_state({"_orders": [order("a", "edit", request=describe_request(NEEDLE))]})
-    until(lambda: panel.status == "running")
-    assert "a" not in panel._acks
-    engine.slow = False
-    assert panel.wait(PATIENCE)
-    assert "a" in panel._acks
-
-
 def test_edits_are_reverted_in_any_order_and_all_at_once(edited):
     edited.revert("e1")
     assert edited.wait(PATIENCE)
@@ -178,23 +87,6 @@ def test_edits_are_reverted_in_any_order_and_all_at_once(edited):
     assert applied(edited) == {"e1": False, "e2": False}
     assert edited.ledger == {"n_active": 0, "fingerprint_ok": True}
     assert len(edited.edits) == 2
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"op": "nonsense"},
-        {"op": "applied"},
-        {"op": "edit", "request": {"template": "{}", "bogus": 1}},
-        {"op": "applied", "edit": "e99", "applied": True},
-    ],
-)
-def test_an_order_that_cannot_be_done_is_acked_and_its_error_told(panel, broken):
-    panel.set_state({"_orders": [{"id": "bad", **broken}]})
-    assert panel.wait(PATIENCE)
-    assert panel._acks == ["bad"]
-    assert panel.status == "error"
-    assert panel.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -424,110 +316,6 @@ def test_interrupting_apply_cancels_the_edit(engine, panel, monkeypatch):
     assert panel.status == "cancelled"
 
 
-class TestVerdicts:
-    def change(self, group, before, after, **more):
-        return describe_change(PromptChange(TestPrompt("x", group, **more), before, after), NEEDLE)
-
-    @pytest.mark.parametrize(
-        ("group", "token", "verdict", "good"),
-        [
-            ("rewrite", " Paris", "new", True),
-            ("rewrite", " Seattle", "not yet", False),
-            ("paraphrase", " Paris", "follows", True),
-            ("paraphrase", " Par", "not yet", False),
-            ("paraphrase", " the", "not yet", False),
-            ("neighborhood", " Seattle", "kept", True),
-            ("neighborhood", " Paris", "bled", False),
-            ("other", " Seattle", "kept", True),
-            ("other", " Paris", "bled", False),
-            ("free", " Seattle", "same", None),
-            ("free", " Paris", "changed", None),
-            ("rewrite", " ", "not yet", False),
-            ("rewrite", " Par", "not yet", False),
-        ],
-    )
-    def test_each_group_has_its_own_idea_of_good(self, group, token, verdict, good):
-        row = self.change(group, Outcome(" Seattle", 0.9), Outcome(token, 0.8))
-        assert (row["verdict"], row["good"]) == (verdict, good)
-
-    @pytest.mark.parametrize(
-        ("group", "token", "verdict", "good"),
-        [
-            ("rewrite", " Par", "begins", True),
-            ("rewrite", " Pa", "not yet", False),
-            ("paraphrase", " Par", "follows", True),
-            ("paraphrase", "Par", "not yet", False),
-        ],
-    )
-    def test_a_word_of_several_tokens_is_begun_by_its_own_first_one(
-        self, group, token, verdict, good
-    ):
-        outcomes = Outcome(" Seattle", 0.9), Outcome(token, 0.8)
-        change = PromptChange(TestPrompt("x", group), *outcomes, " Par")
-        row = describe_change(change, NEEDLE)
-        assert (row["verdict"], row["good"]) == (verdict, good)
-
-    @pytest.mark.parametrize(
-        ("before", "after", "verdict", "good"),
-        [
-            (" America", " America", "kept", True),
-            (" the", " America", "kept", True),
-            (" America", " France", "bled", False),
-            (" the", " France", "bled", False),
-            (" the", " the", "not known", False),
-        ],
-    )
-    def test_what_should_stay_is_right_where_the_true_object_is_said(
-        self, before, after, verdict, good
-    ):
-        outcomes = Outcome(before, 0.9), Outcome(after, 0.8)
-        for group in ("neighborhood", "other"):
-            row = self.change(group, *outcomes, true_object="America")
-            assert (row["verdict"], row["good"]) == (verdict, good)
-
-    def test_an_object_that_was_said_before_is_not_new(self):
-        row = self.change("rewrite", Outcome(" Paris", 0.9), Outcome(" Paris", 0.95))
-        assert (row["verdict"], row["good"]) == ("already", True)
-
-    def test_what_should_change_follows_the_new_word_and_what_should_not_the_true_one(self):
-        outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.15)
-        row = self.change("rewrite", *outcomes)
-        assert (row["followed"], row["delta"]) == ("Paris", pytest.approx(0.7))
-        row = self.change("neighborhood", *outcomes)
-        assert (row["followed"], row["delta"]) == ("Seattle", pytest.approx(-0.75))
-
-    def test_a_prompt_of_ones_own_follows_what_the_model_said_before(self):
-        outcomes = Outcome(" trumpet", 0.9, 0.1, 0.9), Outcome(" piano", 0.8, 0.2, 0.15)
-        change = PromptChange(TestPrompt("x"), *outcomes, " Paris", " trumpet")
-        row = describe_change(change, NEEDLE)
-        assert (row["followed"], row["delta"]) == (" trumpet", pytest.approx(-0.75))
-
-    @pytest.mark.parametrize(
-        ("token", "shown"),
-        [(" Par", "Par…"), (" Paris", "Paris"), (None, "Paris"), ("⟨C3⟩", "⟨C3⟩…")],
-    )
-    def test_a_probability_of_a_first_token_names_that(self, token, shown):
-        outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.1)
-        for group in ("rewrite", "paraphrase"):
-            row = describe_change(PromptChange(TestPrompt("x", group), *outcomes, token), NEEDLE)
-            assert row["followed"] == row["words"]["target"] == shown
-            assert row["words"]["true"] == "Seattle"
-
-    def test_without_a_probability_there_is_no_difference(self):
-        row = self.change("rewrite", Outcome(" a", 0.9), Outcome(" b", float("nan"), 0.2))
-        assert row["delta"] is None
-        assert row["after"]["probability"] is None
-
-
-def test_test_prompts_are_read_from_texts_and_dicts_and_nothing_else():
-    assert read_tests(["a"])[0]["group"] == "free"
-    for group in GROUPS:
-        assert read_tests([{"text": "a", "group": group}])[0]["group"] == group
-    for wrong in ({"text": 1}, {"text": "a", "group": "x"}, {"text": "a", "more": 1}):
-        with pytest.raises(traitlets.TraitError):
-            read_tests([wrong])
-
-
 def test_cancelled_is_no_error_of_the_tree(engine, panel):
     engine.broken = Cancelled("stopped")
     with pytest.raises(Cancelled):
@@ -546,51 +334,6 @@ def test_waiting_for_an_edit_that_is_cancelled_returns_no_older_one(engine, pane
     with pytest.raises(Cancelled):
         panel.apply(wait=True)
     assert panel.status == "cancelled"
-
-
-def test_waiting_for_an_edit_returns_it_whatever_else_is_ordered(engine, panel):
-    engine.slow = True
-
-    def order_more():
-        panel.set_state({"_orders": [order("a", "edit", request=describe_request(FUJI))]})
-        engine.slow = False
-
-    threading.Timer(0.2, order_more).start()
-    assert panel.apply(wait=True).request.subject == NEEDLE.subject
-    assert panel.selected == "e2"
-
-
-def test_an_error_of_another_order_is_not_that_of_the_edit_waited_for(engine, panel):
-    engine.slow = True
-
-    def order_more():
-        panel.set_state({"_orders": [order("a", "nonsense")]})
-        engine.slow = False
-
-    threading.Timer(0.2, order_more).start()
-    assert panel.apply(wait=True).request.subject == NEEDLE.subject
-
-
-def test_reverting_first_is_one_order_and_no_edit_follows_a_revert_that_failed(panel, engine):
-    panel.apply(wait=True)
-    done = len(engine.order)
-    request = describe_request(FUJI)
-    panel.set_state({"_orders": [order("a", "edit", first="revert_all", request=request)]})
-    assert panel.wait(PATIENCE)
-    assert engine.order[done:] == [("revert_all",), ("edit", FUJI.subject)]
-    assert applied(panel) == {"e1": False, "e2": True}
-
-    def fail():
-        raise RomeWidgetsError("Somebody else wrote the weights.")
-
-    engine.revert_all = fail
-    panel.set_state({"_orders": [order("b", "edit", first="revert_all", request=request)]})
-    assert panel.wait(PATIENCE)
-    assert len(engine.order) == done + 2
-    assert "Somebody else" in panel.error["message"]
-    assert panel._acks[-1] == "b"
-    panel.set_state({"_orders": [order("c", "edit", first="nonsense", request=request)]})
-    assert panel.error["cause"] == "edit"
 
 
 class TestAnErrorSaysWhatFailed:
@@ -614,93 +357,3 @@ class TestAnErrorSaysWhatFailed:
         assert panel.wait(PATIENCE)
         assert cause in panel._errors
         assert panel._errors[cause]["cause"] == cause
-
-
-class TestAPromptThatCannotBeRun:
-    @pytest.fixture
-    def compare(self, engine):
-        compare = engine.compare
-
-        def picky(request, prompts):
-            if any(len(prompt.text) > 100 for prompt in prompts):
-                raise PromptError("The prompt has 200 tokens.", "At most 100.")
-            return compare(request, prompts)
-
-        engine.compare = picky
-
-    def test_has_a_row_that_says_why_and_the_others_their_numbers(self, panel, compare):
-        panel.apply(wait=True)
-        panel.tests = ["x" * 200, "Lyon is in"]
-        assert panel.wait(PATIENCE)
-        assert panel.error is None
-        *_, bad, good = panel.rows
-        assert "200 tokens" in bad["message"]
-        assert (bad["delta"], bad["group"]) == (None, "free")
-        assert good["message"] is None
-        assert good["verdict"] == "same"
-        assert "200 tokens" in panel.to_text()
-        json.dumps(panel.rows, allow_nan=False)
-
-    def test_is_gone_with_its_test(self, panel, compare):
-        panel.apply(wait=True)
-        panel.tests = ["x" * 200]
-        panel.set_state({"tests": []})
-        assert panel.wait(PATIENCE)
-        assert not any(row["message"] for row in panel.rows)
-
-    def test_when_it_is_the_edits_own_there_is_no_trail(self, panel, engine):
-        compare = engine.compare
-
-        def not_the_first(request, prompts):
-            if prompts[0].group == "rewrite":
-                raise PromptError("no luck")
-            return compare(request, prompts)
-
-        engine.compare = not_the_first
-        panel.apply(wait=True)
-        assert panel.rows[0]["message"] == "no luck"
-        assert panel.trail == []
-
-
-def test_a_strength_that_cannot_be_set_does_not_lose_the_others(edited, engine):
-    engine.gate.clear()
-    edited.set_state({"_strengths": {"e2": [1, 0.9]}})
-    until(lambda: edited._worker._running)
-    edited._wanted["e99"] = 0.2
-    edited.set_state({"_strengths": {"e2": [1, 0.9], "e1": [2, 0.3]}})
-    engine.gate.set()
-    assert edited.wait(PATIENCE)
-    assert {edit["id"]: edit["strength"] for edit in edited.edits} == {"e1": 0.3, "e2": 0.9}
-    assert (edited.error["cause"], "e99" in edited.error["message"]) == ("strength", True)
-
-
-@pytest.mark.parametrize("trait", ["edits", "selected", "ledger", "progress", "status", "steps"])
-def test_a_failing_observer_of_the_users_does_not_leave_the_panel_running(
-    panel, engine, caplog, trait
-):
-    def fail(change):
-        raise ZeroDivisionError("in the user's observer")
-
-    panel.wait(PATIENCE)
-    panel.observe(fail, trait)
-    with contextlib.suppress(ZeroDivisionError):
-        panel.set_state({"_orders": [order("a", "edit", request=describe_request(NEEDLE))]})
-    assert panel.wait(PATIENCE)
-    assert panel._acks == ["a"]
-    assert panel.status in ("done", "error")
-    assert panel._open == {}
-    if trait in ("edits", "selected", "ledger"):
-        assert "in the user's observer" in panel.error["message"]
-        assert applied(panel) == {"e1": True}
-        assert panel.ledger["n_active"] == 1
-
-
-def test_waiting_looks_at_the_open_orders_while_nobody_changes_them(panel):
-    class Watched(dict):
-        def values(self):
-            assert panel._writing._is_owned()
-            return super().values()
-
-    panel._open = Watched(panel._open)
-    panel.apply()
-    assert panel.wait(PATIENCE)

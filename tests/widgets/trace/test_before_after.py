@@ -5,9 +5,10 @@ import threading
 import numpy as np
 import pytest
 
-from rome_widgets.errors import ModelChanged, StateError
+from rome_widgets.errors import StateError
 from rome_widgets.widgets import EditPanel, TraceExplorer, TraceGrid, TraceSettings
 from rome_widgets.widgets.trace.before_after import in_words
+from tests.helpers.explorers import edit, edited
 from tests.helpers.fake_editor import NEEDLE, FakeEditor
 from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT, fake_trace
 from tests.helpers.waiting import PATIENCE, until
@@ -17,17 +18,6 @@ from tests.helpers.waiting import PATIENCE, until
 def at_once(monkeypatch):
     monkeypatch.setattr("rome_widgets.widgets.trace.trace_run.QUIET", 0.0)
     monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
-
-
-def edit(explorer, taken=0.9, count=1):
-    """As an edit panel or a cell would: change the weights, then say so."""
-    explorer._engine.edit(taken)
-    explorer._engine.tell(count)
-
-
-def edited(explorer, taken=0.9, count=1):
-    edit(explorer, taken, count)
-    assert explorer.wait(PATIENCE)
 
 
 def test_an_edit_traces_the_same_again_and_keeps_the_trace_before(explorer, engine):
@@ -201,109 +191,6 @@ def test_a_prompt_typed_meanwhile_goes_before_the_trace_nobody_asked_for(explore
     assert explorer.trace.prompt == FUJI
     assert explorer.before is None
     assert engine.traced[-1] == TraceSettings(FUJI, "Mount Fuji")
-
-
-class TestATraceThatAnEditComesInto:
-    """It belongs to neither model: it is made again, and is no trace before."""
-
-    @pytest.fixture
-    def explorer(self, engine):
-        made = TraceExplorer(engine, auto_run=False, prompt=PROMPT, subject=SUBJECT)
-        yield made
-        made.close()
-
-    def into(self, explorer, *edits, error=None):
-        """Edit while each of the next traces runs, then end it as it is or with an error."""
-        engine, trace, left = explorer._engine, explorer._engine.trace, list(edits)
-
-        def traced(settings, progress, cancelled):
-            if not left:
-                return trace(settings, progress, cancelled)
-            edit(explorer, left.pop(0))
-            made = trace(settings, progress, cancelled)
-            if error is not None:
-                raise error
-            return made
-
-        engine.trace = traced
-
-    def test_the_first_trace_is_made_again(self, explorer, engine):
-        self.into(explorer, 0.9, 0.8, error=ModelChanged("written meanwhile"))
-        statuses = []
-        explorer.observe(lambda change: statuses.append(change["new"]), "status")
-        trace = explorer.run(wait=True)
-        assert len(engine.traced) == 3
-        assert trace is explorer.trace
-        assert trace.answer == " Paris"
-        assert (explorer.status, explorer.error, explorer.stale) == ("done", None, False)
-        assert explorer.before is None
-        assert "error" not in statuses
-
-    def test_a_trace_that_ended_all_the_same_is_not_taken_for_the_unedited_one(self, explorer):
-        self.into(explorer, 0.9)
-        explorer.run(wait=True)
-        assert explorer.before is None
-        assert explorer.trace.answer == " Paris"
-
-    def test_the_trace_before_is_the_one_that_no_edit_came_into(self, explorer, engine):
-        before = explorer.run(wait=True)
-        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
-        after = explorer.run(wait=True)
-        assert explorer.before is before
-        assert after.answer == before.answer
-
-    def test_it_can_be_cancelled(self, explorer, engine, monkeypatch):
-        monkeypatch.setattr("rome_widgets.widgets.trace.trace_run.QUIET", 60.0)
-        monkeypatch.setattr("rome_widgets.widgets.trace.trace_run.MOST_QUIET", 60.0)
-        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
-        explorer.run()
-        until(lambda: engine.traced and explorer.status == "queued")
-        explorer.cancel()
-        assert explorer.wait(PATIENCE)
-        assert (explorer.status, explorer.error, len(engine.traced)) == ("cancelled", None, 1)
-
-    def test_a_cancel_that_comes_just_then_is_not_lost(self, explorer, engine):
-        self.into(explorer, 0.9, error=ModelChanged("written meanwhile"))
-        overtaken = explorer._trace_overtaken
-
-        def cancelled_first(*args):
-            explorer.cancel()
-            overtaken(*args)
-
-        explorer._trace_overtaken = cancelled_first
-        explorer.run()
-        assert explorer.wait(PATIENCE)
-        assert (explorer.status, len(engine.traced)) == ("cancelled", 1)
-
-    def test_rows_of_it_are_not_kept_when_it_is_cancelled(self, explorer, engine):
-        engine.slow = True
-        explorer.run()
-        until(lambda: explorer.status == "running")
-        engine.step.set()
-        until(lambda: explorer.progress > 0)
-        edit(explorer)
-        explorer.cancel()
-        assert explorer.wait(PATIENCE)
-        assert (explorer.status, explorer.trace) == ("cancelled", None)
-
-    def test_changes_that_nobody_announces_end_in_an_error(self, explorer, engine):
-        trace = engine.trace
-
-        def traced(*args):
-            engine.weights_version += 1
-            return trace(*args)
-
-        engine.trace = traced
-        with pytest.raises(ModelChanged):
-            explorer.run(wait=True)
-        assert explorer.status == "error"
-        assert len(engine.traced) == 5
-
-    def test_an_engine_that_speaks_of_a_change_there_was_not_is_an_error(self, explorer, engine):
-        engine.broken = ModelChanged("no such change")
-        with pytest.raises(ModelChanged):
-            explorer.run(wait=True)
-        assert len(engine.traced) == 1
 
 
 def test_a_click_on_a_stale_grid_says_that_the_edited_model_answers(explorer):

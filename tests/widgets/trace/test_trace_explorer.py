@@ -1,17 +1,21 @@
 """TraceExplorer over a fake engine: background work, latest wins, errors as data."""
 
-import gc
 import json
 import threading
-import weakref
 
 import numpy as np
 import pytest
 import traitlets
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError, SubjectNotFound
+from rome_widgets.errors import (
+    Cancelled,
+    OutOfMemory,
+    StateError,
+    SubjectNotFound,
+)
 from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings
-from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, PROMPT, SUBJECT, FakeEngine
+from tests.helpers.explorers import edited, traced
+from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, NEAR, PROMPT, SUBJECT, FakeEngine
 from tests.helpers.waiting import PATIENCE, until
 
 
@@ -33,17 +37,6 @@ def test_otherwise_nothing_runs_until_asked(engine, given):
     assert explorer.status == "idle"
     assert engine.traced == []
     assert explorer.engine["examples"][0] == [PROMPT, SUBJECT]
-
-
-def test_the_engine_is_only_ever_called_on_its_worker_thread(explorer, engine):
-    explorer.selection = [(2, 3, "mlp")]
-    assert explorer.wait(PATIENCE)
-    assert engine.threads == {"rome_widgets worker: fake world"}
-
-
-def test_widgets_of_one_engine_share_its_worker(explorer, engine):
-    assert TraceExplorer(engine)._worker is explorer._worker
-    assert TraceExplorer(FakeEngine())._worker is not explorer._worker
 
 
 def test_setting_the_form_from_python_runs_nothing(explorer, engine):
@@ -146,16 +139,6 @@ def test_the_page_asks_through_traits(explorer, engine):
     explorer.set_state({"_request": {"id": 2, "op": "restore"}})
     assert explorer.wait(PATIENCE)
     assert len(engine.restored) == 2
-
-
-def test_callbacks_return_while_the_model_works(engine):
-    engine.slow = True
-    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    until(lambda: explorer.status == "running")
-    explorer.set_state({"selection": [[2, 3, "mlp"]]})
-    assert explorer._restoration == {}
-    explorer.cancel()
-    assert explorer.wait(PATIENCE)
 
 
 def test_progress_shows_rows_that_are_done_and_leaves_the_rest_not_computed(engine, monkeypatch):
@@ -356,38 +339,6 @@ def test_the_widget_is_usable_after_an_error(explorer):
     assert explorer.error is None
 
 
-def test_correcting_the_form_keeps_the_error_of_the_run_until_the_next_run(explorer, engine):
-    explorer.set_state({"subject": "nowhere", "_request": {"id": 1, "op": "trace"}})
-    assert explorer.wait(PATIENCE)
-    failed = explorer.error
-    explorer.set_state({"subject": SUBJECT})
-    assert (explorer.status, explorer.error) == ("error", failed)
-    engine.slow = True
-    explorer.set_state({"_request": {"id": 2, "op": "trace"}})
-    assert explorer.status in ("queued", "running")
-    assert explorer.error is None
-    explorer.cancel()
-    assert explorer.wait(PATIENCE)
-
-
-def test_a_refused_value_is_forgotten_when_the_form_changes_and_the_runs_error_shows_again(
-    explorer,
-):
-    explorer.subject = "nowhere"
-    explorer.run()
-    assert explorer.wait(PATIENCE)
-    explorer.set_state({"samples": 0})
-    assert explorer.error["type"] == "TraitError"
-    explorer.set_state({"samples": 5})
-    assert (explorer.status, explorer.error["type"]) == ("error", "SubjectNotFound")
-    explorer.subject = SUBJECT
-    explorer.run()
-    assert explorer.wait(PATIENCE)
-    explorer.set_state({"samples": 0})
-    explorer.set_state({"samples": 4})
-    assert (explorer.status, explorer.error) == ("done", None)
-
-
 def test_the_error_of_a_restoration_goes_when_one_succeeds_or_a_run_starts(explorer, engine):
     broken = SubjectNotFound("Not there.", "Somewhere.", "Look again.")
     engine.broken = broken
@@ -407,15 +358,6 @@ def test_the_error_of_a_restoration_goes_when_one_succeeds_or_a_run_starts(explo
     assert explorer.error is None
     assert explorer.wait(PATIENCE)
     assert explorer.error is None
-
-
-def test_an_error_nobody_expected_is_shown_and_logged(explorer, engine, caplog):
-    engine.broken = MemoryError("out of memory on the device")
-    explorer.run()
-    assert explorer.wait(PATIENCE)
-    assert explorer.error["type"] == "MemoryError"
-    assert explorer.error["found"] == "out of memory on the device"
-    assert "Traceback" in caplog.text
 
 
 def test_a_failed_restoration_says_so_in_its_own_place(explorer, engine):
@@ -463,33 +405,6 @@ def test_a_selection_stays_for_the_same_words_and_goes_with_them(explorer):
     assert explorer._restoration == {}
 
 
-def test_a_closed_widget_is_collected_and_its_trace_stops(engine):
-    engine.slow = True
-    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    worker, slots, gone = explorer._worker, [*explorer._slots.values()], weakref.ref(explorer)
-    until(lambda: explorer.status == "running")
-    explorer.close()
-    explorer = None
-    assert worker.wait(slots, PATIENCE)
-    gc.collect()
-    assert gone() is None
-
-
-def test_a_waiting_job_keeps_no_widget_alive(engine):
-    engine.restore_gate.clear()
-    first = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    assert first.wait(PATIENCE)
-    first.selection = [(2, 3, "mlp")]
-    other = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
-    gone = weakref.ref(other)
-    other.close()
-    del other
-    gc.collect()
-    assert gone() is None
-    engine.restore_gate.set()
-    assert first.wait(PATIENCE)
-
-
 def test_cancelling_a_queued_run_goes_back_to_the_last_result(engine, monkeypatch):
     monkeypatch.setattr("rome_widgets.widgets.live.job.PROGRESS_EVERY", 0.0)
     explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT)
@@ -520,21 +435,6 @@ def test_pressing_trace_twice_traces_once(engine):
     assert len(engine.traced) == 1
     explorer.run(wait=True)
     assert len(engine.traced) == 2
-
-
-def test_waiting_inside_an_observer_of_the_page_is_refused_not_a_deadlock(explorer):
-    caught = []
-
-    def wait(change):
-        try:
-            explorer.wait()
-        except RomeWidgetsError as error:
-            caught.append(error)
-
-    explorer.observe(wait, "selection")
-    explorer.set_state({"selection": [[2, 3, "mlp"]]})
-    assert "Observe 'restoration'" in caught[0].remedy
-    assert explorer.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -587,15 +487,6 @@ def test_a_failing_observer_of_the_users_does_not_leave_the_widget_running(engin
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_value_the_page_may_not_set_is_shown_as_an_error_and_sent_back(explorer, monkeypatch):
-    sent = []
-    monkeypatch.setattr(explorer, "send_state", lambda key=None: sent.append(key))
-    explorer.set_state({"seed": 5_000_000_000})
-    assert explorer.seed == 1
-    assert explorer.error["type"] == "TraitError"
-    assert ["seed"] in sent
-
-
 def test_a_trace_grid_of_something_else_is_refused(engine):
     with pytest.raises(StateError, match="use rome_widgets\\.TraceExplorer"):
         TraceGrid(engine)
@@ -638,3 +529,88 @@ def test_brackets_that_hold_nothing_are_refused_and_the_trace_stays(span):
     assert explorer.error["cause"] == "form"
     assert explorer.subject == SUBJECT
     assert len(engine.traced) == 1
+
+
+TWICE = "The Space Needle is in the city of The Space Needle and"
+
+
+class TestPlace:
+    def test_an_occurrence_that_is_chosen_is_the_one_that_is_traced(self, engine):
+        explorer = TraceExplorer(engine, prompt=TWICE, subject=SUBJECT, auto_run=False)
+        assert traced(explorer)[0].subject_span == (8, 11)
+        explorer.set_state({"place": [0, 16], "_request": {"id": 1, "op": "trace"}})
+        assert explorer.wait(PATIENCE)
+        assert explorer.trace.subject_span == (0, 3)
+        assert engine.traced[-1].place == (0, 16)
+        assert "(0, 16)," in explorer.code
+
+    def test_it_holds_while_the_subject_stands_there(self, engine):
+        explorer = TraceExplorer(engine, prompt=TWICE, subject=SUBJECT, place=(0, 16))
+        assert explorer.wait(PATIENCE)
+        explorer.prompt = TWICE + " so"
+        assert explorer.settings.place == (0, 16)
+        explorer.prompt = "So " + TWICE
+        assert explorer.settings.place is None
+
+
+class TestFixes:
+    def test_a_near_subject_can_be_used_with_one_click(self, explorer):
+        explorer.subject = "space needle"
+        with pytest.raises(SubjectNotFound):
+            explorer.run(wait=True)
+        fix = explorer.error["fix"]
+        assert fix == {"label": f"Use “{NEAR}”", "values": {"subject": NEAR}}
+        explorer.set_state({**fix["values"], "_request": {"id": 1, "op": "trace"}})
+        assert explorer.wait(PATIENCE)
+        assert (explorer.status, explorer.trace.subject) == ("done", NEAR)
+
+    def test_where_memory_runs_out_fewer_samples_are_offered(self, explorer, engine):
+        engine.broken = OutOfMemory("No room.", "", "Use fewer samples.")
+        with pytest.raises(OutOfMemory):
+            explorer.run(wait=True)
+        assert explorer.error["fix"] == {"label": "samples 10 → 5", "values": {"samples": 5}}
+        with pytest.raises(OutOfMemory):
+            traced(explorer, samples=1)
+        assert explorer.error["fix"] is None
+
+
+class TestRecords:
+    """What is shown is given as records; who observes them is told."""
+
+    def test_each_is_told_when_it_is_there_and_when_it_goes(self, explorer):
+        told = []
+        names = ["trace", "restoration", "path", "flow", "lens", "comparison"]
+        explorer.observe(lambda change: told.append((change["name"], change["new"])), names)
+        explorer.selection = [(2, 3, "mlp")]
+        assert explorer.wait(PATIENCE)
+        for page in ("flow", "lens"):
+            explorer.page = page
+            assert explorer.wait(PATIENCE)
+        path = explorer.find_path(wait=True)
+        kinds = {name: type(value).__name__ for name, value in told}
+        assert kinds == {
+            "restoration": "FakeRestoration",
+            "flow": "Flow",
+            "lens": "Lens",
+            "path": "RestoringPath",
+        }
+        assert explorer.path is path
+        told.clear()
+        traced(explorer, prompt=FUJI, subject="Mount Fuji")
+        assert [value for name, value in told if name in ("path", "restoration")] == [None, None]
+        assert ("trace", explorer.trace) in told
+
+    def test_what_a_run_is_compared_with_comes_as_two_traces(self, explorer):
+        before = explorer.trace
+        edited(explorer)
+        compared = explorer.comparison
+        assert (compared.before, compared.after) == (before, explorer.trace)
+        assert compared.words == ("without the edit", "with 1 edit")
+        assert not compared.same
+        where, size = compared.largest_change
+        assert size == compared.changes[where.kind][where.pos, where.layer]
+
+    @pytest.mark.parametrize("name", ["trace", "restoration", "path", "comparison"])
+    def test_none_can_be_set(self, explorer, name):
+        with pytest.raises(traitlets.TraitError, match="read-only"):
+            setattr(explorer, name, None)

@@ -1,6 +1,5 @@
 """TraceGrid: a recorded trace answers what it can and says what it cannot."""
 
-import json
 import os
 import re
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import traitlets
-from ipywidgets import Layout
 
 from rome_widgets.errors import StateError
 from rome_widgets.records.states import KINDS, State
@@ -20,21 +18,6 @@ from tests.helpers.fake_engine import CORRUPTED, fake_trace
 @pytest.fixture
 def trace():
     return fake_trace()
-
-
-def test_scores_travel_as_float32_by_kind_position_and_layer(trace):
-    grid = TraceGrid(trace)
-    sent = np.frombuffer(grid.scores, "<f4").reshape(3, len(trace.tokens), trace.n_layers)
-    for at, kind in enumerate(grid._trace["kinds"]):
-        np.testing.assert_allclose(sent[at], trace.scores[kind], rtol=1e-6)
-    assert grid._trace["kinds"] == list(KINDS)
-
-
-def test_the_description_is_json_even_when_numbers_are_missing():
-    trace = fake_trace(clean=float("nan"), seed=None, notes=("A half surrogate: \ud800",))
-    text = json.dumps(TraceGrid(trace)._trace, allow_nan=False)
-    text.encode("utf-8")
-    assert json.loads(text)["clean"] is None
 
 
 def test_an_estimated_trace_is_shown_as_an_estimate_and_answers_no_click():
@@ -168,13 +151,6 @@ def test_selected_states_are_the_union_of_what_the_cells_restored(trace):
     assert grid.selected_states == [State(2, layer, "mlp") for layer in (2, 3, 4, 5)]
 
 
-def test_a_misspelt_keyword_is_refused_with_the_nearest_name(trace):
-    with pytest.raises(
-        TypeError, match=r"unexpected keyword argument 'them'\. Did you mean 'theme'"
-    ):
-        TraceGrid(trace, them="dark")
-
-
 @pytest.mark.parametrize("values", [{"theme": "blue"}, {"kind": "neuron"}])
 def test_a_value_that_is_not_a_choice_is_refused(trace, values):
     with pytest.raises(traitlets.TraitError):
@@ -278,13 +254,3 @@ for name in {BLOCKED!r}: assert sys.modules[name] is None
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_a_closed_widget_closes_its_layout_but_not_one_that_was_given():
-    grid, shared = TraceGrid(), Layout()
-    own, other = grid.layout, TraceGrid(layout=shared)
-    grid.close()
-    other.close()
-    assert own.comm is None
-    assert shared.comm is not None
-    shared.close()

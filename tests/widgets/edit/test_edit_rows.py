@@ -1,0 +1,112 @@
+"""What an edit did to a prompt, in words and numbers."""
+
+import pytest
+import traitlets
+
+from rome_widgets.widgets.edit.edit_rows import describe_change, read_tests
+from rome_widgets.widgets.edit.engine import GROUPS, Outcome, PromptChange, TestPrompt
+from tests.helpers.fake_editor import NEEDLE
+
+
+class TestVerdicts:
+    def change(self, group, before, after, **more):
+        return describe_change(PromptChange(TestPrompt("x", group, **more), before, after), NEEDLE)
+
+    @pytest.mark.parametrize(
+        ("group", "token", "verdict", "good"),
+        [
+            ("rewrite", " Paris", "new", True),
+            ("rewrite", " Seattle", "not yet", False),
+            ("paraphrase", " Paris", "follows", True),
+            ("paraphrase", " Par", "not yet", False),
+            ("paraphrase", " the", "not yet", False),
+            ("neighborhood", " Seattle", "kept", True),
+            ("neighborhood", " Paris", "bled", False),
+            ("other", " Seattle", "kept", True),
+            ("other", " Paris", "bled", False),
+            ("free", " Seattle", "same", None),
+            ("free", " Paris", "changed", None),
+            ("rewrite", " ", "not yet", False),
+            ("rewrite", " Par", "not yet", False),
+        ],
+    )
+    def test_each_group_has_its_own_idea_of_good(self, group, token, verdict, good):
+        row = self.change(group, Outcome(" Seattle", 0.9), Outcome(token, 0.8))
+        assert (row["verdict"], row["good"]) == (verdict, good)
+
+    @pytest.mark.parametrize(
+        ("group", "token", "verdict", "good"),
+        [
+            ("rewrite", " Par", "begins", True),
+            ("rewrite", " Pa", "not yet", False),
+            ("paraphrase", " Par", "follows", True),
+            ("paraphrase", "Par", "not yet", False),
+        ],
+    )
+    def test_a_word_of_several_tokens_is_begun_by_its_own_first_one(
+        self, group, token, verdict, good
+    ):
+        outcomes = Outcome(" Seattle", 0.9), Outcome(token, 0.8)
+        change = PromptChange(TestPrompt("x", group), *outcomes, " Par")
+        row = describe_change(change, NEEDLE)
+        assert (row["verdict"], row["good"]) == (verdict, good)
+
+    @pytest.mark.parametrize(
+        ("before", "after", "verdict", "good"),
+        [
+            (" America", " America", "kept", True),
+            (" the", " America", "kept", True),
+            (" America", " France", "bled", False),
+            (" the", " France", "bled", False),
+            (" the", " the", "not known", False),
+        ],
+    )
+    def test_what_should_stay_is_right_where_the_true_object_is_said(
+        self, before, after, verdict, good
+    ):
+        outcomes = Outcome(before, 0.9), Outcome(after, 0.8)
+        for group in ("neighborhood", "other"):
+            row = self.change(group, *outcomes, true_object="America")
+            assert (row["verdict"], row["good"]) == (verdict, good)
+
+    def test_an_object_that_was_said_before_is_not_new(self):
+        row = self.change("rewrite", Outcome(" Paris", 0.9), Outcome(" Paris", 0.95))
+        assert (row["verdict"], row["good"]) == ("already", True)
+
+    def test_what_should_change_follows_the_new_word_and_what_should_not_the_true_one(self):
+        outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.15)
+        row = self.change("rewrite", *outcomes)
+        assert (row["followed"], row["delta"]) == ("Paris", pytest.approx(0.7))
+        row = self.change("neighborhood", *outcomes)
+        assert (row["followed"], row["delta"]) == ("Seattle", pytest.approx(-0.75))
+
+    def test_a_prompt_of_ones_own_follows_what_the_model_said_before(self):
+        outcomes = Outcome(" trumpet", 0.9, 0.1, 0.9), Outcome(" piano", 0.8, 0.2, 0.15)
+        change = PromptChange(TestPrompt("x"), *outcomes, " Paris", " trumpet")
+        row = describe_change(change, NEEDLE)
+        assert (row["followed"], row["delta"]) == (" trumpet", pytest.approx(-0.75))
+
+    @pytest.mark.parametrize(
+        ("token", "shown"),
+        [(" Par", "Par…"), (" Paris", "Paris"), (None, "Paris"), ("⟨C3⟩", "⟨C3⟩…")],
+    )
+    def test_a_probability_of_a_first_token_names_that(self, token, shown):
+        outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.1)
+        for group in ("rewrite", "paraphrase"):
+            row = describe_change(PromptChange(TestPrompt("x", group), *outcomes, token), NEEDLE)
+            assert row["followed"] == row["words"]["target"] == shown
+            assert row["words"]["true"] == "Seattle"
+
+    def test_without_a_probability_there_is_no_difference(self):
+        row = self.change("rewrite", Outcome(" a", 0.9), Outcome(" b", float("nan"), 0.2))
+        assert row["delta"] is None
+        assert row["after"]["probability"] is None
+
+
+def test_test_prompts_are_read_from_texts_and_dicts_and_nothing_else():
+    assert read_tests(["a"])[0]["group"] == "free"
+    for group in GROUPS:
+        assert read_tests([{"text": "a", "group": group}])[0]["group"] == group
+    for wrong in ({"text": 1}, {"text": "a", "group": "x"}, {"text": "a", "more": 1}):
+        with pytest.raises(traitlets.TraitError):
+            read_tests([wrong])
