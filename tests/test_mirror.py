@@ -19,7 +19,10 @@ ALL_OVER = {
     "helpers",
     "bundled/test_bundled_model.py",  # the package data
     "editing/test_bundled_edits.py",  # many edits of the bundled model
-    "editing/test_edit_identities.py",  # what must hold of any edit
+    "editing/test_old_files.py",  # files of former versions
+    "editing/test_target_said.py",  # what an edit says where its target is not said
+    "editing/methods/rank_one/test_edit_identities.py",  # what must hold of any edit
+    "files/test_old_files.py",
     "model/test_families.py",  # each family by an oracle
     "model/test_sharded.py",  # models that accelerate has spread
     "tracing/test_equality.py",  # both engines against the slow reference
