@@ -76,10 +76,17 @@ class _InUse:
 
     Each step notes first and acts then, so that it can be interrupted, left, and repeated. The
     locks here are reentrant: what the collector finds under one may leave a call of its own.
+
+    Args:
+        read: What has to be put back, of a model.
+        write: Sets the mode, or with True puts back what was read.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, read: Callable[[nn.Module], Any], write: Callable[[Any, bool], None]
+    ) -> None:
         self._lock = threading.RLock()
+        self._read, self._write = read, write
         self._before: Any = None
         self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
 
@@ -87,58 +94,35 @@ class _InUse:
         with self._lock:
             self._calls.add(call)
             self._before = self._before or self._read(model)
-            self._set(self._before)
+            self._write(self._before, False)
 
     def leave(self, call: Call) -> None:
         with self._lock:
             self._calls.discard(call)
             if not self._calls and self._before:
-                self._put_back(self._before)
+                self._write(self._before, True)
                 self._before = None
 
-    def _read(self, model: nn.Module) -> Any:
-        raise NotImplementedError
 
-    def _set(self, before: Any) -> None:
-        raise NotImplementedError
-
-    def _put_back(self, before: Any) -> None:
-        raise NotImplementedError
+def _in_training(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if module.training]
 
 
-class _EvalMode(_InUse):
-    """Eval mode of one model; what is noted are the modules that were not in it."""
-
-    def _read(self, model: nn.Module) -> list[nn.Module]:
-        return [module for module in model.modules() if module.training]
-
-    def _set(self, before: list[nn.Module]) -> None:
-        for module in before:
-            module.training = False
-
-    def _put_back(self, before: list[nn.Module]) -> None:
-        for module in before:
-            module.training = True
+def _set_training(modules: list[nn.Module], training: bool) -> None:
+    for module in modules:
+        module.training = training
 
 
-class _Tf32(_InUse):
-    """TF32 for CUDA's matrix products, while any of our calls wants it; torch knows it no finer."""
-
-    def _read(self, model: nn.Module) -> Any:
-        return torch.backends.cuda.matmul.fp32_precision
-
-    def _set(self, before: Any) -> None:
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
-
-    def _put_back(self, before: Any) -> None:
-        torch.backends.cuda.matmul.fp32_precision = before
+def _set_tf32(before: Any, back: bool) -> None:
+    torch.backends.cuda.matmul.fp32_precision = before if back else "tf32"
 
 
-_tf32 = _Tf32()
-_eval_modes: weakref.WeakKeyDictionary[nn.Module, _EvalMode] = weakref.WeakKeyDictionary()
+_tf32 = _InUse(lambda model: torch.backends.cuda.matmul.fp32_precision, _set_tf32)
+"""TF32 for CUDA's matrix products, while any of our calls wants it; torch knows it no finer."""
+_eval_modes: weakref.WeakKeyDictionary[nn.Module, _InUse] = weakref.WeakKeyDictionary()
 _eval_modes_lock = threading.RLock()
 
 
-def _eval_mode_of(model: nn.Module) -> _EvalMode:
+def _eval_mode_of(model: nn.Module) -> _InUse:
     with _eval_modes_lock:
-        return _eval_modes.setdefault(model, _EvalMode())
+        return _eval_modes.setdefault(model, _InUse(_in_training, _set_training))
