@@ -20,7 +20,7 @@ MOST_QUIET = 5.0
 
 RunState = Literal["queued", "running", "filling", "overtaken", "cancelled", "done", "failed"]
 NEXT: dict[RunState, tuple[RunState, ...]] = {
-    "queued": ("running", "cancelled", "failed"),
+    "queued": ("queued", "running", "cancelled", "failed"),
     "running": ("filling", "queued", "overtaken", "cancelled", "done", "failed"),
     "filling": ("queued", "overtaken", "cancelled", "done", "failed"),
     "overtaken": ("queued", "cancelled", "failed"),

@@ -196,6 +196,17 @@ class TestResume:
         assert stopped.trace.complete
 
 
+def test_one_that_waits_to_be_left_alone_makes_room_for_whoever_asks(explorer, engine, monkeypatch):
+    monkeypatch.setattr("rome_widgets.widgets.trace.trace_run.QUIET", 0.3)
+    edit(explorer)
+    until(lambda: explorer._worker._running)
+    other = TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji")
+    assert explorer.wait(PATIENCE)
+    assert (explorer.status, other.status) == ("done", "done")
+    assert [asked.prompt for asked in engine.traced[1:]] == [FUJI, PROMPT]
+    assert explorer.before is not None
+
+
 class TestStates:
     def run(self, *states):
         run = RunInProgress(TraceSettings(PROMPT, SUBJECT), None)
