@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rome_widgets.widgets.edit.edit_panel import EditPanel as EditPanel
     from rome_widgets.widgets.edit.generation_compare import GenerationCompare as GenerationCompare
     from rome_widgets.widgets.edit.prediction_compare import PredictionCompare as PredictionCompare
+    from rome_widgets.widgets.edit.prediction_compare import PredictionRun as PredictionRun
     from rome_widgets.widgets.trace.trace_explorer import TraceExplorer as TraceExplorer
     from rome_widgets.widgets.trace.trace_grid import TraceGrid as TraceGrid
 
@@ -65,13 +66,14 @@ _HOME = {
     "EditSettings": "editing.methods.rank_one.settings",
     "Fact": "records.fact",
     "FineTuningSettings": "editing.methods.fine_tuning",
-    "GenerationCompare": "widgets.edit.generation_compare",
     "Flow": "records.explanations",
+    "GenerationCompare": "widgets.edit.generation_compare",
     "LanguageModel": "model.language_model",
     "Lens": "records.explanations",
     "Noise": "tracing.noise",
     "Prediction": "records.trace",
     "PredictionCompare": "widgets.edit.prediction_compare",
+    "PredictionRun": "widgets.edit.prediction_compare",
     "RankOneReport": "records.edit",
     "RankOneSettings": "editing.methods.rank_one.settings",
     "Restoration": "records.trace",

@@ -24,11 +24,16 @@ MOST_TOKENS = 20
 
 @dataclass(frozen=True)
 class PredictionRun:
-    """What one run predicts next: its likeliest tokens, and others worth following."""
+    """States what one run predicts next: its likeliest tokens, and others worth following.
+
+    Example:
+        >>> rw.PredictionRun("clean", [" Seattle", " Paris"], [0.94, 0.01])
+    """
 
     name: str
     tokens: Sequence[str]
     probabilities: Sequence[float]
+    """Of each token, in [0, 1]."""
     ranks: Sequence[int] | None = None
     """1 is the likeliest. None: the tokens are the likeliest ones, in any order."""
 
@@ -54,8 +59,8 @@ class PredictionCompare(RomeWidget):
     Example:
         >>> PredictionCompare(*edit.compare("The Space Needle is in the city of"))
         >>> PredictionCompare(tracer.restore([(3, 5, "mlp")]))
-        >>> PredictionCompare([PredictionRun("clean", [" Seattle", " Paris"], [0.94, 0.01]),
-        ...                    PredictionRun("edited", [" Paris", " Seattle"], [0.91, 0.04])])
+        >>> PredictionCompare([rw.PredictionRun("clean", [" Seattle", " Paris"], [0.94, 0.01]),
+        ...                    rw.PredictionRun("edited", [" Paris", " Seattle"], [0.91, 0.04])])
     """
 
     _esm, _css = bundle("edit")
