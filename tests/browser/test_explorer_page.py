@@ -462,7 +462,7 @@ def test_what_is_kept_as_a_stands_beside_what_comes_after(show):
     page.status("done")
     page.click("mlp", 2, 3)
     expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"]]')
-    kept = page.widget.restoration
+    kept = page.widget._restoration
     page.page.get_by_role("button", name="Keep as A").click()
     page.page.get_by_role("button", name="Compare with A").click()
     page.click("hidden", 2, 4)

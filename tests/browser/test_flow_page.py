@@ -192,7 +192,7 @@ def test_an_edited_model_shows_its_lens_without_the_edits_too(page):
     turn(page, "Lens")
     expect(page.page.locator(".rw-lens tbody tr")).to_have_count(2)
     page.widget.test_engine.edit(0.5)
-    page.widget._model_edited(1, False)
+    page.widget._engine.tell(1)
     expect(page.page.locator(".rw-lens tbody th").last).to_have_text("unedited")
     expect(page.page.locator(".rw-keys")).to_contain_text("unedited")
 

@@ -267,7 +267,7 @@ def test_a_chart_and_its_grid_mark_and_pick_for_each_other(lab):
     points = drawn.locator("path[aria-roledescription=point]")
     n_points = 3 * 2 * lab.ask("lm.n_layers")
     expect(points).to_have_count(n_points, timeout=60_000)
-    pos, layer = lab.ask("pair[0].result.subject_span[1] - 1"), 3
+    pos, layer = lab.ask("pair[0].trace.subject_span[1] - 1"), 3
     lab.click(pos, layer, "mlp", cell=2)
     lab.page.wait_for_function(LARGEST, arg=[drawn.element_handle(), f"layer: {layer}"])
     chosen = points.filter(has=lab.page.locator("xpath=self::*[contains(@aria-label, 'attn')]"))
@@ -300,7 +300,7 @@ def test_two_widgets_clicked_at_once_each_get_their_own_answer(lab):
     for at in (0, 1):
         panel = lab.shows([cells[at][-1]], cell=2, at=at)
         pos, layer, kind = cells[at][-1]
-        expected = lab.ask(f"float(pair[{at}].result.scores[{kind!r}][{pos}, {layer}])")
+        expected = lab.ask(f"float(pair[{at}].trace.scores[{kind!r}][{pos}, {layer}])")
         assert float(panel.get_attribute("data-probability")) == pytest.approx(expected, abs=1e-5)
 
 
