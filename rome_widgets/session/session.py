@@ -41,7 +41,7 @@ class Session:
         self.worker = Worker(name)
         weakref.finalize(self, self.worker.close)
         self._edits = edits
-        # Reentrant: a collection while it is held may close a widget, which unlistens.
+        # Reentrant: a collection while it is held may take a listener.
         self._lock = threading.RLock()
         self._listeners: weakref.WeakSet[EditListener] = weakref.WeakSet()
         self._history: dict[str, KnownEdit] | None = None
@@ -55,11 +55,6 @@ class Session:
         """Tell `listener` of edits from now on, for as long as somebody else holds it."""
         with self._lock:
             self._listeners.add(listener)
-
-    def unlisten(self, listener: EditListener) -> None:
-        """Tell `listener` nothing more."""
-        with self._lock:
-            self._listeners.discard(listener)
 
     def edits_changed(self) -> None:
         """Note the edits there are, and tell all who listen.
@@ -120,7 +115,7 @@ _making = threading.Lock()
 
 
 class Flag:
-    """A function that says whether to stop, as the engines' cancel flag."""
+    """A function that says whether to stop, as the engine's cancel flag."""
 
     def __init__(self, is_set: Callable[[], bool]) -> None:
         self.is_set = is_set

@@ -66,15 +66,23 @@ def test_one_that_fails_keeps_nobody_from_being_told(caplog):
     assert "in the user's observer" in caplog.text
 
 
-def test_a_listener_that_is_gone_or_has_enough_is_not_told():
+def test_a_listener_that_is_gone_is_not_told():
     session = Session("x")
-    gone, enough, stays = (Listener(session) for _ in range(3))
+    gone, stays = (Listener(session) for _ in range(2))
     heard, there = gone.heard, weakref.ref(gone)
-    session.unlisten(enough)
     del gone
     gc.collect()
     session.edits_changed()
-    assert (there(), heard, enough.heard, stays.heard) == (None, [], [], [0])
+    assert (there(), heard, stays.heard) == (None, [], [0])
+
+
+def test_a_widget_that_is_closed_is_told_nothing_more():
+    held = []
+    widget = TraceExplorer(FakeEngine(session=(session := Session("x", lambda: held))))
+    widget.close()
+    held.append(1)
+    session.edits_changed()
+    assert widget.edited == 0
 
 
 def test_the_history_keeps_what_was_reverted_and_nothing_that_was_passing():

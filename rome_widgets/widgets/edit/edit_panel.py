@@ -36,7 +36,7 @@ from rome_widgets.widgets.edit.orders import (
     set_strengths,
 )
 from rome_widgets.widgets.live.base import Theme, bundle
-from rome_widgets.widgets.live.job import Job, Stop
+from rome_widgets.widgets.live.job import Job, Stop, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, Slot, describe_error, is_engine
 from rome_widgets.widgets.live.traits import number, text
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
@@ -84,8 +84,7 @@ class EditPanel(LiveWidget):
     _esm, _css = bundle("edit")
     _view = t.Unicode("edit").tag(sync=True)
     _answers = "rows"
-    _jobs = ("strength", "compare", "refresh", "suggest")
-    _outliving = ("strength",)
+    _jobs = ("compare", "refresh", "suggest")
     engine = t.Dict().tag(sync=True)
     """Name and depth of the model, its methods with title and defaults, and examples."""
     template = t.Unicode("{}").tag(sync=True)
@@ -142,7 +141,12 @@ class EditPanel(LiveWidget):
         tooltip: str | None = None,
         tabbable: bool | None = None,
     ) -> None:
-        self._engine = engine = _engine_of(model, second_moment, seed)
+        if not is_engine(model):
+            from rome_widgets.session.edit_engine import EditingEngine
+
+            model = EditingEngine(model, second_moment, seed)
+        self._engine: EditEngine = model
+        engine = self._engine
         self._seen: set[str] = set()
         """Ids of all orders ever given."""
         self._open: dict[str, Order] = {}
@@ -153,6 +157,7 @@ class EditPanel(LiveWidget):
         """Strengths to set, the latest of each edit."""
         self._records: dict[str, EditRecord] = {}
         self._numbers = itertools.count(1)
+        self._strength = Slot(self, "strength")  # Not of those that a closed panel gives up.
         template, subject, target, known = _read_form(prompt, subject, target)
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         super().__init__(
@@ -240,7 +245,7 @@ class EditPanel(LiveWidget):
                 on_failed=self._strengths_refused,
                 latest=False,  # Predictions follow a slider that does not rest.
             )
-            self._submit("strength", job)
+            self._worker.submit(self._strength, job)
 
     def suggest_layer(self) -> None:
         """Ask for the layer that a trace of the form's fact points to; it fills `layer`."""
@@ -335,7 +340,8 @@ class EditPanel(LiveWidget):
 
     def _places(self) -> list[Hashable]:
         with self._writing:
-            return [*(order.slot for order in self._open.values()), *self._slots.values()]
+            orders = [order.slot for order in self._open.values()]
+            return [*orders, self._strength, *self._slots.values()]
 
     def close(self) -> None:
         """Cancel what is being computed and close the page's end; applied edits stay."""
@@ -398,11 +404,9 @@ class EditPanel(LiveWidget):
             if [count, strength] != change["old"].get(edit) and edit in self._records:
                 self.set_strength(edit, min(MOST_STRENGTH, max(0.0, strength)))
 
-    def _model_edited(self) -> None:
-        super()._model_edited()
-        with self._writing:
-            if self._at_work is None or not self._at_work.changing:  # Else that looks afterwards.
-                self._refresh()
+    def _follow_model(self) -> None:
+        if self._at_work is None or not self._at_work.changing:  # Else that looks afterwards.
+            self._refresh()
 
     # Orders.
 
@@ -499,7 +503,7 @@ class EditPanel(LiveWidget):
     def _refresh(self) -> None:
         job = Job(
             None,
-            partial(_look, self._engine),
+            plainly(partial(look, self._engine)),
             on_done=self._refreshed,
             on_failed=self._refresh_failed,
             latest=False,
@@ -594,14 +598,6 @@ class EditPanel(LiveWidget):
         return fallback.edits_table(self.engine["model"], self.edits, self.rows, self.ledger)
 
 
-def _engine_of(model: Any, second_moment: Any, seed: int) -> EditEngine:
-    if is_engine(model):
-        return model
-    from rome_widgets.session.edit_engine import EditingEngine
-
-    return EditingEngine(model, second_moment, seed)
-
-
 def _read_form(
     prompt: str | Fact | Mapping[str, Any], subject: str, target: str
 ) -> tuple[str, str, str, str | None]:
@@ -610,10 +606,6 @@ def _read_form(
         return prompt or "{}", subject, target, None
     stated = read_fact(prompt, subject, target)
     return stated.template, stated.subject, stated.target or "", stated.true_object
-
-
-def _look(engine: EditEngine, asked: None, progress: Tell, stop: Stop) -> EditHistory:
-    return look(engine)
 
 
 def _suggest(engine: EditEngine, request: EditRequest, progress: Tell, stop: Stop) -> Any:

@@ -91,7 +91,12 @@ class GenerationCompare(LiveWidget):
         tooltip: str | None = None,
         tabbable: bool | None = None,
     ) -> None:
-        self._engine = engine = None if model is None else _engine_of(model)
+        if model is not None and not is_engine(model):
+            from rome_widgets.session.generation_engine import GeneratingEngine
+
+            model = GeneratingEngine(model)
+        self._engine: GenerationEngine | None = model
+        engine = self._engine
         self._texts: list[dict[str, str]] = []
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
@@ -269,14 +274,6 @@ def diff(before: str, after: str) -> tuple[Spans, Spans]:
             if piece:
                 spans.append([op != "equal", piece])
     return left, right
-
-
-def _engine_of(model: Any) -> GenerationEngine:
-    if is_engine(model):
-        return model
-    from rome_widgets.session.generation_engine import GeneratingEngine
-
-    return GeneratingEngine(model)
 
 
 def _generate(

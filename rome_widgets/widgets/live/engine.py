@@ -32,10 +32,6 @@ class ModelSession(Protocol):
         """Tell `listener` of edits from now on, for as long as somebody else holds it."""
         ...
 
-    def unlisten(self, listener: EditListener) -> None:
-        """Tell `listener` nothing more."""
-        ...
-
 
 class Engine(Protocol):
     """A model as a widget sees it."""

@@ -130,6 +130,11 @@ class Job(Generic[Asked, Told, Made]):
                 failed.__self__._show_failed(raised)
 
 
+def plainly(call: Callable[[], Made]) -> Callable[[Any, Callable[[Any], None], Stop], Made]:
+    """A computation that tells no progress and cannot be stopped."""
+    return lambda asked, progress, stop: call()
+
+
 def _weak(method: Callable[..., Any] | None) -> weakref.WeakMethod[Any] | None:
     return None if method is None else weakref.WeakMethod(method)
 

@@ -51,8 +51,6 @@ class LiveWidget(RomeWidget):
     """The trait that its answers arrive in."""
     _jobs: ClassVar[tuple[str, ...]] = ()
     """Names of its jobs: of each, the latest counts."""
-    _outliving: ClassVar[tuple[str, ...]] = ()
-    """Those that are done although the widget is closed."""
 
     def __init__(self, session: ModelSession | None, **traits: Any) -> None:
         self._session = session
@@ -62,7 +60,7 @@ class LiveWidget(RomeWidget):
         self._errors: dict[str, dict[str, Any]] = {}
         """Errors that still hold by their cause, the latest last; `error` shows that one."""
         RomeWidget.__init__(self, **traits)
-        for slot in self._mortal():
+        for slot in self._slots.values():
             weakref.finalize(self, self._worker.cancel, slot).atexit = False
         if session is not None:
             with self._writing:
@@ -86,14 +84,9 @@ class LiveWidget(RomeWidget):
         """Cancel what is running and close the page's end; nothing more is heard of the model."""
         if hasattr(self, "_closed"):  # ipywidgets closes half-built widgets, too.
             self._closed = True
-            for slot in self._mortal():
+            for slot in self._slots.values():
                 self._worker.cancel(slot)
-            if self._session is not None:
-                self._session.unlisten(self)
         super().close()
-
-    def _mortal(self) -> list[Slot]:
-        return [slot for name, slot in self._slots.items() if name not in self._outliving]
 
     def _places(self) -> Iterable[Hashable]:
         """Where at the worker something of this widget may be waiting or running."""
@@ -116,8 +109,12 @@ class LiveWidget(RomeWidget):
     def _model_edited(self) -> None:
         """The model's edits changed; see `Session`."""
         with self._writing:
-            if self._session is not None:
+            if self._session is not None and not self._closed:
                 self.edited = self._session.edited
+                self._follow_model()
+
+    def _follow_model(self) -> None:
+        """Show the model as it is now."""
 
     @t.observe("_cancel_id")
     def _cancel_requested(self, change: dict) -> None:

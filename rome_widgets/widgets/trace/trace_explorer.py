@@ -22,7 +22,7 @@ from rome_widgets.errors import (
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.widgets.live.base import Theme, bundle
-from rome_widgets.widgets.live.job import Job, Stop
+from rome_widgets.widgets.live.job import Job, Stop, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error, is_engine
 from rome_widgets.widgets.live.traits import (
     describe_restoration,
@@ -176,7 +176,12 @@ class TraceExplorer(ExplainedGrid):
         tooltip: str | None = None,
         tabbable: bool | None = None,
     ) -> None:
-        self._engine = engine = _engine_of(model)
+        if not is_engine(model):
+            from rome_widgets.session.trace_engine import TracingEngine
+
+            model = TracingEngine(model)
+        self._engine: TraceEngine = model
+        engine = self._engine
         self._history = RunHistory()
         if not isinstance(prompt, str) or (prompt and subject):
             prompt, subject, found = engine.read_prompt(prompt, subject)
@@ -328,13 +333,11 @@ class TraceExplorer(ExplainedGrid):
         """The run that has not ended."""
         return self._run if self._run is not None and self._run.under_way else None
 
-    def _model_edited(self) -> None:
-        super()._model_edited()
-        with self._writing:
-            if (run := self._under_way) is not None:
-                run.edited = True
-            else:
-                self._follow_edits(True)
+    def _follow_model(self) -> None:
+        if (run := self._under_way) is not None:
+            run.edited = True
+        else:
+            self._follow_edits(True)
 
     def _follow_edits(self, edited: bool) -> None:
         """Say whether the trace on screen is of another model, and make it again if edited."""
@@ -494,7 +497,7 @@ class TraceExplorer(ExplainedGrid):
         if self.trace is not None:
             job = Job(
                 request,
-                partial(_draw, self.trace),
+                plainly(partial(picture, self.trace, request["form"])),
                 on_done=self._drawn,
                 on_failed=self._draw_failed,
                 latest=False,
@@ -708,14 +711,6 @@ class TraceExplorer(ExplainedGrid):
         self._report("show", describe_error(error))
 
 
-def _engine_of(model: Any) -> TraceEngine:
-    if is_engine(model):
-        return model
-    from rome_widgets.session.trace_engine import TracingEngine
-
-    return TracingEngine(model)
-
-
 class _Restored(NamedTuple):
     """The answer to a selection, the weights that gave it, and how long it took."""
 
@@ -730,12 +725,6 @@ def _restore(
     began, weights = time.perf_counter(), engine.weights_version
     found = engine.restore(asked.basis.settings, asked.selection)
     return _Restored(found, weights, 1000 * (time.perf_counter() - began))
-
-
-def _draw(
-    trace: CausalTrace, request: dict[str, Any], progress: Callable[[Any], None], stop: Stop
-) -> dict[str, Any]:
-    return picture(trace, request["form"])
 
 
 def _share(trace: CausalTrace) -> float:
