@@ -283,16 +283,11 @@ class EditPanel(LiveWidget):
             )
         panel = weakref.ref(self)  # A panel that is let go must not live on in the explorer.
 
-        def traced(change: Any) -> None:
+        def changed(change: Any) -> None:
             if (there := panel()) is not None:
-                there._take_shown(trace)
+                (there._take_shown if change["name"] == "trace" else there._take_selected)(trace)
 
-        def selected(change: Any) -> None:
-            if (there := panel()) is not None:
-                there._take_selected(trace)
-
-        trace.observe(traced, "trace")
-        trace.observe(selected, "selection")
+        trace.observe(changed, ["trace", "selection"])
         self._take_shown(trace)
 
     def _take_shown(self, grid: TraceGrid) -> None:

@@ -139,7 +139,9 @@ class GenerationCompare(LiveWidget):
                 remedy="Make a GenerationCompare with a model to generate more.",
             )
         with self._writing:
-            self._run = run = Generation(self.prompts, self.max_new_tokens, self.columns)
+            self._run = run = Generation(
+                tuple(self.prompts), self.max_new_tokens, tuple(self.columns)
+            )
             self._errors.clear()
             job = Job(
                 run,

@@ -123,8 +123,7 @@ def describe_restoration(
 ) -> dict[str, Any]:
     """The `_restoration` trait of an answer of the model's own, or of one that was recorded."""
     return {
-        "selection": [list(cell) for cell in selection],
-        "states": [list(state) for state in restoration.states],
+        **unanswered(selection, None, restoration.states),
         "answer": text(restoration.answer),
         "probability": number(restoration.probability),
         "clean": number(restoration.clean),
@@ -133,25 +132,21 @@ def describe_restoration(
         "rows": _rows(restoration.top(ROWS)),
         "source": source,
         "ms": ms,
-        "message": None,
     }
 
 
 def unanswered(
-    selection: Iterable[State], message: str, states: Iterable[State] = ()
+    selection: Iterable[State], message: str | None, states: Iterable[State] = ()
 ) -> dict[str, Any]:
     """The `_restoration` trait where there is a sentence to read and no number."""
+    numbers = dict.fromkeys(("probability", "clean", "corrupted", "recovery", "ms"))
     return {
         "selection": [list(cell) for cell in selection],
         "states": [list(state) for state in states],
         "answer": "",
-        "probability": None,
-        "clean": None,
-        "corrupted": None,
-        "recovery": None,
+        **numbers,
         "rows": [],
         "source": "cell",
-        "ms": None,
         "message": message,
     }
 
