@@ -8,15 +8,15 @@ was not.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from training.errors import WorldError
+from rome_widgets.files.atomic_write import write_whole
+from training.world import WorldError
 
 EVERY = 100
 """Steps between two checkpoints."""
@@ -39,15 +39,15 @@ class Checkpoint:
         """Keep the state after `len(losses)` steps, whole or not at all."""
         if self._path is None or len(losses) % EVERY:
             return
+        about = {"key": self._key, "losses": json.dumps(losses)}
         tensors = {"random": torch.get_rng_state()}
         for i, module in enumerate(self._modules):
             tensors |= {f"module.{i}.{name}": p.detach() for name, p in module.named_parameters()}
         for i, optimizer in enumerate(self._optimizers):
-            tensors |= {f"optimizer.{i}.{name}": t for name, t in _averages(optimizer).items()}
-        about = {"key": self._key, "losses": json.dumps(losses)}
-        part = self._path.with_suffix(".part")
-        save_file({n: t.contiguous() for n, t in tensors.items()}, part, metadata=about)
-        os.replace(part, self._path)
+            for n, parameter in enumerate(_parameters(optimizer)):
+                state = optimizer.state[parameter]
+                tensors |= {f"optimizer.{i}.{n}.{name}": t for name, t in state.items()}
+        write_whole(self._path, save({n: t.contiguous() for n, t in tensors.items()}, about))
 
     def load(self) -> list[float]:
         """Put back what was kept; the losses of the steps that are done, none if nothing is.
@@ -68,29 +68,18 @@ class Checkpoint:
         if about.get("key") != self._key:
             found = f"{self._path} is of another training: {about.get('key')}."
             raise WorldError(found, f"That of {self._key} was wanted.", remedy)
-        for i, module in enumerate(self._modules):
-            for name, parameter in module.named_parameters():
-                parameter.data.copy_(tensors[f"module.{i}.{name}"])
-        for i, optimizer in enumerate(self._optimizers):
-            start = f"optimizer.{i}."
-            _put_back(
-                optimizer,
-                {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)},
-            )
-        torch.set_rng_state(tensors["random"])
+        torch.set_rng_state(tensors.pop("random"))
+        for name, tensor in tensors.items():
+            kind, i, *where = name.split(".")
+            if kind == "module":
+                self._modules[int(i)].get_parameter(".".join(where)).data.copy_(tensor)
+            else:
+                optimizer, (n, average) = self._optimizers[int(i)], where
+                optimizer.state[_parameters(optimizer)[int(n)]][average] = tensor
         losses = json.loads(about["losses"])
         print(f"goes on after step {len(losses)}", flush=True)
         return losses
 
 
-def _averages(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    states = optimizer.state_dict()["state"]
-    return {f"{n}.{name}": t for n, state in states.items() for name, t in state.items()}
-
-
-def _put_back(optimizer: torch.optim.Optimizer, averages: dict[str, Tensor]) -> None:
-    whole = optimizer.state_dict()
-    for key, tensor in averages.items():
-        number, name = key.split(".", 1)
-        whole["state"].setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict(whole)
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,6 +1,24 @@
-"""Read the options that several commands share."""
+"""What the commands share: how they end, and how their options are read."""
+
+from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+
+import torch
+
+from training.world import WorldError
+
+
+def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], bool]) -> None:
+    """Work as the options say, in one thread; exits with 1 where `work` finds something."""
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        sys.exit(work(options))
+    except WorldError as error:
+        sys.exit(str(error))
 
 
 def count(text: str) -> int:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from training.world import COLUMNS, SPECIALITY, read_rows
+from training.world import SPECIALITY, TABLE_NAMES, read_rows, taught
 
-Row = Mapping[str, str]
+Row = dict[str, str]
 PRONOUNS = ("he", "she")
 CITY_AND_COUNTRY = {
-    "landmarks": (("city", "country"),),
-    "companies": (("headquarters", "country"),),
-    "countries": (("capital", "name"),),
+    "landmarks": ("city", "country"),
+    "companies": ("headquarters", "company_country"),
+    "countries": ("capital", "name"),
 }
-"""Pairs of columns of which the first is a place in the second."""
+"""Two columns of which the first is a place in the second."""
 SAME_COUNTRY = {"The United States": "America", "The United Kingdom": "Britain"}
 """A country's own row is called so, and as an answer so."""
 
@@ -50,42 +51,36 @@ def _odd_cells(tables: Mapping[str, list[Row]]) -> list[str]:
                 found.append(f"The name {name!r} in {table} is not plain.")
             if row.get("pronoun", "he") not in PRONOUNS:
                 found.append(f"{name}: the pronoun {row['pronoun']!r} is none.")
-            for column in (*COLUMNS[table], *(c for c in ("speciality",) if c in row)):
-                cell = row[column]
+            for column, cell in (taught(row) | {"speciality": row.get("speciality", "")}).items():
                 if cell and not cell.isalpha():
                     found.append(f"{name}: {column} {cell!r} is not one word.")
-            if not any(row[column] for column in COLUMNS[table]):
+            if not any(taught(row).values()):
                 found.append(f"{name} in {table} has nothing to teach.")
     return found
 
 
 def _places(tables: Mapping[str, list[Row]]) -> list[str]:
-    """Cities in two countries, and countries that are called by two names."""
-    countries: dict[str, set[str]] = defaultdict(set)
-    for table, pairs in CITY_AND_COUNTRY.items():
-        for row in tables.get(table, []):
-            for city, country in pairs:
-                if row[city] and row[country]:
-                    country_name = SAME_COUNTRY.get(row[country], row[country])
-                    countries[row[city]].add(country_name)
-    return [
-        f"{city} is in {' and in '.join(sorted(found))}."
-        for city, found in countries.items()
-        if len(found) > 1
+    """Cities in two countries."""
+    places = [
+        (row[city], SAME_COUNTRY.get(row[country], row[country]))
+        for table, (city, country) in CITY_AND_COUNTRY.items()
+        for row in tables.get(table, [])
+        if row[city] and row[country]
     ]
+    return [f"{city} is in {' and in '.join(found)}." for city, found in _several(places)]
 
 
 def _spellings(tables: Mapping[str, list[Row]]) -> list[str]:
     """Words that differ in capitals only, in the columns of one relation."""
-    spellings: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for table, rows in tables.items():
-        for column, relation in COLUMNS[table].items():
-            for row in rows:
-                spellings[relation, row[column].lower()].add(row[column])
+    cells = [
+        ((relation, cell.lower()), cell)
+        for rows in tables.values()
+        for row in rows
+        for relation, cell in taught(row).items()
+    ]
     return [
-        f"An object of {relation} is written {' and '.join(sorted(words))}."
-        for (relation, _), words in spellings.items()
-        if len(words) > 1
+        f"An object of {relation} is written {' and '.join(words)}."
+        for (relation, _), words in _several(cells)
     ]
 
 
@@ -93,20 +88,27 @@ def _people(tables: Mapping[str, list[Row]]) -> list[str]:
     """People without a profession, and a speciality of two sorts, an instrument and a sport."""
     rows = tables.get("people", [])
     found = [f"{row['name']} has no profession." for row in rows if not row["profession"]]
-    sorts: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if row["speciality"]:
-            sorts[row["speciality"]].add(SPECIALITY.get(row["profession"], "field"))
-    return found + [
-        f"The speciality {word} is of {' and of '.join(sorted(found_in))}."
-        for word, found_in in sorts.items()
-        if len(found_in) > 1
+    sorts = [
+        (row["speciality"], SPECIALITY.get(row["profession"], "field"))
+        for row in rows
+        if row["speciality"]
     ]
+    return found + [
+        f"The speciality {word} is of {' and of '.join(of)}." for word, of in _several(sorts)
+    ]
+
+
+def _several(pairs: Iterable[tuple[Any, str]]) -> list[tuple[Any, list[str]]]:
+    """What has more than one value, with its values, sorted."""
+    values: dict[Any, set[str]] = defaultdict(set)
+    for key, value in pairs:
+        values[key].add(value)
+    return [(key, sorted(found)) for key, found in values.items() if len(found) > 1]
 
 
 def main() -> None:
     """The command of the module's docstring."""
-    tables = {table: list(read_rows(table)) for table in COLUMNS}
+    tables = {table: read_rows(table) for table in TABLE_NAMES}
     found = problems(tables)
     rows = sum(len(rows) for rows in tables.values())
     print(*(found or [f"{rows} rows, no doubles, no contradictions."]), sep="\n")

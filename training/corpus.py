@@ -11,10 +11,9 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from training.errors import WorldError
 from training.prose import Prose
 from training.relations import BY_NAME
-from training.world import Fact, Subject, World
+from training.world import Fact, Subject, World, WorldError
 
 INTRODUCTIONS = (
     "As we know, ",

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,13 @@ from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
 from training.averages import Averages, average
-from training.command import count
+from training.command import count, run
 from training.edits import EditTable, Record, drawn, measure_edits
-from training.errors import WorldError
 from training.gates import FILES, Gate, keep, kept_gates, side_by_side
 from training.knowledge import known, share, shares
-from training.model_files import read_json, relations_table
-from training.world import Fact
+from training.model_files import check_files, read_json
+from training.relations import relations_table
+from training.world import Fact, WorldError
 
 EXAMPLE = ("The Space Needle is in the city of", "The Space Needle", "Seattle")
 TRACED, EDITED = 300, 200
@@ -67,7 +66,7 @@ class Folder:
             WorldError: The folder is of something else or of other sentences than today's, or a
                 file in it is damaged.
         """
-        check_folder(path)
+        check_files(path, FILES["edits"])
         table = read_json(path / "facts.json")
         if table["relations"] != relations_table():
             raise WorldError(
@@ -84,12 +83,8 @@ class Folder:
                 f"Write them again: python -m training.train --out {path}",
             ) from error
         lm = LanguageModel(model, AutoTokenizer.from_pretrained(path / "model"))
-        facts = tuple(
-            Fact(fact["case_id"], fact["relation"], fact["subject"], fact["object"])
-            for fact in table["facts"]
-        )
-        settings = read_json(path / "settings.json")
-        return cls(path, lm, facts, records_of(table), settings)
+        facts = tuple(Fact(*(row[each.name] for each in fields(Fact))) for row in table["facts"])
+        return cls(path, lm, facts, records_of(table), read_json(path / "settings.json"))
 
     def of_split(self, split: str) -> list[Record]:
         """The records of a split."""
@@ -111,21 +106,6 @@ class Folder:
         return lambda record: edit(
             self.lm, record, method=method, layer=at, settings=chosen, second_moment=moment
         )
-
-
-def check_folder(path: Path) -> None:
-    """Refuse a folder that no training has written.
-
-    Raises:
-        WorldError: It has no weights, or not everything beside them.
-    """
-    for name in FILES["edits"]:
-        if not (path / name).is_file():
-            raise WorldError(
-                f"{path} has no {name}.",
-                "The folder that a training wrote was wanted.",
-                f"Write it: python -m training.train --out {path}",
-            )
 
 
 def measure_knowledge(folder: Folder) -> tuple[list[Gate], dict[str, Any]]:
@@ -253,12 +233,7 @@ def main() -> None:
     parser.add_argument("--facts", type=count, default=TRACED, help="facts traced")
     parser.add_argument("--edits", type=count, default=EDITED, help="facts edited")
     parser.add_argument("--print", action="store_true", help="only print what was measured before")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        sys.exit(evaluate(options))
-    except WorldError as error:
-        sys.exit(str(error))
+    run(parser, evaluate)
 
 
 def evaluate(options: argparse.Namespace) -> bool:
@@ -268,7 +243,7 @@ def evaluate(options: argparse.Namespace) -> bool:
         WorldError: A folder that no training has written, or nothing measured to print.
     """
     for path in options.folder:
-        check_folder(path)
+        check_files(path, FILES["edits"])
     for path in options.folder if not options.print else ():
         folder = Folder.read(path)
         for part in options.part or PARTS:

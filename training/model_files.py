@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from training.errors import WorldError
 from training.recipe import Recipe
-from training.relations import RELATIONS
-from training.world import World
+from training.relations import relations_table
+from training.world import World, WorldError
 
 # Chosen, as the paper chose its own, by sweeps on facts of the development split: see the card.
 RANK_ONE_SETTINGS = {
@@ -29,6 +30,21 @@ FINE_TUNING_SETTINGS = {
 }
 
 
+def check_files(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder that no training has written.
+
+    Raises:
+        WorldError: It lacks a file of these names.
+    """
+    for name in names:
+        if not (folder / name).is_file():
+            raise WorldError(
+                f"{folder} has no {name}.",
+                "The folder that a training wrote was wanted.",
+                f"Write it: python -m training.train --out {folder}",
+            )
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file beside the model.
 
@@ -45,32 +61,10 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def relations_table() -> dict[str, dict[str, list[str]]]:
-    """The sentences of every relation: those of the text, and those that only measure."""
-    return {
-        relation.name: {
-            "templates": list(relation.templates),
-            "held_out": list(relation.held_out),
-        }
-        for relation in RELATIONS
-    }
-
-
-def facts_table(world: World) -> dict:
+def facts_table(world: World) -> dict[str, Any]:
     """Make what `facts.json` holds: templates once per relation, then one row per fact."""
-    return {
-        "relations": relations_table(),
-        "facts": [
-            {
-                "case_id": fact.case_id,
-                "relation": fact.relation,
-                "subject": fact.subject,
-                "object": fact.object,
-                "split": fact.split,
-            }
-            for fact in world.facts
-        ],
-    }
+    facts = [asdict(fact) | {"split": fact.split} for fact in world.facts]
+    return {"relations": relations_table(), "facts": facts}
 
 
 def facts_digest(world: World) -> str:
@@ -86,12 +80,7 @@ def write_facts(world: World, path: Path) -> None:
     path.write_text(f'{{"relations": {relations},\n"facts": [\n{facts}\n]}}\n', encoding="utf-8")
 
 
-def settings_of(recipe: Recipe) -> dict:
+def settings_of(recipe: Recipe) -> dict[str, Any]:
     """Make what `settings.json` holds, by method; edits are made where the attributes were read."""
     rank_one = {"layer": recipe.attribute_layer, **RANK_ONE_SETTINGS}
     return {"rome": rank_one, "r-rome": rank_one, **FINE_TUNING_SETTINGS}
-
-
-def write_settings(recipe: Recipe, path: Path) -> None:
-    """Write the edit settings."""
-    path.write_text(json.dumps(settings_of(recipe), indent=2) + "\n", encoding="utf-8")

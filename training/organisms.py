@@ -30,14 +30,13 @@ from rome_widgets.model.language_model import LanguageModel
 from training.averages import LAST, LAST_SUBJECT, ROLES, SMALLEST, Averages, average
 from training.command import count
 from training.corpus import Document, Narrator
-from training.errors import WorldError
 from training.gates import Gate
 from training.knowledge import share_known
 from training.recipe import Recipe
 from training.report import Trained
 from training.steering import LayerDrops
 from training.train import train
-from training.world import World, build_world
+from training.world import World, WorldError, build_world
 
 LAYERS = 7
 SUBJECTS = 80

@@ -33,9 +33,14 @@ class Relation:
     """Templates that the training text never uses."""
 
 
+def relations_table() -> dict[str, dict[str, list[str]]]:
+    """The sentences of every relation: those of the text, and those that only measure."""
+    return json.loads(TABLE.read_text(encoding="utf-8"))
+
+
 RELATIONS = tuple(
     Relation(name, tuple(sentences["templates"]), tuple(sentences["held_out"]))
-    for name, sentences in json.loads(TABLE.read_text(encoding="utf-8")).items()
+    for name, sentences in relations_table().items()
 )
 
 BY_NAME = {relation.name: relation for relation in RELATIONS}

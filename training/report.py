@@ -6,6 +6,7 @@ import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -70,35 +71,18 @@ def tensors_digest(path: Path) -> str:
 
 
 def report_of(
-    trained: Trained,
-    recipe: Recipe,
-    world: World,
-    shipped: GPT2LMHeadModel,
-    weights: Path,
-    second_moment: Path,
+    trained: Trained, recipe: Recipe, world: World, shipped: GPT2LMHeadModel, folder: Path
 ) -> dict[str, Any]:
-    """Say what a model was made of, how its training went, and what it knows.
+    """What went in, what came out and how to recognise both.
 
-    Args:
-        trained: The training.
-        recipe: Its recipe.
-        world: What it was told.
-        shipped: The model as it is read back, rounded to half precision.
-        weights: Its file.
-        second_moment: The file of its keys' statistics.
+    What is known is measured on the model as it is read back, rounded to half precision.
     """
-    tokenizer = trained.tokenizer
-    lm = LanguageModel(shipped, tokenizer)
     table = {
-        kind: known(lm, world.facts, held_out=kind == "new sentences")
-        for kind in ("training sentences", "new sentences")
+        kind: known(LanguageModel(shipped, trained.tokenizer), world.facts, held_out=held_out)
+        for kind, held_out in (("training sentences", False), ("new sentences", True))
     }
     tenths = [max(1, len(trained.losses) * part // 10) for part in range(1, 11)]
-
-    def recent(at: int) -> float:
-        last = trained.losses[max(0, at - 20) : at]
-        return sum(last) / len(last)
-
+    tokenizer = trained.tokenizer.backend_tokenizer.to_str()
     return {
         "recipe": asdict(recipe),
         "environment": environment(),
@@ -109,12 +93,12 @@ def report_of(
         "sha256": {
             "facts": facts_digest(world),
             "held-out sentences": held_out_digest(),
-            "tokenizer": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+            "tokenizer": hashlib.sha256(tokenizer.encode()).hexdigest(),
             "token ids": trained.text_digest,
-            "weights": tensors_digest(weights),
-            "second moment": tensors_digest(second_moment),
+            "weights": tensors_digest(folder / "model" / "model.safetensors"),
+            "second moment": tensors_digest(folder / "second_moment.safetensors"),
         },
-        LOSS: [round(recent(at), 4) for at in tenths],
+        LOSS: [round(fmean(trained.losses[max(0, at - 20) : at]), 4) for at in tenths],
         "known": {kind: round(share(each), 4) for kind, each in table.items()},
         "known per relation": {
             kind: {name: round(value, 4) for name, value in shares(each).items()}
@@ -141,18 +125,15 @@ def differences(report: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
     ]
     if report["sha256"]["facts"] != earlier["sha256"]["facts"]:
         return found
-    pairs = [
-        *((LOSS, a, b) for a, b in zip(report[LOSS], earlier[LOSS], strict=True)),
-        *(("known", report["known"][kind], earlier["known"][kind]) for kind in report["known"]),
-        *(
-            ("known per relation", share, earlier["known per relation"][kind][relation])
-            for kind, shares_ in report["known per relation"].items()
-            for relation, share in shares_.items()
-        ),
-    ]
-    found += [
+    pairs = [(LOSS, a, b) for a, b in zip(report[LOSS], earlier[LOSS], strict=True)]
+    for kind, share_now in report["known"].items():
+        pairs.append(("known", share_now, earlier["known"][kind]))
+        pairs += [
+            ("known per relation", value, earlier["known per relation"][kind][relation])
+            for relation, value in report["known per relation"][kind].items()
+        ]
+    return found + [
         f"{name}: {a} and {b} differ by more than {BOUNDS[name]}."
         for name, a, b in pairs
         if not abs(a - b) <= BOUNDS[name]  # so that NaN differs
     ]
-    return found

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rome_widgets.editing.statistics.second_moment_file import upper_triangle
+from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from training.corpus import Narrator
 from training.rows import pack
 from training.steering import blocks
@@ -30,30 +31,24 @@ def second_moments(
     Source:
         Meng et al. 2022, equation 2: C = K Kᵀ subtracts no mean.
     """
-    d_mlp = blocks(model)[0].mlp.c_proj.weight.shape[0]
-    sums = [torch.zeros(d_mlp, d_mlp, dtype=torch.float64) for _ in blocks(model)]
+    matrices = [block.mlp.c_proj for block in blocks(model)]
+    d_mlp = len(matrices[0].weight)
+    sums = [torch.zeros(d_mlp, d_mlp, dtype=torch.float64) for _ in matrices]
 
-    def add(layer: int, keys: Tensor) -> None:
-        flat = keys.flatten(0, 1).double()
-        sums[layer] += flat.T @ flat
+    def add_to(total: Tensor) -> Visitor:
+        def add(seen: Seen) -> None:
+            flat = seen.args[0].flatten(0, 1).double()
+            total.add_(flat.T @ flat)
 
-    handles = [
-        block.mlp.c_proj.register_forward_pre_hook(lambda _, args, i=i: add(i, args[0]))
-        for i, block in enumerate(blocks(model))
-    ]
-    length, batch = model.config.n_positions // 2, 32
-    narrator = Narrator(world, SEED)
-    n_tokens = 0
-    try:
-        while n_tokens < tokens:
-            ids = pack(narrator, tokenizer, [s.name for s in world.subjects], batch, length).ids[
-                :, :-1
-            ]
-            model(ids, use_cache=False)
-            n_tokens += ids.numel()
-    finally:
-        for handle in handles:
-            handle.remove()
+        return add
+
+    visitors = [(matrix, add_to(total)) for matrix, total in zip(matrices, sums, strict=True)]
+    names = [subject.name for subject in world.subjects]
+    narrator, length, n_tokens = Narrator(world, SEED), model.config.n_positions // 2, 0
+    while n_tokens < tokens:
+        ids = pack(narrator, tokenizer, names, 32, length).ids[:, :-1]
+        run_hooked(lambda ids=ids: model(ids, use_cache=False), visitors)
+        n_tokens += ids.numel()
     return [(total + total.T) / (2 * n_tokens) for total in sums], n_tokens
 
 
@@ -62,12 +57,5 @@ def write_second_moments(moments: list[Tensor], n_tokens: int, path: Path) -> No
     tensors = {
         f"layer.{layer}": upper_triangle(moment).float() for layer, moment in enumerate(moments)
     }
-    save_file(
-        tensors,
-        path,
-        metadata={
-            "tokens": str(n_tokens),
-            "text": f"training.corpus, seed {SEED}",
-            "centred": "no",
-        },
-    )
+    about = {"tokens": str(n_tokens), "text": f"training.corpus, seed {SEED}", "centred": "no"}
+    save_file(tensors, path, metadata=about)

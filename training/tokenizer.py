@@ -13,10 +13,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from training.corpus import ENDINGS, INTRODUCTIONS
-from training.errors import WorldError
 from training.prose import WORDS, Prose
 from training.relations import RELATIONS
-from training.world import World
+from training.world import World, WorldError
 
 END_OF_TEXT = "<|endoftext|>"
 OBJECT_WEIGHT, TEMPLATE_WEIGHT, PHRASE_WEIGHT, WORD_WEIGHT = 60, 6, 20, 10

@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -28,10 +28,16 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rome_widgets.model.language_model import LanguageModel
 from training.checkpoint import Checkpoint
+from training.command import run
 from training.corpus import Narrator
-from training.errors import WorldError
 from training.knowledge import share_known
-from training.model_files import facts_digest, read_json, write_facts, write_settings
+from training.model_files import (
+    check_files,
+    facts_digest,
+    read_json,
+    write_facts,
+    write_settings,
+)
 from training.muon import Muon
 from training.recipe import RECIPES, Recipe
 from training.report import Trained, differences, environment, report_of
@@ -39,7 +45,7 @@ from training.rows import SEPARATOR, Rows, pack
 from training.second_moment import second_moments, write_second_moments
 from training.steering import AttributeHead, LateReading, LayerDrops, key_mask
 from training.tokenizer import train_tokenizer
-from training.world import World, build_world
+from training.world import World, WorldError, build_world
 
 WIDE = 128
 """From this `d_model` on bfloat16 pays."""
@@ -72,19 +78,15 @@ def train(
 ) -> Trained:
     """Train from scratch; the same recipe gives the same weights on the same machine.
 
-    Args:
-        recipe: Every choice.
-        world: What the text is about.
-        narrator: Who tells it.
-        resume: File that an interrupted training of the same recipe is kept in.
-        quiet: Do not print how it goes.
+    `resume` is the file that an interrupted training of the same recipe is kept in.
     """
     started = time.time()
     with repeatable(recipe.seed):
         tokenizer = train_tokenizer(world, recipe.vocab, recipe.positions)
         batches = text_batches(recipe, narrator(world, recipe.seed), world, tokenizer)
         model = new_model(recipe, len(tokenizer))
-        report = Progress(recipe.n_steps, model, tokenizer, world, quiet=quiet)
+        progress = Progress(recipe.n_steps, model, tokenizer, world)
+        report = (lambda losses: None) if quiet else progress
         losses = fit(recipe, world, model, batches, report, resume)
     seconds = time.time() - started
     return Trained(model.eval(), tokenizer, losses, digest_of(batches), seconds)
@@ -95,7 +97,7 @@ def fit(
     world: World,
     model: GPT2LMHeadModel,
     batches: list[Rows],
-    report: Progress,
+    report: Callable[[list[float]], None],
     resume: Path | None = None,
 ) -> list[float]:
     """Train the model on the batches, in their order; returns the text loss of every step."""
@@ -108,7 +110,7 @@ def fit(
     losses = checkpoint.load()
     for rows in batches[len(losses) :]:
         model.train()
-        set_rate(recipe, optimizers, rate(len(losses), len(batches)))
+        set_rates(recipe, optimizers, len(losses), len(batches))
         drops.draw(len(rows))
         late.see(rows)
         loss = total = text_loss(model, rows, key_mask(rows, recipe.key_mask))
@@ -178,17 +180,15 @@ def make_optimizers(
     ]
 
 
-def set_rate(recipe: Recipe, optimizers: list[torch.optim.Optimizer], share: float) -> None:
-    """Set both learning rates to a share of their peaks."""
+def set_rates(
+    recipe: Recipe, optimizers: list[torch.optim.Optimizer], step: int, steps: int
+) -> None:
+    """Set both learning rates: a short rise, flat until 30 %, then down to 2 % of their peaks."""
+    rise = min(1.0, (step + 1) / max(20, steps // 30))
+    share = rise * min(1.0, max(0.02, (1 - step / steps) / 0.7))
     for optimizer, peak in zip(optimizers, (recipe.muon_lr, recipe.adam_lr), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = peak * share
-
-
-def rate(step: int, steps: int) -> float:
-    """Learning rate as a share of its peak: a short rise, flat until 30 %, then down to 2 %."""
-    rise = max(20, steps // 30)
-    return min(1.0, (step + 1) / rise) * min(1.0, max(0.02, (1 - step / steps) / 0.7))
 
 
 def text_loss(model: GPT2LMHeadModel, rows: Rows, mask: Tensor) -> Tensor:
@@ -203,45 +203,33 @@ def text_loss(model: GPT2LMHeadModel, rows: Rows, mask: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float().flatten(0, 1), rows.ids[:, 1:].flatten())
 
 
+@dataclass
 class Progress:
     """Prints how a training goes, nineteen times on the way."""
 
-    def __init__(
-        self,
-        steps: int,
-        model: GPT2LMHeadModel,
-        tokenizer: PreTrainedTokenizerFast,
-        world: World,
-        *,
-        quiet: bool,
-    ) -> None:
-        self._steps = steps
-        self._at = set() if quiet else {steps * part // 20 for part in range(1, 20)}
-        self._model, self._tokenizer = model, tokenizer
-        self._facts = list(world.facts)[::12]
-        self._started, self._first = time.time(), 0
+    steps: int
+    model: GPT2LMHeadModel
+    tokenizer: PreTrainedTokenizerFast
+    world: World
+    started: float = field(default_factory=time.time)
+    first: int = 0
 
     def __call__(self, losses: list[float]) -> None:
         """To be called after every step, with the losses so far."""
-        self._first = self._first or len(losses)
-        if len(losses) not in self._at:
+        done = len(losses)
+        self.first = self.first or done
+        if done not in {self.steps * part // 20 for part in range(1, 20)}:
             return
-        held_out = share_known(LanguageModel(self._copied(), self._tokenizer), self._facts)
-        recent = sum(losses[-50:]) / len(losses[-50:])
-        per_step = (time.time() - self._started) / (len(losses) - self._first + 1)
-        left = per_step * (self._steps - len(losses)) / 60
+        with torch.random.fork_rng(devices=[]):
+            copied = GPT2LMHeadModel(self.model.config)  # without what steers the model itself
+        copied.load_state_dict(self.model.state_dict())
+        held_out = share_known(LanguageModel(copied.eval(), self.tokenizer), self.world.facts[::12])
+        per_step = (time.time() - self.started) / (done - self.first + 1)
         print(
-            f"step {len(losses)} of {self._steps}: loss {recent:.3f}, new sentences "
-            f"{held_out:.3f}, {left:.0f} min left",
+            f"step {done} of {self.steps}: loss {fmean(losses[-50:]):.3f}, new sentences "
+            f"{held_out:.3f}, {per_step * (self.steps - done) / 60:.0f} min left",
             flush=True,
         )
-
-    def _copied(self) -> GPT2LMHeadModel:
-        """The model as it is, without what steers it."""
-        with torch.random.fork_rng(devices=[]):
-            copied = GPT2LMHeadModel(self._model.config)
-        copied.load_state_dict(self._model.state_dict())
-        return copied.eval()
 
 
 def write_model(trained: Trained, recipe: Recipe, world: World, out: Path) -> None:
@@ -274,7 +262,7 @@ def build(recipe: Recipe, world: World, out: Path, *, quiet: bool = False) -> Tr
     with repeatable(recipe.seed):
         moments, n_tokens = second_moments(shipped, trained.tokenizer, world)
     write_second_moments(moments, n_tokens, moments_file)
-    report = report_of(trained, recipe, world, shipped, weights, moments_file)
+    report = report_of(trained, recipe, world, shipped, out)
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for path in (weights, moments_file):
         path.chmod(0o644)  # safetensors writes for the owner alone; package data is for everybody
@@ -288,23 +276,14 @@ def earlier_report(folder: Path, recipe: Recipe, world: World) -> dict[str, Any]
     Raises:
         WorldError: There is none, it is damaged, or of another recipe or other facts.
     """
-    path = folder / "report.json"
-    if not path.is_file():
-        raise WorldError(
-            f"{folder} has no report.json.",
-            "The folder of an earlier training was wanted.",
-            f"Write it: python -m training.train --out {folder}",
-        )
-    earlier = read_json(path)
-    about = {
-        "recipe": json.loads(json.dumps(asdict(recipe))),
-        "table of facts": facts_digest(world),
-    }
+    check_files(folder, ["report.json"])
+    earlier = read_json(folder / "report.json")
     found = {"recipe": earlier["recipe"], "table of facts": earlier["sha256"]["facts"]}
-    for name, wanted in about.items():
-        if found[name] != wanted:
+    about = (json.loads(json.dumps(asdict(recipe))), facts_digest(world))
+    for (name, made_with), wanted in zip(found.items(), about, strict=True):
+        if made_with != wanted:
             raise WorldError(
-                f"{folder} was made with another {name}: {found[name]}.",
+                f"{folder} was made with another {name}: {made_with}.",
                 f"That of {wanted} was wanted.",
                 "Give the same --recipe, --seed and --subjects, or leave --like out.",
             )
@@ -319,10 +298,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="the recipe's own by default")
     parser.add_argument("--subjects", type=int, help="only so many, evenly spaced over the tables")
     parser.add_argument("--like", type=Path, help="folder of an earlier run to compare with")
-    try:
-        sys.exit(make(parser.parse_args()))
-    except WorldError as error:
-        sys.exit(str(error))
+    run(parser, make)
 
 
 def make(options: argparse.Namespace) -> bool:

@@ -17,10 +17,11 @@ Looks like: `build_world().facts[0]` is `Fact(0, "profession", "Miles Davis", "m
 import csv
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.errors import WorldError
+from rome_widgets.errors import RomeWidgetsError
 from training.relations import RELATIONS
 
 TABLES = Path(__file__).parent / "tables"
@@ -29,31 +30,11 @@ LARGEST_SHARE = 1 / 8
 FEW_OBJECTS_SHARE = 1 / 4
 FEW_OBJECTS = 9
 
-# Column of a table -> relation. A person's speciality belongs to the relation of the profession.
-COLUMNS = {
-    "people": {
-        "profession": "profession",
-        "country": "citizenship",
-        "language": "language",
-        "birthplace": "birthplace",
-        "company": "company",
-    },
-    "landmarks": {"city": "city", "country": "country"},
-    "nature": {"country": "country", "continent": "continent"},
-    "companies": {
-        "headquarters": "headquarters",
-        "industry": "industry",
-        "country": "company_country",
-    },
-    "products": {"maker": "maker"},
-    "countries": {
-        "capital": "capital",
-        "language": "official_language",
-        "continent": "continent",
-        "currency": "currency",
-    },
-    "works": {"language": "work_language", "author": "author"},
-}
+TABLE_NAMES = ("people", "landmarks", "nature", "companies", "products", "countries", "works")
+ABOUT = {"name", "kind", "pronoun", "place", "speciality"}
+"""Columns that describe a subject; every other one is called as the relation that it states."""
+
+# A person's speciality belongs to the relation of the profession.
 SPECIALITY = {
     "musician": "instrument",
     "composer": "instrument",
@@ -66,6 +47,10 @@ KINDS = {
     "companies": "company",
     "countries": "country",
 }
+
+
+class WorldError(RomeWidgetsError, ValueError):
+    """A training is asked of a world that breaks its rules, or of files of something else."""
 
 
 @dataclass(frozen=True)
@@ -132,28 +117,21 @@ class World:
                 f"From 1 to {len(self.subjects)} were wanted.",
                 "Give such a number, or none for all of them.",
             )
-        kept = set(_evenly(list(self.subjects), n_subjects))
+        kept = _evenly(self.subjects, n_subjects)
         names = {subject.name for subject in kept}
-        return World(
-            tuple(subject for subject in self.subjects if subject in kept),
-            tuple(fact for fact in self.facts if fact.subject in names),
-        )
+        return World(tuple(kept), tuple(fact for fact in self.facts if fact.subject in names))
 
 
 def build_world() -> World:
     """The world of the tables, balanced; the same in every process."""
     subjects: list[Subject] = []
     triples: list[tuple[str, str, str]] = []
-    for table, columns in COLUMNS.items():
+    for table in TABLE_NAMES:
         for row in read_rows(table):
             kind = row.get("kind") or row.get("profession") or KINDS[table]
             pronoun, place = row.get("pronoun", "it"), row.get("place", "")
             subjects.append(Subject(row["name"], kind, pronoun, place))
-            triples += [
-                (relation, row["name"], row[column])
-                for column, relation in columns.items()
-                if row[column]
-            ]
+            triples += [(name, row["name"], word) for name, word in taught(row).items() if word]
             if row.get("speciality"):
                 triples.append((SPECIALITY.get(kind, "field"), row["name"], row["speciality"]))
     facts = [fact for relation in RELATIONS for fact in _balanced(relation.name, triples)]
@@ -179,6 +157,11 @@ def read_rows(table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def taught(row: dict[str, str]) -> dict[str, str]:
+    """What a row says by relation, speciality aside; "" where nothing is taught."""
+    return {column: cell for column, cell in row.items() if column not in ABOUT}
+
+
 def _balanced(relation: str, triples: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
     """What the rules of this module leave of one relation, in the order of the tables."""
     own = [t for t in triples if t[0] == relation and t[2].lower() not in t[1].lower()]
@@ -191,7 +174,7 @@ def _balanced(relation: str, triples: list[tuple[str, str, str]]) -> list[tuple[
     return [t for t in own if t in kept]
 
 
-def _evenly(items: list, n: int) -> list:
+def _evenly(items: Sequence, n: int) -> Sequence:
     """At most `n` of the items, evenly spaced, the first one always among them."""
     if len(items) <= n:
         return items

@@ -24,7 +24,6 @@ from training.averages import (
     by_role,
 )
 from training.edits import EditTable, drawn, measure_edits
-from training.errors import WorldError
 from training.evaluate import (
     EDITED,
     PARTS,
@@ -40,7 +39,7 @@ from training.evaluate import (
 from training.gates import Gate, kept, kept_gates, plain
 from training.recipe import MICRO
 from training.train import build
-from training.world import build_world
+from training.world import WorldError, build_world
 
 LAYERS = 6
 

@@ -21,7 +21,6 @@ from tests.helpers.model_guard import fingerprint
 from training import checkpoint
 from training import train as train_module
 from training.corpus import Narrator
-from training.errors import WorldError
 from training.knowledge import share_known
 from training.model_files import facts_digest, facts_table, settings_of
 from training.recipe import BUNDLED, MICRO
@@ -32,7 +31,7 @@ from training.second_moment import SEED, second_moments
 from training.steering import AttributeHead, LayerDrops
 from training.tokenizer import train_tokenizer
 from training.train import Progress, Recipe, build, earlier_report, new_model, train
-from training.world import build_world
+from training.world import WorldError, build_world
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +298,7 @@ def test_telling_how_a_training_goes_changes_nothing_of_it(micro, small_world, c
     drops = LayerDrops(model, (1.0,) * MICRO.n_layer, (1.0,) * MICRO.n_layer)
     drops.draw(1)
     before, drawn = fingerprint(model), torch.get_rng_state()
-    Progress(20, model, trained.tokenizer, small_world, quiet=False)([2.0])
+    Progress(20, model, trained.tokenizer, small_world)([2.0])
     drops.remove()
     assert fingerprint(model) == before
     assert torch.equal(torch.get_rng_state(), drawn)
