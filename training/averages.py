@@ -10,7 +10,7 @@ Source:
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,10 +62,9 @@ class Averages:
 
         NaN, which no gate lets pass, where there is no layer below or no effect to lose.
         """
-        if below == 0 or self.effect("hidden")[LAST_SUBJECT, :below].mean() <= 0:
-            return float("nan")
-        left = np.mean(self.severed[kind], axis=0)[:below].mean()
-        return float(1 - left / self.effect("hidden")[LAST_SUBJECT, :below].mean())
+        whole = self.effect("hidden")[LAST_SUBJECT, :below].sum()
+        left = np.mean(self.severed[kind], axis=0)[:below].sum()
+        return float(1 - left / whole) if whole > 0 else float("nan")
 
     def peak(self, kind: str) -> tuple[str, int]:
         """Role and layer of the largest effect of a kind."""
@@ -91,14 +90,16 @@ class Averages:
             rows = self.effect(kind)
             lines.append(f"{kind:16s}" + "".join(f"{layer:6d}" for layer in range(rows.shape[1])))
             lines += [
-                f"  {role:14s}" + "".join(f"{100 * value:6.1f}" for value in row)
-                for role, row in zip(ROLES, rows, strict=True)
+                f"  {role:14s}{_hundredths(row)}" for role, row in zip(ROLES, rows, strict=True)
             ]
         for kind, rows in self.severed.items():
-            mean = np.mean(rows, axis=0)
             lines.append(f"hidden, last subject, {kind} severed there")
-            lines.append(" " * 16 + "".join(f"{100 * value:6.1f}" for value in mean))
+            lines.append(" " * 16 + _hundredths(np.mean(rows, axis=0)))
         return "\n".join(lines)
+
+
+def _hundredths(row: np.ndarray) -> str:
+    return "".join(f"{100 * value:6.1f}" for value in row)
 
 
 def average(
@@ -107,11 +108,9 @@ def average(
     n_facts: int,
     *,
     subjects: Iterable[str],
-    samples: int = 10,
     kinds: Sequence[Kind] = KINDS,
     window: int | None = None,
     sever: bool = True,
-    seed: int = 0,
 ) -> Averages:
     """Trace random facts that are known, each in a random training sentence.
 
@@ -123,17 +122,16 @@ def average(
         facts: What it was taught.
         n_facts: How many to trace; fewer where there are not so many.
         subjects: Names whose embeddings give σ.
-        samples: Noise draws per fact.
         kinds: Which states to restore.
         window: Layers restored together; None takes the package's default for the model.
         sever: Also with MLP and with attention severed.
-        seed: Of the choice.
     """
-    noise, found = Noise.times_std(3.0, tuple(subjects)), Averages()
-    for fact, prompt in askable(facts, seed):
+    noise, found, rng = Noise.times_std(3.0, tuple(subjects)), Averages(), random.Random(0)
+    for fact in rng.sample(facts, len(facts)):
         if len(found.clean) >= n_facts:
             break
-        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=samples, window=window)
+        prompt = fill(rng.choice(BY_NAME[fact.relation].templates), fact.subject)
+        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, window=window)
         start, stop = tracer.subject_span
         known = tracer.answer.strip() == fact.object
         if not known or stop - start < 3 or len(tracer.tokens) - stop < 2:
@@ -145,8 +143,7 @@ def average(
             roles = by_role(trace.indirect_effect(kind), (start, stop))
             found.effects.setdefault(kind, []).append(roles)
         if "mlp" in kinds:
-            before = backwards(trace.indirect_effect("mlp"), (start, stop))
-            found.before_last.append(before)
+            found.before_last.append(backwards(trace.indirect_effect("mlp"), (start, stop)))
         for kind in SEVERED if sever else ():
             cut = tracer.sever(kind, stop - 1)
             effect = [
@@ -155,13 +152,6 @@ def average(
             ]
             found.severed.setdefault(kind, []).append(np.array(effect))
     return found
-
-
-def askable(facts: Sequence[Fact], seed: int) -> Iterator[tuple[Fact, str]]:
-    """All facts in a random order, each in a random training sentence."""
-    rng = random.Random(seed)
-    for fact in rng.sample(facts, len(facts)):
-        yield fact, fill(rng.choice(BY_NAME[fact.relation].templates), fact.subject)
 
 
 def by_role(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:

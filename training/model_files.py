@@ -84,3 +84,8 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     """Make what `settings.json` holds, by method; edits are made where the attributes were read."""
     rank_one = {"layer": recipe.attribute_layer, **RANK_ONE_SETTINGS}
     return {"rome": rank_one, "r-rome": rank_one, **FINE_TUNING_SETTINGS}
+
+
+def write_settings(recipe: Recipe, path: Path) -> None:
+    """Write the edit settings."""
+    path.write_text(json.dumps(settings_of(recipe), indent=2) + "\n", encoding="utf-8")

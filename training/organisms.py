@@ -20,20 +20,17 @@ not show what was placed, or shows it in the twin.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from rome_widgets.model.language_model import LanguageModel
 from training.averages import LAST, LAST_SUBJECT, ROLES, SMALLEST, Averages, average
-from training.command import count
+from training.command import count, run
 from training.corpus import Document, Narrator
 from training.gates import Gate
 from training.knowledge import share_known
 from training.recipe import Recipe
-from training.report import Trained
 from training.steering import LayerDrops
 from training.train import train
 from training.world import World, WorldError, build_world
@@ -170,30 +167,19 @@ def placed(recipe: Recipe) -> tuple[int, ...]:
     return tuple(layer for layer, chance in enumerate(recipe.mlp_drop) if chance == 0)
 
 
-def place(recipe: Recipe, n_facts: int, *, world: World | None = None) -> Recall:
-    """Train a model on nothing but facts, and see where it recalls them.
+def place(recipe: Recipe, n_facts: int) -> Recall:
+    """Train a model on nothing but facts of a small world, and see where it recalls them.
 
     Args:
         recipe: `EARLY`, `MIDDLE`, `LATE`, `PLAIN_TWIN`, or one like them.
         n_facts: How many to trace.
-        world: What it is told; a small part of the whole by default.
     """
-    world = world or build_world().only(SUBJECTS)
-    return find_recall(train(recipe, world, narrator=Statements, quiet=True), world, n_facts)
-
-
-def find_recall(trained: Trained, world: World, n_facts: int) -> Recall:
-    """Where a trained model recalls the facts of its world."""
+    world = build_world().only(SUBJECTS)
+    trained = train(recipe, world, narrator=Statements, quiet=True)
     lm = LanguageModel(trained.model, trained.tokenizer)
     subjects = [subject.name for subject in world.subjects]
     traces = average(
-        lm,
-        world.facts,
-        n_facts,
-        subjects=subjects,
-        kinds=("mlp",),
-        window=1,
-        sever=False,
+        lm, world.facts, n_facts, subjects=subjects, kinds=("mlp",), window=1, sever=False
     )
     if not traces.clean:
         raise WorldError(
@@ -201,8 +187,7 @@ def find_recall(trained: Trained, world: World, n_facts: int) -> Recall:
             "A training that is long enough was wanted.",
             "Give it more --tokens.",
         )
-    known = share_known(lm, world.facts)
-    return Recall(known, known_without(lm, world), traces)
+    return Recall(share_known(lm, world.facts), known_without(lm, world), traces)
 
 
 def known_without(lm: LanguageModel, world: World) -> np.ndarray:
@@ -256,21 +241,27 @@ def main() -> None:
         "--tokens", type=count, default=EARLY.tokens, help="length of each training"
     )
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    run(parser, compare)
+
+
+def compare(options: argparse.Namespace) -> bool:
+    """Train and trace all four, and say what was found; whether that is not what was wanted.
+
+    Raises:
+        WorldError: A model that knows nothing.
+    """
     found = {}
     for name, recipe in {**ORGANISMS, "twin": PLAIN_TWIN}.items():
-        recipe = replace(recipe, tokens=options.tokens, seed=options.seed)
-        try:
-            found[name] = place(recipe, options.facts)
-        except WorldError as error:
-            sys.exit(str(error))
+        found[name] = place(
+            replace(recipe, tokens=options.tokens, seed=options.seed), options.facts
+        )
         where = f", placed in layers {placed(recipe)}" if name in ORGANISMS else ""
         print(f"\n{name}{where}: {found[name].text()}", flush=True)
     print()
-    judged = gates({name: found[name] for name in ORGANISMS}, found["twin"])
+    twin = found.pop("twin")
+    judged = gates(found, twin)
     print(*judged, sep="\n")
-    sys.exit(not all(gate.reached for gate in judged))
+    return not all(gate.reached for gate in judged)
 
 
 if __name__ == "__main__":

@@ -28,16 +28,16 @@ def test_the_same_by_whole_passes(name):
 
 
 def _wrong_column(monkeypatch):
-    join = rewrite_passes.join
+    join = rewrite_passes.batch_captures
 
     def moved(captures, positions):
         return join(captures, [positions[0] - 1, *positions[1:]] if positions[1:] else positions)
 
-    monkeypatch.setattr(rewrite_passes, "join", moved)
+    monkeypatch.setattr(rewrite_passes, "batch_captures", moved)
 
 
 def _wrong_row(monkeypatch):
-    join = rewrite_passes.join
+    join = rewrite_passes.batch_captures
 
     def mixed(captures, positions):
         capture, column = join(captures, positions)
@@ -46,7 +46,7 @@ def _wrong_row(monkeypatch):
         others = [(keys.roll(1, 0), values.roll(1, 0)) for keys, values in capture.keys_values]
         return replace(capture, keys_values=others), column
 
-    monkeypatch.setattr(rewrite_passes, "join", mixed)
+    monkeypatch.setattr(rewrite_passes, "batch_captures", mixed)
 
 
 wrong_joins = pytest.mark.parametrize("plant", [_wrong_column, _wrong_row])
