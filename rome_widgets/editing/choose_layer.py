@@ -34,12 +34,7 @@ def choose_layer(
 
 
 def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float) -> tuple[int, str]:
-    """The layer that a trace points to, and the caveat.
-
-    Args:
-        lm: The model.
-        effects: By layer, the indirect effect of the MLP at the last subject token.
-        total: The total effect.
+    """The layer that a trace with these `effects` by layer points to, and the caveat.
 
     Raises:
         EditRefused: No layer can be edited.
@@ -75,15 +70,9 @@ def editable_layers(lm: LanguageModel) -> list[int]:
 
 
 def traced_effects(
-    lm: LanguageModel, request: Request, check: Callable[[], None] = lambda: None
+    lm: LanguageModel, request: Request, check: Callable[[], None]
 ) -> tuple[dict[int, float], float]:
-    """Indirect effect of the MLP at the last subject token by layer, and the total effect.
-
-    Args:
-        lm: The model.
-        request: The fact as the model is to be asked for it.
-        check: Called before each layer; raises where the work should stop.
-    """
+    """Indirect effect of the MLP at the last subject token by layer, and the total effect."""
     from rome_widgets.tracing.tracer import CausalTracer
 
     tracer = CausalTracer(lm, request.fact)

@@ -6,7 +6,9 @@ without the edit, and the second what it would get with the strength asked for.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,12 +54,9 @@ def with_all(lm: LanguageModel) -> SideBySide:
 
 
 class SideBySide:
-    """The model twice: without and with some changes; or more often, with as many changes.
+    """The model twice, without and with some changes; or `n_sides` times, with as many changes.
 
-    Args:
-        lm: The model, with its weights as they are.
-        visitors: What tells the first half of the rows from the second, or each part from the next.
-        n_sides: How many parts there are.
+    The visitors tell the first half of the rows from the second, or each part from the next.
     """
 
     def __init__(
@@ -104,20 +103,22 @@ class SideBySide:
     ) -> tuple[list[int], list[int]]:
         """Greedy continuations without and with, without the prompt.
 
-        Args:
-            ids: The prompt.
-            n_tokens: How many to write; fewer where the text or the context ends.
-            told: Called after each token with both continuations so far; may raise to stop.
+        They have fewer than `n_tokens` where the text or the context ends. `told` is called after
+        each token with both so far, and may raise to stop.
         """
         limit = self._lm.n_positions
         n_tokens = n_tokens if limit is None else min(n_tokens, limit - len(ids))
         rows = torch.tensor([list(ids)] * 2, device=self._lm.device)
-        writer, ends = IncrementalDecoder(self._lm), _ends(self._lm.model)
+        writer = IncrementalDecoder(self._lm)
+        config: Any = getattr(self._lm.model, "generation_config", None)
+        end = getattr(config, "eos_token_id", None)
+        ends = [] if end is None else np.atleast_1d(end).tolist()
         texts: list[list[int]] = [[], []]
         for _ in range(n_tokens):
             logits = self._run(lambda rows=rows: writer.logits(rows))
             rows = torch.cat([rows, logits.argmax(dim=-1, keepdim=True).to(rows.device)], dim=1)
-            texts = [_up_to_end(row, ends) for row in rows[:, len(ids) :].tolist()]
+            written = rows[:, len(ids) :].tolist()
+            texts = [list(takewhile(lambda token: token not in ends, row)) for row in written]
             told(*texts)
             if all(len(text) < rows.shape[1] - len(ids) for text in texts):
                 break
@@ -139,9 +140,9 @@ def _adding_to(
     lm: LanguageModel, updates: Iterable[Update], shares: Sequence[float]
 ) -> list[tuple[nn.Module, Visitor]]:
     """Adds so much of the updates to each part of the rows."""
-    by_module: dict[str, list[Update]] = {}
+    by_module: dict[str, list[Update]] = defaultdict(list)
     for update in updates:
-        by_module.setdefault(update.name.rpartition(".")[0], []).append(update)
+        by_module[update.name.rpartition(".")[0]].append(update)
     return [
         (lm.model.get_submodule(name), _adding(some, shares)) for name, some in by_module.items()
     ]
@@ -173,17 +174,6 @@ def _undoing(original: UneditedOutput) -> Visitor:
     return visit
 
 
-def _ends(model: Any) -> list[int]:
-    """The tokens that end a text."""
-    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-
-
-def _up_to_end(written: list[int], ends: list[int]) -> list[int]:
-    stop = next((at for at, token in enumerate(written) if token in ends), len(written))
-    return written[:stop]
-
-
 class Said(NamedTuple):
     """What one side makes of a target."""
 
@@ -196,14 +186,7 @@ class Said(NamedTuple):
 def target_said(
     both: SideBySide, lm: LanguageModel, prompt: str, target_ids: Sequence[int]
 ) -> tuple[Said, Said]:
-    """Whether each side goes on with every token of the target.
-
-    Args:
-        both: The model twice.
-        lm: The model.
-        prompt: The text before the target.
-        target_ids: Tokens of the target.
-    """
+    """Whether each side goes on from the prompt with every token of the target."""
     ids = [*lm.encode(prompt, (0, len(prompt))).ids, *target_ids[:-1]]
     sides = probabilities_of(both.every_logits(ids)[:, -len(target_ids) :])
     before, after = (_said(lm, target_ids, side) for side in sides)
@@ -231,15 +214,9 @@ def compare_prompt(
     k: int,
     generate: int,
 ) -> Comparison:
-    """One prompt, side by side.
+    """One prompt side by side: `k` likeliest tokens of each, and the first one of the target.
 
-    Args:
-        both: The model twice.
-        lm: The model.
-        prompt: Any text.
-        target: The edit's; its first token is among the rows.
-        k: Likeliest tokens of each side to show.
-        generate: Tokens to write greedily; 0 for none.
+    Where `generate` is not 0, so many tokens are written greedily.
     """
     check_text(prompt, "prompt")
     ids = lm.encode(prompt, (len(prompt) - len(prompt.lstrip()), len(prompt.rstrip()))).ids

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,11 @@ from rome_widgets.model.structure.geometry import all_logits, non_finite_error
 
 
 class Passes:
-    """Rows, each run once, to be run again with changes.
-
-    Args:
-        site: The matrix.
-        rows: The prefixed prompts, the bare one first.
-        about: The row whose prediction should stay.
+    """The prefixed prompts, and the row that should stay; each run once, to be run with changes.
 
     Attributes:
-        keys: `[row, d_in]`: what the matrix reads at the last subject token; rows of `rows` only,
-            the bare prompt first, the others in any order. So are values and weights.
+        keys: `[row, d_in]`: what the matrix reads at the last subject token; of the prompts only,
+            the bare one first, the others in any order. So are values and weights.
         values: `[row, d_out]`: what it puts out there, bias included.
         weights: `[row]`: share in means over rows.
 
@@ -59,7 +54,7 @@ class Passes:
         )
         self._site = site
         self._groups = [*asked, _run_once(site, [about])]
-        self._ways: list[_Way] = []
+        self._ways: list[_Replayed | _Whole] = []
 
     def log_probabilities(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """With `delta` added to that output; differentiable. In the first call it is zero.
@@ -128,15 +123,9 @@ def _captured(site: Site, ids: Tensor, visitors: list[tuple[nn.Module, Visitor]]
 # ---------------------------------------------------------------------- and all the others
 
 
-class _Way(Protocol):
-    """One way to run some groups again."""
-
-    def logits(self, delta: Tensor) -> Tensor:
-        """`[row · wanted, vocab]`, differentiable."""
-        ...
-
-
-def _prove(site: Site, groups: Sequence[_Group], delta: Tensor) -> list[tuple[_Way, Tensor]]:
+def _prove(
+    site: Site, groups: Sequence[_Group], delta: Tensor
+) -> list[tuple[_Replayed | _Whole, Tensor]]:
     """The largest calls that, without a change, give the logits of the first run; and these."""
     try:
         way = _Replayed(site, groups)
@@ -183,7 +172,10 @@ class _Replayed:
         ]
 
     def logits(self, delta: Tensor) -> Tensor:
-        """See `_Way`; one call for all, as the head is the largest matrix of many models."""
+        """`[row · wanted, vocab]`, differentiable.
+
+        One call for all, as the head is the largest matrix of many models.
+        """
         capture, start, layer = self._capture, self._start, self._site.layer
         add = [(self._site.module, adding(delta))]
         column = capture.states[layer][:, start : start + 1]
@@ -226,7 +218,7 @@ class _Whole:
         self._site, self._group = site, group
 
     def logits(self, delta: Tensor) -> Tensor:
-        """See `_Way`."""
+        """`[row · wanted, vocab]`, differentiable."""
         model, group = self._site.lm.model, self._group
         add = [(self._site.module, adding(delta, at=group.pos, length=group.ids.shape[1]))]
         logits = run_hooked(lambda: all_logits(model, group.ids), add)

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from rome_widgets.editing.methods.descent import descend
 from rome_widgets.editing.methods.editor import Editor, Found, Task
 from rome_widgets.editing.request import Row, prefixed_rows
 from rome_widgets.editing.settings import Known, Settings, number, published_model
 from rome_widgets.editing.site import Site
-from rome_widgets.errors import NonFinite
 from rome_widgets.model.hooks import Seen, run_hooked
 from rome_widgets.model.language_model import LanguageModel, upcast
 from rome_widgets.model.ledger import Dense
@@ -61,12 +62,7 @@ _OTHER_MAX_CHANGE = 5e-3
 
 
 class FineTuning(Editor):
-    """Both methods.
-
-    Args:
-        title: What a person calls it.
-        bounded: Whether `max_change` has a value where nobody gives one.
-    """
+    """Both methods; where one is `bounded`, `max_change` has a value though nobody gives one."""
 
     changes = "the last matrix of one MLP, and its bias"
     settings = FineTuningSettings
@@ -102,38 +98,27 @@ class FineTuning(Editor):
             bias = site.lm.model.get_parameter(f"{site.name}.bias")
             changes[f"{site.name}.bias"] = torch.zeros_like(bias, dtype=site.dtype)
         leaves = [change.requires_grad_() for change in changes.values()]
-        optimizer = torch.optim.Adam(leaves, lr=settings.learning_rate)
-        steps: list[EditStep] = []
-        stopped = "steps"
-        target_ids = task.request.target_ids
-        for done in range(settings.steps):
-            step, gradients = site.lm.run(
-                lambda: _look(site, row, target_ids, leaves), gradients=True
-            )
-            steps.append(step)
-            task.step_done(done, step)
-            if step.loss < settings.stop_loss:
-                stopped = "loss"
-                break
-            if done == settings.steps - 1:
-                break
-            for leaf, gradient in zip(leaves, gradients, strict=True):
-                leaf.grad = gradient
-            optimizer.step()
-            if (bound := settings.max_change) is not None:
-                with torch.no_grad():
-                    for leaf in leaves:
-                        leaf.clamp_(-bound, bound)
+
+        def look() -> tuple[EditStep, Tensor]:
+            return _look(site, row, task.request.target_ids, leaves)
+
+        @torch.no_grad()
+        def bound() -> None:
+            if (limit := settings.max_change) is not None:
+                for leaf in leaves:
+                    leaf.clamp_(-limit, limit)
+
+        steps, stopped = descend(task, leaves, settings.learning_rate, look, bound)
         updates = [
             Dense(name, change.detach().cpu(), site.transposed) for name, change in changes.items()
         ]
-        return Found(updates, (site.layer,), why, tuple(steps), stopped)
+        return Found(updates, (site.layer,), why, steps, stopped)
 
 
 def _look(
     site: Site, row: Row, target_ids: Sequence[int], leaves: Sequence[Tensor]
-) -> tuple[EditStep, Sequence[Tensor]]:
-    """One pass: its figures, and the gradients."""
+) -> tuple[EditStep, Tensor]:
+    """One pass: its figures, and the loss."""
     ids = torch.tensor([row.ids], device=site.lm.device)
 
     def changed(seen: Seen) -> Tensor:
@@ -143,16 +128,7 @@ def _look(
         return seen.output + more.view(seen.output.shape).to(seen.output)
 
     logits = run_hooked(lambda: all_logits(site.lm.model, ids), [(site.module, changed)])
-    predicted = upcast(logits[0, list(row.wanted)]).log_softmax(dim=-1)
-    target = torch.tensor(target_ids, device=predicted.device)
-    loss = -predicted.gather(1, target[:, None]).mean()
+    predicted = upcast(logits[0, list(row.wanted)])
+    loss = functional.cross_entropy(predicted, torch.tensor(target_ids, device=predicted.device))
     nll = float(loss.detach())
-    norm = float(leaves[0].detach().norm())
-    if not math.isfinite(nll):
-        raise NonFinite(
-            f"Fine-tuning diverged: its loss is {nll}.",
-            "Finite numbers were wanted; the model is unchanged.",
-            "Try a smaller learning_rate, or load the model in float32.",
-        )
-    step = EditStep(nll, nll, 0.0, 0.0, math.exp(-nll), norm)
-    return step, torch.autograd.grad(loss, list(leaves))
+    return EditStep(nll, nll, 0.0, 0.0, math.exp(-nll), float(leaves[0].detach().norm())), loss

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from rome_widgets.editing.methods.editor import Editor, Found, Task
 from rome_widgets.editing.methods.rank_one.closed_form import ClosedForm, closed_form
-from rome_widgets.editing.methods.rank_one.settings import RankOneSettings, published_settings
+from rome_widgets.editing.methods.rank_one.settings import PUBLISHED, RankOneSettings
 from rome_widgets.editing.methods.rank_one.value import FoundValue, find_value
 from rome_widgets.editing.prefixes import sample_prefixes
-from rome_widgets.editing.request import about_row, prefixed_rows
+from rome_widgets.editing.request import Row, about_row, prefixed_rows
 from rome_widgets.editing.rewrite_passes import Passes
-from rome_widgets.editing.settings import Known
+from rome_widgets.editing.settings import Known, published_model
 from rome_widgets.editing.site import Site
 from rome_widgets.editing.statistics.second_moment import second_moment_of
 from rome_widgets.model.language_model import LanguageModel
@@ -55,12 +55,7 @@ def read_keys(passes: Passes) -> Keys:
 
 
 class RankOne(Editor):
-    """Both methods.
-
-    Args:
-        title: What a person calls it.
-        consistent: Whether the mean key is used everywhere, which makes it r-ROME.
-    """
+    """Both methods; r-ROME is the `consistent` one, which uses the mean key everywhere."""
 
     needs = ("statistics",)
     changes = "the last matrix of one MLP, by a rank-one update"
@@ -78,8 +73,9 @@ class RankOne(Editor):
 
     def known(self, lm: LanguageModel, card: Mapping[str, Any] | None = None) -> Known:
         """The published table's settings, else the card's, else defaults that scale."""
-        if (published := published_settings(lm)) is not None:
-            return published
+        if (model := published_model(lm.name, lm.n_layers)) is not None:
+            layer, numbers = PUBLISHED[model]
+            return Known(RankOneSettings(**numbers), "the published table", layer)
         known = super().known(lm, card)
         return known if card else replace(known, source="the defaults, scaled to the model")
 
@@ -105,7 +101,7 @@ class RankOne(Editor):
         at = keys.mean if self.consistent else keys.bare
         form = closed_form(moment.solve, keys.mean[:, None], at=at[:, None])
         task.progress(EditProgress("key", 1, 1))
-        value = find_value(site, passes, task.request.target_ids, settings, task.step_done)
+        value = find_value(task, passes)
         return Found(
             [self._update(site, keys, form, value)],
             (site.layer,),
@@ -113,7 +109,7 @@ class RankOne(Editor):
             value.steps,
             value.stopped,
             _report(keys, form.read[0], value, texts, moment.about),
-            tuple(self._warnings(task, site, keys, form.read[0])),
+            tuple(self._warnings(site, rows[0], keys, form.read[0])),
             ("a larger clamp",) if value.clamped else (),
             texts,
         )
@@ -126,7 +122,7 @@ class RankOne(Editor):
         )
         return LowRank(site.weight_name, read, write, site.transposed)
 
-    def _warnings(self, task: Task, site: Site, keys: Keys, u: Tensor) -> list[str]:
+    def _warnings(self, site: Site, prompt: Row, keys: Keys, u: Tensor) -> list[str]:
         found = []
         bare, mean = float(keys.bare @ u), float(keys.mean @ u)
         if not self.consistent and bare < SMALL_DIVISOR * mean:
@@ -139,8 +135,7 @@ class RankOne(Editor):
                 f"ρ is {bare / mean:.2f}: the bare prompt's value changes by that share of what "
                 "was optimised."
             )
-        prompt_end = len(site.lm.encode(task.request.prompt, task.request.fact.subject).ids)
-        if site.layer == site.lm.n_layers - 1 and _subject_stop(task) != prompt_end:
+        if site.layer == site.lm.n_layers - 1 and prompt.pos != prompt.wanted[0]:
             found.append(
                 "In the last layer a change at the subject cannot reach the prediction after it: "
                 "the optimisation has nothing to go by. Choose a lower layer."
@@ -164,9 +159,3 @@ def _report(
         delta_norm=float(value.delta.norm()),
         clamped=value.clamped,
     )
-
-
-def _subject_stop(task: Task) -> int:
-    fact = task.request.fact
-    span = (fact.subject_start, fact.subject_start + len(fact.subject))
-    return task.lm.encode(fact.text, span).subject_span[1]

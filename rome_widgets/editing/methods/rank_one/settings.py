@@ -7,18 +7,14 @@ Source:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rome_widgets.editing.settings import Known, Settings, number, one_of, published_model
+from rome_widgets.editing.settings import Settings, number, one_of
 from rome_widgets.errors import SettingsError
-from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.numbers import as_whole
-
-SCALE = 0.75
-"""First step of the optimisation over the length of the value, where no rate is given."""
 
 
 @dataclass(frozen=True)
@@ -63,36 +59,23 @@ class RankOneSettings(Settings):
         super().__post_init__()
         object.__setattr__(self, "prefixes", _checked_prefixes(self.prefixes))
 
-    def learning_rate_for(self, length: float, width: int) -> float:
-        """Adam's rate for a value of this length and width."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return SCALE * (length or 1.0) / math.sqrt(width)
-
-    def reached(self, loss: float, nll: float) -> bool:
-        """Whether the optimisation may stop."""
-        return (nll if self.stop_on == "nll" else loss) < self.stop_loss
-
 
 EditSettings = RankOneSettings
 """The name of `RankOneSettings` in notebooks of the time when all methods shared one class."""
 
 
 def _checked_prefixes(given: Any) -> tuple[tuple[int, int], ...]:
-    try:
-        pairs = tuple((as_whole(tokens), as_whole(count)) for tokens, count in given)
-    except (TypeError, ValueError):
-        pairs = ((None, None),)
-    checked = tuple((t, n) for t, n in pairs if t is not None and n is not None and min(t, n) >= 0)
-    if len(checked) != len(pairs):
-        raise SettingsError(
-            f"prefixes is {given!r}.", "Pairs of whole numbers, (tokens, how many), were wanted."
-        )
-    return checked
+    with suppress(TypeError, ValueError):
+        pairs: Any = tuple((as_whole(tokens), as_whole(count)) for tokens, count in given)
+        if all(number is not None and number >= 0 for pair in pairs for number in pair):
+            return pairs
+    raise SettingsError(
+        f"prefixes is {given!r}.", "Pairs of whole numbers, (tokens, how many), were wanted."
+    )
 
 
 _LLAMA = {"learning_rate": 0.5, "steps": 25, "weight_decay": 1e-3, "use_second_moment": False}
-_PUBLISHED: Mapping[str, tuple[int, Mapping[str, Any]]] = {
+PUBLISHED: Mapping[str, tuple[int, Mapping[str, Any]]] = {
     "gpt2-medium": (8, {"learning_rate": 0.5, "clamp": 3.0}),
     "gpt2-large": (12, {"learning_rate": 0.5}),
     "gpt2-xl": (17, {"learning_rate": 0.5}),
@@ -102,12 +85,3 @@ _PUBLISHED: Mapping[str, tuple[int, Mapping[str, Any]]] = {
     "3b": (5, _LLAMA),
 }
 """Layer and settings, by the names of `editing.settings.MODELS`."""
-
-
-def published_settings(lm: LanguageModel) -> Known | None:
-    """What the published table says of a model; None where it does not have it."""
-    model = published_model(lm.name, lm.n_layers)
-    if model is None:
-        return None
-    layer, numbers = _PUBLISHED[model]
-    return Known(RankOneSettings(**numbers), "the published table", layer)
