@@ -7,8 +7,9 @@ import json
 import math
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ def edit(
     lm = check_language_model(lm)
     editor = find_editor(method)
     requests = read_requests(lm, prompt, subject, target)
+    if (drawn := as_whole(seed)) is None:
+        raise SettingsError(f"The seed is {seed!r}.", "A whole number was wanted.")
     if len(requests) > 1 and not editor.many_facts:
         raise SettingsError(
             f"There are {len(requests)} facts, and {editor.title} writes one.",
@@ -114,18 +117,8 @@ def edit(
             raise Cancelled("The edit was cancelled; the model is unchanged.")
 
     check()
-    task = Task(
-        lm,
-        requests,
-        chosen,
-        known,
-        layer,
-        second_moment,
-        _check_seed(seed),
-        check,
-        progress or (lambda step: None),
-        cancel,
-    )
+    tell = progress or (lambda step: None)
+    task = Task(lm, requests, chosen, known, layer, second_moment, drawn, check, tell, cancel)
     version = lm.weights_version
     found = editor.edit(task)
     if lm.weights_version != version:
@@ -135,13 +128,6 @@ def edit(
             "Compute it again.",
         )
     return _finish(task, method, found, started)
-
-
-def _check_seed(seed: int) -> int:
-    number = as_whole(seed)
-    if number is None:
-        raise SettingsError(f"The seed is {seed!r}.", "A whole number was wanted.")
-    return number
 
 
 def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
@@ -195,10 +181,10 @@ def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
 
 def _sizes(lm: LanguageModel, updates: Sequence[Update]) -> tuple[float, float, float]:
     """‖ΔW‖, ‖W‖, and the share of ΔW that storing it loses, over all changed matrices."""
-    by_name: dict[str, list[Update]] = {}
+    by_name: dict[str, list[Update]] = defaultdict(list)
     for update in updates:
         if len(update.shape) > 1:
-            by_name.setdefault(update.name, []).append(update)
+            by_name[update.name].append(update)
     norms = [_sizes_of(lm.model.get_parameter(name), some) for name, some in by_name.items()]
     norm, before, lost = (math.hypot(*each) for each in zip((0.0, 0.0, 0.0), *norms, strict=True))
     return norm, before, lost / norm if norm else 0.0
@@ -246,18 +232,11 @@ def _doubts(update_norm: float, weight_norm: float, measured: Perplexity | None)
     return found
 
 
+@dataclass(eq=False, repr=False)
 class Edit:
     """A change of a model's weights that can be put in and taken out, bit for bit.
 
     Made by `edit` and `load_edit`.
-
-    Attributes:
-        facts: What it writes: prompts with their holes, subjects, and new targets.
-        updates: What changes, by parameter.
-        report: How it was computed, and what should make one doubt it.
-        bases: SHA-256, by parameter, of the weights without any edit when it was computed.
-        on_top_of: Ids of the edits the model carried when it was computed.
-        id: Names the edit; the same for a copy that was saved and loaded.
 
     Example:
         >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris")
@@ -265,22 +244,21 @@ class Edit:
         (True, False)
     """
 
-    def __init__(
-        self,
-        lm: LanguageModel,
-        facts: Fact | tuple[Fact, ...],
-        updates: tuple[Update, ...],
-        report: EditReport,
-        bases: dict[str, str],
-        on_top_of: tuple[str, ...] = (),
-    ) -> None:
-        self.lm = lm
-        self.facts = (facts,) if isinstance(facts, Fact) else facts
-        self.updates = updates
-        self.report = report
-        self.bases = bases
-        self.on_top_of = on_top_of
-        self.id = _identity(self.facts, updates, bases)
+    lm: LanguageModel
+    facts: tuple[Fact, ...]
+    """What it writes: prompts with their holes, subjects, and new targets."""
+    updates: tuple[Update, ...]
+    """What changes, by parameter."""
+    report: EditReport
+    """How it was computed, and what should make one doubt it."""
+    bases: dict[str, str]
+    """SHA-256, by parameter, of the weights without any edit when it was computed."""
+    on_top_of: tuple[str, ...] = ()
+    """Ids of the edits the model carried when it was computed."""
+
+    def __post_init__(self) -> None:
+        self.id = _identity(self.facts, self.updates, self.bases)
+        """Names the edit; the same for a copy that was saved and loaded."""
         self._strength = 1.0
         self._entered: list[float | None] = []
 

@@ -107,19 +107,16 @@ def _update(about: Mapping[str, Any], number: int, tensors: Mapping[str, Tensor]
     return LowRank(name, u, v, transposed)
 
 
-def _report(values: Mapping[str, Any]) -> EditReport:
-    values = {name: _tuples(value) for name, value in values.items()}
-    layers = values.pop("layer", None)  # files of the time when every edit had one
-    if layers is not None:
-        values["layers"] = (layers,)
-    values["settings"] = {name: _tuples(value) for name, value in values["settings"].items()}
+def _report(stated: Mapping[str, Any]) -> EditReport:
+    values: dict[str, Any] = _tuples(stated)
+    if "layer" in values:  # files of the time when every edit had one
+        values["layers"] = (values.pop("layer"),)
     values["steps"] = tuple(EditStep(*step) for step in values["steps"])
     if values.get("perplexity") is not None:  # not in files written before it was measured
         values["perplexity"] = Perplexity(*values["perplexity"])
     known = {field.name for field in fields(EditReport)} - {"details"}
-    own = {name: value for name, value in values.items() if name not in known}
-    common = {name: value for name, value in values.items() if name in known}
-    return EditReport(**common, details=_details(values["method"], own))
+    own = {name: values.pop(name) for name in list(values) if name not in known}
+    return EditReport(**values, details=_details(values["method"], own))
 
 
 def _details(method: str, own: dict[str, Any]) -> Any:
@@ -131,4 +128,7 @@ def _details(method: str, own: dict[str, Any]) -> Any:
 
 
 def _tuples(value: Any) -> Any:
+    """Tuples again, which JSON makes lists of."""
+    if isinstance(value, dict):
+        return {name: _tuples(each) for name, each in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 
 from rome_widgets import bundled
 from rome_widgets.editing.edit import Edit
@@ -28,7 +31,7 @@ def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:
         EditRefused: An edit is not of low rank, or the edits' matrices need different ranks.
         SaveFailed: The folder could not be written.
     """
-    by_name: dict[str, list[tuple[LowRank, float]]] = {}
+    by_name: dict[str, list[tuple[LowRank, float]]] = defaultdict(list)
     for edit in edits:
         for update in edit.updates:
             if not isinstance(update, LowRank):
@@ -37,12 +40,12 @@ def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:
                     "A change of low rank was wanted.",
                     "Keep it with save, or the whole model with lm.save_pretrained.",
                 )
-            by_name.setdefault(update.name, []).append((update, edit.strength))
+            by_name[update.name].append((update, edit.strength))
     tensors: dict[str, Any] = {}
     ranks, transposed = set(), set()
     for name, some in by_name.items():
-        a = _joined([update.u for update, _ in some])
-        b = _joined([strength * update.v for update, strength in some]).T
+        a = torch.cat([update.u for update, _ in some])
+        b = torch.cat([strength * update.v for update, strength in some]).T
         module = name.removesuffix(".weight")
         tensors[f"base_model.model.{module}.lora_A.weight"] = a.contiguous()
         tensors[f"base_model.model.{module}.lora_B.weight"] = b.contiguous()
@@ -64,12 +67,6 @@ def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:
     write_whole(folder / "adapter_model.safetensors", blob)
     write_whole(folder / "adapter_config.json", json.dumps(config, indent=2).encode())
     return folder
-
-
-def _joined(rows: Sequence[Any]) -> Any:
-    import torch
-
-    return torch.cat(list(rows))
 
 
 def _config(edit: Edit, names: Sequence[str], rank: int, transposed: bool) -> dict[str, Any]:
@@ -111,7 +108,7 @@ def to_code(edit: Edit) -> str:
 
 
 def _facts(edit: Edit) -> str:
-    triples = [(fact.prompt, fact.subject, fact.target) for fact in edit.facts]
+    triples = list(map(astuple, edit.facts))
     words = triples[0] if len(triples) == 1 else (triples,)
     return "".join(f"    {each!r},\n" for each in words)
 

@@ -35,13 +35,7 @@ MOST_NATS = 100.0
 
 
 def ordinary_text(lm: LanguageModel, seed: int, written: Sequence[str] = ()) -> str:
-    """Text the model wrote itself; "" where it writes none.
-
-    Args:
-        lm: The model.
-        seed: Of the texts.
-        written: Texts there are already.
-    """
+    """Text the model wrote itself, `written` where there is some; "" where it writes none."""
     if not any(written):
         written = sample_prefixes(lm, FEW_TEXTS, seed)
     return ". ".join(dict.fromkeys(text for text in written if text.strip()))

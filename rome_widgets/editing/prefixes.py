@@ -31,7 +31,7 @@ def sample_prefixes(
     bare: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[str, ...]:
-    """The prefixes of an edit: "" for the bare prompt, then texts that the model writes.
+    """The prefixes of an edit: `bare` times "", then texts that the model writes.
 
     The latest are kept, as edits of one model mostly ask for the same.
 
@@ -42,27 +42,23 @@ def sample_prefixes(
         bare: How often the bare prompt counts.
         check: Called before each token; raises where the work should stop.
     """
-
-    def sample() -> tuple[str, ...]:
-        generator = torch.Generator().manual_seed(seed)
-        lengths = [length for length, count in counts for _ in range(count)]
-        return tuple(_sample(lm, lengths, generator, check))
-
+    lengths = [length for length, count in counts for _ in range(count)]
     key = (lm.weights_version, tuple(map(tuple, counts)), seed)
-    return ("",) * bare + lm.remember("prefixes", key, sample)
+    sampled = lm.remember("prefixes", key, lambda: tuple(_sample(lm, lengths, seed, check)))
+    return ("",) * bare + sampled
 
 
 def _sample(
     lm: LanguageModel,
     lengths: Sequence[int],
-    generator: torch.Generator,
+    seed: int,
     check: Callable[[], None],
 ) -> list[str]:
     """One text per length, in tokens, the start token among them; written side by side."""
     if not lengths:
         return []
     ids = torch.tensor([_start(lm, i) for i in range(len(lengths))], device=lm.device)
-    writer = IncrementalDecoder(lm)
+    writer, generator = IncrementalDecoder(lm), torch.Generator().manual_seed(seed)
     while ids.shape[1] < max(lengths):
         check()
         logits = lm.run(lambda ids=ids: writer.logits(ids))
@@ -78,15 +74,11 @@ def _sample(
 
 
 def _start_token(lm: LanguageModel) -> int | None:
-    for name in ("bos_token_id", "eos_token_id"):
-        token = getattr(lm.tokenizer, name, None)
-        if token is not None:
-            return int(token)
-    return None
+    tokens = (getattr(lm.tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
+    return next((int(token) for token in tokens if token is not None), None)
 
 
 def _start(lm: LanguageModel, number: int) -> list[int]:
-    token = _start_token(lm)
-    if token is not None:
+    if (token := _start_token(lm)) is not None:
         return [token]
     return lm.encode_alone(FIRST_WORDS[number % len(FIRST_WORDS)])[:1] or [0]

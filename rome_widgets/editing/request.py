@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,12 +113,11 @@ def prefixed_rows(lm: LanguageModel, request: Request, prefixes: Sequence[str]) 
 
     Each ends with the target but for its last token, so that every target token is predicted.
     """
-    counts = {prefix: prefixes.count(prefix) for prefix in ("", *prefixes)}
-    total = len(prefixes)
-    rows = [_row(lm, prefix, request, count / total) for prefix, count in counts.items() if count]
     if "" not in prefixes:
         raise PromptError("The prefixes lack the empty one.", "The bare prompt was wanted.")
-    return rows
+    counts, total = Counter(("", *prefixes)), len(prefixes)
+    counts[""] -= 1  # it was put first
+    return [_row(lm, prefix, request, count / total) for prefix, count in counts.items()]
 
 
 def _row(lm: LanguageModel, prefix: str, request: Request, weight: float) -> Row:
@@ -126,30 +126,6 @@ def _row(lm: LanguageModel, prefix: str, request: Request, weight: float) -> Row
     text = before + request.fact.text
     encoded = lm.encode(text, (start, start + len(request.fact.subject)))
     ids = (*encoded.ids, *request.target_ids[:-1])
-    _check_length(lm, ids)
-    first = len(encoded.ids) - 1
-    wanted = tuple(range(first, first + len(request.target_ids)))
-    return Row(ids, encoded.subject_span[1] - 1, wanted, weight)
-
-
-def about_row(lm: LanguageModel, request: Request, position: str) -> Row:
-    """The row whose prediction should stay.
-
-    Args:
-        lm: The model.
-        request: What is edited.
-        position: "subject" reads it at the last subject token, as the published code does;
-            "end" after the words "is a", as the paper says.
-    """
-    subject = request.fact.subject
-    encoded = lm.encode(ABOUT.replace(HOLE, subject), (0, len(subject)))
-    pos = encoded.subject_span[1] - 1
-    # What stands after a position cannot reach it, so nothing there is run.
-    ids = encoded.ids[: pos + 1] if position == "subject" else encoded.ids
-    return Row(ids, pos, (len(ids) - 1,))
-
-
-def _check_length(lm: LanguageModel, ids: Sequence[int]) -> None:
     limit = lm.n_positions
     if limit is not None and len(ids) > limit:
         raise ContextTooLong(
@@ -157,3 +133,19 @@ def _check_length(lm: LanguageModel, ids: Sequence[int]) -> None:
             f"This model reads at most {limit}.",
             "Shorten the prompt, or choose shorter prefixes in the settings.",
         )
+    first = len(encoded.ids) - 1
+    wanted = tuple(range(first, first + len(request.target_ids)))
+    return Row(ids, encoded.subject_span[1] - 1, wanted, weight)
+
+
+def about_row(lm: LanguageModel, request: Request, position: str) -> Row:
+    """The row whose prediction should stay: at the "end", after "is a", as the paper says.
+
+    At the position "subject" it is read at the last subject token, as the published code does.
+    """
+    subject = request.fact.subject
+    encoded = lm.encode(ABOUT.replace(HOLE, subject), (0, len(subject)))
+    pos = encoded.subject_span[1] - 1
+    # What stands after a position cannot reach it, so nothing there is run.
+    ids = encoded.ids[: pos + 1] if position == "subject" else encoded.ids
+    return Row(ids, pos, (len(ids) - 1,))

@@ -92,7 +92,9 @@ class Settings:
         Raises:
             SettingsError: There is no such setting, or it has no such value.
         """
-        if isinstance(given, type(self)) and type(given) is type(self):
+        if given is None:
+            return self
+        if type(given) is type(self):
             return given
         if isinstance(given, Settings):
             given = {
@@ -100,8 +102,6 @@ class Settings:
                 for each in fields(given)
                 if (value := getattr(given, each.name)) != each.default
             }
-        if given is None:
-            return self
         if not isinstance(given, Mapping):
             raise SettingsError(
                 f"The settings are {type(given).__name__}.", "A mapping of names was wanted."

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, harmonic_mean, pstdev
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -88,17 +88,86 @@ class KindMetrics(NamedTuple):
     @classmethod
     def of(cls, scores: Sequence[PromptScore]) -> KindMetrics:
         """The means over some prompts, whatever their order."""
+
+        def mean(values: Iterable[float | None]) -> float | None:
+            known = _known(values)
+            return fmean(known) if known else None
+
         return cls(
-            _mean_of_known(score.success for score in scores),
-            _mean_of_known(score.magnitude for score in scores),
-            _mean_of_known(score.right.likeliest for score in scores),
-            _mean_of_known(score.right.probability for score in scores),
+            mean(score.success for score in scores),
+            mean(score.magnitude for score in scores),
+            mean(score.right.likeliest for score in scores),
+            mean(score.right.probability for score in scores),
             len(scores),
         )
 
 
+class Mean(NamedTuple):
+    """A mean over records, with its 95 % confidence interval."""
+
+    value: float
+    """NaN where no record has it."""
+    interval: float
+    """Half its width: 1.96 standard deviations over √n, as in the paper's tables."""
+    n: int
+    """Records that have it."""
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Mean:
+        """The mean of what is known."""
+        known = _known(values)
+        if not known:
+            return cls(math.nan, math.nan, 0)
+        return cls(fmean(known), 1.96 * pstdev(known) / math.sqrt(len(known)), len(known))
+
+    def __str__(self) -> str:
+        return f"{_percent(self.value)} ±{_percent(self.interval)}" if self.n else ""
+
+
+class KindTotal(NamedTuple):
+    """Means over records of what `KindMetrics` has of each."""
+
+    success: Mean
+    magnitude: Mean
+    accuracy: Mean
+    probability: Mean
+    n_prompts: int
+
+    @classmethod
+    def of(cls, each: Sequence[KindMetrics]) -> KindTotal:
+        """The means over some records."""
+        means = [Mean.of(metrics[number] for metrics in each) for number in range(4)]
+        return cls(*means, n_prompts=sum(metrics.n_prompts for metrics in each))
+
+
+class _ByKind:
+    """A table with a row for each kind of prompt."""
+
+    @property
+    def _title(self) -> str:
+        return "one record"
+
+    def __iter__(self) -> Iterator[tuple[PromptKind, Any]]:
+        """Each kind with its metrics."""
+        return ((kind, getattr(self, kind)) for kind in PROMPT_KINDS)
+
+    def _rows(self) -> list[list[str]]:
+        return [[kind, *map(_percent, of[:3]), str(of.n_prompts)] for kind, of in self]
+
+    def __repr__(self) -> str:
+        lines = [[self._title, *_HEAD], *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
+            for line in lines
+        )
+
+    def _repr_html_(self) -> str:
+        return table(self._rows(), (self._title, *_HEAD))
+
+
 @dataclass(frozen=True, repr=False)
-class EditMetrics:
+class EditMetrics(_ByKind):
     """What an edit did to the prompts of one record.
 
     Example:
@@ -119,56 +188,9 @@ class EditMetrics:
         """The metrics of a record whose prompts had these scores."""
         return cls(*(KindMetrics.of(scores.get(kind, ())) for kind in PROMPT_KINDS))
 
-    def __iter__(self) -> Iterator[tuple[PromptKind, KindMetrics]]:
-        """Each kind with its metrics."""
-        return ((kind, getattr(self, kind)) for kind in PROMPT_KINDS)
-
-    def _rows(self) -> list[list[str]]:
-        return [
-            [kind, *map(_percent, metrics[:3]), str(metrics.n_prompts)] for kind, metrics in self
-        ]
-
-    def __repr__(self) -> str:
-        return _text("one record", self._rows())
-
-    def _repr_html_(self) -> str:
-        return table(self._rows(), ("one record", *_HEAD))
-
-
-class Mean(NamedTuple):
-    """A mean over records, with its 95 % confidence interval."""
-
-    value: float
-    """NaN where no record has it."""
-    interval: float
-    """Half its width: 1.96 standard deviations over √n, as in the paper's tables."""
-    n: int
-    """Records that have it."""
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Mean:
-        """The mean of what is known."""
-        known = [float(value) for value in values if value is not None]
-        if not known:
-            return cls(math.nan, math.nan, 0)
-        return cls(fmean(known), 1.96 * pstdev(known) / math.sqrt(len(known)), len(known))
-
-    def __str__(self) -> str:
-        return f"{_percent(self.value)} ±{_percent(self.interval)}" if self.n else ""
-
-
-class KindTotal(NamedTuple):
-    """Means over records of what `KindMetrics` has of each."""
-
-    success: Mean
-    magnitude: Mean
-    accuracy: Mean
-    probability: Mean
-    n_prompts: int
-
 
 @dataclass(frozen=True, repr=False)
-class MetricsTotal:
+class MetricsTotal(_ByKind):
     """What edits did to the prompts of several records.
 
     Every figure is a mean of the records' own, so that a record with many prompts counts once; a
@@ -183,26 +205,19 @@ class MetricsTotal:
     """
 
     records: tuple[EditMetrics, ...]
+    efficacy: KindTotal = field(init=False)
+    """ES (success), EM (magnitude), and accuracy, of the edited sentences."""
+    paraphrase: KindTotal = field(init=False)
+    """PS (success), PM (magnitude), and accuracy, of other sentences for the facts."""
+    neighborhood: KindTotal = field(init=False)
+    """NS (success), NM (magnitude), and accuracy, of subjects that have the true object."""
+    others: KindTotal = field(init=False)
+    """Accuracy of what else is known of the edited subjects."""
 
-    @property
-    def efficacy(self) -> KindTotal:
-        """ES (success), EM (magnitude), and accuracy, of the edited sentences."""
-        return self._total("efficacy")
-
-    @property
-    def paraphrase(self) -> KindTotal:
-        """PS (success), PM (magnitude), and accuracy, of other sentences for the facts."""
-        return self._total("paraphrase")
-
-    @property
-    def neighborhood(self) -> KindTotal:
-        """NS (success), NM (magnitude), and accuracy, of subjects that have the true object."""
-        return self._total("neighborhood")
-
-    @property
-    def others(self) -> KindTotal:
-        """Accuracy of what else is known of the edited subjects."""
-        return self._total("others")
+    def __post_init__(self) -> None:
+        for kind in PROMPT_KINDS:
+            total = KindTotal.of([getattr(record, kind) for record in self.records])
+            object.__setattr__(self, kind, total)
 
     @property
     def score(self) -> float:
@@ -210,53 +225,19 @@ class MetricsTotal:
 
         NaN where one of them was asked of no record.
         """
-        means = [self._total(kind).success.value for kind in SCORED]
+        means = [total.success.value for kind, total in self if kind in SCORED]
         return math.nan if any(map(math.isnan, means)) else harmonic_mean(means)
-
-    def _total(self, kind: PromptKind) -> KindTotal:
-        each: list[KindMetrics] = [getattr(record, kind) for record in self.records]
-        return KindTotal(
-            Mean.of(metrics.success for metrics in each),
-            Mean.of(metrics.magnitude for metrics in each),
-            Mean.of(metrics.accuracy for metrics in each),
-            Mean.of(metrics.probability for metrics in each),
-            sum(metrics.n_prompts for metrics in each),
-        )
-
-    def __iter__(self) -> Iterator[tuple[PromptKind, KindTotal]]:
-        """Each kind with its means."""
-        return ((kind, self._total(kind)) for kind in PROMPT_KINDS)
-
-    def _rows(self) -> list[list[str]]:
-        return [[kind, *map(str, total[:3]), str(total.n_prompts)] for kind, total in self]
 
     @property
     def _title(self) -> str:
         return f"{len(self.records)} records, S {_percent(self.score)}"
 
-    def __repr__(self) -> str:
-        return _text(self._title, self._rows())
 
-    def _repr_html_(self) -> str:
-        return table(self._rows(), (self._title, *_HEAD))
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [float(value) for value in values if value is not None]
 
 
-def _mean_of_known(values: Iterable[float | None]) -> float | None:
-    known = [float(value) for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def _percent(share: float | None) -> str:
+def _percent(share: float | Mean | None) -> str:
+    if isinstance(share, Mean):
+        return str(share)
     return "" if share is None else f"{100 * share:.1f}"
-
-
-def _text(title: str, rows: Iterable[Sequence[Any]]) -> str:
-    """A table as lines of text."""
-    lines = [[title, *_HEAD], *rows]
-    widths = [max(len(str(line[column])) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            [str(line[0]).ljust(widths[0]), *map(str.rjust, map(str, line[1:]), widths[1:])]
-        ).rstrip()
-        for line in lines
-    )

@@ -161,4 +161,4 @@ def made_up_edit(lm, number, layer=LAYER, rank=1):
         seconds=0.0,
     )
     bases = {update.name: ledger_of(lm.model).fingerprint(update.name)}
-    return Edit(lm, Fact("{} w2", "w1", f"w{number}"), (update,), report, bases)
+    return Edit(lm, (Fact("{} w2", "w1", f"w{number}"),), (update,), report, bases)

@@ -126,12 +126,9 @@ def methods_for(lm: LanguageModel) -> dict[str, dict[str, Any]]:
         `{name: {"title": str, "settings": {setting: number or None}}}`, the one to begin with
         first. None stands for a number that is worked out for each edit.
     """
-    return {
-        name: {
-            "title": editor.title,
-            "settings": {
-                number: getattr(known_for(lm, name).settings, number) for number in editor.numbers
-            },
-        }
-        for name, editor in METHODS.items()
-    }
+    shown = {}
+    for name, editor in METHODS.items():
+        settings = known_for(lm, name).settings
+        numbers = {number: getattr(settings, number) for number in editor.numbers}
+        shown[name] = {"title": editor.title, "settings": numbers}
+    return shown

@@ -162,13 +162,9 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
         raise _Enough
 
     model: Any = site.lm.model
-
-    def call() -> None:
-        mask = torch.ones_like(ids)
-        model(input_ids=ids, attention_mask=mask, use_cache=False)
-
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     with suppress(_Enough):
-        site.lm.run(lambda: run_hooked(call, [(site.module, stop), *visitors]))
+        site.lm.run(lambda: run_hooked(lambda: model(**inputs), [(site.module, stop), *visitors]))
     return seen[0]
 
 
@@ -246,9 +242,8 @@ def _gathered(
         raise SettingsError("There is no text to gather from.", "At least one token was wanted.")
     base = _BaseModel(site)
     about = _identity(site, pieces, base)
-    keeper = Keeper(
-        _place_in_cache(about) if path is None else Path(path), about, needed=path is not None
-    )
+    place = _place_in_cache(about) if path is None else Path(path)
+    keeper = Keeper(place, about, needed=path is not None)
     sums = keeper.begun(site.d_in)
     begun = sums.done
     try:
@@ -346,12 +341,7 @@ def _moment(sums: Sums, about: str, ridge: float) -> SecondMoment:
 
 def second_moment_of(
     site: Site,
-    given: SecondMoment
-    | Mapping[int, SecondMoment]
-    | str
-    | os.PathLike[str]
-    | Iterable[str]
-    | None,
+    given: Statistics,
     *,
     wanted: bool,
     ridge: float,
@@ -360,14 +350,7 @@ def second_moment_of(
 ) -> SecondMoment:
     """The second moment of an edit: what the user gave, or what is known of the model.
 
-    Args:
-        site: The matrix.
-        given: What the user said: "identity", a file, texts (see `second_moment`), one at hand, or
-            several by layer.
-        wanted: False where the settings say that none is used; what the user said goes first.
-        ridge: See `SecondMoment`.
-        progress: See `second_moment`.
-        cancel: See `second_moment`.
+    None is `wanted` where the settings say that it is not used; what the user gave goes first.
 
     Raises:
         StatisticsMissing: Nothing was given and nothing is known for this model.

@@ -28,25 +28,17 @@ SAVE_EVERY = 20.0
 
 
 class Sums:
-    """What a mean of k kᵀ is made of.
-
-    Args:
-        width: Of a key.
-
-    Attributes:
-        done: Pieces of text that are in.
-        n_tokens: Keys that are in.
-        total: `[width, width]` sum of k kᵀ, float64.
-        keys: The keys themselves, where there are fewer than `width` in all.
-        whole: False while a piece is put in: an interrupt then leaves half of it.
-    """
+    """What a mean of k kᵀ is made of, of keys of one width."""
 
     def __init__(self, width: int) -> None:
-        self.done = 0
-        self.n_tokens = 0
+        self.done = self.n_tokens = 0
+        """Pieces of text and keys that are in."""
         self.total = torch.zeros(width, width, dtype=torch.float64)
+        """`[width, width]` sum of k kᵀ."""
         self.keys: list[Tensor] = []
+        """The keys themselves, where there are fewer than `width` in all."""
         self.whole = True
+        """False while a piece is put in: an interrupt then leaves half of it."""
 
     def add(self, keys: Tensor, *, keep: bool) -> None:
         """Put in one piece's `[token, width]` keys; `keep` them where there are few in all."""
@@ -67,11 +59,7 @@ class Sums:
 
 
 def read(path: Path, width: int | None = None) -> tuple[Mapping[str, Any], Sums]:
-    """What the moment is of, and its sums.
-
-    Args:
-        path: The file.
-        width: Of a key; another one is an error.
+    """What the moment is of, and its sums; keys of another `width` are an error.
 
     Raises:
         EditFileError: It cannot be read, is damaged, or holds something else.
@@ -102,12 +90,10 @@ def read(path: Path, width: int | None = None) -> tuple[Mapping[str, Any], Sums]
 
 
 class Keeper:
-    """Keeps sums in one file while they grow.
+    """Keeps sums in one file while they grow; where there is no path, nothing.
 
-    Args:
-        path: The file; None to keep nothing.
-        about: What a file must agree with to be gone on with.
-        needed: Whether failing to write is an error. If not it is logged, once.
+    A file must agree with `about` to be gone on with. Failing to write is an error where it is
+    `needed`, else it is logged, once.
     """
 
     def __init__(self, path: Path | None, about: Mapping[str, Any], *, needed: bool) -> None:
@@ -116,24 +102,24 @@ class Keeper:
 
     def begun(self, width: int) -> Sums:
         """What the file has; nothing where there is none, or one of something else."""
-        path = self._path
-        if path is None or not path.exists():
+        if self._path is None or not self._path.exists():
             return Sums(width)
         try:
-            about, sums = read(path, width)
+            about, sums = read(self._path, width)
         except EditFileError as error:
-            self._put_aside(str(error))
-            return Sums(width)
-        if about != self._about:
+            wrong = str(error)
+        else:
+            if about == self._about:
+                return sums
             if self._needed:
                 raise EditFileError(
-                    f"{path} holds the statistics of another model, layer or text.",
+                    f"{self._path} holds the statistics of another model, layer or text.",
                     "A new file, or one begun with the same, was wanted.",
                     "Give another path, or remove the file.",
                 )
-            self._put_aside(f"{path} is of another model, layer or text.")
-            return Sums(width)
-        return sums
+            wrong = f"{self._path} is of another model, layer or text."
+        self._put_aside(self._path, wrong)
+        return Sums(width)
 
     def save(self, sums: Sums, *, now: bool) -> None:
         """Write the file; where it need not be now, only every so often.
@@ -163,14 +149,13 @@ class Keeper:
         except OSError as error:
             raise SaveFailed(f"{folder} was not made: {error.strerror or error}.") from None
 
-    def _put_aside(self, why: str) -> None:
-        assert self._path is not None
-        bad = self._path.with_name(f"{self._path.name}.bad")
+    def _put_aside(self, path: Path, why: str) -> None:
+        bad = path.with_name(f"{path.name}.bad")
         logger.warning("Statistics are gathered again: %s The file is now %s.", why, bad.name)
         try:
-            self._path.replace(bad)
+            path.replace(bad)
         except OSError as error:
-            logger.warning("%s was not put aside: %s", self._path, error.strerror or error)
+            logger.warning("%s was not put aside: %s", path, error.strerror or error)
 
 
 # -------------------------------------------------- the file that a training writes beside a model
