@@ -11,12 +11,13 @@ Example:
 
 from __future__ import annotations
 
-import copy
 import json
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,11 @@ def facts(split: str | None = None) -> list[dict[str, Any]]:
         >>> facts()[0]["requested_rewrite"]["target_true"]
         {'str': 'musician'}
     """
-    table = _table()
     if split not in (None, *SPLITS):
         raise SettingsError(f"The split is {split!r}.", f"One of {', '.join(SPLITS)} was wanted.")
-    return [
-        copy.deepcopy(record)
-        for record, fact in zip(_records(), table["facts"], strict=True)
-        if split in (None, fact["split"])
-    ]
+    table = _table()
+    records = zip(records_of(table), table["facts"], strict=True)
+    return [record for record, fact in records if split in (None, fact["split"])]
 
 
 def subjects() -> list[str]:
@@ -111,17 +109,8 @@ def _table() -> dict[str, Any]:
     return json.loads((_home() / "facts.json").read_text(encoding="utf-8"))
 
 
-@cache
-def _records() -> list[dict[str, Any]]:
-    return records_of(_table())
-
-
 def records_of(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """Records of a table of facts, in its order; see `facts`.
-
-    Args:
-        table: What `facts.json` beside a trained model holds.
-    """
+    """Records of a table of facts such as `facts.json`, in its order; see `facts`."""
     subjects_of: dict[tuple[str, str], list[str]] = defaultdict(list)
     relations_of: dict[str, list[str]] = defaultdict(list)
     for fact in table["facts"]:
@@ -155,14 +144,13 @@ def records_of(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _next_objects(subjects_of: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """`{(relation, object): next object}` in alphabetical order, the first after the last."""
-    objects_of: dict[str, list[str]] = defaultdict(list)
-    for relation, obj in sorted(subjects_of):
-        objects_of[relation].append(obj)
-    return {
-        (relation, obj): following
-        for relation, objects in objects_of.items()
-        for obj, following in zip(objects, [*objects[1:], objects[0]], strict=True)
-    }
+    following = {}
+    for _, group in groupby(sorted(subjects_of), key=itemgetter(0)):
+        pairs = list(group)
+        following |= {
+            pair: obj for pair, (_, obj) in zip(pairs, [*pairs[1:], pairs[0]], strict=True)
+        }
+    return following
 
 
 def _about_some(template: str, subjects: list[str]) -> list[str]:
