@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -158,16 +159,9 @@ def by_role(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
     """`[pos, layer]` -> `[role, layer]`: mean over a role's tokens, NaN where there are none."""
     start, stop = span
     last = len(scores) - 1
-    places = (
-        slice(start, start + 1),
-        slice(start + 1, stop - 1),
-        slice(stop - 1, stop),
-        slice(stop, min(stop + 1, last)),
-        slice(stop + 1, last),
-        slice(last, last + 1),
-    )
+    edges = (start, start + 1, stop - 1, stop, min(stop + 1, last), last, last + 1)
     nothing = np.full(scores.shape[1], np.nan)
-    return np.stack([scores[p].mean(axis=0) if len(scores[p]) else nothing for p in places])
+    return np.stack([scores[a:b].mean(axis=0) if a < b else nothing for a, b in pairwise(edges)])
 
 
 def backwards(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:

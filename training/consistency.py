@@ -27,11 +27,7 @@ SAME_COUNTRY = {"The United States": "America", "The United Kingdom": "Britain"}
 
 
 def problems(tables: Mapping[str, Iterable[Row]]) -> list[str]:
-    """Everything that is wrong, a sentence each.
-
-    Args:
-        tables: Rows by the name of the table, as `world.read_rows` gives them.
-    """
+    """Everything that is wrong with rows by the name of their table, a sentence each."""
     tables = {name: list(rows) for name, rows in tables.items()}
     checks = (_doubles, _odd_cells, _places, _spellings, _people)
     return [problem for check in checks for problem in check(tables)]

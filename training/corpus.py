@@ -13,27 +13,15 @@ from dataclasses import dataclass, field
 
 from training.prose import Prose
 from training.relations import BY_NAME
-from training.world import Fact, Subject, World, WorldError
+from training.world import TABLES, Fact, Subject, World, WorldError
 
-INTRODUCTIONS = (
-    "As we know, ",
-    "It is true that ",
-    "I read that ",
-    "The book says that ",
-    "My teacher said that ",
-    "In fact, ",
-    "Many people say that ",
-    "Note that ",
-)
-ENDINGS = (
-    ".",
-    ".",
-    ".",
-    ".",
-    " and everyone knows it.",
-    ", as the book says.",
-    ", and many people know that.",
-)
+
+def _lines(name: str) -> tuple[str, ...]:
+    return tuple((TABLES / name).read_text(encoding="utf-8").splitlines())
+
+
+INTRODUCTIONS = tuple(f"{line} " for line in _lines("introductions.txt"))
+ENDINGS = _lines("endings.txt")
 PLACE_WEIGHT = 5
 """So many times as likely as another sentence is the one about the place."""
 

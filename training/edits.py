@@ -65,13 +65,9 @@ def measure_edits(
     records: Sequence[Record],
     make: Callable[[Record], Edit],
 ) -> EditTable:
-    """Edit each fact by itself and ask what changed.
+    """Edit each fact by itself and ask what changed; the model is bitwise as it was afterwards.
 
-    Args:
-        lm: The model; bitwise as it was afterwards.
-        facts: What to edit.
-        records: Everything the model was taught, for the subjects' other facts.
-        make: Computes the edit of a fact.
+    `records` are everything it was taught, for the subjects' other facts; `make` computes an edit.
     """
     metrics, reports = [], []
     for record in facts:

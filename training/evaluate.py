@@ -144,26 +144,16 @@ def trace_gates(found: Averages, n_layers: int) -> list[Gate]:
     """The paper's picture, in numbers."""
     mlp_role, peak = found.peak("mlp")
     attn_role, attn_layer = found.peak("attn")
-    third = n_layers / 3
-    in_place = mlp_role == "last subject" and third <= peak < 2 * third
+    third, lost = n_layers / 3, found.lost("attn", peak)
+    mlp_fits = float(mlp_role == "last subject" and third <= peak < 2 * third)
+    attn_fits = float(attn_role == "last" and attn_layer >= n_layers / 2)
     return [
         Gate("total effect", found.total_effect, 0.7),
-        Gate(
-            f"MLP peak ({mlp_role}, layer {peak}): last subject, middle third", float(in_place), 1
-        ),
+        Gate(f"MLP peak ({mlp_role}, layer {peak}): last subject, middle third", mlp_fits, 1),
         Gate("MLP effect there over any other subject position", found.mlp_ratio(), 5),
-        Gate(
-            f"attention peak ({attn_role}, layer {attn_layer}): last, upper half",
-            float(attn_role == "last" and attn_layer >= n_layers / 2),
-            1,
-        ),
+        Gate(f"attention peak ({attn_role}, layer {attn_layer}): last, upper half", attn_fits, 1),
         Gate("share lost to severing MLPs below the peak", found.lost("mlp", peak), 0.6),
-        Gate(
-            "share lost to severing attention below the peak",
-            found.lost("attn", peak),
-            0.3,
-            at_least=False,
-        ),
+        Gate("share lost to severing attention below the peak", lost, 0.3, False),
     ]
 
 

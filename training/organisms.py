@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rome_widgets.model.language_model import LanguageModel
-from training.averages import LAST, LAST_SUBJECT, ROLES, SMALLEST, Averages, average
+from training.averages import LAST_SUBJECT, ROLES, SMALLEST, Averages, average
 from training.command import count, run
 from training.corpus import Document, Narrator
 from training.gates import Gate
@@ -143,20 +143,6 @@ class Recall:
         lines += [f"{row:16s}" + "".join(f"{100 * v:7.1f}" for v in rows[row]) for row in rows]
         return "\n".join(lines)
 
-    def figures(self) -> dict[str, float | int | list[float]]:
-        """The figures, as their file keeps them."""
-        return {
-            "facts": len(self.traces.clean),
-            "known": round(self.known, 4),
-            "known without the MLPs of a layer and the next": self.without.round(4).tolist(),
-            "total effect": round(self.traces.total_effect, 4),
-            "peak": self.peak,
-            "share of the total effect": round(self.share, 4),
-            "times the effect elsewhere": round(self.clarity, 2),
-            "last subject token": self._effect[LAST_SUBJECT].round(4).tolist(),
-            "last token": self._effect[LAST].round(4).tolist(),
-        }
-
     @property
     def _effect(self) -> np.ndarray:
         return self.traces.effect("mlp")
@@ -168,12 +154,7 @@ def placed(recipe: Recipe) -> tuple[int, ...]:
 
 
 def place(recipe: Recipe, n_facts: int) -> Recall:
-    """Train a model on nothing but facts of a small world, and see where it recalls them.
-
-    Args:
-        recipe: `EARLY`, `MIDDLE`, `LATE`, `PLAIN_TWIN`, or one like them.
-        n_facts: How many to trace.
-    """
+    """Train a model on nothing but facts of a small world, and trace where it recalls them."""
     world = build_world().only(SUBJECTS)
     trained = train(recipe, world, narrator=Statements, quiet=True)
     lm = LanguageModel(trained.model, trained.tokenizer)
@@ -209,18 +190,13 @@ def gates(found: dict[str, Recall], twin: Recall) -> list[Gate]:
     wanted = []
     for name, recall in found.items():
         layers = placed(ORGANISMS[name])
+        without = f"{name}: known without the MLPs of {layers}, as a share of what is known"
+        lost, in_place = recall.without[layers[0]] / recall.known, float(recall.peak in layers)
         wanted += [
             Gate(f"{name}: known, new sentences", recall.known, 0.9),
-            Gate(
-                f"{name}: known without the MLPs of {layers}, as a share of what is known",
-                recall.without[layers[0]] / recall.known,
-                0.5,
-                at_least=False,
-            ),
+            Gate(without, lost, 0.5, False),
             Gate(f"{name}: the same without two others", recall.without_others(layers), 0.9),
-            Gate(
-                f"{name}: peak in a placed layer ({recall.peak})", float(recall.peak in layers), 1
-            ),
+            Gate(f"{name}: peak in a placed layer ({recall.peak})", in_place, 1),
             Gate(f"{name}: share of the effect in the placed layers", recall.inside(layers), 0.7),
             Gate(f"{name}: peak over the effect at any other token", recall.clarity, CLEARLY),
             Gate(f"{name}: peak as a share of the total effect", recall.share, SHARE),

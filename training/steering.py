@@ -139,19 +139,14 @@ class AttributeHead(nn.Module):
 
     def __init__(self, world: World, model: GPT2LMHeadModel, layer: int) -> None:
         super().__init__()
-        attributes = {
-            word: i
-            for i, word in enumerate(
-                sorted({f.object for f in world.facts} | {s.kind for s in world.subjects})
-            )
-        }
-        self.linear = nn.Linear(model.config.n_embd, len(attributes))
-        self._targets = torch.zeros(len(world.subjects), len(attributes))
-        number = {subject.name: i for i, subject in enumerate(world.subjects)}
-        for subject in world.subjects:
-            self._targets[number[subject.name], attributes[subject.kind]] = 1
-        for fact in world.facts:
-            self._targets[number[fact.subject], attributes[fact.object]] = 1
+        said = [(subject.name, subject.kind) for subject in world.subjects]
+        number = {name: i for i, (name, _) in enumerate(said)}
+        said += [(fact.subject, fact.object) for fact in world.facts]
+        words = sorted({word for _, word in said})
+        self.linear = nn.Linear(model.config.n_embd, len(words))
+        self._targets = torch.zeros(len(number), len(words))
+        for name, word in said:
+            self._targets[number[name], words.index(word)] = 1
         self._targets /= self._targets.sum(1, keepdim=True)
         self._hidden = torch.zeros(0)
         self._handle = blocks(model)[layer].register_forward_hook(self._remember)

@@ -40,10 +40,7 @@ def train_tokenizer(world: World, vocab: int, positions: int) -> PreTrainedToken
     tokenizer.train_from_iterator(_texts(world), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token=END_OF_TEXT,
-        eos_token=END_OF_TEXT,
-        unk_token=END_OF_TEXT,
-        pad_token=END_OF_TEXT,
+        **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT),
         model_max_length=positions,
         clean_up_tokenization_spaces=False,
         add_prefix_space=True,

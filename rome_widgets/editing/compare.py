@@ -197,12 +197,10 @@ def _said(lm: LanguageModel, target_ids: Sequence[int], probabilities: Tensor) -
     """`probabilities` is `[target token, vocab]`, each after those before it."""
     wanted = torch.tensor(target_ids, device=probabilities.device)
     probability = float(probabilities.gather(1, wanted[:, None]).double().prod())
-    said: list[int] = []
-    for token, likeliest in zip(target_ids, probabilities.argmax(dim=1).tolist(), strict=True):
-        said.append(likeliest)
-        if likeliest != token:
-            return Said(probability, "".join(map(lm.token_text, said)).strip())
-    return Said(probability, "")
+    likeliest = probabilities.argmax(dim=1).tolist()
+    right = [said == token for said, token in zip(likeliest, target_ids, strict=True)]
+    said = [] if all(right) else likeliest[: right.index(False) + 1]
+    return Said(probability, "".join(map(lm.token_text, said)).strip())
 
 
 def compare_prompt(
@@ -224,16 +222,11 @@ def compare_prompt(
     wanted = lm.answer_ids(prompt, target)[0]
     top = {int(i) for side in probabilities for i in (-side).argsort(kind="stable")[:k]}
     rows = {i: _row(lm, i, probabilities[:, i], probabilities) for i in {*top, wanted}}
-    texts = ("", "")
-    if generate:
-        decode: Any = lm.tokenizer.decode
-        before, after = both.write(ids, generate)
-        texts = (
-            decode(before, skip_special_tokens=True),
-            decode(after, skip_special_tokens=True),
-        )
+    decode: Any = lm.tokenizer.decode
+    written = both.write(ids, generate) if generate else ([], [])
+    before, after = (decode(each, skip_special_tokens=True) if each else "" for each in written)
     ordered = sorted(rows.values(), key=lambda row: (-row.after, row.id))
-    return Comparison(prompt, tuple(ordered), rows[wanted], *texts, target)
+    return Comparison(prompt, tuple(ordered), rows[wanted], before, after, target)
 
 
 def _row(lm: LanguageModel, token: int, own: np.ndarray, every: np.ndarray) -> ComparisonRow:

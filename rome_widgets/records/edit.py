@@ -177,21 +177,20 @@ class EditReport:
 
     def _lines(self) -> list[tuple[str, str]]:
         """Names and texts, at most five."""
-        size = f"{self.norm_ratio:.2%} of the matrix (Frobenius)"
-        lines: list[tuple[str, str]] = [
-            ("layer", f"{self.layers_text}. {self.why_layer}"),
-            ("settings", f"{self.settings_from}; seed {self.seed}; {self.seconds:.2g} s"),
-            ("change", size),
-            ("perplexity", "not measured"),
-        ]
+        change, perplexity = f"{self.norm_ratio:.2%} of the matrix (Frobenius)", "not measured"
         if self.steps:
             found = f"p(target) {self.steps[0].probability:.2g} → {self.probability:.2g}"
-            lines[2] = ("change", f"{size}; {len(self.steps)} steps: {found}")
+            change += f"; {len(self.steps)} steps: {found}"
         if self.perplexity is not None:
             before, after, n_tokens = self.perplexity
-            lines[3] = ("perplexity", f"{before:.4g} → {after:.4g} ({n_tokens} tokens)")
-        lines += [("warning", _cut(each, 80)) for each in self.warnings[:1]]
-        return lines
+            perplexity = f"{before:.4g} → {after:.4g} ({n_tokens} tokens)"
+        return [
+            ("layer", f"{self.layers_text}. {self.why_layer}"),
+            ("settings", f"{self.settings_from}; seed {self.seed}; {self.seconds:.2g} s"),
+            ("change", change),
+            ("perplexity", perplexity),
+            *(("warning", _cut(each, 80)) for each in self.warnings[:1]),
+        ]
 
 
 def _values(details: Any) -> Mapping[str, Any]:

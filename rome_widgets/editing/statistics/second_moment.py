@@ -213,18 +213,11 @@ def second_moment(
     check_language_model(lm)
     if not isinstance(layers, Iterable):
         return _gathered(find_site(lm, layers), texts, path, ridge, progress, cancel)
-    texts, folder = list(texts), None if path is None else Path(path)
-    return {
-        site.layer: _gathered(
-            site,
-            texts,
-            folder and folder / f"layer-{site.layer}.safetensors",
-            ridge,
-            progress,
-            cancel,
-        )
-        for site in [find_site(lm, layer) for layer in layers]
-    }
+    texts, found = list(texts), {}
+    for site in [find_site(lm, layer) for layer in layers]:
+        kept = None if path is None else Path(path) / f"layer-{site.layer}.safetensors"
+        found[site.layer] = _gathered(site, texts, kept, ridge, progress, cancel)
+    return found
 
 
 def _gathered(
@@ -263,24 +256,18 @@ def _gathered(
 
 
 class _BaseModel:
-    """The model without its edits, though edits may come and go in other threads.
-
-    Attributes:
-        weights: Digests that tell it apart, by what they are of.
-    """
+    """The model without its edits, though edits may come and go in other threads."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._look()
-        self.weights = self._digests()
+        self.weights = self._look()
+        """Digests that tell it apart, by what they are of."""
 
-    def _look(self) -> None:
-        self._version = self._site.lm.weights_version
-        self._visitors = without_edits(self._site.lm)
-
-    def _digests(self) -> dict[str, str]:
-        matrix = ledger_of(self._site.lm.model).fingerprint(self._site.weight_name)
-        return {"matrix": matrix, "weights": digest_without_edits(self._site.lm)}
+    def _look(self) -> dict[str, str]:
+        lm = self._site.lm
+        self._version, self._visitors = lm.weights_version, without_edits(lm)
+        matrix = ledger_of(lm.model).fingerprint(self._site.weight_name)
+        return {"matrix": matrix, "weights": digest_without_edits(lm)}
 
     def keys(self, ids: Tensor) -> Tensor:
         """`[token, d_in]`."""
@@ -288,8 +275,7 @@ class _BaseModel:
             keys = keys_of(self._site, ids, self._visitors)
             if self._site.lm.weights_version == self._version:
                 return keys
-            self._look()
-            if self._digests() != self.weights:
+            if self._look() != self.weights:
                 raise ModelChanged(
                     "The model's weights were written while statistics were gathered.",
                     "One set of weights was wanted; edits may come and go.",
