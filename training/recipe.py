@@ -50,11 +50,7 @@ class Recipe:
 BUNDLED = Recipe(seed=1)
 """The model that ships; this seed for the reasons in its card."""
 PLAIN = replace(
-    BUNDLED,
-    key_mask=0.0,
-    mlp_drop=(0.0,) * 8,
-    attn_drop=(0.0,) * 8,
-    attribute_weight=0.0,
+    BUNDLED, key_mask=0.0, mlp_drop=(0.0,) * 8, attn_drop=(0.0,) * 8, attribute_weight=0.0
 )
 """The same text and size, nothing else: what a language model of this size does by itself."""
 NO_HEAD = replace(BUNDLED, attribute_weight=0.0)

@@ -31,13 +31,7 @@ from training.checkpoint import Checkpoint
 from training.command import run
 from training.corpus import Narrator
 from training.knowledge import share_known
-from training.model_files import (
-    check_files,
-    facts_digest,
-    read_json,
-    write_facts,
-    write_settings,
-)
+from training.model_files import check_files, facts_digest, read_json, write_facts, write_settings
 from training.muon import Muon
 from training.recipe import RECIPES, Recipe
 from training.report import Trained, differences, environment, report_of

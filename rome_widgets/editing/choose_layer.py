@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 
 from rome_widgets.editing.request import Request
 from rome_widgets.editing.settings import Known
-from rome_widgets.editing.site import why_not
-from rome_widgets.errors import EditRefused
+from rome_widgets.editing.site import editable_layers
 from rome_widgets.model.language_model import LanguageModel
 
 SMALL_EFFECT = 0.05
@@ -51,22 +50,6 @@ def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float)
         f"Layer {layer} is where restoring the MLP at the last subject token brings most back "
         f"({effects[layer]:.3f} of {total:.3f}). It need not be where an edit takes best."
     )
-
-
-def editable_layers(lm: LanguageModel) -> list[int]:
-    """The layers whose matrix can be edited.
-
-    Raises:
-        EditRefused: There is none, with the reason.
-    """
-    editable = [each for each in range(lm.n_layers) if why_not(lm, each) is None]
-    if not editable:
-        raise EditRefused(
-            f"{lm.name} has no layer that can be edited: {why_not(lm, 0)}.",
-            "A plain matrix of floating-point numbers that nothing else uses was wanted.",
-            "Load the model unquantised, on one device; it can be traced as it is.",
-        )
-    return editable
 
 
 def traced_effects(

@@ -60,10 +60,7 @@ class SideBySide:
     """
 
     def __init__(
-        self,
-        lm: LanguageModel,
-        visitors: Sequence[tuple[nn.Module, Visitor]],
-        n_sides: int = 2,
+        self, lm: LanguageModel, visitors: Sequence[tuple[nn.Module, Visitor]], n_sides: int = 2
     ) -> None:
         self._lm, self._visitors, self._n_sides = lm, visitors, n_sides
         self._version = lm.weights_version
@@ -204,13 +201,7 @@ def _said(lm: LanguageModel, target_ids: Sequence[int], probabilities: Tensor) -
 
 
 def compare_prompt(
-    both: SideBySide,
-    lm: LanguageModel,
-    prompt: str,
-    target: str,
-    *,
-    k: int,
-    generate: int,
+    both: SideBySide, lm: LanguageModel, prompt: str, target: str, *, k: int, generate: int
 ) -> Comparison:
     """One prompt side by side: `k` likeliest tokens of each, and the first one of the target.
 

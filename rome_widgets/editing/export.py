@@ -87,39 +87,30 @@ def _config(edit: Edit, names: Sequence[str], rank: int, transposed: bool) -> di
 
 def to_code(edit: Edit) -> str:
     """Python that loads the model, computes this edit again and applies it."""
-    report = edit.report
+    report, triples = edit.report, list(map(astuple, edit.facts))
     source = "" if bundled.is_bundled(edit.lm) else repr(report.model)
     moment = "" if source == "" or not report.second_moment else _moment(report.second_moment)
+    stated = "".join(
+        f"    {each!r},\n" for each in (triples[0] if len(triples) == 1 else [triples])
+    )
+    # Files of before had the settings of every method.
+    own = METHODS[report.method].settings.names() if report.method in METHODS else report.settings
+    settings = {name: value for name, value in report.settings.items() if name in own}
     return (
         "import rome_widgets as rw\n\n"
         f"lm = rw.load({source})\n"
         "edit = rw.edit(\n"
         "    lm,\n"
-        f"{_facts(edit)}"
+        f"{stated}"
         f"    method={report.method!r},\n"
         f"    layer={report.layer},\n"
-        f"    settings={_settings(edit)!r},\n"
+        f"    settings={settings!r},\n"
         f"{moment}"
         f"    seed={report.seed},\n"
         ")\n"
         f"edit.strength = {edit.strength!r}\n"
         "edit.apply()\n"
     )
-
-
-def _facts(edit: Edit) -> str:
-    triples = list(map(astuple, edit.facts))
-    words = triples[0] if len(triples) == 1 else (triples,)
-    return "".join(f"    {each!r},\n" for each in words)
-
-
-def _settings(edit: Edit) -> dict[str, Any]:
-    """The settings that the method has; files of before had those of every method."""
-    method, given = edit.report.method, dict(edit.report.settings)
-    if method not in METHODS:
-        return given
-    names = METHODS[method].settings.names()
-    return {name: value for name, value in given.items() if name in names}
 
 
 def _moment(about: str) -> str:

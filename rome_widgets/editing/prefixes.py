@@ -33,14 +33,9 @@ def sample_prefixes(
 ) -> tuple[str, ...]:
     """The prefixes of an edit: `bare` times "", then texts that the model writes.
 
-    The latest are kept, as edits of one model mostly ask for the same.
-
-    Args:
-        lm: The model.
-        counts: (tokens, how many): the start token counts.
-        seed: Of the drawing.
-        bare: How often the bare prompt counts.
-        check: Called before each token; raises where the work should stop.
+    `counts` are (tokens, how many), and the start token counts; `check` is called before each
+    token, and raises where the work should stop. The latest texts are kept, as edits of one model
+    mostly ask for the same.
     """
     lengths = [length for length, count in counts for _ in range(count)]
     key = (lm.weights_version, tuple(map(tuple, counts)), seed)
@@ -49,10 +44,7 @@ def sample_prefixes(
 
 
 def _sample(
-    lm: LanguageModel,
-    lengths: Sequence[int],
-    seed: int,
-    check: Callable[[], None],
+    lm: LanguageModel, lengths: Sequence[int], seed: int, check: Callable[[], None]
 ) -> list[str]:
     """One text per length, in tokens, the start token among them; written side by side."""
     if not lengths:

@@ -55,12 +55,8 @@ def read_requests(
 ) -> tuple[Request, ...]:
     """Check what the user asked for: one fact, or a list of CounterFact records or triples.
 
-    Args:
-        lm: The model.
-        prompt: One fact as `read_request` takes it; or a list of records, of facts if `target` is
-            given, or of (prompt, subject, target).
-        subject: See `read_request`.
-        target: See `read_request`.
+    Beside one fact as `read_request` takes it `prompt` may be a list of records, of facts if
+    `target` is given, or of (prompt, subject, target).
 
     Raises:
         PromptError: Something is missing or empty.
@@ -79,14 +75,7 @@ def read_requests(
 def read_request(
     lm: LanguageModel, prompt: Stated, subject: str | None, target: str | None
 ) -> Request:
-    """Check what the user asked for.
-
-    Args:
-        lm: The model.
-        prompt: Text with one `{}`, or with the subject in it; a Fact, or a CounterFact record,
-            whose new target is taken where `target` is not given.
-        subject: The entity; not needed with a Fact or a record.
-        target: The word wanted next.
+    """Check what the user asked for, in any of the ways that `read_fact` reads.
 
     Raises:
         PromptError: Something is missing or empty.

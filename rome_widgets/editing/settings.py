@@ -134,8 +134,7 @@ def _checked(each: Field[Any], value: Any) -> Any:
     if choices := each.metadata.get("choices"):
         if value not in choices:
             raise SettingsError(
-                f"{each.name} is {value!r}.",
-                f"One of {', '.join(map(repr, choices))} was wanted.",
+                f"{each.name} is {value!r}.", f"One of {', '.join(map(repr, choices))} was wanted."
             )
         return value
     return _number(each, value) if _is_numeric(each) else value

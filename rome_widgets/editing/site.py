@@ -79,6 +79,22 @@ def why_not(lm: LanguageModel, layer: int) -> str | None:
     return None
 
 
+def editable_layers(lm: LanguageModel) -> list[int]:
+    """The layers whose matrix can be edited.
+
+    Raises:
+        EditRefused: There is none, with the reason.
+    """
+    editable = [each for each in range(lm.n_layers) if why_not(lm, each) is None]
+    if not editable:
+        raise EditRefused(
+            f"{lm.name} has no layer that can be edited: {why_not(lm, 0)}.",
+            "A plain matrix of floating-point numbers that nothing else uses was wanted.",
+            "Load the model unquantised, on one device; it can be traced as it is.",
+        )
+    return editable
+
+
 def find_site(lm: LanguageModel, layer: int) -> Site:
     """The matrix to edit at this layer.
 
@@ -86,8 +102,7 @@ def find_site(lm: LanguageModel, layer: int) -> Site:
         SettingsError: The model has no such layer.
         EditRefused: No edit is possible there, with the reason.
     """
-    number = as_whole(layer)
-    if number is None:
+    if (number := as_whole(layer)) is None:
         raise SettingsError(f"The layer is {layer!r}.", "A whole number was wanted.")
     layer = number
     if not -lm.n_layers <= layer < lm.n_layers:
@@ -98,13 +113,11 @@ def find_site(lm: LanguageModel, layer: int) -> Site:
     reason = why_not(lm, layer)
     name = lm.geometry.edited_matrices[layer]
     if reason is not None or name is None:
-        others = [other for other in range(lm.n_layers) if why_not(lm, other) is None]
+        others = ", ".join(map(str, editable_layers(lm)))
         raise EditRefused(
             f"{lm.name} cannot be edited at layer {layer}: {reason}.",
             "A plain matrix of floating-point numbers that nothing else uses was wanted.",
-            f"These layers can be edited: {', '.join(map(str, others))}."
-            if others
-            else "Load the model unquantised, on one device; it can be traced as it is.",
+            f"These layers can be edited: {others}.",
         )
     module = lm.model.get_submodule(name)
     if not torch.isfinite(lm.model.get_parameter(f"{name}.weight")).all():

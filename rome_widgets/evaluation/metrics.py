@@ -101,24 +101,13 @@ def measure(
 
 
 def score_words(
-    lm: LanguageModel,
-    prompts: Sequence[str],
-    words: Sequence[str],
-    predict: Predict | None = None,
+    lm: LanguageModel, prompts: Sequence[str], words: Sequence[str], predict: Predict | None = None
 ) -> list[WordScore]:
     """How the model goes on from each prompt to its word, each token after the right ones before.
 
     Rows are a prompt, and a prompt with the first tokens of a word; each runs once, however many
-    words it is asked about. So the two objects of a fact, of one token each, are one pass.
-
-    Args:
-        lm: The model.
-        prompts: Any texts.
-        words: One for each prompt; which tokens they are says `LanguageModel.answer_ids`.
-        predict: See `measure`.
-
-    Returns:
-        One for each prompt, in their order.
+    words it is asked about. So the two objects of a fact, of one token each, are one pass. Which
+    tokens a word has says `LanguageModel.answer_ids`; of `predict`, see `measure`.
 
     Raises:
         ContextTooLong: A prompt with its word has more tokens than the model has positions.

@@ -112,9 +112,7 @@ class StatedFact(NamedTuple):
 
 
 def read_fact(
-    prompt: str | Fact | Mapping[str, Any],
-    subject: str | None = None,
-    target: str | None = None,
+    prompt: str | Fact | Mapping[str, Any], subject: str | None = None, target: str | None = None
 ) -> StatedFact:
     """Read a fact in whichever way it was given.
 

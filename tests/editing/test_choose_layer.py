@@ -2,9 +2,10 @@
 
 import pytest
 
-from rome_widgets.editing.choose_layer import choose_layer, editable_layers, layer_of_peak
+from rome_widgets.editing.choose_layer import choose_layer, layer_of_peak
 from rome_widgets.editing.request import read_request
 from rome_widgets.editing.settings import Known, Settings
+from rome_widgets.editing.site import editable_layers
 from rome_widgets.errors import EditRefused
 from tests.helpers import world
 from tests.helpers.world import small_edit

@@ -56,7 +56,7 @@ def classes_of_records():
                 yield made
 
 
-ELSEWHERE = {"rome_widgets.records.edit", "rome_widgets.records.fact"}
+ELSEWHERE = {f"rome_widgets.records.{name}" for name in ("edit", "fact", "metrics")}
 
 
 def test_every_record_is_among_those_looked_at():

@@ -59,11 +59,7 @@ class ClosedForm:
 
 
 def closed_form(
-    solve: Callable[[Tensor], Tensor],
-    keys: Tensor,
-    *,
-    at: Tensor | None = None,
-    ridge: float = 0.0,
+    solve: Callable[[Tensor], Tensor], keys: Tensor, *, at: Tensor | None = None, ridge: float = 0.0
 ) -> ClosedForm:
     """The part of an update that keys and second moment decide; any scale of C cancels at ridge 0.
 
