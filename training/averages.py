@@ -116,16 +116,8 @@ def average(
     """Trace random facts that are known, each in a random training sentence.
 
     Only subjects of at least three tokens with two or more after them, so that all roles but
-    "further" have a token.
-
-    Args:
-        lm: The model.
-        facts: What it was taught.
-        n_facts: How many to trace; fewer where there are not so many.
-        subjects: Names whose embeddings give σ.
-        kinds: Which states to restore.
-        window: Layers restored together; None takes the package's default for the model.
-        sever: Also with MLP and with attention severed.
+    "further" have a token; fewer than `n_facts` where there are not so many. The embeddings of the
+    names `subjects` give σ.
     """
     noise, found, rng = Noise.times_std(3.0, tuple(subjects)), Averages(), random.Random(0)
     for fact in rng.sample(facts, len(facts)):

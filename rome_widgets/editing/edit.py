@@ -134,10 +134,9 @@ def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
     lm, request = task.lm, task.request
     if not found.updates:
         raise EditRefused(f"The method {method!r} gave no update.", "At least one was wanted.")
-    for update in found.updates:
-        for tensor in update.tensors.values():
-            if not torch.isfinite(tensor).all():
-                raise EditRefused("The update has NaN or infinity.", "Finite numbers were wanted.")
+    tensors = [tensor for update in found.updates for tensor in update.tensors.values()]
+    if not all(torch.isfinite(tensor).all() for tensor in tensors):
+        raise EditRefused("The update has NaN or infinity.", "Finite numbers were wanted.")
     update_norm, weight_norm, rounding = _sizes(lm, found.updates)
     text = perplexity.ordinary_text(lm, task.seed, found.texts)
     both = with_updates(lm, found.updates)

@@ -52,10 +52,7 @@ def measure_record(
 ) -> EditMetrics:
     """Ask the model as it is, edited or not, all prompts of a CounterFact record.
 
-    Args:
-        lm: The model.
-        record: In CounterFact's form; see `rome_widgets.bundled.facts`.
-        others: Prompts that say something else about the subject, each with the word that is right.
+    `others` are prompts that say something else about the subject, each with its right word.
 
     Example:
         >>> with rw.edit(lm, record):

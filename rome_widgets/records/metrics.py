@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, harmonic_mean, pstdev
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from rome_widgets.records.html import table
 
@@ -72,34 +72,34 @@ class PromptScore(NamedTuple):
         return None if self.other is None else self.right.probability - self.other.probability
 
 
-class KindMetrics(NamedTuple):
-    """Means over a record's prompts of one kind; None where nothing was asked."""
+T = TypeVar("T")
 
-    success: float | None
+
+class KindMetrics(NamedTuple, Generic[T]):
+    """Means over prompts of one kind: of one record numbers, of several a `Mean` of these.
+
+    None where nothing was asked.
+    """
+
+    success: T
     """Share of the prompts where the right object is the more probable one."""
-    magnitude: float | None
+    magnitude: T
     """Mean of the right object's probability less the other one's, in [-1, 1]."""
-    accuracy: float | None
+    accuracy: T
     """Share of the prompts where every token of the right object is the likeliest."""
-    probability: float | None
+    probability: T
     """Mean probability of the right object."""
     n_prompts: int
 
     @classmethod
-    def of(cls, scores: Sequence[PromptScore]) -> KindMetrics:
+    def of(cls, scores: Sequence[PromptScore]) -> KindMetrics[float | None]:
         """The means over some prompts, whatever their order."""
-
-        def mean(values: Iterable[float | None]) -> float | None:
-            known = _known(values)
-            return fmean(known) if known else None
-
-        return cls(
-            mean(score.success for score in scores),
-            mean(score.magnitude for score in scores),
-            mean(score.right.likeliest for score in scores),
-            mean(score.right.probability for score in scores),
-            len(scores),
-        )
+        each = [
+            (score.success, score.magnitude, score.right.likeliest, score.right.probability)
+            for score in scores
+        ]
+        known = [_known(column) for column in zip(*each, strict=True)] or [[]] * 4
+        return KindMetrics(*(fmean(some) if some else None for some in known), n_prompts=len(each))
 
 
 class Mean(NamedTuple):
@@ -122,22 +122,6 @@ class Mean(NamedTuple):
 
     def __str__(self) -> str:
         return f"{_percent(self.value)} ±{_percent(self.interval)}" if self.n else ""
-
-
-class KindTotal(NamedTuple):
-    """Means over records of what `KindMetrics` has of each."""
-
-    success: Mean
-    magnitude: Mean
-    accuracy: Mean
-    probability: Mean
-    n_prompts: int
-
-    @classmethod
-    def of(cls, each: Sequence[KindMetrics]) -> KindTotal:
-        """The means over some records."""
-        means = [Mean.of(metrics[number] for metrics in each) for number in range(4)]
-        return cls(*means, n_prompts=sum(metrics.n_prompts for metrics in each))
 
 
 class _ByKind:
@@ -177,10 +161,10 @@ class EditMetrics(_ByKind):
         (1.0, 1.0, None)
     """
 
-    efficacy: KindMetrics
-    paraphrase: KindMetrics
-    neighborhood: KindMetrics
-    others: KindMetrics
+    efficacy: KindMetrics[float | None]
+    paraphrase: KindMetrics[float | None]
+    neighborhood: KindMetrics[float | None]
+    others: KindMetrics[float | None]
     """What else is known of the subject; not in the paper."""
 
     @classmethod
@@ -205,18 +189,20 @@ class MetricsTotal(_ByKind):
     """
 
     records: tuple[EditMetrics, ...]
-    efficacy: KindTotal = field(init=False)
+    efficacy: KindMetrics[Mean] = field(init=False)
     """ES (success), EM (magnitude), and accuracy, of the edited sentences."""
-    paraphrase: KindTotal = field(init=False)
+    paraphrase: KindMetrics[Mean] = field(init=False)
     """PS (success), PM (magnitude), and accuracy, of other sentences for the facts."""
-    neighborhood: KindTotal = field(init=False)
+    neighborhood: KindMetrics[Mean] = field(init=False)
     """NS (success), NM (magnitude), and accuracy, of subjects that have the true object."""
-    others: KindTotal = field(init=False)
+    others: KindMetrics[Mean] = field(init=False)
     """Accuracy of what else is known of the edited subjects."""
 
     def __post_init__(self) -> None:
         for kind in PROMPT_KINDS:
-            total = KindTotal.of([getattr(record, kind) for record in self.records])
+            each: list[KindMetrics[float | None]] = [getattr(of, kind) for of in self.records]
+            means = [Mean.of(metrics[number] for metrics in each) for number in range(4)]
+            total = KindMetrics(*means, n_prompts=sum(metrics.n_prompts for metrics in each))
             object.__setattr__(self, kind, total)
 
     @property
