@@ -10,7 +10,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,22 +18,16 @@ from torch import Tensor
 
 from rome_widgets.errors import NonFinite, UnsupportedModel
 from rome_widgets.model.hooks import Seen, Visitor
-from rome_widgets.model.language_model import LanguageModel, to_numpy
+from rome_widgets.model.language_model import to_numpy
 from rome_widgets.records.states import Kind, cell_states
+from rome_widgets.tracing.runs import Runs
 
 TOKENS_PER_PASS = 4096
 """Positions run at once, over all samples: the gradient needs every activation kept."""
 
 
 def attribution_patching(
-    lm: LanguageModel,
-    ids: Tensor,
-    noise: Tensor,
-    span: tuple[int, int],
-    answer_id: int,
-    clean_states: Mapping[tuple[Kind, int], Tensor],
-    kinds: Iterable[Kind],
-    window: int,
+    runs: Runs, answer_id: int, kinds: Sequence[Kind], window: int
 ) -> dict[Kind, np.ndarray]:
     """The answer's probability with each cell restored, as its slope at the corrupted run says.
 
@@ -43,12 +37,9 @@ def attribution_patching(
     The true change bends on the way, so this is no measurement.
 
     Args:
-        lm: The model; neither its weights, their gradients nor their flags are touched.
-        ids: `[1, pos]` token ids of the prompt.
-        noise: `[samples, subject tokens, d_model]`, as added to the embeddings.
-        span: Half-open positions of the subject.
+        runs: Of the prompt; neither the model's weights, their gradients nor their flags are
+            touched.
         answer_id: The token to follow.
-        clean_states: Per kind and layer, `[pos, d_model]` of the clean run.
         kinds: Which grids.
         window: Layers that a cell of mlp or attn restores.
 
@@ -59,8 +50,7 @@ def attribution_patching(
         NonFinite: NaN or infinity in the logits, or in the gradient.
         UnsupportedModel: Weights are offloaded; a gradient would call all of them back at once.
     """
-    kinds = tuple(kinds)
-    for weight in lm.model.parameters():
+    for weight in runs.lm.model.parameters():
         if weight.is_meta:
             raise UnsupportedModel(
                 "Some weights are offloaded.", "A gradient needs all weights on their devices."
@@ -69,13 +59,12 @@ def attribution_patching(
             raise UnsupportedModel(
                 "Some weights were made in inference mode.", "Such weights know no gradients."
             )
-    rows_at_once = max(1, TOKENS_PER_PASS // ids.shape[1])
+    rows_at_once = max(1, TOKENS_PER_PASS // runs.length)
     # Inference mode off: what is made inside it can never have a gradient.
     with torch.inference_mode(False), torch.enable_grad():
-        ids, noise = ids.clone(), noise.clone()
         passes = [
-            _slopes(lm, ids, draws, span, answer_id, clean_states, kinds)
-            for draws in noise.split(rows_at_once)
+            _slopes(runs, draws, answer_id, kinds)
+            for draws in runs.noise.clone().split(rows_at_once)
         ]
     log_p = np.concatenate([at for at, _ in passes])
     slopes = np.concatenate([slope for _, slope in passes], axis=2)
@@ -85,63 +74,38 @@ def attribution_patching(
             "Finite numbers were wanted.",
             "Try float32; the exact trace needs no gradient.",
         )
-    return {
-        kind: _grid(kind, log_p, slopes[at], 1 if kind == "hidden" else window)
-        for at, kind in enumerate(kinds)
-    }
+    return {kind: _grid(kind, log_p, slopes[at], window) for at, kind in enumerate(kinds)}
 
 
 def _grid(kind: Kind, log_p: np.ndarray, slopes: np.ndarray, window: int) -> np.ndarray:
     """`[pos, layer]` from `[sample]` and `[layer, sample, pos]`."""
     n_layers = len(slopes)
-    changes = np.stack(
-        [
-            sum(slopes[state.layer] for state in cell_states(0, layer, kind, window, n_layers))
-            for layer in range(n_layers)
-        ]
-    )
+    windows = [cell_states(0, layer, kind, window, n_layers) for layer in range(n_layers)]
+    changes = np.array([sum(slopes[state.layer] for state in states) for states in windows])
     return np.exp(np.minimum(log_p[:, None] + changes, 0)).mean(axis=1).T
 
 
 def _slopes(
-    lm: LanguageModel,
-    ids: Tensor,
-    draws: Tensor,
-    span: tuple[int, int],
-    answer_id: int,
-    clean_states: Mapping[tuple[Kind, int], Tensor],
-    kinds: tuple[Kind, ...],
+    runs: Runs, draws: Tensor, answer_id: int, kinds: Sequence[Kind]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log p(answer) of the corrupted run, and its slope towards each clean state.
 
     Returns:
         `[sample]` and `[kind, layer, sample, pos]`.
     """
-    samples, n_pos = len(draws), ids.shape[1]
+    lm, samples = runs.lm, len(draws)
     shares: dict[tuple[Kind, int], Tensor] = {}
-    visitors = [(lm.geometry.embedding, _corrupting(draws, span))]
+    visitors = [runs.corrupting(draws)]
     for kind in kinds:
         for layer, name in enumerate(lm.sites(kind)):
-            clean = clean_states[kind, layer].reshape(n_pos, -1)
+            clean = runs.states[kind, layer].reshape(runs.length, -1)
             visitors.append((name, _sharing(shares, (kind, layer), clean, samples)))
-    log_p = lm.next_token_log_probabilities(ids.expand(samples, -1), visitors)[:, answer_id]
-    found = torch.autograd.grad(log_p.sum(), list(shares.values()))
-    by_site = dict(zip(shares, found, strict=True))
-    return to_numpy(log_p), np.stack(
-        [
-            np.stack([to_numpy(by_site[kind, layer]) for layer in range(lm.n_layers)])
-            for kind in kinds
-        ]
-    )
-
-
-def _corrupting(draws: Tensor, span: tuple[int, int]) -> Visitor:
-    def visit(seen: Seen) -> Tensor:
-        corrupted = seen.output.detach().clone()
-        corrupted[:, span[0] : span[1]] += draws.to(corrupted)
-        return corrupted
-
-    return visit
+    rows = runs.ids.clone().expand(samples, -1)
+    log_p = lm.next_token_log_probabilities(rows, visitors)[:, answer_id]
+    found = torch.autograd.grad(log_p.sum(), [*shares.values()])
+    by_site = dict(zip(shares, map(to_numpy, found), strict=True))
+    slopes = [[by_site[kind, layer] for layer in range(lm.n_layers)] for kind in kinds]
+    return to_numpy(log_p), np.array(slopes)
 
 
 def _sharing(

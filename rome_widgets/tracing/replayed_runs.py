@@ -60,7 +60,7 @@ class ReplayedRuns(Runs):
             for layer, name in enumerate(self.lm.sites(kind))
         ]
         rows = self.ids.expand(1 + self.samples, -1)
-        visitors = self.lm.named([self._corrupting(self.noise, after=1), *contributions])
+        visitors = self.lm.named([self.corrupting(self.noise, after=1), *contributions])
         self._capture = self.lm.run(lambda: self._checked_capture(rows, visitors))
         probabilities = probabilities_of(self._capture.logits)
         self.clean, self.corrupted = probabilities[0], probabilities[1:].mean(dim=0)

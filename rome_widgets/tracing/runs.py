@@ -173,7 +173,7 @@ class Runs:
 
         visitors = [(self.lm.sites(state.kind)[state.layer], keep(state)) for state in states]
         self.lm.next_token_probabilities(
-            self.ids.expand(self.samples, -1), [self._corrupting(self.noise), *visitors]
+            self.ids.expand(self.samples, -1), [self.corrupting(self.noise), *visitors]
         )
         return found
 
@@ -234,7 +234,7 @@ class Runs:
         self.lm.next_token_probabilities(
             self.ids.expand(1 + 2 * len(noise), -1),
             [
-                self._corrupting(noise.repeat(2, 1, 1), after=1),
+                self.corrupting(noise.repeat(2, 1, 1), after=1),
                 *(
                     (self.lm.sites(patch.kind)[patch.layer], put(patch))
                     for patch in _with_holds(states, held)
@@ -254,7 +254,7 @@ class Runs:
         for cell, some in enumerate(patches):
             for patch in some:
                 by_site.setdefault((patch.kind, patch.layer), []).append((cell, patch))
-        visitors = [self._corrupting(self.noise.repeat(len(cells), 1, 1))]
+        visitors = [self.corrupting(self.noise.repeat(len(cells), 1, 1))]
         for (kind, layer), where in by_site.items():
             placed = self._place(where, held, start=0)
             visitors.append((self.lm.sites(kind)[layer], placed.visitor(self.length)))
@@ -262,12 +262,12 @@ class Runs:
         probabilities = self.lm.next_token_probabilities(rows, visitors)
         return probabilities.unflatten(0, (len(cells), self.samples)).mean(dim=1)
 
-    def _corrupting(self, noise: Tensor, *, after: int = 0) -> tuple[str, Visitor]:
+    def corrupting(self, noise: Tensor, *, after: int = 0) -> tuple[str, Visitor]:
         """Adds `[row, span, d_model]` to the subject's embeddings, from row `after` on."""
         start, stop = self.span
 
         def visit(seen: Seen) -> Tensor:
-            corrupted = seen.output.clone()
+            corrupted = seen.output.detach().clone()
             corrupted[after:, start:stop] += noise
             return corrupted
 

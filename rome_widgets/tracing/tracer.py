@@ -247,16 +247,7 @@ class CausalTracer:
         """
         kinds = self.lm.check_kinds(kinds)
         scores = within_memory(
-            lambda: attribution_patching(
-                self.lm,
-                self._runs.ids,
-                self._runs.noise,
-                self.subject_span,
-                self.answer_id,
-                self._runs.states,
-                kinds,
-                self.window,
-            ),
+            lambda: attribution_patching(self._runs, self.answer_id, kinds, self.window),
             "keep the activations of a pass for its gradient",
         )
         return replace(self._result(scores, {}), estimated=True)

@@ -12,6 +12,7 @@ from rome_widgets.model.hooks import Seen, attached_hooks
 from rome_widgets.records.states import KINDS
 from rome_widgets.tracing import attribution as module
 from rome_widgets.tracing.attribution import attribution_patching
+from rome_widgets.tracing.runs import Runs
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
 from tests.helpers.counts import ESTIMATED_FACTS
@@ -76,7 +77,13 @@ def tiny_step(family):
 
 
 def run(lm, noise, clean, kinds=KINDS, window=1):
-    return attribution_patching(lm, torch.tensor([IDS]), noise, SPAN, ANSWER, clean, kinds, window)
+    return attribution_patching(the_runs(lm, noise, clean), ANSWER, kinds, window)
+
+
+def the_runs(lm, noise, clean):
+    runs = Runs(lm, IDS, SPAN, noise)
+    runs.states = clean
+    return runs
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -211,12 +218,13 @@ def test_what_is_not_finite_is_refused(monkeypatch):
 
 def test_offloaded_weights_are_refused():
     lm, noise, _, _, near = tiny_step("gpt2")
+    runs = the_runs(lm, noise, near)
     norm = lm.model.transformer.ln_f
     weight = norm.weight
     norm.weight = torch.nn.Parameter(weight.to("meta"))
     try:
         with pytest.raises(UnsupportedModel, match="offloaded"):
-            run(lm, noise, near)
+            attribution_patching(runs, ANSWER, KINDS, 1)
     finally:
         norm.weight = weight
 
