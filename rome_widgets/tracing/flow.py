@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.runs import Held, Runs, ThreeRuns
 
 
-def measure_flow(runs: Runs, states: Sequence[State], held: Held) -> Flow:
+def measure_flow(runs: Runs, states: Sequence[State], held: Held, tokens: tuple[str, ...]) -> Flow:
     """The distances between clean, corrupted and restored run, at every state; see `Flow`.
 
     Nothing as large as an activation is kept: distances are taken while the runs pass by.
@@ -23,26 +24,23 @@ def measure_flow(runs: Runs, states: Sequence[State], held: Held) -> Flow:
         runs: Of the prompt.
         states: What to restore.
         held: States kept at corrupted values meanwhile.
+        tokens: Of the prompt, as text.
     """
     lm = runs.lm
     embedding = _Distances()
-    sites: dict[Kind, list[_Distances]] = {
-        kind: [_Distances() for _ in range(lm.n_layers)] for kind in lm.kinds
+    sites: dict[Kind, list[tuple[str, _Distances]]] = {
+        kind: [(name, _Distances()) for name in lm.sites(kind)] for kind in lm.kinds
     }
-    watching = [
-        (name, distances)
-        for kind, some in sites.items()
-        for name, distances in zip(lm.sites(kind), some, strict=True)
-    ]
-    runs.run_side_by_side(states, [(lm.geometry.embedding, embedding), *watching], held)
+    watching = [(lm.geometry.embedding, embedding), *itertools.chain(*sites.values())]
+    runs.run_side_by_side(states, watching, held)
     # [run, pos, layer], the clean hidden states' lengths being the unit of everything.
-    grids: dict[Kind, np.ndarray] = {
-        kind: np.stack([each.table() for each in some], axis=-1) for kind, some in sites.items()
+    grids = {
+        kind: np.stack([distances.table() for _, distances in some], axis=-1)
+        for kind, some in sites.items()
     }
-    unit = grids["hidden"][0]
-    shares: dict[Kind, np.ndarray] = {
-        kind: grid / unit * (1.0 if kind == "hidden" else lm.geometry.branch_scale)
-        for kind, grid in grids.items()
+    unit, scale = grids["hidden"][0], lm.geometry.branch_scale
+    shares = {
+        kind: grid / unit * (1.0 if kind == "hidden" else scale) for kind, grid in grids.items()
     }
     length, noise, _, _ = embedding.table()
     return Flow(
@@ -53,6 +51,7 @@ def measure_flow(runs: Runs, states: Sequence[State], held: Held) -> Flow:
         restored={kind: share[2] for kind, share in shares.items()},
         moved={kind: share[3] for kind, share in shares.items()},
         noise=noise / length,
+        tokens=tokens,
     )
 
 

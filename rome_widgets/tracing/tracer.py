@@ -31,7 +31,6 @@ from rome_widgets.records.states import Kind, State, cell_states, check_states
 from rome_widgets.records.trace import (
     CancelFlag,
     CausalTrace,
-    Prediction,
     Progress,
     Restoration,
     likeliest,
@@ -51,9 +50,12 @@ from rome_widgets.tracing.waves import can_matter
 SMALL_EFFECT = 0.01
 """A total effect up to which a tracer says that there is little to restore."""
 
+THREE_RUNS = "run all three runs at once"
 KEPT_TOKENS = 100
 """Likeliest tokens of each run that a restoration can name by default."""
 
+Recorded = Mapping[Kind, tuple[np.ndarray, np.ndarray]]
+"""`CausalTrace.recorded`."""
 Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""
 
@@ -165,7 +167,9 @@ class CausalTracer:
         self._baseline = np.stack([to_numpy(self._runs.clean), to_numpy(self._runs.corrupted)])
         self.answer_id, notes = self._choose_answer(answer, self._baseline[0])
         self.answer = lm.token_text(self.answer_id)
-        self._baseline_rows = self._top_of_both_runs()
+        top = dict.fromkeys(i for run in self._baseline for i in top_ids(run, self.answer_id, 8))
+        texts = {i: lm.token_text(i) for i in top}
+        self._baseline_rows = tuple(predictions(self._baseline[[0, 1, 1]], top, texts))
         self.clean, self.corrupted = map(float, self._baseline[:, self.answer_id])
         about_runs = [self._runs.note] if self._runs.note else []
         self.notes = (*encoded.notes, *notes, *self._effect_notes(), *about_runs)
@@ -201,41 +205,38 @@ class CausalTracer:
         record = whole_number(record, "record", 0)
         shape = (len(self.tokens), self.lm.n_layers)
         scores: dict[Kind, np.ndarray] = {kind: np.full(shape, np.nan) for kind in kinds}
-        recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
-            kind: _empty_record(shape, record) for kind in kinds if record
+        top = (*shape, record)
+        recorded: Recorded = {
+            kind: (np.zeros(top, np.int32), np.zeros(top, np.float32)) for kind in kinds if record
         }
         if resume is not None:
             self._check_resumed(resume, record)
             for kind in set(kinds) & set(resume.scores):
                 scores[kind][:] = resume.scores[kind]
-        total = sum(grid.size for grid in scores.values())
-        cells = [
-            cell for cell in self._cells_in_order(kinds) if np.isnan(scores[cell[2]][cell[:2]])
-        ]
-        done = total - len(cells)
+        everywhere = self._cells_in_order(kinds)
+        cells = [cell for cell in everywhere if np.isnan(scores[cell[2]][cell[:2]])]
+        total, done = len(everywhere), len(everywhere) - len(cells)
 
         def check() -> None:
             if cancel is not None and cancel.is_set():
-                partial = self._result(scores, {})
-                raise Cancelled(f"Cancelled after {done} of {total} cells.", partial)
+                raise Cancelled(f"Cancelled after {done} of {total} cells.", self._result(scores))
 
         check()
         states = [self.cell(*cell) for cell in cells]
         for numbers, probabilities in self._runs.predict(states, self._held, check):
+            some = [cells[number] for number in numbers]
             answers = to_numpy(probabilities[:, self.answer_id])
-            for number, probability in zip(numbers, answers, strict=True):
-                pos, layer, kind = cells[number]
+            for (pos, layer, kind), probability in zip(some, answers, strict=True):
                 scores[kind][pos, layer] = probability
-            if record:
-                for number, distribution in zip(numbers, to_numpy(probabilities), strict=True):
-                    pos, layer, kind = cells[number]
-                    _keep_top(recorded[kind], pos, layer, distribution, record)
+            for (pos, layer, kind), distribution in zip(
+                some, to_numpy(probabilities) if record else (), strict=bool(record)
+            ):
+                ids = likeliest(distribution, record)
+                recorded[kind][0][pos, layer, : len(ids)] = ids
+                recorded[kind][1][pos, layer, : len(ids)] = distribution[ids]
             done += len(numbers)
             if progress is not None:
-                so_far: dict[Kind, np.ndarray] = {
-                    kind: grid.copy() for kind, grid in scores.items()
-                }
-                progress(Progress(done, total, self._result(so_far, {})))
+                progress(Progress(done, total, self._result(copy.deepcopy(scores))))
         return self._result(scores, recorded)
 
     def estimate(self, kinds: Iterable[Kind] | Literal["all"] = "all") -> CausalTrace:
@@ -250,7 +251,7 @@ class CausalTracer:
             lambda: attribution_patching(self._runs, self.answer_id, kinds, self.window),
             "keep the activations of a pass for its gradient",
         )
-        return replace(self._result(scores, {}), estimated=True)
+        return replace(self._result(scores), estimated=True)
 
     def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
         """The states that a cell of the grid restores: itself, or its window of layers."""
@@ -329,17 +330,13 @@ class CausalTracer:
         Source:
             Meng et al. 2022, figure 1d; no published search.
         """
-        empty = RestoringPath(
-            (),
-            (),
-            self.answer,
-            self.clean,
-            self.corrupted,
-            _check_share(recovery),
-            reached=False,
-            n_restored=0,
-            tokens=self.tokens,
-        )
+        share = as_float(recovery)
+        if not 0 < share <= 1:
+            raise StateError(
+                f"The recovery to reach is {recovery!r}.", "A share above 0, at most 1, was wanted."
+            )
+        runs = self.clean, self.corrupted
+        empty = RestoringPath((), (), self.answer, *runs, share, False, 0, self.tokens)
         if math.isnan(empty.recovery):
             raise StateError(
                 f"The corruption takes nothing away: {self.clean:.3g} → {self.corrupted:.3g}.",
@@ -366,10 +363,9 @@ class CausalTracer:
             >>> flow.moved["hidden"][-1]                  # what reaches the last token, by layer
         """
         checked = self._checked(states)
-        flow = within_memory(
-            lambda: measure_flow(self._runs, checked, self._held), "run all three runs at once"
+        return within_memory(
+            lambda: measure_flow(self._runs, checked, self._held, self.tokens), THREE_RUNS
         )
-        return replace(flow, tokens=self.tokens)
 
     def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
         """Read what each layer would say next, were it the last, in the clean and corrupted runs.
@@ -391,8 +387,7 @@ class CausalTracer:
         checked = self._checked(states)
         k = whole_number(k, "k", 1)
         read = within_memory(
-            lambda: read_lens(self._runs, checked, self._held, self.answer_id, k),
-            "run all three runs at once",
+            lambda: read_lens(self._runs, checked, self._held, self.answer_id, k), THREE_RUNS
         )
         return Lens(self.answer, self.answer_id, checked, read)
 
@@ -427,12 +422,11 @@ class CausalTracer:
         pos = self.subject_span[1] - 1 if pos is None else pos
         places = [(pos, layer, kind) for layer in range(self.lm.n_layers)]
         states = check_states(places, len(self.tokens), self.lm.n_layers)
+        what = f"run {self.samples} samples of the prompt"
         severed = copy.copy(self)
-        values = within_memory(
-            lambda: self._runs.corrupted_states(states),
-            f"run {self.samples} samples of the prompt",
+        severed._held = self._held | within_memory(
+            lambda: self._runs.corrupted_states(states), what
         )
-        severed._held = self._held | values
         where = f"{self.tokens[states[0].pos].strip()!r} (token {states[0].pos})"
         severed.notes = (*self.notes, f"The {kind} outputs at {where} are severed.")
         return severed
@@ -472,18 +466,14 @@ class CausalTracer:
                 "Leave out resume, or record.",
             )
         empty = np.full((len(self.tokens), self.lm.n_layers), np.nan)
-        mine = self._result(dict.fromkeys(resume.kinds, empty), {})
+        mine = self._result(dict.fromkeys(resume.kinds, empty))
         names = ("token_ids", "subject_span", "answer_id", "windows", "samples", "seed", "noise")
         other = [name for name in names if getattr(resume, name) != getattr(mine, name)]
         runs = (self.clean, self.corrupted)
         if resume.estimated or other or not np.allclose((resume.clean, resume.corrupted), runs):
+            of_other = f"of other {' and '.join(other) or 'weights'}"
             raise StateError(
-                "The trace to go on from is "
-                + (
-                    "an estimate."
-                    if resume.estimated
-                    else f"of other {' and '.join(other) or 'weights'}."
-                ),
+                f"The trace to go on from is {'an estimate' if resume.estimated else of_other}.",
                 "One of the same runs that was cancelled was wanted.",
                 "Trace from the start, with resume=None.",
             )
@@ -533,10 +523,9 @@ class CausalTracer:
         ]
 
     def _result(
-        self,
-        scores: dict[Kind, np.ndarray],
-        recorded: dict[Kind, tuple[np.ndarray, np.ndarray]],
+        self, scores: Mapping[Kind, np.ndarray], recorded: Recorded | None = None
     ) -> CausalTrace:
+        recorded = recorded or {}
         ids = sorted({int(i) for pair in recorded.values() for i in np.unique(pair[0])})
         return CausalTrace(
             prompt=self.prompt,
@@ -561,12 +550,6 @@ class CausalTracer:
             baseline=self._baseline_rows,
         )
 
-    def _top_of_both_runs(self, k: int = 8) -> tuple[Prediction, ...]:
-        """The top tokens of the clean run, then those of the corrupted run, each once."""
-        ids = dict.fromkeys(i for run in self._baseline for i in top_ids(run, self.answer_id, k))
-        texts = {i: self.lm.token_text(i) for i in ids}
-        return tuple(predictions(self._baseline[[0, 1, 1]], ids, texts))
-
 
 def as_text(
     prompt: Prompt, subject: str | tuple[int, int] | None
@@ -589,24 +572,3 @@ def as_text(
     stated = read_fact(prompt, subject if isinstance(subject, str) else None)
     start = stated.template.index(HOLE)
     return fill(stated.template, stated.subject), (start, start + len(stated.subject))
-
-
-def _check_share(recovery: float) -> float:
-    share = as_float(recovery)
-    if not 0 < share <= 1:
-        raise StateError(
-            f"The recovery to reach is {recovery!r}.", "A share above 0, at most 1, was wanted."
-        )
-    return share
-
-
-def _empty_record(shape: tuple[int, int], k: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros((*shape, k), np.int32), np.zeros((*shape, k), np.float32)
-
-
-def _keep_top(
-    record: tuple[np.ndarray, np.ndarray], pos: int, layer: int, distribution: np.ndarray, k: int
-) -> None:
-    ids = np.argsort(-distribution, kind="stable")[:k]
-    record[0][pos, layer, : len(ids)] = ids
-    record[1][pos, layer, : len(ids)] = distribution[ids]
