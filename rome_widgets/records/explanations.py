@@ -62,10 +62,14 @@ class RestoringPath:
         )
 
     @property
+    def probability(self) -> float:
+        """Of the answer with the whole set restored."""
+        return self.probabilities[-1] if self.probabilities else self.corrupted
+
+    @property
     def recovery(self) -> float:
         """The share that the whole set brings back; NaN where nothing was taken away."""
-        last = self.probabilities[-1] if self.probabilities else self.corrupted
-        return recovery(last, self.clean, self.corrupted)
+        return recovery(self.probability, self.clean, self.corrupted)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

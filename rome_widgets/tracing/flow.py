@@ -34,12 +34,12 @@ def measure_flow(runs: Runs, states: Sequence[State], held: Held, tokens: tuple[
     watching = [(lm.geometry.embedding, embedding), *itertools.chain(*sites.values())]
     runs.run_side_by_side(states, watching, held)
     # [run, pos, layer], the clean hidden states' lengths being the unit of everything.
-    grids = {
+    grids: dict[Kind, np.ndarray] = {
         kind: np.stack([distances.table() for _, distances in some], axis=-1)
         for kind, some in sites.items()
     }
     unit, scale = grids["hidden"][0], lm.geometry.branch_scale
-    shares = {
+    shares: dict[Kind, np.ndarray] = {
         kind: grid / unit * (1.0 if kind == "hidden" else scale) for kind, grid in grids.items()
     }
     length, noise, _, _ = embedding.table()

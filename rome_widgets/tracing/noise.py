@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from rome_widgets import bundled
 from rome_widgets.errors import NoiseError
 from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.model.tokens import check_text
@@ -140,23 +141,15 @@ def draw_noise(
     if noise.unit == "uniform":
         values = random.uniform(-noise.scale, noise.scale, size=shape)
         return DrawnNoise(values, {"text": noise.text}, seed)
-    std, about = _standard_deviation(lm, noise)
-    return DrawnNoise(random.randn(*shape) * std, about, seed)
-
-
-def _standard_deviation(lm: LanguageModel, noise: Noise) -> tuple[float, dict[str, Any]]:
-    if noise.unit == "absolute":
-        return noise.scale, {"text": noise.text, "std": noise.scale}
-    spread = subject_embedding_spread(lm, noise.subjects)
-    std = noise.scale * spread.sigma
-    about = {
-        "text": f"{noise.text} (σ = {spread.sigma:.3g} over {spread.n_vectors} token "
-        f"vectors of {spread.n_subjects} subjects)",
-        "std": std,
-        "multiple": noise.scale,
-        **spread._asdict(),
-    }
-    return std, about
+    about: dict[str, Any] = {"text": noise.text, "std": noise.scale}
+    if noise.unit == "sigma":
+        spread = subject_embedding_spread(lm, noise.subjects)
+        about["text"] += (
+            f" (σ = {spread.sigma:.3g} over {spread.n_vectors} token "
+            f"vectors of {spread.n_subjects} subjects)"
+        )
+        about |= {"std": noise.scale * spread.sigma, "multiple": noise.scale, **spread._asdict()}
+    return DrawnNoise(random.randn(*shape) * about["std"], about, seed)
 
 
 def _given(noise: np.ndarray | Tensor, n_tokens: int, width: int) -> np.ndarray:
@@ -190,23 +183,16 @@ def subject_embedding_spread(
         NoiseError: Fewer than two numbers to spread.
     """
     key = None if subjects is None else tuple(subjects)
-    return lm.remember(
-        "spread", key, lambda: _measure(lm, _shipped_subjects() if key is None else key)
-    )
 
+    def measure() -> EmbeddingSpread:
+        words = tuple(bundled.subjects()) if key is None else key
+        ids: list[int] = []
+        for subject in words:
+            check_text(subject, "subject")
+            ids += lm.encode_alone(subject)
+        if not ids:
+            raise NoiseError("There is no subject to measure σ on.", "At least one was wanted.")
+        spread = to_numpy(lm.embed(ids)).std(ddof=1)
+        return EmbeddingSpread(float(spread), len(ids), len(words))
 
-def _shipped_subjects() -> tuple[str, ...]:
-    from rome_widgets import bundled
-
-    return tuple(bundled.subjects())
-
-
-def _measure(lm: LanguageModel, subjects: tuple[str, ...]) -> EmbeddingSpread:
-    ids: list[int] = []
-    for subject in subjects:
-        check_text(subject, "subject")
-        ids += lm.encode_alone(subject)
-    if not ids:
-        raise NoiseError("There is no subject to measure σ on.", "At least one was wanted.")
-    vectors = to_numpy(lm.embed(ids))
-    return EmbeddingSpread(float(vectors.std(ddof=1)), len(ids), len(subjects))
+    return lm.remember("spread", key, measure)

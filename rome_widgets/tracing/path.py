@@ -11,7 +11,7 @@ says how often, against every set of up to three states.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -35,37 +35,25 @@ EXCHANGED_PAIRS = 12
 costs as much as a step of greed."""
 
 
+@dataclass
 class PathSearch:
-    """The search for one path.
+    """The search for one path."""
 
-    Args:
-        measure: See `Measure`.
-        candidates: States to choose from.
-        empty: The path without a state: what is sought, and in which runs.
-        max_states: Where greed ends.
-        progress: Called with each set on the way.
-        cancel: Checked between calls of the model.
+    measure: Measure
+    candidates: Sequence[State]
+    """States to choose from."""
+    path: RestoringPath
+    """The last set; at first the path without a state: what is sought, and in which runs."""
+    max_states: int
+    """Where greed ends."""
+    progress: Callable[[RestoringPath], None] | None = None
+    """Called with each set on the way."""
+    cancel: CancelFlag | None = None
+    """Checked between calls of the model."""
 
-    Attributes:
-        path: The last set.
-    """
-
-    def __init__(
-        self,
-        measure: Measure,
-        candidates: Sequence[State],
-        empty: RestoringPath,
-        max_states: int,
-        progress: Callable[[RestoringPath], None] | None = None,
-        cancel: CancelFlag | None = None,
-    ) -> None:
-        self.path = empty
-        self._ask = measure
-        self._candidates = candidates
-        self._max_states = max_states
-        self._progress = progress
-        self._cancel = cancel
-        self._enough = empty.corrupted + empty.target * (empty.clean - empty.corrupted)
+    def __post_init__(self) -> None:
+        path = self.path
+        self._enough = path.corrupted + path.target * (path.clean - path.corrupted)
         self._n_restored = 0
 
     def run(self) -> RestoringPath:
@@ -86,7 +74,7 @@ class PathSearch:
         A strong state may stand in the way of others: a restored hidden state overwrites what its
         token brought from the layers below.
         """
-        candidates, tried = list(self._candidates), [self.path]
+        candidates, tried = list(self.candidates), [self.path]
         for _ in range(STARTS):
             self.path = tried[0]
             self._grow_from(candidates)
@@ -95,21 +83,21 @@ class PathSearch:
                 break
             candidates.remove(self.path.states[0])
         if not self.path.reached:
-            self.path = max(tried, key=_probability)
+            self.path = max(tried, key=lambda path: path.probability)
 
     def _grow_from(self, candidates: Sequence[State]) -> None:
         for states, probabilities in self._one_by_one(candidates):
             best = probabilities[-1]
-            if best <= _probability(self.path):
+            if best <= self.path.probability:
                 return
             self._take(states, probabilities, reached=best >= self._enough)
-            if self.path.reached or len(states) == self._max_states:
+            if self.path.reached or len(states) == self.max_states:
                 return
 
     def _prune(self) -> None:
         """Drop states, cheapest first, while the others bring enough back."""
         states = list(self.path.states)
-        enough = min(self._enough, _probability(self.path))
+        enough = min(self._enough, self.path.probability)
         while states:
             without = [[s for s in states if s != dropped] for dropped in states]
             best, probability = self._best(without)
@@ -122,7 +110,7 @@ class PathSearch:
     def _exchange(self) -> bool:
         """Take one state for two, where that brings enough back; whether it did."""
         states = self.path.states
-        others = [state for state in self._candidates if state not in states]
+        others = [state for state in self.candidates if state not in states]
         kept = [
             [state for state in states if state not in pair] for pair in combinations(states, 2)
         ]
@@ -155,15 +143,10 @@ class PathSearch:
     def _take(
         self, states: tuple[State, ...], probabilities: tuple[float, ...], *, reached: bool
     ) -> None:
-        self.path = replace(
-            self.path,
-            states=states,
-            probabilities=probabilities,
-            reached=reached,
-            n_restored=self._n_restored,
-        )
-        if self._progress is not None:
-            self._progress(self.path)
+        found = {"states": states, "probabilities": probabilities, "reached": reached}
+        self.path = replace(self.path, **found, n_restored=self._n_restored)
+        if self.progress is not None:
+            self.progress(self.path)
 
     def _best(self, sets: Sequence[Sequence[State]]) -> tuple[int, float]:
         found = self._measure(sets)
@@ -171,15 +154,10 @@ class PathSearch:
         return best, float(found[best])
 
     def _measure(self, sets: Sequence[Sequence[State]]) -> np.ndarray:
-        found = self._ask(sets, self._check)
+        found = self.measure(sets, self._check)
         self._n_restored += len(sets)
         return found
 
     def _check(self) -> None:
-        if self._cancel is not None and self._cancel.is_set():
+        if self.cancel is not None and self.cancel.is_set():
             raise Cancelled(f"Cancelled after {self._n_restored} sets of states.", self.path)
-
-
-def _probability(path: RestoringPath) -> float:
-    """Of the answer, with the whole set restored."""
-    return path.probabilities[-1] if path.states else path.corrupted

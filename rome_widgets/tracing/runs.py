@@ -249,10 +249,9 @@ class Runs:
 
     def _pass(self, cells: Sequence[Sequence[State]], held: Held) -> Tensor:
         """`[cell, vocab]`: one whole forward pass, every cell's samples in a batch."""
-        patches = [_with_holds(cell, held) for cell in cells]
         by_site: dict[tuple[Kind, int], list[tuple[int, Patch]]] = {}
-        for cell, some in enumerate(patches):
-            for patch in some:
+        for cell, states in enumerate(cells):
+            for patch in _with_holds(states, held):
                 by_site.setdefault((patch.kind, patch.layer), []).append((cell, patch))
         visitors = [self.corrupting(self.noise.repeat(len(cells), 1, 1))]
         for (kind, layer), where in by_site.items():
@@ -276,10 +275,8 @@ class Runs:
     def _place(self, where: Sequence[tuple[int, Patch]], held: Held, *, start: int) -> Placed:
         """Patches of one kind and layer, by number of the branch or cell, as rows and values."""
         kind, layer = where[0][1].kind, where[0][1].layer
-        branches, positions = (
-            torch.tensor(column)
-            for column in ([n for n, _ in where], [patch.pos for _, patch in where])
-        )
+        branches = torch.tensor([number for number, _ in where])
+        positions = torch.tensor([patch.pos for _, patch in where])
         values = self.states[kind, layer][positions][:, None].repeat(1, self.samples, 1)
         for i, (_, patch) in enumerate(where):
             if not patch.clean:

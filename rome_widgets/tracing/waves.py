@@ -8,7 +8,7 @@ that was not patched yet is still the corrupted run, which costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,9 +78,9 @@ def group_cells(
         else:
             unchanged.append(number)
     groups = [
-        some
+        numbers[first : first + (most_cells or len(numbers))]
         for numbers in by_start.values()
-        for some in _pieces(numbers, most_cells or len(numbers))
+        for first in range(0, len(numbers), most_cells or len(numbers))
     ]
     return unchanged, groups
 
@@ -151,11 +151,6 @@ def can_matter(state: State, n_layers: int, n_pos: int, subject_start: int) -> b
     Before the subject the runs agree; in the last block only the last position is read.
     """
     return state.pos >= subject_start and (state.layer < n_layers - 1 or state.pos == n_pos - 1)
-
-
-def _pieces(numbers: list[int], most: int) -> Iterator[list[int]]:
-    for first in range(0, len(numbers), most):
-        yield numbers[first : first + most]
 
 
 def _by_layer(patches: Iterable[Patch]) -> dict[int, list[Patch]]:

@@ -35,9 +35,7 @@ def sigma_of_the_tiny_words(request, monkeypatch):
     The bundled model has its own: it is one for all tests, and σ stays with a model.
     """
     if "bundled_lm" not in request.fixturenames:
-        monkeypatch.setattr(
-            "rome_widgets.tracing.noise._shipped_subjects", lambda: ("w14 w15", "w3", "w9 w26")
-        )
+        monkeypatch.setattr("rome_widgets.bundled.subjects", lambda: ("w14 w15", "w3", "w9 w26"))
 
 
 def explorer_of(lm, **options):
