@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from rome_widgets import CausalTracer, LanguageModel, Noise
-from rome_widgets.model.hooks import attached_hooks
 from tests.helpers import tiny
 from tests.helpers.counts import FULL, INTERRUPT_PLACES, INTERRUPTS
 from tests.helpers.gates import write_gate
@@ -26,7 +25,7 @@ from tests.helpers.interrupts import (  # noqa: F401
     signals_as_before,
     torch_flags,
 )
-from tests.helpers.model_guard import fingerprint
+from tests.helpers.model_guard import attached_hooks, fingerprint
 
 FAMILIES = ("gpt2", "llama")
 PROMPT = "w3 w14 w15 w9"

@@ -199,7 +199,7 @@ class _Replayed:
         ):
             state = some[:, : columns[-1] + 1]
             if self._site.layer < self._replay.n_layers - 1:
-                state = self._replay.last_positions(
+                state = self._replay.block(
                     self._capture,
                     self._replay.n_layers - 1,
                     state,

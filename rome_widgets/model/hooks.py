@@ -142,14 +142,3 @@ def _sweep() -> None:
     for reference in list(_attached):
         if reference() is None:
             _detach(reference)
-
-
-def attached_hooks(model: nn.Module) -> list[tuple[str, str]]:
-    """Every hook on `model`, ours or not, as (module name, table); for tests and reports."""
-    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return [
-        (name, table)
-        for name, module in model.named_modules()
-        for table in tables
-        for _ in getattr(module, table, {})
-    ]

@@ -24,6 +24,7 @@ from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.structure.geometry import (
     Geometry,
+    all_logits,
     check_kind_of_model,
     find_geometry,
     last_logits_only,
@@ -84,16 +85,15 @@ class LanguageModel:
         self._last_only = self.run(lambda: last_logits_only(self.model, self.geometry))
         self.replay: Replay | None = None
         self.no_replay = ""
+        ids = probe_ids(self.model)
         try:
-            self.replay = self.run(self._find_replay)
+            self.replay = self.run(
+                lambda: find_replay(self.model, self.geometry, ids, self._last_only)
+            )
         except CannotReplay as reason:
             self.no_replay = str(reason)
         self._fitting_tokens: int | None = None
         self._remembered: dict[str, tuple[Hashable, Any]] = {}
-
-    def _find_replay(self) -> Replay:
-        ids = probe_ids(self.model)
-        return find_replay(self.model, self.geometry, ids, self._last_only)
 
     def __repr__(self) -> str:
         edits = f", {plural(len(self.edits), 'edit')}" if self.edits else ""
@@ -266,9 +266,7 @@ class LanguageModel:
         return [(self.model.get_submodule(name), visitor) for name, visitor in visitors]
 
     def _last_logits(self, ids: Tensor) -> Tensor:
-        mask = torch.ones_like(ids)
-        output = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **self._last_only)
-        return output.logits[:, -1]
+        return all_logits(self.model, ids, **self._last_only)[:, -1]
 
     def embed(self, ids: Iterable[int]) -> Tensor:
         """`[pos, d_embedding]`: what the input-embedding module puts out for `ids`."""

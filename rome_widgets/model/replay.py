@@ -117,14 +117,8 @@ class Replay:
         return Capture(states, calls, keys_values, cache, logits)
 
     def _logits(self, ids: Tensor, cache: DynamicCache) -> Tensor:
-        mask = torch.ones_like(ids)
-        return self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            **{cache_argument(self._model): cache},
-            use_cache=True,
-            **self._last_only,
-        ).logits[:, -1]
+        caching = {cache_argument(self._model): cache, "use_cache": True}
+        return all_logits(self._model, ids, **caching, **self._last_only)[:, -1]
 
     def block(
         self,
@@ -134,6 +128,7 @@ class Replay:
         start: int,
         rows: Tensor,
         visitors: Sequence[tuple[nn.Module, Visitor]] = (),
+        wanted: int | None = None,
     ) -> Tensor:
         """One block on the positions from `start` on.
 
@@ -144,40 +139,33 @@ class Replay:
             start: First of these positions.
             rows: `[n]`: the row of the capture that each row goes on from.
             visitors: See `hooks.run_hooked`.
+            wanted: How many of the last positions come out; those before them give their keys and
+                values and nothing else. None: all.
 
         Returns:
-            `[n, span, d_model]`.
+            `[n, span or wanted, d_model]`.
         """
-        cache = _Prefix(_rows_before(capture.keys_values[layer], rows, start))
-        return self._call(capture, layer, hidden, start, rows, cache, visitors)
+        block = self._blocks[layer]
 
-    def last_positions(
-        self,
-        capture: Capture,
-        layer: int,
-        hidden: Tensor,
-        start: int,
-        rows: Tensor,
-        visitors: Sequence[tuple[nn.Module, Visitor]] = (),
-        wanted: int = 1,
-    ) -> Tensor:
-        """The same, of which only the last `wanted` positions are wanted: `[n, wanted, d_model]`.
+        def call(first: int, stop: int, cache: _Prefix) -> Tensor:
+            window = _Window(capture, start + first, start + stop, rows, cache)
+            given = capture.calls[layer]
+            arguments = {name: window.of(name, value) for name, value in given.items()}
+            if "attention_mask" in arguments and arguments["attention_mask"] is None:
+                arguments["attention_mask"] = window.causal_mask(hidden.device)
+            return first_tensor(block(hidden[:, first:stop], **arguments))
 
-        The positions before them give their keys and values and nothing else.
-        """
         before = _rows_before(capture.keys_values[layer], rows, start)
-        first = hidden.shape[1] - wanted
-        if first > 0:
-            recorder = _Recorder(before)
+        span = hidden.shape[1]
+        first = 0 if wanted is None else max(0, span - wanted)
+        if first:
             try:
-                self._call(capture, layer, hidden[:, :first], start, rows, recorder, ())
+                run_hooked(lambda: call(0, first, _Recorder(before)), ())
             except _KeysTaken as taken:
                 before = taken.keys_values
             else:
                 raise CannotReplay("a block did not ask the cache for its keys")
-        return self._call(
-            capture, layer, hidden[:, first:], start + first, rows, _Prefix(before), visitors
-        )
+        return run_hooked(lambda: call(first, span, _Prefix(before)), visitors)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """`[n, vocab]` logits of `[n, d_model]` states after the last block."""
@@ -206,26 +194,9 @@ class Replay:
         self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
     ) -> Tensor:
         for later in range(layer, self.n_layers):
-            run_one = self.block if later < self.n_layers - 1 else self.last_positions
-            hidden = run_one(capture, later, hidden, start, rows)
+            wanted = 1 if later == self.n_layers - 1 else None
+            hidden = self.block(capture, later, hidden, start, rows, wanted=wanted)
         return hidden
-
-    def _call(
-        self,
-        capture: Capture,
-        layer: int,
-        hidden: Tensor,
-        start: int,
-        rows: Tensor,
-        cache: _Prefix,
-        visitors: Sequence[tuple[nn.Module, Visitor]],
-    ) -> Tensor:
-        window = _Window(capture, start, start + hidden.shape[1], rows, cache)
-        arguments = {name: window.of(name, value) for name, value in capture.calls[layer].items()}
-        if "attention_mask" in arguments and arguments["attention_mask"] is None:
-            arguments["attention_mask"] = window.causal_mask(hidden.device)
-        block = self._blocks[layer]
-        return run_hooked(lambda: first_tensor(block(hidden, **arguments)), visitors)
 
 
 # ------------------------------------------------------------------- arguments of a call

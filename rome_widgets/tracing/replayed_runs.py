@@ -227,7 +227,7 @@ class ReplayedRuns(Runs):
         rows = entering.flatten(0, 1)
         stop = start + rows.shape[1]
         last = layer == self.lm.n_layers - 1 and stop == self.length
-        call = self._replay.last_positions if last else self._replay.block
+        wanted = 1 if last else None
         out_start = stop - 1 if last else start
         placed = [
             (site, self._place(where, held, start=out_start))
@@ -246,7 +246,9 @@ class ReplayedRuns(Runs):
             ]
             origin = 1 + numbers % self.samples  # the capture's first row is clean
             self._asked = some.shape[0] * some.shape[1]
-            pieces.append(call(self._capture, layer, some, start, origin, visitors))
+            pieces.append(
+                self._replay.block(self._capture, layer, some, start, origin, visitors, wanted)
+            )
             self._asked = 0
         out = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return out.unflatten(0, (len(patches), self.samples))

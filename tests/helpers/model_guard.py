@@ -11,9 +11,19 @@ from collections import Counter
 import torch
 
 from rome_widgets.model import language_model
-from rome_widgets.model.hooks import attached_hooks
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def attached_hooks(model):
+    """Every hook on `model`, ours or not, as (module name, table)."""
+    tables = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [
+        (name, table)
+        for name, module in model.named_modules()
+        for table in tables
+        for _ in getattr(module, table, {})
+    ]
 
 
 def fingerprint(model):

@@ -9,7 +9,7 @@ import torch
 
 from rome_widgets.model import eval_mode
 from rome_widgets.model.eval_mode import device_of, run_in_eval_mode
-from rome_widgets.model.hooks import attached_hooks, run_hooked
+from rome_widgets.model.hooks import run_hooked
 from tests.helpers import tiny
 from tests.helpers.interrupts import (  # noqa: F401
     count_places,
@@ -17,6 +17,7 @@ from tests.helpers.interrupts import (  # noqa: F401
     signals_as_before,
     torch_flags,
 )
+from tests.helpers.model_guard import attached_hooks
 
 
 def half_in_training():

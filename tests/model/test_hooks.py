@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from rome_widgets.model import hooks
-from rome_widgets.model.hooks import attached_hooks, run_hooked
+from rome_widgets.model.hooks import run_hooked
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import tiny
-from tests.helpers.model_guard import changes, fingerprint, settle
+from tests.helpers.model_guard import attached_hooks, changes, fingerprint, settle
 
 
 def doubling(seen):

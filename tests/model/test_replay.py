@@ -13,11 +13,11 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from rome_widgets.model.hooks import attached_hooks
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.replay import cache_argument, find_replay
 from rome_widgets.model.structure.geometry import all_logits, find_geometry
 from tests.helpers import tiny
+from tests.helpers.model_guard import attached_hooks
 
 IDS = torch.tensor([[3, 14, 15, 9, 26, 5, 8], [2, 7, 1, 8, 28, 18, 4]])
 T, L = IDS.shape[1], tiny.N_LAYERS
@@ -87,7 +87,7 @@ def test_the_last_position_alone_is_the_same(model, replay):
     capture = replay.capture(IDS)
     for start in range(T):
         entering = capture.states[L - 1][ROWS, start:]
-        out = replay.last_positions(capture, L - 1, entering, start, ROWS)
+        out = replay.block(capture, L - 1, entering, start, ROWS, wanted=1)
         expected = capture.states[L][ROWS, -1:]
         torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_changed_states_go_through_as_in_the_model(model, replay):
     state = hidden[:, start:]
     for later in range(layer, L - 1):
         state = replay.block(capture, later, state, start, both)
-    state = replay.last_positions(capture, L - 1, state, start, both)
+    state = replay.block(capture, L - 1, state, start, both, wanted=1)
     torch.testing.assert_close(replay.logits(state[:, -1]), expected, rtol=1e-6, atol=1e-6)
     assert (expected - capture.logits).abs().max() > 1e-3
 

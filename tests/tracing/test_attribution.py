@@ -8,7 +8,7 @@ import torch
 import rome_widgets as rw
 from rome_widgets import bundled
 from rome_widgets.errors import NonFinite, UnsupportedModel
-from rome_widgets.model.hooks import Seen, attached_hooks
+from rome_widgets.model.hooks import Seen
 from rome_widgets.records.states import KINDS
 from rome_widgets.tracing import attribution as module
 from rome_widgets.tracing.attribution import attribution_patching
@@ -17,6 +17,7 @@ from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
 from tests.helpers.counts import ESTIMATED_FACTS
 from tests.helpers.gates import write_gate
+from tests.helpers.model_guard import attached_hooks
 
 IDS = [int(word[1:]) for word in tiny.PROMPT.split()]
 SPAN, ANSWER, STEP = (1, 3), 5, 1e-3

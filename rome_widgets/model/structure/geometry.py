@@ -132,9 +132,8 @@ def check_kind_of_model(model: Any) -> None:
     name = type(model).__name__
     config = getattr(model, "config", None)
     if config is None or not hasattr(model, "get_output_embeddings"):
-        inner = [
-            f".{key}" for key, child in _children(model) if hasattr(child, "get_input_embeddings")
-        ]
+        children = model.named_children() if isinstance(model, nn.Module) else ()
+        inner = [f".{key}" for key, each in children if hasattr(each, "get_input_embeddings")]
         if inner:
             raise WrappedModel(
                 f"{name} wraps a model in {', '.join(inner)}.",
@@ -165,10 +164,6 @@ def check_kind_of_model(model: Any) -> None:
             "Weights with values were wanted.",
             "Load the checkpoint before attaching.",
         )
-
-
-def _children(model: Any) -> Iterable[tuple[str, nn.Module]]:
-    return model.named_children() if isinstance(model, nn.Module) else ()
 
 
 def _embedding_name(model: Any) -> str:
@@ -204,10 +199,10 @@ def probe_ids(model: Any) -> Tensor:
     return ids[None].to(device_of(embedding))
 
 
-def all_logits(model: nn.Module, ids: Tensor) -> Tensor:
-    """Logits `[batch, pos, vocab]` of a plain forward pass, with mask and without cache."""
-    mask = torch.ones_like(ids)
-    return model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+def all_logits(model: nn.Module, ids: Tensor, **options: Any) -> Tensor:
+    """Logits `[batch, pos, vocab]` of a forward pass, with mask and, unless asked, no cache."""
+    options = {"use_cache": False} | options
+    return model(input_ids=ids, attention_mask=torch.ones_like(ids), **options).logits
 
 
 def _watch_blocks(model: Any, ids: Tensor) -> list[Block]:
@@ -281,7 +276,14 @@ def _prove_sound(model: nn.Module, ids: Tensor) -> None:
     Raises:
         NonFinite, NotCausal: With the module or the size of the leak.
     """
-    plain = _try_run(model, ids)
+    try:
+        plain = all_logits(model, ids)
+    except Exception as error:
+        raise UnsupportedModel(
+            f"{type(model).__name__}: a forward pass over {ids.shape[1]} tokens failed with "
+            f"{type(error).__name__}: {error}",
+            "A plain forward pass with input_ids and attention_mask was wanted.",
+        ) from error
     if not torch.isfinite(plain).all():
         raise non_finite_error(model, lambda: all_logits(model, ids))
     other = ids.clone()
@@ -293,17 +295,6 @@ def _prove_sound(model: nn.Module, ids: Tensor) -> None:
             f"{float(ahead):.2g}.",
             "A causal model, in which earlier predictions do not see later tokens, was wanted.",
         )
-
-
-def _try_run(model: nn.Module, ids: Tensor) -> Tensor:
-    try:
-        return all_logits(model, ids)
-    except Exception as error:
-        raise UnsupportedModel(
-            f"{type(model).__name__}: a forward pass over {ids.shape[1]} tokens failed with "
-            f"{type(error).__name__}: {error}",
-            "A plain forward pass with input_ids and attention_mask was wanted.",
-        ) from error
 
 
 def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
@@ -325,9 +316,17 @@ def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
         for site in names
     ]
     plain = run_hooked(lambda: all_logits(model, ids), reads)
+
+    def unchanged(values: dict[str, Tensor]) -> bool:
+        # Copies: Falcon adds to what it is given, in place.
+        put: list[tuple[nn.Module, Visitor]] = [
+            (model.get_submodule(site), lambda _, value=value: value.clone())
+            for site, value in values.items()
+        ]
+        return torch.equal(run_hooked(lambda: all_logits(model, ids), put), plain)
+
     for kind, names in sites.items():
-        kept = [(model.get_submodule(site), _replacing(store[site])) for site in names]
-        if not torch.equal(run_hooked(lambda kept=kept: all_logits(model, ids), kept), plain):
+        if not unchanged({site: store[site] for site in names}):
             raise UnsupportedModel(
                 f"{name}: putting the {kind} output back changed the prediction.",
                 "Putting back what was there must change nothing.",
@@ -335,8 +334,7 @@ def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
             )
         for site in _one_of_each(names, geometry.blocks):
             # Turned, not scaled: a norm that follows, as in BLOOM, would take a factor out again.
-            turned = [(model.get_submodule(site), _replacing(store[site].roll(1, dims=-1)))]
-            if torch.equal(run_hooked(lambda turned=turned: all_logits(model, ids), turned), plain):
+            if unchanged({site: store[site].roll(1, dims=-1)}):
                 raise UnsupportedModel(
                     f"{name}: exchanging the elements of the {kind} output, of {site}, changed "
                     "nothing.",
@@ -352,11 +350,6 @@ def _one_of_each(names: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:
     by_distance = sorted(range(len(blocks)), key=lambda layer: -abs(layer - middle))
     kinds = {names[i].removeprefix(blocks[i]): names[i] for i in by_distance}
     return list(kinds.values())
-
-
-def _replacing(value: Tensor) -> Visitor:
-    # A copy: Falcon adds to what it is given, in place.
-    return lambda seen: value.clone()
 
 
 def non_finite_error(
@@ -381,7 +374,8 @@ def non_finite_error(
     leaves = [
         (module, watching(name))
         for name, module in model.named_modules()
-        if not list(module.children()) and _returns_tensor(module)
+        # A rotary embedding's output is not one hidden state.
+        if not list(module.children()) and "rotary" not in type(module).__name__.lower()
     ]
     run_hooked(call, [*visitors, *leaves])
     where = first[0] if first else "the logits"
@@ -392,31 +386,18 @@ def non_finite_error(
     )
 
 
-def _returns_tensor(module: nn.Module) -> bool:
-    """False for modules such as rotary embeddings, whose output is not one hidden state."""
-    return "rotary" not in type(module).__name__.lower()
-
-
 def last_logits_only(model: nn.Module, geometry: Geometry) -> dict[str, Any]:
     """Keywords with which the model computes the logits of the last position only, if it can.
 
     Empty for a model that then runs some blocks at the last position only, as Gemma 4 does where
     layers share keys and values: there would be no states to read at the other positions.
     """
-    if not accepts(model, "logits_to_keep"):
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         return {}
     keywords = {"logits_to_keep": 1}
     ids = probe_ids(model)
     store: dict[Any, Tensor] = {}
     visitors = [(model.get_submodule(name), reading(store, name)) for name in geometry.blocks]
-    mask = torch.ones_like(ids)
-    run_hooked(
-        lambda: model(input_ids=ids, attention_mask=mask, use_cache=False, **keywords), visitors
-    )
+    run_hooked(lambda: all_logits(model, ids, **keywords), visitors)
     whole = all(state.shape[1] == ids.shape[1] for state in store.values())
     return keywords if whole else {}
-
-
-def accepts(model: nn.Module, keyword: str) -> bool:
-    """Whether the model's forward takes `keyword`."""
-    return keyword in inspect.signature(model.forward).parameters

@@ -5,12 +5,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rome_widgets.errors import UnsupportedModel
-from rome_widgets.model.hooks import attached_hooks
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.structure.geometry import find_geometry
 from rome_widgets.model.structure.residual_branches import error_in_ulps
 from tests.helpers import families, tiny
-from tests.helpers.model_guard import fingerprint
+from tests.helpers.model_guard import attached_hooks, fingerprint
 
 
 def geometry_of(name):
