@@ -40,11 +40,10 @@ def unedited_modules(lm: LanguageModel) -> list[tuple[nn.Module, UneditedOutput]
 
 def without_edits(lm: LanguageModel) -> list[tuple[nn.Module, Visitor]]:
     """Visitors under which the model runs as if it carried no edit."""
-    return [(module, _putting(original)) for module, original in unedited_modules(lm)]
-
-
-def _putting(original: UneditedOutput) -> Visitor:
-    return lambda seen: original(seen.args[0])
+    return [
+        (module, lambda seen, original=original: original(seen.args[0]))
+        for module, original in unedited_modules(lm)
+    ]
 
 
 def _original(module: Any, copies: Mapping[str, Any]) -> UneditedOutput:

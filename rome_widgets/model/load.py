@@ -62,17 +62,9 @@ def load(
             "A folder as save_pretrained writes it was wanted.",
             "Check the path.",
         )
-    source = folder if local else os.fspath(name)
-    label = folder.resolve().name if local else os.fspath(name)
-    return _load(
-        source,
-        label,
-        device,
-        dtype,
-        local=local,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-    )
+    source, label = (folder, folder.resolve().name) if local else (os.fspath(name),) * 2
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    return _load(source, label, device, dtype, local=local, **options)
 
 
 def _looks_like_path(name: str | os.PathLike[str]) -> bool:

@@ -184,7 +184,7 @@ def _mix_up_branches(monkeypatch):
         ]
         return dataclasses.replace(wave, steps=tuple(steps))
 
-    monkeypatch.setattr(replayed_runs, "make_wave", mixed)
+    monkeypatch.setattr(replayed_runs, "plan_wave", mixed)
 
 
 def _one_position_late(monkeypatch):

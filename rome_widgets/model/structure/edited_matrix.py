@@ -54,14 +54,11 @@ def _find_in_block(
     if len(matrices) != 1:
         return None, _why_none(module, matrices)
     (name,) = matrices
-    shared = [
-        other
-        for other in owners[id(module.get_submodule(name).weight)]
-        if other != f"{block.name}.{name}"
-    ]
+    whole = f"{block.name}.{name}"
+    shared = [other for other in owners[id(module.get_submodule(name).weight)] if other != whole]
     if shared:
         return None, f"the matrix is shared with {', '.join(shared)}"
-    return f"{block.name}.{name}", None
+    return whole, None
 
 
 def _is_matrix(module: nn.Module) -> bool:
@@ -82,8 +79,6 @@ def _why_none(block: nn.Module, matrices: Sequence[str]) -> str:
 def _owners(model: nn.Module) -> dict[int, list[str]]:
     """Names of the modules that hold each weight, by the weight's id."""
     owners: dict[int, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        for weight in module._parameters.values():
-            if weight is not None:
-                owners.setdefault(id(weight), []).append(name)
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(weight), []).append(name.rpartition(".")[0])
     return owners

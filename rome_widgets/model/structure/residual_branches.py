@@ -25,6 +25,11 @@ from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 ULPS = 4
 """Rounding allowed in h = h' + a + m, in units in the last place; the right pair has below 1."""
 
+Parts = tuple[str, ...]
+"""Names of modules within a block whose outputs are tried together."""
+Error = Callable[[Parts, int], float]
+"""How far some parts are from adding up in the block of a layer, in such units."""
+
 _SHORTLIST = 8
 """Sets of parts that are followed through all blocks, after a look at one block."""
 
@@ -177,13 +182,11 @@ def watching_parts(
 
         return visit
 
-    visitors = []
-    for name, module in block.named_modules():
-        weights = list(module.parameters())
-        if name and weights:
-            is_norm = all(weight.ndim <= 1 for weight in weights)
-            visitors.append((module, watching(name, is_norm=is_norm)))
-    return visitors
+    return [
+        (module, watching(name, is_norm=all(weight.ndim <= 1 for weight in weights)))
+        for name, module in block.named_modules()
+        if name and (weights := list(module.parameters()))
+    ]
 
 
 def fill_in_parts(block: Block, calls: Mapping[str, list[Part]]) -> None:
@@ -242,12 +245,12 @@ def _find_sum(model: str, blocks: list[Block]) -> Sum:
     for equation in _equations(constants):
         if found := _solve(equation, blocks, names):
             return found
-    if found := _normed_stream(blocks, names, constants):
+    if found := (
+        _normed_stream(blocks, names, constants) or _solve(Equation("h = h' + c", 1), blocks, names)
+    ):
         return found
-    if found := _solve(Equation("h = h' + c", 1), blocks, names):
-        return found
-    plain = Equation("", 2)
-    closest, errors = next(iter(_ranked(plain, blocks, names).items()), ((), [float("nan")]))
+    sets, error = _candidates(Equation("", 2), blocks, names)
+    closest, errors = next(iter(_ranked(sets, len(blocks), error).items()), ((), [float("nan")]))
     raise UnsupportedModel(
         f"{model}: found no attention and MLP among {names} in {blocks[0].name} that add up to "
         f"what a block adds (closest: {' and '.join(closest) or 'none'}, off by up to "
@@ -274,13 +277,12 @@ def _distinct_parts(blocks: Sequence[Block]) -> list[str]:
     order = [name for name in blocks[0].parts if all(name in block.parts for block in blocks)]
     kept: list[str] = []
     for name in sorted(order, key=lambda name: name.count(".")):
-        if not any(_same_value(blocks, name, other) for other in kept):
+        if not any(
+            all(torch.equal(block.parts[name].value, block.parts[other].value) for block in blocks)
+            for other in kept
+        ):
             kept.append(name)
     return [name for name in order if name in kept]
-
-
-def _same_value(blocks: Sequence[Block], one: str, other: str) -> bool:
-    return all(torch.equal(block.parts[one].value, block.parts[other].value) for block in blocks)
 
 
 def _solve(equation: Equation, blocks: Sequence[Block], names: Sequence[str]) -> Sum | None:
@@ -289,10 +291,7 @@ def _solve(equation: Equation, blocks: Sequence[Block], names: Sequence[str]) ->
     It must be clearly better than the next: in half precision a part that adds almost nothing in
     one block can pass for another there.
     """
-    middle = blocks[len(blocks) // 2]
-    if all(_error(equation, middle, parts) > ULPS for parts in _shortlist(equation, middle, names)):
-        return None  # seen at once in one block; the rest would only cost time
-    winner = _clear_winner(_ranked(equation, blocks, names))
+    winner = _clear_winner(len(blocks), *_candidates(equation, blocks, names))
     if winner is None:
         return None
     scale = 1.0
@@ -304,29 +303,35 @@ def _solve(equation: Equation, blocks: Sequence[Block], names: Sequence[str]) ->
     return Sum(winner, equation.text, scale)
 
 
-def _ranked(
+def _candidates(
     equation: Equation, blocks: Sequence[Block], names: Sequence[str]
-) -> dict[tuple[str, ...], list[float]]:
-    """Errors per block of the most likely sets of parts, the best set first."""
-    errors = {
-        parts: [_error(equation, block, parts) for block in blocks]
-        for parts in _shortlist(equation, blocks[len(blocks) // 2], names)
-    }
-    ranked = sorted(errors, key=lambda parts: statistics.median(errors[parts]))
-    return {parts: errors[parts] for parts in ranked}
+) -> tuple[list[Parts], Error]:
+    """The most likely sets of parts, and how far the equation is off with one in one block."""
+
+    def error(parts: Parts, layer: int) -> float:
+        block = blocks[layer]
+        terms = equation.terms(block, [block.parts[part].value for part in parts])
+        return error_in_ulps(terms, block.leaving)
+
+    return _shortlist(equation, blocks[len(blocks) // 2], names), error
 
 
-def _clear_winner(ranked: Mapping[tuple[str, ...], list[float]]) -> tuple[str, ...] | None:
+def _ranked(sets: Sequence[Parts], n_blocks: int, error: Error) -> dict[Parts, list[float]]:
+    """Errors per block, the best set first."""
+    errors = {parts: [error(parts, layer) for layer in range(n_blocks)] for parts in sets}
+    return dict(sorted(errors.items(), key=lambda item: statistics.median(item[1])))
+
+
+def _clear_winner(n_blocks: int, sets: Sequence[Parts], error: Error) -> Parts | None:
+    """The set with which every block comes out, if it is clearly better than the next."""
+    if all(error(parts, n_blocks // 2) > ULPS for parts in sets):
+        return None  # seen at once in one block; the rest would only cost time
+    ranked = _ranked(sets, n_blocks, error)
     typical = [statistics.median(errors) for errors in ranked.values()]
-    if not typical or (len(typical) > 1 and typical[1] <= 2 * typical[0] + 1):
+    if len(typical) > 1 and typical[1] <= 2 * typical[0] + 1:
         return None
     best = next(iter(ranked))
     return best if max(ranked[best]) <= ULPS else None
-
-
-def _error(equation: Equation, block: Block, parts: Sequence[str]) -> float:
-    terms = equation.terms(block, [block.parts[part].value for part in parts])
-    return error_in_ulps(terms, block.leaving)
 
 
 def error_in_ulps(terms: Sequence[Tensor], total: Tensor) -> float:
@@ -420,31 +425,20 @@ def _one_step(
 
     Its equation has a `{}` where x belongs.
     """
-    middle = len(blocks) // 2
     for keys in itertools.product([None, *constants], repeat=2):
 
-        def error(name: str, layer: int, keys: Sequence[str | None] = keys) -> float:
-            value = blocks[layer].parts[name].value
-            return _step_error(blocks[layer], keys, before[layer], value, after[layer])
+        def error(parts: Parts, layer: int, keys: Sequence[str | None] = keys) -> float:
+            block, x, y = blocks[layer], before[layer], after[layer]
+            if x is None or y is None:
+                return float("inf")
+            alpha, beta = (block.factors[key] if key else 1.0 for key in keys)
+            c = block.parts[parts[0]].value
+            return error_in_ulps([alpha * x.double(), beta * c.double()], y)
 
-        if all(error(name, middle) > ULPS for name in names):
-            continue
-        errors = {(name,): [error(name, layer) for layer in range(len(blocks))] for name in names}
-        ranked = sorted(errors, key=lambda parts: statistics.median(errors[parts]))
-        winner = _clear_winner({parts: errors[parts] for parts in ranked})
-        if winner:
+        if winner := _clear_winner(len(blocks), [(name,) for name in names], error):
             alpha, beta = (f"{key} " if key else "" for key in keys)
             return Sum(winner, f"{alpha}{{}} + {beta}{letter}")
     return None
-
-
-def _step_error(
-    block: Block, keys: Sequence[str | None], x: Tensor | None, c: Tensor, y: Tensor | None
-) -> float:
-    if x is None or y is None:
-        return float("inf")
-    alpha, beta = (block.factors[key] if key else 1.0 for key in keys)
-    return error_in_ulps([alpha * x.double(), beta * c.double()], y)
 
 
 # ---------------------------------------------------------------- attention, or the MLP
