@@ -50,10 +50,14 @@ def trace_heat_map(
     titles: Sequence[Sequence[str]],
 ) -> str:
     """The heat map of one kind; a star marks the tokens of the subject. See `heat_map`."""
+    caption = f"{TITLES[kind]} · {layers_restored(trace, kind)}"
+    return heat_map(caption, trace.tokens, grid, scale, titles, range(*trace.subject_span))
+
+
+def layers_restored(trace: CausalTrace, kind: Kind) -> str:
+    """What a cell of the kind restores, in words."""
     window = trace.windows.get(kind, 1)
-    caption = "single restored layer" if window == 1 else f"centre of {window} restored layers"
-    rows = range(*trace.subject_span)
-    return heat_map(f"{TITLES[kind]} · {caption}", trace.tokens, grid, scale, titles, rows)
+    return "single restored layer" if window == 1 else f"centre of {window} restored layers"
 
 
 def heat_map(
@@ -120,19 +124,16 @@ def _strongest_states(trace: CausalTrace) -> str:
 
 
 @cache
-def _ramp(name: str) -> list[tuple[int, int, int]]:
-    return [(int(a[1:3], 16), int(a[3:5], 16), int(a[5:7], 16)) for a in palettes.ramp(name)]
+def _channels(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Places of a ramp's colours, in [0, 1], and their red, green and blue."""
+    colours = [[*bytes.fromhex(colour[1:])] for colour in palettes.ramp(name)]
+    return np.linspace(0, 1, len(colours)), np.transpose(colours)
 
 
 def _fill(score: float, ramp: str, low: float, high: float) -> str:
     if np.isnan(score):
         return "background-color:rgba(128,128,128,.3)"
-    stops = _ramp(ramp)
-    place = min(1.0, max(0.0, (score - low) / (high - low) if high > low else 0.0)) * (
-        len(stops) - 1
-    )
-    at = min(len(stops) - 2, int(place))
-    red, green, blue = (
-        round(a + (b - a) * (place - at)) for a, b in zip(stops[at], stops[at + 1], strict=True)
-    )
+    places, channels = _channels(ramp)
+    place = (score - low) / (high - low) if high > low else 0.0
+    red, green, blue = (round(float(np.interp(place, places, channel))) for channel in channels)
     return f"background-color:#{red:02x}{green:02x}{blue:02x}"

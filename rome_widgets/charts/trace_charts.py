@@ -13,6 +13,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from rome_widgets.charts.heat_table import layers_restored
 from rome_widgets.charts.palettes import ramp
 from rome_widgets.errors import StateError
 from rome_widgets.records.states import KINDS, TITLES, Kind, State
@@ -182,45 +183,31 @@ def _cell_width(trace: CausalTrace) -> float:
 def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
     """The ramps side by side, on one axis of the answer's probability."""
     low, high = ends
-    stripes = [
-        alt.Chart(alt.InlineData(values=[{"low": low, "high": high, "at": at}]))
-        .mark_rect(
-            color=alt.Gradient(
-                gradient="linear",
-                stops=[
-                    alt.GradientStop(color=color, offset=offset)
-                    for color, offset in zip(
-                        ramp(kind), np.linspace(0, 1, len(ramp(kind))), strict=True
-                    )
-                ],
-                x1=0,
-                x2=0,
-                y1=1,
-                y2=0,
+    axis = alt.Axis(orient="right", grid=False, tickCount=5, domain=False)
+    scale = alt.Scale(domain=[low, high], nice=False, zero=False)
+
+    def stripe(at: int, kind: Kind) -> alt.Chart:
+        places = np.linspace(0, 1, len(ramp(kind)))
+        stops = [
+            alt.GradientStop(color=color, offset=offset)
+            for color, offset in zip(ramp(kind), places, strict=True)
+        ]
+        upwards = alt.Gradient(gradient="linear", stops=stops, x1=0, x2=0, y1=1, y2=0)
+        return (
+            alt.Chart(alt.InlineData(values=[{"low": low, "high": high, "at": at}]))
+            .mark_rect(color=upwards)
+            .encode(
+                x=alt.X("at:O", axis=None),
+                y=alt.Y("low:Q", title=None, scale=scale, axis=axis),
+                y2="high:Q",
             )
         )
-        .encode(
-            x=alt.X("at:O", axis=None),
-            y=alt.Y(
-                "low:Q",
-                title=None,
-                scale=alt.Scale(domain=[low, high], nice=False, zero=False),
-                axis=alt.Axis(orient="right", grid=False, tickCount=5, domain=False),
-            ),
-            y2="high:Q",
-        )
-        for at, kind in enumerate(trace.kinds)
-    ]
+
+    answer = f"p({trace.answer.strip()})"
     chart: Any = alt.layer(  # Its type has the facets that Altair could make of it.
-        *stripes,
-        title=alt.Title(
-            f"p({trace.answer.strip()})",
-            anchor="start",
-            fontSize=11,
-            fontWeight="normal",
-            color=INK,
-        ),
-        width=8 * len(stripes),
+        *(stripe(at, kind) for at, kind in enumerate(trace.kinds)),
+        title=alt.Title(answer, anchor="start", fontSize=11, fontWeight="normal", color=INK),
+        width=8 * len(trace.kinds),
         height=CELL * len(trace.tokens),
         view=alt.ViewBackground(stroke=LINE),
     )
@@ -241,6 +228,10 @@ def _panel(
     ]
     tokens = alt.Axis(labelExpr=f"{_js_array(names)}[datum.value]", **_BARE)
     numbered = list(range(0, trace.n_layers, 1 if trace.n_layers <= FEW_LAYERS else 5))
+    layers = alt.Axis(labelAngle=0, values=numbered, **_BARE)
+    colours = list(ramp(kind))
+    domain = np.linspace(*ends, len(colours)).tolist()
+    scale = alt.Scale(domain=domain, range=colours, interpolate="rgb", clamp=True)
     return (
         alt.Chart(
             alt.InlineData(values=frame.to_dict("records")),
@@ -248,31 +239,16 @@ def _panel(
         )
         .mark_rect(stroke=LINE, strokeWidth=0.5)
         .encode(
-            x=alt.X(
-                "layer:O",
-                title=_caption(trace, kind),
-                scale=alt.Scale(domain=list(range(trace.n_layers))),
-                axis=alt.Axis(labelAngle=0, values=numbered, **_BARE),
+            x=alt.X("layer:O", title=layers_restored(trace, kind), axis=layers).scale(
+                domain=list(range(trace.n_layers))
             ),
-            y=alt.Y(
-                "pos:O",
-                title=None,
-                scale=alt.Scale(domain=list(range(len(trace.tokens)))),
-                axis=tokens if kind == trace.kinds[0] else None,
+            y=alt.Y("pos:O", title=None, axis=tokens if kind == trace.kinds[0] else None).scale(
+                domain=list(range(len(trace.tokens)))
             ),
-            color=alt.Color(
-                "score:Q",
-                legend=None,
-                scale=alt.Scale(
-                    domain=np.linspace(*ends, len(ramp(kind))).tolist(),
-                    range=list(ramp(kind)),
-                    interpolate="rgb",
-                    clamp=True,
-                ),
-            ),
+            color=alt.Color("score:Q", legend=None, scale=scale),
             tooltip=[
-                alt.Tooltip("token:N"),
-                alt.Tooltip("layer:O"),
+                "token:N",
+                "layer:O",
                 alt.Tooltip("score:Q", format=".4f"),
                 alt.Tooltip("indirect_effect:Q", format="+.4f", title="indirect effect"),
             ],
@@ -283,12 +259,6 @@ def _panel(
             view=alt.ViewBackground(fill=EMPTY, stroke=None),
         )
     )
-
-
-def _caption(trace: CausalTrace, kind: Kind) -> str:
-    if kind == "hidden":
-        return "single restored layer"
-    return f"centre of {trace.windows[kind]} restored layers"
 
 
 def _js_array(texts: list[str]) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,29 @@ from rome_widgets.errors import TraceFileError
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.records.states import KINDS, State
-from rome_widgets.records.trace import CausalTrace, Prediction, Restoration
+from rome_widgets.records.trace import CausalTrace, Prediction, ReadOnlyArrays, Restoration
 
 TRACE = FileKind("rome_widgets.trace", TraceFileError, "numpy", version="2", finite=False)
 RESTORATION = FileKind("rome_widgets.restoration", TraceFileError, "numpy")
 
-_ARRAYS = ("scores", "recorded", "recorded_tokens")
-"""Fields of a trace that JSON cannot hold as they are."""
+_ARRAYS = ("scores", "recorded", "distributions")
+_BY_ID = {"recorded_tokens", "token_texts"}
+"""Texts by id, which is text in JSON."""
 _TUPLES = ("tokens", "token_ids", "subject_span", "notes")
 
 
-def save_trace(trace: CausalTrace, path: str | os.PathLike[str]) -> Path:
-    """Write `trace` to one file, whole or not at all; returns the path.
-
-    Raises:
-        SaveFailed: Nothing was written; a file that was there before is unchanged.
-    """
-    names = [field.name for field in fields(trace) if field.name not in _ARRAYS]
-    header = {name: getattr(trace, name) for name in names}
-    header["recorded_tokens"] = {str(i): text for i, text in trace.recorded_tokens.items()}
-    arrays = {f"scores.{kind}": grid for kind, grid in trace.scores.items()}
-    for kind, (ids, probabilities) in trace.recorded.items():
-        arrays |= {f"recorded.{kind}.ids": ids, f"recorded.{kind}.probs": probabilities}
+def save_record(record: ReadOnlyArrays, path: str | os.PathLike[str]) -> Path:
+    """Write a trace or a restoration; see `records.trace.Saved.save`."""
+    header = {name: value for name, value in vars(record).items() if name not in _ARRAYS}
+    for name in _BY_ID & vars(record).keys():
+        header[name] = {str(i): text for i, text in getattr(record, name).items()}
+    kind, arrays = RESTORATION, {"distributions": vars(record).get("distributions")}
+    if isinstance(record, CausalTrace):
+        kind, arrays = TRACE, {f"scores.{kind}": grid for kind, grid in record.scores.items()}
+        for name, (ids, probabilities) in record.recorded.items():
+            arrays |= {f"recorded.{name}.ids": ids, f"recorded.{name}.probs": probabilities}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return checksummed_file.write(Path(path), TRACE, header, arrays)
+    return checksummed_file.write(Path(path), kind, header, arrays)
 
 
 def load_trace(path: str | os.PathLike[str]) -> CausalTrace:
@@ -58,19 +56,6 @@ def load_trace(path: str | os.PathLike[str]) -> CausalTrace:
         return _trace(header, arrays)
     except Exception as error:  # sealed, yet not what we write: one name for it
         raise _not_ours(path, error, "CausalTrace.save") from None
-
-
-def save_restoration(restoration: Restoration, path: str | os.PathLike[str]) -> Path:
-    """Write `restoration` to one file, whole or not at all; returns the path.
-
-    Raises:
-        SaveFailed: Nothing was written; a file that was there before is unchanged.
-    """
-    header = vars(restoration) | {
-        "token_texts": {str(i): text for i, text in restoration.token_texts.items()}
-    }
-    arrays = {"distributions": np.ascontiguousarray(header.pop("distributions"))}
-    return checksummed_file.write(Path(path), RESTORATION, header, arrays)
 
 
 def load_restoration(path: str | os.PathLike[str]) -> Restoration:

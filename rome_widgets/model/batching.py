@@ -98,7 +98,7 @@ class _CaptureBatch:
     def _mask(self, masks: Sequence[Tensor | None]) -> Tensor:
         """A prompt's positions look where they did; the rest anywhere, lest a softmax be empty."""
         known = [mask for mask in masks if mask is not None]
-        like = known[0] if known else self._bool()
+        like = known[0] if known else self._captures[0].states[0].new_ones((), dtype=torch.bool)
         seen, hidden = _seen_and_hidden(like.dtype)
         placed = []
         for mask, shift, capture in self._places(masks):
@@ -109,9 +109,6 @@ class _CaptureBatch:
             wide[..., own, own] = _causal(like, capture.length) if mask is None else mask
             placed.append(wide)
         return torch.cat(placed)
-
-    def _bool(self) -> Tensor:
-        return torch.ones((), dtype=torch.bool, device=self._captures[0].states[0].device)
 
 
 def _is_mask(value: Any, capture: Capture) -> bool:

@@ -68,6 +68,23 @@ class ReadOnlyArrays:
         ReadOnlyArrays.__post_init__(self)
 
 
+class Saved(ReadOnlyArrays):
+    """A record that has a file format of its own."""
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the record to one file, whole or not at all.
+
+        Returns:
+            The path written.
+
+        Raises:
+            SaveFailed: Nothing was written; a file that was there before is unchanged.
+        """
+        from rome_widgets.files.trace_file import save_record
+
+        return save_record(self, path)
+
+
 def _make_read_only(value: Any) -> None:
     if isinstance(value, np.ndarray):
         value.flags.writeable = False
@@ -77,7 +94,7 @@ def _make_read_only(value: Any) -> None:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CausalTrace(ReadOnlyArrays):
+class CausalTrace(Saved):
     """Holds how much restoring each state of a model brings a corrupted fact back.
 
     Made by `rome_widgets.trace`; nothing in it needs the model any more.
@@ -248,19 +265,6 @@ class CausalTrace(ReadOnlyArrays):
 
         return recovery_chart(self)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the trace to one file, whole or not at all.
-
-        Returns:
-            The path written.
-
-        Raises:
-            SaveFailed: Nothing was written; a file that was there before is unchanged.
-        """
-        from rome_widgets.files.trace_file import save_trace
-
-        return save_trace(self, path)
-
 
 class CancelFlag(Protocol):
     """Anything with `is_set`, such as a `threading.Event`."""
@@ -290,7 +294,7 @@ class Progress:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Restoration(ReadOnlyArrays):
+class Restoration(Saved):
     """Holds the predictions of a model with chosen states restored.
 
     Made by `CausalTracer.restore`; nothing in it needs the model any more. Probabilities are means
@@ -372,19 +376,6 @@ class Restoration(ReadOnlyArrays):
                 f"Restore again with tracer.restore(states, top={k}).",
             )
         return predictions(self.distributions, ids, self.token_texts)
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the restoration to one file, whole or not at all.
-
-        Returns:
-            The path written.
-
-        Raises:
-            SaveFailed: Nothing was written; a file that was there before is unchanged.
-        """
-        from rome_widgets.files.trace_file import save_restoration
-
-        return save_restoration(self, path)
 
 
 def state_table(

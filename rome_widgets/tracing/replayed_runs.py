@@ -6,7 +6,7 @@ Both runs are one captured pass. The cells of a grid go up the layers in waves, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from rome_widgets.errors import NonFinite
 from rome_widgets.model.hooks import Visitor
 from rome_widgets.model.language_model import LanguageModel, probabilities_of
 from rome_widgets.model.replay import CannotReplay, Capture, Replay
-from rome_widgets.records.states import State
+from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.runs import Check, Held, Predicted, Runs, out_of_memory
 from rome_widgets.tracing.waves import Branch, Patch, Wave, group_cells, plan_wave
 
@@ -190,8 +190,8 @@ class ReplayedRuns(Runs):
             if branch.parent is None and any(patch.kind != "hidden" for patch in branch.patches)
         ]
         if running:
-            parents = torch.tensor([step[number].parent for number in running])
-            entering = before if _is_all(parents, len(before)) else before[parents]
+            parents = [step[number].parent for number in running]
+            entering = before if parents == [*range(len(before))] else before[parents]
             patches = [step[number].patches for number in running]
             after[running] = self._through(layer, entering, start, patches, held, check)
         for (low, high), numbers in _by_extent(step, leaving).items():
@@ -201,13 +201,7 @@ class ReplayedRuns(Runs):
             patches = [step[number].patches for number in numbers]
             new = self._through(layer, entering, low, patches, held, check)
             after[numbers, :, low - first : high - first] = new
-        hidden = [
-            (number, patch)
-            for number, branch in enumerate(step)
-            for patch in branch.patches
-            if patch.kind == "hidden"
-        ]
-        if hidden:
+        if hidden := _of_kind("hidden", [branch.patches for branch in step]):
             self._place(hidden, held, start=first).put(after.flatten(0, 1))
         return after
 
@@ -230,8 +224,9 @@ class ReplayedRuns(Runs):
         wanted = 1 if last else None
         out_start = stop - 1 if last else start
         placed = [
-            (site, self._place(where, held, start=out_start))
-            for site, where in self._contributions(layer, patches)
+            (self.lm.sites(kind)[layer], self._place(where, held, start=out_start))
+            for kind in ("attn", "mlp")
+            if (where := _of_kind(kind, patches))
         ]
         n_rows = max(1, self.tokens_per_call // rows.shape[1])
         pieces = []
@@ -239,11 +234,11 @@ class ReplayedRuns(Runs):
             check()
             some = rows[first : first + n_rows]
             numbers = torch.arange(first, first + len(some), device=rows.device)
-            visitors = [
+            visitors = self.lm.named(
                 (site, inside.visitor(stop - out_start))
                 for site, each in placed
                 if len((inside := each.between(first, first + len(some))).rows)
-            ]
+            )
             origin = 1 + numbers % self.samples  # the capture's first row is clean
             self._asked = some.shape[0] * some.shape[1]
             pieces.append(
@@ -252,22 +247,6 @@ class ReplayedRuns(Runs):
             self._asked = 0
         out = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return out.unflatten(0, (len(patches), self.samples))
-
-    def _contributions(
-        self, layer: int, patches: Sequence[Sequence[Patch]]
-    ) -> list[tuple[torch.nn.Module, list[tuple[int, Patch]]]]:
-        """The attention's and the MLP's patches of a block, with the module that they act on."""
-        found = []
-        for kind in ("attn", "mlp"):
-            where = [
-                (number, patch)
-                for number, some in enumerate(patches)
-                for patch in some
-                if patch.kind == kind
-            ]
-            if where:
-                found.append((self.lm.model.get_submodule(self.lm.sites(kind)[layer]), where))
-        return found
 
     def _unembed(
         self, hidden: Tensor, leaves: Sequence[Sequence[int]], check: Check
@@ -290,8 +269,14 @@ class ReplayedRuns(Runs):
             yield [cell for some in cells for cell in some], (total / self.samples)[branch_of]
 
 
-def _is_all(parents: Tensor, n: int) -> bool:
-    return len(parents) == n and bool((parents == torch.arange(n)).all())
+def _of_kind(kind: Kind, patches: Iterable[Sequence[Patch]]) -> list[tuple[int, Patch]]:
+    """Patches of one kind, with the numbers of their branches."""
+    return [
+        (number, patch)
+        for number, some in enumerate(patches)
+        for patch in some
+        if patch.kind == kind
+    ]
 
 
 def _by_extent(step: Sequence[Branch], numbers: Sequence[int]) -> dict[tuple[int, int], list[int]]:
