@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from rome_widgets.model.hooks import Seen, Visitor, first_tensor, run_hooked
+from rome_widgets.model.hooks import Seen, Visitor, first_tensor, reading, run_hooked
 from rome_widgets.model.structure.geometry import Geometry, all_logits
 from rome_widgets.model.structure.head import Head, find_head
 
@@ -353,15 +353,9 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
     both = torch.cat([ids, ids.roll(1, dims=1)])
     layer, pos = geometry.n_layers // 2, ids.shape[1] // 2
     sites = {kind: model.get_submodule(geometry.names(kind)[layer]) for kind in geometry.kinds}
-    clean: dict[str, Tensor] = {}
-
-    def reading_clean(kind: str) -> Visitor:
-        def visit(seen: Seen) -> None:
-            clean[kind] = seen.output.view(2, ids.shape[1], -1)[0, pos].clone()
-
-        return visit
-
-    capture = replay.capture(both, [(site, reading_clean(kind)) for kind, site in sites.items()])
+    seen: dict[str, Tensor] = {}
+    capture = replay.capture(both, [(site, reading(seen, kind)) for kind, site in sites.items()])
+    clean = {kind: output.view(2, ids.shape[1], -1)[0, pos] for kind, output in seen.items()}
     replay.check(capture)
     rows = torch.tensor([1], device=ids.device)
     for kind, site in sites.items():
@@ -370,17 +364,14 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
         )
         inside = [(site, _putting(clean[kind], 0, 1))] if kind != "hidden" else []
         before = capture.states[layer][rows]
-        patched = capture.states[layer + 1][rows].clone()
+        patched = capture.states[layer + 1][rows]
         if inside:  # its own position is all that an output of attention or MLP changes at once
             patched[:, pos : pos + 1] = replay.block(
                 capture, layer, before[:, pos : pos + 1], pos, rows, inside
             )
         else:
             patched[:, pos] = clean[kind].to(patched.device)
-        if layer + 1 < geometry.n_layers:
-            last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows)[:, -1]
-        else:
-            last = patched[:, -1]
+        last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows)[:, -1]
         check_same_logits(
             replay.logits(last), whole[:, -1], capture.logits[1:], f"a restored {kind} state"
         )

@@ -336,12 +336,8 @@ def printable(text: str) -> str:
 
 def _picture(char: str) -> str:
     code = ord(char)
-    if char == "\n":
-        return "⏎"
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
+    if code < 0x20 or code == 0x7F:
+        return {"\n": "⏎", "\x7f": "␡"}.get(char) or chr(0x2400 + code)
     # Cf holds bidi overrides and zero-width characters: drawn as they are, they would hide or
     # reorder their neighbours.
     if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp"):

@@ -81,21 +81,19 @@ class ReplayedRuns(Runs):
         """Tokens in one call of a block."""
         return self.lm.tokens_per_call
 
-    def predict(
-        self,
-        cells: Sequence[Sequence[State]],
-        held: Held | None = None,
-        check: Check = lambda: None,
+    def _predict(
+        self, cells: Sequence[Sequence[State]], held: Held, check: Check
     ) -> Iterator[Predicted]:
-        """See `Runs.predict`. Cells come out by the order of their first patched positions."""
-        self._check_model(thoroughly=len(cells) > 1)
-        unchanged, groups = group_cells(cells, **self._shape, most_cells=self._most_cells)
+        """Cells come out by the order of their first patched positions."""
+        most = CALLS_PER_WAVE * self.tokens_per_call // (self.samples * self.length)
+        most = max(1, min(most, PREDICTED // self._capture.logits.shape[-1]))
+        unchanged, groups = group_cells(cells, **self._shape, most_cells=most)
         if unchanged:
             yield unchanged, self.corrupted.expand(len(unchanged), -1)
         waiting = deque(groups)
         while waiting:
             numbers = waiting.popleft()
-            predicted = self._within_memory([cells[n] for n in numbers], held or {}, check)
+            predicted = self._within_memory([cells[n] for n in numbers], held, check)
             if predicted is None:  # too much at once: what is done stays, this is halved
                 half = (len(numbers) + 1) // 2
                 waiting.extendleft(filter(None, (numbers[half:], numbers[:half])))
@@ -110,11 +108,6 @@ class ReplayedRuns(Runs):
             "n_pos": self.length,
             "subject_start": self.span[0],
         }
-
-    @property
-    def _most_cells(self) -> int:
-        tokens = CALLS_PER_WAVE * self.tokens_per_call // (self.samples * self.length)
-        return max(1, min(tokens, PREDICTED // self._capture.logits.shape[-1]))
 
     def _within_memory(
         self, cells: Sequence[Sequence[State]], held: Held, check: Check

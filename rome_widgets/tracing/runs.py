@@ -122,13 +122,18 @@ class Runs:
             OutOfMemory: No room for even a single row.
         """
         self._check_model(thoroughly=len(cells) > 1)
+        yield from self._predict(cells, held or {}, check)
+
+    def _predict(
+        self, cells: Sequence[Sequence[State]], held: Held, check: Check
+    ) -> Iterator[Predicted]:
         first, message = 0, ""
         while first < len(cells):
             check()
             n_cells = max(1, self.tokens_per_call // (self.samples * self.length))
             numbers = range(first, min(first + n_cells, len(cells)))
             try:
-                predicted = self._pass([cells[number] for number in numbers], held or {})
+                predicted = self._pass([cells[number] for number in numbers], held)
             except torch.OutOfMemoryError as error:
                 predicted, message = None, str(error)
             if predicted is not None:

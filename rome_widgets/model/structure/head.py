@@ -60,11 +60,8 @@ def find_head(model: Any, geometry: Geometry, ids: Tensor) -> Head | None:
     if raw is None or raw.shape != logits.shape:
         return None
     # The nearest, not the first near enough: a soft cap hardly moves small logits.
-    off, finish = min(
-        ((_size(finish(raw) - logits), finish) for finish in _finishes(model.config)),
-        key=lambda pair: pair[0],
-    )
-    exact = off <= ROUNDINGS * torch.finfo(logits.dtype).eps * _size(logits)
+    finish = min(_finishes(model.config), key=lambda finish: _size(finish(raw) - logits))
+    exact = _size(finish(raw) - logits) <= ROUNDINGS * torch.finfo(logits.dtype).eps * _size(logits)
     return Head(names, finish) if exact else None
 
 
@@ -90,15 +87,12 @@ def _follow(calls: list[tuple[str, Tensor, Tensor]]) -> tuple[tuple[str, ...], T
 def _finishes(config: Any) -> list[Finish]:
     """What models do to logits, as their configurations name it; each is tried, none believed."""
     text = config.get_text_config()
-    cap = getattr(text, "final_logit_softcapping", None)
-    scale = getattr(text, "logit_scale", None)
-    divisor = getattr(text, "logits_scaling", None)
     found: list[Finish] = [lambda logits: logits]
-    if cap:
+    if cap := getattr(text, "final_logit_softcapping", None):
         found.append(lambda logits: cap * torch.tanh(logits / cap))
-    if isinstance(scale, (int, float)):
+    if isinstance(scale := getattr(text, "logit_scale", None), (int, float)):
         found.append(lambda logits: logits * scale)
-    if divisor:
+    if divisor := getattr(text, "logits_scaling", None):
         found.append(lambda logits: logits / divisor)
     return found
 
