@@ -20,7 +20,7 @@ import torch
 
 import rome_widgets as rw
 from benchmarks import report
-from rome_widgets.tracing.waves import group_cells, plan_wave
+from rome_widgets.tracing.waves import Extent, group_cells, plan_wave
 
 TRACE_SECONDS, THOUSAND_FACTS_SECONDS, FIRST_SECONDS = 0.5, 60, 2
 
@@ -55,11 +55,7 @@ def facts_per_second(lm: rw.LanguageModel, records: list[dict[str, Any]]) -> flo
 def block_tokens(tracer: rw.CausalTracer) -> int:
     """Positions that all blocks together run for the three grids of one prompt."""
     n_layers, n_pos = tracer.lm.n_layers, len(tracer.tokens)
-    shape: dict[str, Any] = {
-        "n_layers": n_layers,
-        "n_pos": n_pos,
-        "subject_start": tracer.subject_span[0],
-    }
+    extent = Extent(n_layers, n_pos, tracer.subject_span[0])
     cells = [
         tracer.cell(pos, layer, kind)
         for kind in tracer.lm.kinds
@@ -67,8 +63,8 @@ def block_tokens(tracer: rw.CausalTracer) -> int:
         for layer in range(n_layers)
     ]
     total = 0
-    for numbers in group_cells(cells, **shape)[1]:
-        wave = plan_wave([cells[number] for number in numbers], **shape)
+    for numbers in group_cells(cells, extent)[1]:
+        wave = plan_wave([cells[number] for number in numbers], extent)
         running = [sum(branch.parent is not None for branch in step) for step in wave.steps]
         width = n_pos - wave.start
         # The last block gives keys and values of all its positions, a sixth, and the rest of one.

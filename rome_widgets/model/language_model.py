@@ -193,16 +193,12 @@ class LanguageModel:
         Raises:
             VocabMismatch: A token id without an embedding row.
         """
-        ids = tokens.encode_without_specials(self._encoder, text)
-        tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
-        return ids
+        return self._checked(tokens.encode_without_specials(self._encoder, text))
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a text of any length, with the special tokens the tokenizer adds."""
         tokens.check_text(text, "text")
-        ids, _ = tokens.encode_with_offsets(self._encoder, text)
-        tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
-        return list(ids)
+        return self._checked(tokens.encode_with_offsets(self._encoder, text)[0])
 
     def answer_ids(self, prompt: str, word: str) -> list[int]:
         """The tokens with which `prompt` goes on to `word`; see `tokens.answer_ids`.
@@ -210,9 +206,10 @@ class LanguageModel:
         Raises:
             VocabMismatch: A token id without an embedding row.
         """
-        ids = tokens.answer_ids(self._encoder, prompt, word)
-        tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
-        return ids
+        return self._checked(tokens.answer_ids(self._encoder, prompt, word))
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        return tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
 
     # -------------------------------------------------------------------------------- runs
 

@@ -202,8 +202,8 @@ def encode_without_specials(tokenizer: Any, text: str) -> list[int]:
 
 def check_ids(
     ids: list[int], *, max_tokens: int | None = None, n_embeddings: int | None = None
-) -> None:
-    """Refuse what the model cannot read.
+) -> list[int]:
+    """The ids, unless the model cannot read them.
 
     Raises:
         ContextTooLong: More ids than `max_tokens`.
@@ -221,6 +221,7 @@ def check_ids(
             "Tokenizer and model must belong together.",
             "Load both from the same folder or name.",
         )
+    return ids
 
 
 def span_of_chars(offsets: list[Span], chars: Span) -> Span:

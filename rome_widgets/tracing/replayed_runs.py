@@ -87,7 +87,7 @@ class ReplayedRuns(Runs):
         """Cells come out by the order of their first patched positions."""
         most = CALLS_PER_WAVE * self.tokens_per_call // (self.samples * self.length)
         most = max(1, min(most, PREDICTED // self._capture.logits.shape[-1]))
-        unchanged, groups = group_cells(cells, **self._shape, most_cells=most)
+        unchanged, groups = group_cells(cells, self.extent, most)
         if unchanged:
             yield unchanged, self.corrupted.expand(len(unchanged), -1)
         waiting = deque(groups)
@@ -101,14 +101,6 @@ class ReplayedRuns(Runs):
             for some, probabilities in predicted:
                 yield [numbers[number] for number in some], probabilities
 
-    @property
-    def _shape(self) -> dict[str, int]:
-        return {
-            "n_layers": self.lm.n_layers,
-            "n_pos": self.length,
-            "subject_start": self.span[0],
-        }
-
     def _within_memory(
         self, cells: Sequence[Sequence[State]], held: Held, check: Check
     ) -> list[Predicted] | None:
@@ -118,7 +110,7 @@ class ReplayedRuns(Runs):
             OutOfMemory: It does not do for a single row.
         """
         try:
-            wave = plan_wave(cells, **self._shape, held=held)
+            wave = plan_wave(cells, self.extent, held)
             predicted = self.lm.run(lambda: list(self._run(wave, held, check)))
         except torch.OutOfMemoryError as error:
             message = str(error)

@@ -16,7 +16,7 @@ from rome_widgets.errors import ModelChanged, OutOfMemory
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.states import Kind, State
-from rome_widgets.tracing.waves import Patch
+from rome_widgets.tracing.waves import Extent, Patch
 
 T = TypeVar("T")
 Check = Callable[[], None]
@@ -70,6 +70,7 @@ class Runs:
         self.noise = noise
         self.samples = len(noise)
         self.length = len(ids)
+        self.extent = Extent(lm.n_layers, len(ids), span[0])
         self.ids = torch.tensor([list(ids)], device=lm.device)
         self.states: dict[tuple[Kind, int], Tensor] = {}
         self._weights_version = lm.weights_version

@@ -448,8 +448,7 @@ class CausalTracer:
             pool = [State(p, b, kind) for p in range(last) for b in blocks for kind in kinds]
         else:
             pool = [state for state in self._checked(among) if state.kind in kinds]
-        size = self.lm.n_layers, len(self.tokens), self.subject_span[0]
-        return [state for state in pool if can_matter(state, *size)]
+        return [state for state in pool if can_matter(state, self._runs.extent)]
 
     def _probabilities(self, sets: Sequence[Sequence[State]], check: Check) -> np.ndarray:
         """`[set]`: the answer's probability with each set of states restored."""

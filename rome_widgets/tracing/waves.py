@@ -15,6 +15,15 @@ from typing import NamedTuple
 from rome_widgets.records.states import Kind, State
 
 
+class Extent(NamedTuple):
+    """The size of a grid, and where it begins to matter."""
+
+    n_layers: int
+    n_pos: int
+    subject_start: int
+    """First corrupted position; before it the runs are the same."""
+
+
 class Patch(NamedTuple):
     """A state to overwrite, and with the value of which run."""
 
@@ -49,20 +58,13 @@ class Wave:
 
 
 def group_cells(
-    cells: Sequence[Iterable[State]],
-    *,
-    n_layers: int,
-    n_pos: int,
-    subject_start: int,
-    most_cells: int | None = None,
+    cells: Sequence[Iterable[State]], extent: Extent, most_cells: int | None = None
 ) -> tuple[list[int], list[list[int]]]:
     """Which cells to compute together: those whose first position that matters is the same.
 
     Args:
         cells: Per cell, the states to restore in the corrupted run.
-        n_layers: Number of blocks.
-        n_pos: Number of positions.
-        subject_start: First corrupted position; before it the runs are the same.
+        extent: Of the grid.
         most_cells: Most cells in one group.
 
     Returns:
@@ -72,7 +74,7 @@ def group_cells(
     unchanged: list[int] = []
     by_start: dict[int, list[int]] = {}
     for number, cell in enumerate(cells):
-        states = _effective(cell, n_layers, n_pos, subject_start)
+        states = _effective(cell, extent)
         if states:
             by_start.setdefault(min(state.pos for state in states), []).append(number)
         else:
@@ -85,36 +87,24 @@ def group_cells(
     return unchanged, groups
 
 
-def plan_wave(
-    cells: Sequence[Iterable[State]],
-    *,
-    n_layers: int,
-    n_pos: int,
-    subject_start: int,
-    held: Iterable[State] = (),
-) -> Wave:
+def plan_wave(cells: Sequence[Iterable[State]], extent: Extent, held: Iterable[State] = ()) -> Wave:
     """The wave of some cells, each of which restores something that can matter.
 
     Args:
         cells: Per cell, the states to restore in the corrupted run.
-        n_layers: Number of blocks.
-        n_pos: Number of positions.
-        subject_start: First corrupted position.
+        extent: Of the grid.
         held: States kept at their corrupted values in every cell, the severed graph; a restored
             state is restored all the same.
     """
-    effective = [_effective(cell, n_layers, n_pos, subject_start) for cell in cells]
+    effective = [_effective(cell, extent) for cell in cells]
     start = min(state.pos for states in effective for state in states)
     restored = [_by_layer(Patch(*state, clean=True) for state in states) for states in effective]
-    holds = _by_layer(
-        Patch(*state, clean=False)
-        for state in _effective(held, n_layers, n_pos, subject_start)
-        if state.pos >= start
-    )
+    kept = [state for state in _effective(held, extent) if state.pos >= start]
+    holds = _by_layer(Patch(*state, clean=False) for state in kept)
     first = min(layer for patches in restored for layer in patches)
     at: list[int | None] = [None] * len(cells)
     steps = []
-    for layer in range(first, n_layers):
+    for layer in range(first, extent.n_layers):
         branches: dict[Branch, int] = {}
         for number, patches in enumerate(restored):
             branch = Branch(at[number], tuple(sorted(patches.get(layer, ()))))
@@ -129,9 +119,7 @@ def plan_wave(
     return Wave(start, first, tuple(steps), tuple(map(tuple, leaves)))
 
 
-def _effective(
-    cell: Iterable[State], n_layers: int, n_pos: int, subject_start: int
-) -> frozenset[State]:
+def _effective(cell: Iterable[State], extent: Extent) -> frozenset[State]:
     """The states of a cell whose restoration can change the prediction.
 
     A restored hidden state overwrites what its own block put in.
@@ -140,17 +128,18 @@ def _effective(
     return frozenset(
         state
         for state in states
-        if can_matter(state, n_layers, n_pos, subject_start)
+        if can_matter(state, extent)
         and (state.kind == "hidden" or State(state.pos, state.layer, "hidden") not in states)
     )
 
 
-def can_matter(state: State, n_layers: int, n_pos: int, subject_start: int) -> bool:
+def can_matter(state: State, extent: Extent) -> bool:
     """Whether restoring a state can change the prediction.
 
     Before the subject the runs agree; in the last block only the last position is read.
     """
-    return state.pos >= subject_start and (state.layer < n_layers - 1 or state.pos == n_pos - 1)
+    n_layers, n_pos, start = extent
+    return state.pos >= start and (state.layer < n_layers - 1 or state.pos == n_pos - 1)
 
 
 def _by_layer(patches: Iterable[Patch]) -> dict[int, list[Patch]]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from rome_widgets.records.states import KINDS, State, cell_states
-from rome_widgets.tracing.waves import Branch, Patch, group_cells, plan_wave
+from rome_widgets.tracing.waves import Branch, Extent, Patch, group_cells, plan_wave
 
 L, T = 6, 5
-SHAPE = {"n_layers": L, "n_pos": T, "subject_start": 1}
+SHAPE = {"extent": Extent(L, T, 1)}
 
 
 def grid(pos, kind, window):
