@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -33,6 +33,7 @@ from rome_widgets.widgets.edit.engine import (
     PromptChange,
     TestPrompt,
 )
+from rome_widgets.widgets.live.engine import Stop, Tell
 
 MOST_TESTS = 6
 """Known prompts of one group that are compared."""
@@ -90,10 +91,7 @@ class EditingEngine:
     # --------------------------------------------------------------------- what changes weights
 
     def edit(
-        self,
-        request: EditRequest,
-        progress: Callable[[EditProgress], None],
-        cancelled: Callable[[], bool],
+        self, request: EditRequest, progress: Tell[EditProgress], cancelled: Stop
     ) -> EditRecord:
         """Compute an edit and apply it."""
         made = edit(
@@ -157,7 +155,7 @@ class EditingEngine:
         """How many edits are active, and whether the weights agree bit for bit."""
         return ModelState(len(self.lm.edits), ledger_of(self.lm.model).weights_match())
 
-    def suggest_layer(self, request: EditRequest, cancelled: Callable[[], bool]) -> tuple[int, str]:
+    def suggest_layer(self, request: EditRequest, cancelled: Stop) -> tuple[int, str]:
         """The layer that a trace of this request points to, and why."""
 
         def check() -> None:
@@ -245,8 +243,8 @@ class EditingEngine:
         self,
         prompts: Sequence[str],
         max_new_tokens: int,
-        progress: Callable[[GenerationStep], None],
-        cancelled: Callable[[], bool],
+        progress: Tell[GenerationStep],
+        cancelled: Stop,
     ) -> list[dict[str, str]]:
         """Continuations of each prompt unedited and now."""
         return generate(

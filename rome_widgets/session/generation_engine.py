@@ -11,6 +11,7 @@ from rome_widgets.errors import Cancelled
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.session.session import session_of
 from rome_widgets.widgets.edit.engine import GenerationStep
+from rome_widgets.widgets.live.engine import Stop, Tell
 
 
 class GeneratingEngine:
@@ -35,8 +36,8 @@ class GeneratingEngine:
         self,
         prompts: Sequence[str],
         max_new_tokens: int,
-        progress: Callable[[GenerationStep], None],
-        cancelled: Callable[[], bool],
+        progress: Tell[GenerationStep],
+        cancelled: Stop,
     ) -> list[dict[str, str]]:
         """Continuations before and after."""
         return generate(self.lm, self._both, prompts, max_new_tokens, progress, cancelled)
@@ -52,8 +53,8 @@ def generate(
     make: Callable[[], SideBySide],
     prompts: Sequence[str],
     max_new_tokens: int,
-    progress: Callable[[GenerationStep], None],
-    cancelled: Callable[[], bool],
+    progress: Tell[GenerationStep],
+    cancelled: Stop,
 ) -> list[dict[str, str]]:
     """Greedy continuations of each prompt before and after, told token by token.
 

@@ -18,6 +18,7 @@ from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.session.session import Flag, session_of
 from rome_widgets.tracing.lens import read_clean_lens
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
+from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.trace.engine import TraceSettings
 
 logger = logging.getLogger(__name__)
@@ -74,8 +75,8 @@ class TracingEngine:
     def trace(
         self,
         settings: TraceSettings,
-        progress: Callable[[Progress], None],
-        cancelled: Callable[[], bool],
+        progress: Tell[Progress],
+        cancelled: Stop,
         resume: CausalTrace | None = None,
     ) -> CausalTrace:
         """All three grids of one prompt, from runs made now."""
@@ -94,8 +95,8 @@ class TracingEngine:
         self,
         settings: TraceSettings,
         recovery: float,
-        progress: Callable[[RestoringPath], None],
-        cancelled: Callable[[], bool],
+        progress: Tell[RestoringPath],
+        cancelled: Stop,
     ) -> RestoringPath:
         """A small set of states that brings this share back."""
         return self._tracer(settings).find_path(recovery, progress=progress, cancel=Flag(cancelled))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -36,7 +36,8 @@ from rome_widgets.widgets.edit.orders import (
     set_strengths,
 )
 from rome_widgets.widgets.live.base import Theme, bundle
-from rome_widgets.widgets.live.job import Job, Stop, plainly
+from rome_widgets.widgets.live.engine import Stop, Tell
+from rome_widgets.widgets.live.job import Job, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, Slot, describe_error, is_engine
 from rome_widgets.widgets.live.traits import number, text
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
@@ -47,7 +48,6 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 KEPT_ACKS = 100
 """Orders whose end the page is told of; it forgets an order as soon as it hears of it."""
 FORM = ("template", "subject", "target", "true_object", "method", "layer", "settings")
-Tell = Callable[[Any], None]
 
 
 class EditPanel(LiveWidget):
@@ -603,12 +603,12 @@ def _read_form(
     return stated.template, stated.subject, stated.target or "", stated.true_object
 
 
-def _suggest(engine: EditEngine, request: EditRequest, progress: Tell, stop: Stop) -> Any:
+def _suggest(engine: EditEngine, request: EditRequest, progress: Tell[Any], stop: Stop) -> Any:
     return engine.suggest_layer(request, stop)
 
 
 def _compare(
-    engine: EditEngine, comparison: ComparedEdit, progress: Tell, stop: Stop
+    engine: EditEngine, comparison: ComparedEdit, progress: Tell[Any], stop: Stop
 ) -> list[list[float | None]]:
     """The rows first, then what other strengths of the edit would lead to."""
     progress(rows_of(engine, comparison))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,22 +17,14 @@ from rome_widgets.widgets.edit.engine import (
     PromptChange,
     TestPrompt,
 )
-from rome_widgets.widgets.live.traits import number, text
+from rome_widgets.widgets.live.traits import encodable, fields_of, number, text
 
 SHOULD_CHANGE = ("rewrite", "paraphrase")
 
 
 def describe_request(request: EditRequest) -> dict[str, Any]:
     """An edit's request as JSON."""
-    return {
-        "template": text(request.template),
-        "subject": text(request.subject),
-        "target": text(request.target),
-        "true_object": None if request.true_object is None else text(request.true_object),
-        "method": request.method,
-        "layer": request.layer,
-        "settings": {name: number(value) for name, value in request.settings.items()},
-    }
+    return fields_of(request, "layer_reason")
 
 
 def read_request(given: Mapping[str, Any]) -> EditRequest:
@@ -70,23 +63,12 @@ def _read_test(given: Any) -> dict[str, Any]:
             f"A test prompt is a text, or has text, group, target and true_object; not {given!r}. "
             f"The groups are {', '.join(GROUPS)}."
         )
-    return {name: text(value) if isinstance(value, str) else value for name, value in test.items()}
+    return encodable(test)
 
 
 def describe_record(record: EditRecord) -> dict[str, Any]:
     """One line of the history as JSON."""
-    return {
-        "id": record.id,
-        "request": describe_request(record.request),
-        "layer": record.layer,
-        "layer_reason": text(record.layer_reason),
-        "norm_ratio": number(record.norm_ratio),
-        "warnings": [text(warning) for warning in record.warnings],
-        "scores": {name: number(value) for name, value in record.scores.items()},
-        "applied": bool(record.applied),
-        "strength": number(record.strength),
-        "curve": [number(loss) for loss in record.curve],
-    }
+    return {**fields_of(record), "request": describe_request(record.request)}
 
 
 def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any]:
@@ -107,22 +89,20 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
     was, now = (before.target, after.target) if moves else (before.true, after.true)
     verdict, good = _verdict(change, request)
     return {
-        "group": prompt.group,
-        "text": text(prompt.text),
-        "before": _outcome(before),
-        "after": _outcome(after),
+        **no_change(prompt),
+        "before": fields_of(before),
+        "after": fields_of(after),
         "words": words,
         "followed": words["target" if moves else "true"],
         "delta": None if was is None or now is None else number(now - was),
         "verdict": verdict,
         "good": good,
-        "message": None,
     }
 
 
-def no_change(prompt: TestPrompt, message: str) -> dict[str, Any]:
+def no_change(prompt: TestPrompt, message: str | None = None) -> dict[str, Any]:
     """The row of a prompt that cannot be run: a sentence, and no number."""
-    nothing = {"token": "", "probability": None, "target": None, "true": None}
+    nothing = fields_of(Outcome("", math.nan))
     return {
         "group": prompt.group,
         "text": text(prompt.text),
@@ -173,12 +153,3 @@ def _says(outcome: Outcome, word: str, first: str | None) -> bool:
     if first is None:
         return outcome.token.strip() == word.strip()
     return outcome.token == first
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "token": text(outcome.token),
-        "probability": number(outcome.probability),
-        "target": number(outcome.target),
-        "true": number(outcome.true),
-    }

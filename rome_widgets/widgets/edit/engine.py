@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from rome_widgets.records.edit import EditProgress
-from rome_widgets.widgets.live.engine import Engine
+from rome_widgets.widgets.live.engine import Engine, Stop, Tell
 
 Group = Literal["rewrite", "paraphrase", "neighborhood", "other", "free"]
 """What a test prompt is to the edit: its own words, other words for it, like subjects that should
@@ -131,15 +131,14 @@ class GenerationEngine(Engine, Protocol):
         self,
         prompts: Sequence[str],
         max_new_tokens: int,
-        progress: Callable[[GenerationStep], None],
-        cancelled: Callable[[], bool],
+        progress: Tell[GenerationStep],
+        cancelled: Stop,
     ) -> Sequence[Mapping[str, str]]:
         """Continuations of each prompt by column, such as `{"before": ..., "after": ...}`.
 
         Raises:
             Cancelled: `cancelled()` turned true.
         """
-        ...
 
 
 class EditEngine(GenerationEngine, Protocol):
@@ -153,7 +152,6 @@ class EditEngine(GenerationEngine, Protocol):
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        ...
 
     @property
     def methods(self) -> Mapping[str, Mapping[str, Any]]:
@@ -162,20 +160,17 @@ class EditEngine(GenerationEngine, Protocol):
         Each is `{"title": str, "settings": {setting: default}}`; None stands for a number that the
         engine works out for each edit.
         """
-        ...
 
     @property
     def examples(self) -> Sequence[EditRequest]:
         """Requests that work well with this model."""
-        ...
 
-    def suggest_layer(self, request: EditRequest, cancelled: Callable[[], bool]) -> tuple[int, str]:
+    def suggest_layer(self, request: EditRequest, cancelled: Stop) -> tuple[int, str]:
         """The layer to edit, from a trace of this request, and why.
 
         Raises:
             Cancelled: `cancelled()` turned true.
         """
-        ...
 
     def layer_at_peak(self, effects: Mapping[int, float], total: float) -> tuple[int, str]:
         """The layer that the effects of a trace point to, and why.
@@ -184,7 +179,6 @@ class EditEngine(GenerationEngine, Protocol):
             effects: By layer, the indirect effect of the MLP at the last subject token.
             total: The total effect.
         """
-        ...
 
     def find(self, edit: str) -> Any:
         """The edit itself of this id of the history.
@@ -192,51 +186,38 @@ class EditEngine(GenerationEngine, Protocol):
         Raises:
             StateError: There is none.
         """
-        ...
 
     def edit(
-        self,
-        request: EditRequest,
-        progress: Callable[[EditProgress], None],
-        cancelled: Callable[[], bool],
+        self, request: EditRequest, progress: Tell[EditProgress], cancelled: Stop
     ) -> EditRecord:
         """Compute an edit and apply it.
 
         Raises:
             Cancelled: `cancelled()` turned true; nothing was changed.
         """
-        ...
 
     def set_applied(self, edit: str, applied: bool) -> None:
         """Apply or revert an edit of the history; in any order."""
-        ...
 
     def set_strength(self, edit: str, strength: float) -> None:
         """Scale an edit: 0 is without it, 1 is as computed."""
-        ...
 
     def revert_all(self) -> None:
         """Back to the weights as they were loaded; the history stays."""
-        ...
 
     def records(self) -> Sequence[EditRecord]:
         """The history, oldest first."""
-        ...
 
     def state(self) -> ModelState:
         """How many edits are active, and whether the weights agree."""
-        ...
 
     def tests(self, request: EditRequest) -> Sequence[TestPrompt]:
         """Prompts known for this request besides its own words; may be none."""
-        ...
 
     def compare(
         self, request: EditRequest, prompts: Sequence[TestPrompt]
     ) -> Sequence[PromptChange]:
         """What each prompt leads to unedited and now. `request` names target and true object."""
-        ...
 
     def at_strengths(self, edit: str, strengths: Sequence[float]) -> Sequence[Outcome]:
         """What an edit's own prompt would lead to at each strength; changes nothing."""
-        ...

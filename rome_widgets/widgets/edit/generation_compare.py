@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +15,8 @@ from rome_widgets.errors import Cancelled, RomeWidgetsError
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.edit.engine import GenerationEngine, GenerationStep
 from rome_widgets.widgets.live.base import Theme, bundle
-from rome_widgets.widgets.live.job import Job, Stop
+from rome_widgets.widgets.live.engine import Stop, Tell
+from rome_widgets.widgets.live.job import Job
 from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error, is_engine
 from rome_widgets.widgets.live.traits import text
 
@@ -279,7 +280,7 @@ def diff(before: str, after: str) -> tuple[Spans, Spans]:
 
 
 def _generate(
-    engine: GenerationEngine, run: Generation, progress: Callable[[float], None], stop: Stop
+    engine: GenerationEngine, run: Generation, progress: Tell[float], stop: Stop
 ) -> Sequence[Mapping[str, str]]:
     def told(step: GenerationStep) -> None:
         run.texts[step.prompt][step.column] = step.text

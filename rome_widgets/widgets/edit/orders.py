@@ -16,11 +16,12 @@ from rome_widgets.widgets.edit.engine import (
     ModelState,
     TestPrompt,
 )
-from rome_widgets.widgets.live.job import Stop, log_unexpected
+from rome_widgets.widgets.live.engine import Stop, Tell
+from rome_widgets.widgets.live.job import log_unexpected
 from rome_widgets.widgets.live.live_widget import Slot, describe_error
 from rome_widgets.widgets.live.traits import number
 
-Command = Callable[[EditEngine, Callable[[EditProgress], None], Stop], "EditRecord | None"]
+Command = Callable[[EditEngine, Tell[EditProgress], Stop], "EditRecord | None"]
 """What an order does to a model; an edit returns its record."""
 
 
@@ -96,9 +97,7 @@ def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
         if first not in (None, "revert_all"):
             raise RomeWidgetsError(f"No order {first!r} before an edit.", "revert_all, or none.")
 
-        def edit(
-            engine: EditEngine, progress: Callable[[EditProgress], None], stop: Stop
-        ) -> EditRecord:
+        def edit(engine: EditEngine, progress: Tell[EditProgress], stop: Stop) -> EditRecord:
             if first is not None:
                 engine.revert_all()
             return engine.edit(request, progress, stop)
@@ -112,9 +111,7 @@ def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
     raise RomeWidgetsError(f"No order {order.get('op')!r}.", "edit, applied or revert_all.")
 
 
-def carry_out(
-    engine: EditEngine, order: Order, progress: Callable[[EditProgress], None], stop: Stop
-) -> None:
+def carry_out(engine: EditEngine, order: Order, progress: Tell[EditProgress], stop: Stop) -> None:
     """Do what an order asks for, and look at the history whatever came of it."""
 
     def told(step: EditProgress) -> None:
@@ -143,7 +140,7 @@ def carry_out(
 
 
 def set_strengths(
-    engine: EditEngine, strengths: Strengths, progress: Callable[[EditHistory], None], stop: Stop
+    engine: EditEngine, strengths: Strengths, progress: Tell[EditHistory], stop: Stop
 ) -> list[dict[str, Any]]:
     """Set them one by one, tell the history, and compare; one that cannot be set loses no other."""
     strengths.changing = True

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from rome_widgets.widgets.live.worker import Worker
+
+Told = TypeVar("Told")
+Tell = Callable[[Told], None]
+"""Takes what a computation tells on its way."""
+Stop = Callable[[], bool]
+"""Says whether to stop; a computation asks it between its steps."""
 
 
 class EditListener(Protocol):
@@ -12,7 +19,6 @@ class EditListener(Protocol):
 
     def _model_edited(self) -> None:
         """Called after every change, on the thread that made it, with no widget's lock held."""
-        ...
 
 
 class ModelSession(Protocol):
@@ -21,16 +27,13 @@ class ModelSession(Protocol):
     @property
     def worker(self) -> Worker:
         """The one thread that asks the model."""
-        ...
 
     @property
     def edited(self) -> int:
         """How many edits the model holds now."""
-        ...
 
     def listen(self, listener: EditListener) -> None:
         """Tell `listener` of edits from now on, for as long as somebody else holds it."""
-        ...
 
 
 class Engine(Protocol):
@@ -39,9 +42,7 @@ class Engine(Protocol):
     @property
     def model_name(self) -> str:
         """What to call the model on screen."""
-        ...
 
     @property
     def session(self) -> ModelSession:
         """What this model's widgets share."""
-        ...

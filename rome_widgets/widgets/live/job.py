@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError
+from rome_widgets.widgets.live.engine import Stop, Tell, Told
 
 logger = logging.getLogger(__name__)
 
@@ -16,10 +17,7 @@ PROGRESS_EVERY = 0.1
 """Seconds between two messages of progress, at least."""
 
 Asked = TypeVar("Asked")
-Told = TypeVar("Told")
 Made = TypeVar("Made")
-Stop = Callable[[], bool]
-"""Says whether to stop; a computation asks it between its steps."""
 
 
 class Job(Generic[Asked, Told, Made]):
@@ -58,7 +56,7 @@ class Job(Generic[Asked, Told, Made]):
     def __init__(
         self,
         asked: Asked,
-        compute: Callable[[Asked, Callable[[Told], None], Stop], Made],
+        compute: Callable[[Asked, Tell[Told], Stop], Made],
         *,
         on_done: Callable[[Asked, Made], None],
         on_failed: Callable[[Asked, Exception], None],
@@ -130,7 +128,7 @@ class Job(Generic[Asked, Told, Made]):
                 failed.__self__._show_failed(raised)
 
 
-def plainly(call: Callable[[], Made]) -> Callable[[Any, Callable[[Any], None], Stop], Made]:
+def plainly(call: Callable[[], Made]) -> Callable[[Any, Tell[Any], Stop], Made]:
     """A computation that tells no progress and cannot be stopped."""
     return lambda asked, progress, stop: call()
 

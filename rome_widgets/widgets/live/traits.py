@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -63,35 +63,30 @@ def text(value: str) -> str:
 
 
 def encodable(value: Any) -> Any:
-    """A trait's value with `text` applied to every string in it."""
+    """A value as JSON has it: `text`, `number`, lists, and of a record the fields by name."""
     if isinstance(value, str):
         return text(value)
-    if isinstance(value, dict):
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
         return {encodable(key): encodable(each) for key, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [encodable(each) for each in value]
-    return value
+    return fields_of(value) if is_dataclass(value) else value
+
+
+def fields_of(record: Any, *without: str) -> dict[str, Any]:
+    """The fields of a record as JSON, but for these."""
+    return {name: encodable(each) for name, each in vars(record).items() if name not in without}
 
 
 def describe_trace(trace: CausalTrace) -> dict[str, Any]:
     """The `_trace` trait: everything about a trace except its numbers."""
     return {
-        "model": text(trace.model),
-        "prompt": text(trace.prompt),
-        "subject": text(trace.subject),
-        "tokens": [text(token) for token in trace.tokens],
-        "subject_span": list(trace.subject_span),
-        "answer": text(trace.answer),
-        "answer_id": trace.answer_id,
-        "clean": number(trace.clean),
-        "corrupted": number(trace.corrupted),
+        **fields_of(trace, "token_ids", "scores", "recorded", "recorded_tokens", "estimated"),
         "kinds": list(trace.kinds),
         "windows": {kind: int(trace.windows.get(kind, 1)) for kind in trace.kinds},
-        "n_layers": trace.n_layers,
         "noise": str(trace.noise.get("text", "")),
-        "samples": trace.samples,
-        "seed": trace.seed,
-        "notes": [text(note) for note in trace.notes],
         "baseline": _rows(trace.baseline),
         "ms": None,
         "settings": None,
@@ -122,13 +117,10 @@ def describe_restoration(
     ms: float | None = None,
 ) -> dict[str, Any]:
     """The `_restoration` trait of an answer of the model's own, or of one that was recorded."""
+    names = ("answer", "probability", "clean", "corrupted", "recovery")
     return {
         **unanswered(selection, None, restoration.states),
-        "answer": text(restoration.answer),
-        "probability": number(restoration.probability),
-        "clean": number(restoration.clean),
-        "corrupted": number(restoration.corrupted),
-        "recovery": number(restoration.recovery),
+        **{name: encodable(getattr(restoration, name)) for name in names},
         "rows": _rows(restoration.top(ROWS)),
         "source": source,
         "ms": ms,
@@ -141,8 +133,8 @@ def unanswered(
     """The `_restoration` trait where there is a sentence to read and no number."""
     numbers = dict.fromkeys(("probability", "clean", "corrupted", "recovery", "ms"))
     return {
-        "selection": [list(cell) for cell in selection],
-        "states": [list(state) for state in states],
+        "selection": encodable([*selection]),
+        "states": encodable([*states]),
         "answer": "",
         **numbers,
         "rows": [],
@@ -152,13 +144,4 @@ def unanswered(
 
 
 def _rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
-    return [
-        {
-            "token": text(row.token),
-            "id": row.id,
-            "clean": number(row.clean),
-            "corrupted": number(row.corrupted),
-            "restored": number(row.restored),
-        }
-        for row in predictions
-    ]
+    return [encodable(row._asdict()) for row in predictions]

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
-from rome_widgets.widgets.live.engine import Engine
+from rome_widgets.widgets.live.engine import Engine, Stop, Tell
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,27 @@ class TraceEngine(Engine, Protocol):
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        ...
 
     @property
     def examples(self) -> Sequence[tuple[str, str]]:
         """(prompt, subject) pairs that work well with this model."""
-        ...
 
     @property
     def load_code(self) -> str:
         """Python that loads this model, such as `rw.load("gpt2-xl")`."""
-        ...
 
     @property
     def weights_version(self) -> Hashable:
         """Another value after every change of the weights, also after one that was undone."""
-        ...
 
     def read_prompt(self, prompt: Any, subject: str) -> tuple[str, str, tuple[int, int] | None]:
         """Text and subject of whatever states a fact, and where a fact says that the subject is."""
-        ...
 
     def trace(
         self,
         settings: TraceSettings,
-        progress: Callable[[Progress], None],
-        cancelled: Callable[[], bool],
+        progress: Tell[Progress],
+        cancelled: Stop,
         resume: CausalTrace | None = None,
     ) -> CausalTrace:
         """The whole trace, telling `progress` now and then.
@@ -84,11 +79,9 @@ class TraceEngine(Engine, Protocol):
         Raises:
             Cancelled: `cancelled()` turned true; carries what was computed so far.
         """
-        ...
 
     def restore(self, settings: TraceSettings, selection: Sequence[State]) -> Restoration:
         """What the model predicts with the union restored of what the selected cells restored."""
-        ...
 
     def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
         """The words at the positions `[start, stop)` of a prompt.
@@ -99,26 +92,22 @@ class TraceEngine(Engine, Protocol):
         Raises:
             RomeWidgetsError: No such positions, or no visible text at them.
         """
-        ...
 
     def find_path(
         self,
         settings: TraceSettings,
         recovery: float,
-        progress: Callable[[RestoringPath], None],
-        cancelled: Callable[[], bool],
+        progress: Tell[RestoringPath],
+        cancelled: Stop,
     ) -> RestoringPath:
         """A small set of states that brings back this share, telling the sets on the way.
 
         Raises:
             Cancelled: `cancelled()` turned true.
         """
-        ...
 
     def flow(self, settings: TraceSettings, selection: Sequence[State]) -> Flow:
         """How far apart the runs are, with what the selected cells restore restored."""
-        ...
 
     def lens(self, settings: TraceSettings, selection: Sequence[State]) -> Lens:
         """What each layer of each run would say; of an edited model also without its edits."""
-        ...

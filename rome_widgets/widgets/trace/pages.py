@@ -6,7 +6,7 @@ restoration of the same selection. All three go with the trace that they were ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
@@ -16,12 +16,13 @@ import traitlets as t
 
 from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
-from rome_widgets.records.states import Kind, State
+from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets import fallback
-from rome_widgets.widgets.live.job import Job, Stop
+from rome_widgets.widgets.live.engine import Stop, Tell
+from rome_widgets.widgets.live.job import Job
 from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error
-from rome_widgets.widgets.live.traits import number, record_trait, text
+from rome_widgets.widgets.live.traits import encodable, fields_of, pack_scores, record_trait
 from rome_widgets.widgets.trace.engine import TraceEngine
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
 from rome_widgets.widgets.trace.trace_run import Basis
@@ -254,7 +255,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
 
 
 def _find_path(
-    engine: TraceEngine, search: PathSearch, progress: Callable[[RestoringPath], None], stop: Stop
+    engine: TraceEngine, search: PathSearch, progress: Tell[RestoringPath], stop: Stop
 ) -> RestoringPath:
     def told(path: RestoringPath) -> None:
         search.path = path
@@ -267,7 +268,7 @@ def _find_path(
 
 
 def _make_page(
-    engine: TraceEngine, asked: CellsAsked, progress: Callable[[Any], None], stop: Stop
+    engine: TraceEngine, asked: CellsAsked, progress: Tell[Any], stop: Stop
 ) -> Flow | Lens:
     settings, selection = asked.basis.settings, asked.selection
     asked.basis.check(engine)
@@ -279,54 +280,24 @@ def _make_page(
 
 def describe_path(path: RestoringPath, running: bool) -> dict[str, Any]:
     """The `_path` trait."""
-    return {
-        "states": [list(state) for state in path.states],
-        "probabilities": [number(p) for p in path.probabilities],
-        "answer": text(path.answer),
-        "clean": number(path.clean),
-        "corrupted": number(path.corrupted),
-        "target": path.target,
-        "reached": path.reached,
-        "n_restored": path.n_restored,
-        "running": running,
-    }
+    return {**fields_of(path, "tokens"), "running": running}
 
 
 def describe_flow(flow: Flow, selection: Iterable[State]) -> dict[str, Any]:
     """The `_flow` trait: arrays are float32, `[kind, pos, layer]` in the order of `kinds`."""
-
-    def pack(grids: Mapping[Kind, np.ndarray]) -> bytes:
-        return np.stack([grids[kind] for kind in flow.kinds]).astype("<f4").tobytes()
-
+    grids = ("written", "corrupted", "restored", "moved")
     return {
-        "selection": [list(cell) for cell in selection],
-        "states": [list(state) for state in flow.states],
+        "selection": encodable([*selection]),
+        "states": encodable(flow.states),
         "kinds": list(flow.kinds),
-        "written": pack(flow.written),
-        "corrupted": pack(flow.corrupted),
-        "restored": pack(flow.restored),
-        "moved": pack(flow.moved),
+        **{name: pack_scores(getattr(flow, name), flow.kinds) for name in grids},
         "noise": np.asarray(flow.noise, "<f4").tobytes(),
     }
 
 
 def describe_lens(lens: Lens, selection: Iterable[State]) -> dict[str, Any]:
     """The `_lens` trait."""
-    return {
-        "selection": [list(cell) for cell in selection],
-        "states": [list(state) for state in lens.states],
-        "answer": text(lens.answer),
-        "answer_id": lens.answer_id,
-        "runs": [
-            {
-                "name": run.name,
-                "probabilities": [number(p) for p in run.probabilities],
-                "ranks": list(run.ranks),
-                "top": [[[text(token), number(p)] for token, p in layer] for layer in run.top],
-            }
-            for run in lens.runs
-        ],
-    }
+    return {"selection": encodable([*selection]), **fields_of(lens)}
 
 
 def _no_path(trace: Mapping[str, Any], target: float) -> RestoringPath:

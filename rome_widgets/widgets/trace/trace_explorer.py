@@ -22,7 +22,8 @@ from rome_widgets.errors import (
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.widgets.live.base import Theme, bundle
-from rome_widgets.widgets.live.job import Job, Stop, plainly
+from rome_widgets.widgets.live.engine import Stop, Tell
+from rome_widgets.widgets.live.job import Job, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error, is_engine
 from rome_widgets.widgets.live.traits import (
     describe_restoration,
@@ -719,9 +720,7 @@ class _Restored(NamedTuple):
     ms: float
 
 
-def _restore(
-    engine: TraceEngine, asked: CellsAsked, progress: Callable[[Any], None], stop: Stop
-) -> _Restored:
+def _restore(engine: TraceEngine, asked: CellsAsked, progress: Tell[Any], stop: Stop) -> _Restored:
     began, weights = time.perf_counter(), engine.weights_version
     found = engine.restore(asked.basis.settings, asked.selection)
     return _Restored(found, weights, 1000 * (time.perf_counter() - began))

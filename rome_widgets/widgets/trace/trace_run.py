@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rome_widgets.errors import Cancelled, ModelChanged
 from rome_widgets.records.trace import CausalTrace, Progress
-from rome_widgets.widgets.live.job import Stop
+from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.live.worker import Worker
 from rome_widgets.widgets.trace.engine import TraceEngine, TraceSettings
 
@@ -169,11 +169,7 @@ def leave_alone(worker: Worker, engine: TraceEngine, run: RunInProgress, stop: S
 
 
 def make_trace(
-    worker: Worker,
-    engine: TraceEngine,
-    run: RunInProgress,
-    progress: Callable[[Progress], None],
-    stop: Stop,
+    worker: Worker, engine: TraceEngine, run: RunInProgress, progress: Tell[Progress], stop: Stop
 ) -> CausalTrace:
     """The trace that a run asks for.
 
