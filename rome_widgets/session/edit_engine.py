@@ -8,7 +8,7 @@ from typing import Any
 
 from rome_widgets import bundled
 from rome_widgets.editing import choose_layer
-from rome_widgets.editing.compare import SideBySide, with_all, with_strengths
+from rome_widgets.editing.compare import with_all, with_strengths
 from rome_widgets.editing.edit import Edit, edit
 from rome_widgets.editing.methods import METHODS, methods_for
 from rome_widgets.editing.request import read_request
@@ -19,14 +19,13 @@ from rome_widgets.model.ledger import ledger_of
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.records.fact import fill
 from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind
-from rome_widgets.session.generation_engine import generate
-from rome_widgets.session.session import Flag, KnownEdit, session_of
+from rome_widgets.session.generation_engine import GeneratingEngine
+from rome_widgets.session.session import Flag, KnownEdit
 from rome_widgets.widgets.edit.edit_rows import SHOULD_CHANGE
 from rome_widgets.widgets.edit.engine import (
     GROUPS,
     EditRecord,
     EditRequest,
-    GenerationStep,
     Group,
     ModelState,
     Outcome,
@@ -51,7 +50,7 @@ SHOWCASES = (
 )
 
 
-class EditingEngine:
+class EditingEngine(GeneratingEngine):
     """Answers an `EditPanel`'s requests with a `LanguageModel`.
 
     Args:
@@ -61,22 +60,13 @@ class EditingEngine:
     """
 
     def __init__(self, lm: LanguageModel, second_moment: Any = None, seed: int = 0) -> None:
-        self.lm = check_language_model(lm)
-        self.session = session_of(lm)
+        super().__init__(check_language_model(lm))
+        self.n_layers = lm.n_layers
         self.session.history()  # From here on an edit is known that is taken out again soon.
         # An iterator would be used up by the first edit.
-        self._second_moment = list(second_moment) if _is_iterator(second_moment) else second_moment
+        iterator = isinstance(second_moment, Iterator)
+        self._second_moment = list(second_moment) if iterator else second_moment
         self._seed = seed
-
-    @property
-    def model_name(self) -> str:
-        """What to call the model on screen."""
-        return self.lm.name
-
-    @property
-    def n_layers(self) -> int:
-        """Number of blocks."""
-        return self.lm.n_layers
 
     @property
     def methods(self) -> dict[str, dict[str, Any]]:
@@ -179,12 +169,8 @@ class EditingEngine:
 
     def compare(self, request: EditRequest, prompts: Sequence[TestPrompt]) -> list[PromptChange]:
         """What each prompt leads to unedited and now."""
-        return self._compare(with_all(self.lm), request, prompts)
-
-    def _compare(
-        self, both: SideBySide, request: EditRequest, prompts: Sequence[TestPrompt]
-    ) -> list[PromptChange]:
-        sides = to_numpy(both.probabilities([self._ids(prompt.text) for prompt in prompts]))
+        ids = [self._ids(prompt.text) for prompt in prompts]
+        sides = to_numpy(with_all(self.lm).probabilities(ids))
         return [
             self._change(prompt, request, sides[:, number]) for number, prompt in enumerate(prompts)
         ]
@@ -239,18 +225,6 @@ class EditingEngine:
         )
         return {kind: metrics.accuracy for kind, metrics in found}
 
-    def generate(
-        self,
-        prompts: Sequence[str],
-        max_new_tokens: int,
-        progress: Tell[GenerationStep],
-        cancelled: Stop,
-    ) -> list[dict[str, str]]:
-        """Continuations of each prompt unedited and now."""
-        return generate(
-            self.lm, lambda: with_all(self.lm), prompts, max_new_tokens, progress, cancelled
-        )
-
 
 def _request(known: KnownEdit) -> EditRequest:
     """What was asked for; of an edit made elsewhere, what it says of itself."""
@@ -275,10 +249,6 @@ def _record(known: KnownEdit) -> EditRecord:
         strength=made.strength,
         curve=tuple(step.loss for step in report.steps),
     )
-
-
-def _is_iterator(given: Any) -> bool:
-    return isinstance(given, Iterator)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rome_widgets.editing.compare import SideBySide, with_all, with_one
@@ -25,12 +25,7 @@ class GeneratingEngine:
     def __init__(self, model: LanguageModel | Edit) -> None:
         self._edit = model if isinstance(model, Edit) else None
         self.lm = check_language_model(model.lm if isinstance(model, Edit) else model)
-        self.session = session_of(self.lm)
-
-    @property
-    def model_name(self) -> str:
-        """What to call the model on screen."""
-        return self.lm.name
+        self.session, self.model_name = session_of(self.lm), self.lm.name
 
     def generate(
         self,
@@ -39,42 +34,26 @@ class GeneratingEngine:
         progress: Tell[GenerationStep],
         cancelled: Stop,
     ) -> list[dict[str, str]]:
-        """Continuations before and after."""
-        return generate(self.lm, self._both, prompts, max_new_tokens, progress, cancelled)
+        """Greedy continuations of each prompt before and after, told token by token."""
+        decode: Any = self.lm.tokenizer.decode
+        both = self._both()  # Once: all prompts ask the same model, or there is no answer.
+        done = []
+        for number, prompt in enumerate(prompts):
+            ids = self.lm.encode(prompt, (0, len(prompt))).ids
+            row = {"before": "", "after": ""}
+
+            def told(*sides: list[int], number: int = number, row: dict[str, str] = row) -> None:
+                for column, written in zip(row, sides, strict=True):
+                    row[column] = decode(written, skip_special_tokens=True)
+                    progress(GenerationStep(number, column, row[column]))
+                if cancelled():
+                    raise Cancelled("The generation was stopped.")
+
+            both.write(ids, max_new_tokens, told)
+            done.append(row)
+        return done
 
     def _both(self) -> SideBySide:
         if self._edit is None:
             return with_all(self.lm)
         return with_one(self.lm, self._edit, self._edit.strength)
-
-
-def generate(
-    lm: LanguageModel,
-    make: Callable[[], SideBySide],
-    prompts: Sequence[str],
-    max_new_tokens: int,
-    progress: Tell[GenerationStep],
-    cancelled: Stop,
-) -> list[dict[str, str]]:
-    """Greedy continuations of each prompt before and after, told token by token.
-
-    Raises:
-        Cancelled: `cancelled()` turned true.
-    """
-    decode: Any = lm.tokenizer.decode
-    both = make()  # Once: all prompts ask the same model, or there is no answer.
-    done = []
-    for number, prompt in enumerate(prompts):
-        ids = lm.encode(prompt, (0, len(prompt))).ids
-        row = {"before": "", "after": ""}
-
-        def told(*sides: list[int], number: int = number, row: dict[str, str] = row) -> None:
-            for column, written in zip(row, sides, strict=True):
-                row[column] = decode(written, skip_special_tokens=True)
-                progress(GenerationStep(number, column, row[column]))
-            if cancelled():
-                raise Cancelled("The generation was stopped.")
-
-        both.write(ids, max_new_tokens, told)
-        done.append(row)
-    return done

@@ -34,18 +34,8 @@ class TracingEngine:
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = check_language_model(lm)
-        self.session = session_of(lm)
+        self.session, self.model_name, self.n_layers = session_of(lm), lm.name, lm.n_layers
         self._tracers: OrderedDict[tuple, CausalTracer] = OrderedDict()
-
-    @property
-    def model_name(self) -> str:
-        """What to call the model on screen."""
-        return self.lm.name
-
-    @property
-    def n_layers(self) -> int:
-        """Number of blocks."""
-        return self.lm.n_layers
 
     @property
     def examples(self) -> list[tuple[str, str]]:
@@ -112,14 +102,8 @@ class TracingEngine:
         lens = tracer.lens(_states(tracer, selection), LENS_TOKENS)
         if not self.lm.edits:
             return lens
-        unedited = read_clean_lens(
-            "unedited",
-            self.lm,
-            tracer.token_ids,
-            tracer.answer_id,
-            LENS_TOKENS,
-            without_edits(self.lm),
-        )
+        asked = tracer.token_ids, tracer.answer_id, LENS_TOKENS
+        unedited = read_clean_lens("unedited", self.lm, *asked, without_edits(self.lm))
         return replace(lens, runs=(*lens.runs, unedited))
 
     def _tracer(self, settings: TraceSettings) -> CausalTracer:

@@ -125,7 +125,10 @@ class GenerationStep:
 
 
 class GenerationEngine(Engine, Protocol):
-    """A model, or several states of one, that can be asked for text."""
+    """A model, or several states of one, that can be asked for text.
+
+    What takes `cancelled` raises `Cancelled` once that turned true.
+    """
 
     def generate(
         self,
@@ -134,11 +137,8 @@ class GenerationEngine(Engine, Protocol):
         progress: Tell[GenerationStep],
         cancelled: Stop,
     ) -> Sequence[Mapping[str, str]]:
-        """Continuations of each prompt by column, such as `{"before": ..., "after": ...}`.
-
-        Raises:
-            Cancelled: `cancelled()` turned true.
-        """
+        """Continuations of each prompt by column, such as `{"before": ..., "after": ...}`."""
+        ...
 
 
 class EditEngine(GenerationEngine, Protocol):
@@ -152,6 +152,7 @@ class EditEngine(GenerationEngine, Protocol):
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
+        ...
 
     @property
     def methods(self) -> Mapping[str, Mapping[str, Any]]:
@@ -160,41 +161,33 @@ class EditEngine(GenerationEngine, Protocol):
         Each is `{"title": str, "settings": {setting: default}}`; None stands for a number that the
         engine works out for each edit.
         """
+        ...
 
     @property
     def examples(self) -> Sequence[EditRequest]:
         """Requests that work well with this model."""
+        ...
 
     def suggest_layer(self, request: EditRequest, cancelled: Stop) -> tuple[int, str]:
-        """The layer to edit, from a trace of this request, and why.
-
-        Raises:
-            Cancelled: `cancelled()` turned true.
-        """
+        """The layer to edit, from a trace of this request, and why."""
+        ...
 
     def layer_at_peak(self, effects: Mapping[int, float], total: float) -> tuple[int, str]:
-        """The layer that the effects of a trace point to, and why.
+        """The layer that a trace points to, and why.
 
-        Args:
-            effects: By layer, the indirect effect of the MLP at the last subject token.
-            total: The total effect.
+        `effects` are the indirect ones of the MLP at the last subject token, by layer.
         """
+        ...
 
     def find(self, edit: str) -> Any:
-        """The edit itself of this id of the history.
-
-        Raises:
-            StateError: There is none.
-        """
+        """The edit itself of this id of the history; a `StateError` if there is none."""
+        ...
 
     def edit(
         self, request: EditRequest, progress: Tell[EditProgress], cancelled: Stop
     ) -> EditRecord:
-        """Compute an edit and apply it.
-
-        Raises:
-            Cancelled: `cancelled()` turned true; nothing was changed.
-        """
+        """Compute an edit and apply it; where it is cancelled, nothing was changed."""
+        ...
 
     def set_applied(self, edit: str, applied: bool) -> None:
         """Apply or revert an edit of the history; in any order."""
@@ -207,17 +200,22 @@ class EditEngine(GenerationEngine, Protocol):
 
     def records(self) -> Sequence[EditRecord]:
         """The history, oldest first."""
+        ...
 
     def state(self) -> ModelState:
         """How many edits are active, and whether the weights agree."""
+        ...
 
     def tests(self, request: EditRequest) -> Sequence[TestPrompt]:
         """Prompts known for this request besides its own words; may be none."""
+        ...
 
     def compare(
         self, request: EditRequest, prompts: Sequence[TestPrompt]
     ) -> Sequence[PromptChange]:
         """What each prompt leads to unedited and now. `request` names target and true object."""
+        ...
 
     def at_strengths(self, edit: str, strengths: Sequence[float]) -> Sequence[Outcome]:
         """What an edit's own prompt would lead to at each strength; changes nothing."""
+        ...

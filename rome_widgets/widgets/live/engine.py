@@ -27,10 +27,12 @@ class ModelSession(Protocol):
     @property
     def worker(self) -> Worker:
         """The one thread that asks the model."""
+        ...
 
     @property
     def edited(self) -> int:
         """How many edits the model holds now."""
+        ...
 
     def listen(self, listener: EditListener) -> None:
         """Tell `listener` of edits from now on, for as long as somebody else holds it."""
@@ -42,7 +44,9 @@ class Engine(Protocol):
     @property
     def model_name(self) -> str:
         """What to call the model on screen."""
+        ...
 
     @property
     def session(self) -> ModelSession:
         """What this model's widgets share."""
+        ...

@@ -36,26 +36,34 @@ class TraceSettings:
 
 
 class TraceEngine(Engine, Protocol):
-    """A model that can be traced. What computes is called from one worker thread at a time."""
+    """A model that can be traced. What computes is called from one worker thread at a time.
+
+    What takes `cancelled` raises `Cancelled` once that turned true.
+    """
 
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
+        ...
 
     @property
     def examples(self) -> Sequence[tuple[str, str]]:
         """(prompt, subject) pairs that work well with this model."""
+        ...
 
     @property
     def load_code(self) -> str:
         """Python that loads this model, such as `rw.load("gpt2-xl")`."""
+        ...
 
     @property
     def weights_version(self) -> Hashable:
         """Another value after every change of the weights, also after one that was undone."""
+        ...
 
     def read_prompt(self, prompt: Any, subject: str) -> tuple[str, str, tuple[int, int] | None]:
         """Text and subject of whatever states a fact, and where a fact says that the subject is."""
+        ...
 
     def trace(
         self,
@@ -67,31 +75,24 @@ class TraceEngine(Engine, Protocol):
         """The whole trace, telling `progress` now and then.
 
         The first progress may carry an estimate of every cell (`CausalTrace.estimated`): it stands
-        in for the cells that are not computed yet, and goes with the end of the run.
-
-        Args:
-            settings: What to trace.
-            progress: Told how far it has come.
-            cancelled: Asked between batches.
-            resume: A trace with these settings that was cancelled: what it has is not computed
-                again, and no estimate is told.
-
-        Raises:
-            Cancelled: `cancelled()` turned true; carries what was computed so far.
+        in for the cells that are not computed yet, and goes with the end of the run. `cancelled` is
+        asked between batches; the `Cancelled` then raised carries what was computed so far. What
+        `resume`, a cancelled trace with these settings, has is not computed again: then no estimate
+        is told.
         """
+        ...
 
     def restore(self, settings: TraceSettings, selection: Sequence[State]) -> Restoration:
         """What the model predicts with the union restored of what the selected cells restored."""
+        ...
 
     def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
-        """The words at the positions `[start, stop)` of a prompt.
-
-        Returns:
-            The text, and which characters of the prompt it is, half-open.
+        """The words at the positions `[start, stop)` of a prompt, and which characters they are.
 
         Raises:
             RomeWidgetsError: No such positions, or no visible text at them.
         """
+        ...
 
     def find_path(
         self,
@@ -100,14 +101,13 @@ class TraceEngine(Engine, Protocol):
         progress: Tell[RestoringPath],
         cancelled: Stop,
     ) -> RestoringPath:
-        """A small set of states that brings back this share, telling the sets on the way.
-
-        Raises:
-            Cancelled: `cancelled()` turned true.
-        """
+        """A small set of states that brings back this share, telling the sets on the way."""
+        ...
 
     def flow(self, settings: TraceSettings, selection: Sequence[State]) -> Flow:
         """How far apart the runs are, with what the selected cells restore restored."""
+        ...
 
     def lens(self, settings: TraceSettings, selection: Sequence[State]) -> Lens:
         """What each layer of each run would say; of an edited model also without its edits."""
+        ...
