@@ -103,12 +103,8 @@ def session_of(lm: LanguageModel) -> Session:
     with _making:
         if not isinstance(ledger.listener, Session):
             known = weakref.ref(ledger)
-            ledger.listener = Session(lm.name, lambda: _edits_of(known()))
+            ledger.listener = Session(lm.name, lambda: getattr(known(), "edits", ()))
         return ledger.listener
-
-
-def _edits_of(ledger: Any) -> Iterable[Any]:
-    return () if ledger is None else ledger.edits
 
 
 _making = threading.Lock()

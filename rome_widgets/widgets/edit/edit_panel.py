@@ -213,9 +213,7 @@ class EditPanel(LiveWidget):
         order = self._order(op="edit", request=describe_request(self.request))
         if not wait:
             return None
-        self._wait_for(self._places(), self.cancel)
-        if order.error is not None:
-            raise order.error
+        self._wait_for(self._places(), self.cancel, order)
         return order.made
 
     def revert(self, edit: str) -> None:
@@ -260,7 +258,6 @@ class EditPanel(LiveWidget):
                 request,
                 partial(_suggest, self._engine),
                 on_done=self._suggested,
-                on_cancelled=self._not_suggested,
                 on_failed=self._suggest_failed,
             )
             self._submit("suggest", job)
@@ -406,8 +403,7 @@ class EditPanel(LiveWidget):
     # Orders.
 
     def _order(self, **order: Any) -> Order:
-        with self._writing:
-            return self._take({"id": f"python-{next(self._numbers)}", **order})
+        return self._take({"id": f"python-{next(self._numbers)}", **order})
 
     def _take(self, given: dict[str, Any]) -> Order:
         """Put an order in the queue, once."""
@@ -576,9 +572,6 @@ class EditPanel(LiveWidget):
 
     def _suggested(self, request: EditRequest, suggested: tuple[int, str]) -> None:
         self._suggest(*suggested)
-
-    def _not_suggested(self, request: EditRequest, stopped: Cancelled) -> None:
-        self.suggestion = {}
 
     def _suggest_failed(self, request: EditRequest, error: Exception) -> None:
         self._report("suggest", describe_error(error))

@@ -35,13 +35,6 @@ class Generation:
     """What was written so far, by column."""
     error: BaseException | None = None
 
-    @property
-    def share(self) -> float:
-        """How many of its texts were begun before the last that was."""
-        columns = max([len(self.columns), *(len(row) for row in self.texts)])
-        begun = sum(len(row) for row in self.texts) - 1
-        return begun / max(1, len(self.texts) * columns)
-
 
 class GenerationCompare(LiveWidget):
     """What a model writes before and after its edits; it streams in, then differences are marked.
@@ -111,8 +104,7 @@ class GenerationCompare(LiveWidget):
             **host,
         )
         if texts:
-            self._texts = _clean(texts)
-            self._show(self.prompts, marked=True)
+            self._show(self.prompts, texts, marked=True)
         elif auto_run and engine is not None and self.prompts:
             self.run()
 
@@ -159,9 +151,7 @@ class GenerationCompare(LiveWidget):
             self._write(status="queued", progress=0.0, error=None)
         if not wait:
             return None
-        self._wait_for(self._places(), self.cancel)
-        if run.error is not None:
-            raise run.error
+        self._wait_for(self._places(), self.cancel, run)
         return self.texts
 
     def cancel(self) -> None:
@@ -187,14 +177,12 @@ class GenerationCompare(LiveWidget):
 
     def _generation_started(self, run: Generation) -> None:
         run.texts = [{} for _ in run.prompts]
-        self._texts = _clean(run.texts)
         self._write(status="running", progress=0.0)
-        self._show(run.prompts, marked=False)
+        self._show(run.prompts, run.texts, marked=False)
 
     def _streamed(self, run: Generation, share: float) -> None:
-        self._texts = _clean(run.texts)
         with self.hold_sync():
-            self._show(run.prompts, marked=False)
+            self._show(run.prompts, run.texts, marked=False)
             self.progress = share
 
     def _generated(self, run: Generation, texts: Sequence[Mapping[str, str]]) -> None:
@@ -202,7 +190,7 @@ class GenerationCompare(LiveWidget):
         with self.hold_sync():
             try:  # Else than here, some columns may not have been begun.
                 self.columns = list(dict.fromkeys(name for row in self._texts for name in row))
-                self._show(run.prompts, marked=True)
+                self._show(run.prompts, texts, marked=True)
                 self.progress = 1.0
             finally:  # Also where an observer of the user's raises.
                 self.status = "done"
@@ -220,14 +208,16 @@ class GenerationCompare(LiveWidget):
                 self._end_early(run, "error")
 
     def _end_early(self, run: Generation, status: str) -> None:
-        self._texts = _clean(run.texts)  # More than was shown of it.
         with self.hold_sync():
-            try:
-                self._show(run.prompts, marked=True)
+            try:  # There may be more than was shown of it.
+                self._show(run.prompts, run.texts, marked=True)
             finally:
                 self.status = status
 
-    def _show(self, prompts: Sequence[str], marked: bool) -> None:
+    def _show(
+        self, prompts: Sequence[str], texts: Sequence[Mapping[str, str]], marked: bool
+    ) -> None:
+        self._texts = _clean(texts)
         self.cells = [
             _row(prompt, row, self.columns, marked)
             for prompt, row in zip(prompts, self._texts, strict=False)
@@ -284,6 +274,7 @@ def _generate(
 ) -> Sequence[Mapping[str, str]]:
     def told(step: GenerationStep) -> None:
         run.texts[step.prompt][step.column] = step.text
-        progress(run.share)
+        begun = [len(row) for row in run.texts]
+        progress((sum(begun) - 1) / (len(begun) * max(len(run.columns), *begun)))
 
     return engine.generate(run.prompts, run.max_new_tokens, told, stop)

@@ -98,13 +98,15 @@ class LiveWidget(RomeWidget):
         """Ask the worker for a job; it replaces another of this name. See `Worker.submit`."""
         self._worker.submit(self._slots[name], job, quick=quick, patient=patient)
 
-    def _wait_for(self, places: Iterable[Hashable], stop: Callable[[], None]) -> None:
-        """Wait for these; Ctrl-C calls `stop` first."""
+    def _wait_for(self, places: Iterable[Hashable], stop: Callable[[], None], asked: Any) -> None:
+        """Wait for these, and raise what became of it; Ctrl-C calls `stop` first."""
         try:
             self._worker.wait(places)
         except KeyboardInterrupt:
             stop()
             raise
+        if asked.error is not None:
+            raise asked.error
 
     def _model_edited(self) -> None:
         """The model's edits changed; see `Session`."""

@@ -8,7 +8,7 @@ from typing import Any
 from rome_widgets.records.states import Kind
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets.live.traits import number, text
-from rome_widgets.widgets.trace.before_after import Words
+from rome_widgets.widgets.trace.before_after import Words, edits_in_words
 
 NAMES = ("A", "B")
 WORDS: dict[Kind, str] = {"hidden": "hidden state", "mlp": "MLP", "attn": "attention"}
@@ -42,7 +42,7 @@ def differences_in_words(a: KeptTrace, b: CausalTrace, edits: int) -> Words:
     """What differs between A and B, once in the words of each."""
     pairs = [(_subject(a.trace), _subject(b)), *zip(_settings(a.trace), _settings(b), strict=True)]
     if a.edits is not None:
-        pairs.append((_edits(a.edits), _edits(edits)))
+        pairs.append((edits_in_words(a.edits), edits_in_words(edits)))
     differing = [pair for pair in pairs if pair[0] != pair[1]]
     if not differing:
         return "the same settings", "the same settings"
@@ -63,10 +63,6 @@ def _settings(trace: CausalTrace) -> list[str]:
         f"seed {trace.seed}",
         f"window {max(windows, default=1)}",
     ]
-
-
-def _edits(count: int) -> str:
-    return f"with {count} edit{'' if count == 1 else 's'}" if count else "without edits"
 
 
 def describe_kept(a: KeptTrace, b: CausalTrace | None, beside: bool) -> dict[str, Any]:

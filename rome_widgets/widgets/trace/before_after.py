@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rome_widgets.errors import StateError
+from rome_widgets.records.html import plural
 from rome_widgets.records.states import Kind, State
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets.live.traits import number, text
@@ -50,16 +51,16 @@ def check_comparable(before: CausalTrace, after: CausalTrace) -> None:
 
 def in_words(before: int, after: int) -> Words:
     """How the model was and is edited, from the numbers of active edits."""
+    was, now = edits_in_words(before), edits_in_words(after)
     if before == after:
-        edits = f"with {_edits(before)}" if before else "without edits"
-        return f"{edits}, as the model was", f"{edits}, as the model is now"
-    was = f"with {_edits(before)}" if before else f"without the edit{'' if after == 1 else 's'}"
-    now = f"with {_edits(after)}" if after else f"without the edit{'' if before == 1 else 's'}"
-    return was, now
+        return f"{was}, as the model was", f"{now}, as the model is now"
+    the_others = f"without the edit{'' if before + after == 1 else 's'}"
+    return was if before else the_others, now if after else the_others
 
 
-def _edits(count: int) -> str:
-    return f"{count} edit{'' if count == 1 else 's'}"
+def edits_in_words(count: int) -> str:
+    """How many edits a model has."""
+    return f"with {plural(count, 'edit')}" if count else "without edits"
 
 
 @dataclass(frozen=True, eq=False)

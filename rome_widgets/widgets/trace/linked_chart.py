@@ -31,21 +31,14 @@ def linked_chart(grid: TraceGrid, figure: Figure) -> alt.JupyterChart:
         raise StateError(
             f"There is no chart {figure!r}.", f"{' or '.join(map(repr, _FIGURES))} was wanted."
         )
-    if grid.trace is None:
-        raise StateError(
-            "Nothing is traced yet.", "A trace to draw was wanted.", "Trace first, or wait for it."
-        )
-    _draw_offline()
-    chart = alt.JupyterChart(_FIGURES[figure](grid.trace))
-    _Link(grid, grid.trace, chart)
-    return chart
-
-
-def _draw_offline() -> None:
+    trace = grid._traced("draw it")
     try:
         alt.JupyterChart.enable_offline()
     except ImportError:
         raise MissingExtra.drawing() from None
+    chart = alt.JupyterChart(_FIGURES[figure](trace))
+    _Link(grid, trace, chart)
+    return chart
 
 
 class _Link:

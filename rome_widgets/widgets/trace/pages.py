@@ -109,9 +109,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
             search = self._start_search()
         if not wait:
             return None
-        self._wait_for([self._slots["path"]], self.stop_path)
-        if search.error is not None:
-            raise search.error
+        self._wait_for([self._slots["path"]], self.stop_path, search)
         return search.path
 
     def stop_path(self) -> None:
@@ -192,11 +190,8 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         setattr(self, f"_{name}", described or {})
         self.set_trait(name, made)
 
-    def _put_path(self, search: PathSearch | None) -> None:
-        if search is None:
-            self._put_page("path")
-        else:
-            self._put_page("path", search.path, describe_path(search.path, search.running))
+    def _put_path(self, search: PathSearch) -> None:
+        self._put_page("path", search.path, describe_path(search.path, search.running))
 
     @t.observe("page")
     def _ask_for_page(self, change: dict | None = None) -> None:
@@ -231,12 +226,12 @@ class ExplainedGrid(LiveWidget, TraceGrid):
 
     def _path_stopped(self, search: PathSearch, stopped: Cancelled) -> None:
         search.error, search.running = Cancelled("The search for a path was stopped."), False
-        self._put_path(search if search.path.states else None)
+        self._put_path(search) if search.path.states else self._put_page("path")
 
     def _path_failed(self, search: PathSearch, error: Exception) -> None:
         search.error, search.running = error, False
         with self.hold_sync():
-            self._put_path(None)
+            self._put_page("path")
             self._report("path", describe_error(error))
 
     def _is_shown(self, asked: CellsAsked) -> bool:
@@ -245,10 +240,8 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     def _page_made(self, asked: CellsAsked, made: Flow | Lens) -> None:
         if asked.selection == tuple(self._cells):
             self._settle(asked.page)
-            cells = asked.selection
-            flow = isinstance(made, Flow)
-            described = describe_flow(made, cells) if flow else describe_lens(made, cells)
-            self._put_page(asked.page, made, described)
+            describe: Any = describe_flow if asked.page == "flow" else describe_lens
+            self._put_page(asked.page, made, describe(made, asked.selection))
 
     def _page_failed(self, asked: CellsAsked, error: Exception) -> None:
         self._report(asked.page, describe_error(error))
@@ -270,10 +263,9 @@ def _find_path(
 def _make_page(
     engine: TraceEngine, asked: CellsAsked, progress: Tell[Any], stop: Stop
 ) -> Flow | Lens:
-    settings, selection = asked.basis.settings, asked.selection
     asked.basis.check(engine)
     ask = engine.flow if asked.page == "flow" else engine.lens
-    made = ask(settings, selection)
+    made = ask(asked.basis.settings, asked.selection)
     asked.basis.check(engine)
     return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rome_widgets.records.html import plural
 from rome_widgets.records.states import State
 from rome_widgets.widgets.trace.engine import TraceSettings
 
@@ -25,11 +26,10 @@ def trace_code(
         edits: How many edits the model held, which the script does not make.
     """
     answer = settings.answer if settings.answer_id is None else settings.answer_id
-    held = "1 edit" if edits == 1 else f"{edits} edits"
     lines = [
         "import rome_widgets as rw",
         "",
-        *([f"# The model held {held}: apply the same here."] if edits else []),
+        *([f"# The model held {plural(edits, 'edit')}: apply the same here."] if edits else []),
         f"lm = {load}  # or the model that you have loaded already",
         "tracer = rw.CausalTracer(",
         "    lm,",

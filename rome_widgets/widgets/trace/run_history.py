@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from rome_widgets.errors import StateError
+from rome_widgets.records.html import plural
 from rome_widgets.widgets.live.traits import number, text
 from rome_widgets.widgets.trace.trace_run import Run
 
@@ -77,7 +78,7 @@ def _in_words(run: Run) -> str:
     if asked.answer is not None:
         said.append(f"answer {asked.answer}")
     if run.edits:
-        said.append(f"{run.edits} edit{'' if run.edits == 1 else 's'}")
+        said.append(plural(run.edits, "edit"))
     if not run.trace.complete:
         said.append("cancelled")
     return " · ".join(said)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import traitlets as t
@@ -281,9 +281,7 @@ class TraceExplorer(ExplainedGrid):
 
     def _result_of(self, run: RunInProgress) -> CausalTrace:
         """Wait for a run."""
-        self._wait_for([self._slots["trace"]], self.cancel)
-        if run.error is not None:
-            raise run.error
+        self._wait_for([self._slots["trace"]], self.cancel, run)
         if run.trace is None:
             raise Cancelled("Another trace was asked for before this one was done.")
         return run.trace
@@ -659,7 +657,7 @@ class TraceExplorer(ExplainedGrid):
             self._show(run.trace, ms=run.ms, settings=vars(run.settings))
             self._put_beside(run)
             self.run_shown = run.id
-            self.progress = _share(run.trace)
+            self.progress = float(np.mean([~np.isnan(g) for g in run.trace.scores.values()]))
             self.status = "done" if run.trace.complete else "cancelled"
             self.stale = run.weights != self._engine.weights_version
 
@@ -682,12 +680,14 @@ class TraceExplorer(ExplainedGrid):
             self._answer()
         self._follow_edits(run.edited)
 
-    def _restored(self, asked: CellsAsked, made: _Restored) -> None:
+    def _restored(self, asked: CellsAsked, made: tuple[Restoration, Hashable, float]) -> None:
         if self._is_asked_now(asked):
-            same = self._basis is not None and made.weights == self._basis.weights
-            source = "exact" if same else "edited"
-            described = describe_restoration(made.found, asked.selection, source, made.ms)
-            self._show_answer(made.found, described)
+            found, weights, ms = made
+            same = self._basis is not None and weights == self._basis.weights
+            described = describe_restoration(
+                found, asked.selection, "exact" if same else "edited", ms
+            )
+            self._show_answer(found, described)
 
     def _restore_failed(self, asked: CellsAsked, error: Exception) -> None:
         described = describe_error(error)
@@ -712,23 +712,13 @@ class TraceExplorer(ExplainedGrid):
         self._report("show", describe_error(error))
 
 
-class _Restored(NamedTuple):
-    """The answer to a selection, the weights that gave it, and how long it took."""
-
-    found: Restoration
-    weights: Hashable
-    ms: float
-
-
-def _restore(engine: TraceEngine, asked: CellsAsked, progress: Tell[Any], stop: Stop) -> _Restored:
+def _restore(
+    engine: TraceEngine, asked: CellsAsked, progress: Tell[Any], stop: Stop
+) -> tuple[Restoration, Hashable, float]:
+    """The answer to a selection, the weights that gave it, and how many ms it took."""
     began, weights = time.perf_counter(), engine.weights_version
     found = engine.restore(asked.basis.settings, asked.selection)
-    return _Restored(found, weights, 1000 * (time.perf_counter() - began))
-
-
-def _share(trace: CausalTrace) -> float:
-    """How much of a trace was computed, in [0, 1]."""
-    return float(np.mean([~np.isnan(grid) for grid in trace.scores.values()]))
+    return found, weights, 1000 * (time.perf_counter() - began)
 
 
 def _comparable(before: CausalTrace, after: CausalTrace) -> bool:
