@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.errors import SaveFailed, StateError, UnsupportedModel
+from rome_widgets.errors import (
+    NotCausal,
+    SaveFailed,
+    StateError,
+    UnsupportedModel,
+    WeightsNotLoaded,
+    WrappedModel,
+)
 from rome_widgets.model import tokens
 from rome_widgets.model.eval_mode import device_of, run_in_eval_mode
 from rome_widgets.model.hooks import Visitor, run_hooked
@@ -25,12 +32,11 @@ from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.structure.geometry import (
     Geometry,
     all_logits,
-    check_kind_of_model,
     find_geometry,
-    last_logits_only,
     non_finite_error,
     probe_ids,
 )
+from rome_widgets.model.structure.head import last_logits_only
 from rome_widgets.records.html import plural, quoted, shortened, table
 from rome_widgets.records.states import Kind, check_kinds
 
@@ -390,6 +396,49 @@ class AppliedEdits(tuple[Any, ...]):
     def _repr_html_(self) -> str:
         rows = [(number, repr(edit)) for number, edit in enumerate(self, 1)]
         return table(rows, caption=plural(len(self), "edit"))
+
+
+def check_kind_of_model(model: Any) -> None:
+    """Refuse what is not a loaded causal language model.
+
+    Raises:
+        WrappedModel, NotCausal, WeightsNotLoaded, UnsupportedModel: With the reason.
+    """
+    name = type(model).__name__
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(model, "get_output_embeddings"):
+        children = model.named_children() if isinstance(model, nn.Module) else ()
+        inner = [f".{key}" for key, each in children if hasattr(each, "get_input_embeddings")]
+        if inner:
+            raise WrappedModel(
+                f"{name} wraps a model in {', '.join(inner)}.",
+                "The transformers model itself was wanted.",
+                f"Pass model{inner[0]}.",
+            )
+        raise UnsupportedModel(
+            f"{name} is not a transformers model.",
+            "A causal language model of transformers was wanted.",
+            "Load one with rome_widgets.load(...) or AutoModelForCausalLM.",
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise NotCausal(
+            f"{name} is an encoder-decoder model.",
+            "A decoder-only model that predicts the next token was wanted.",
+        )
+    if model.get_output_embeddings() is None:
+        raise NotCausal(
+            f"{name} has no language-model head.",
+            "A model that predicts the next token was wanted.",
+            "Load it with AutoModelForCausalLM, if it was trained for that.",
+        )
+    meta = [key for key, weight in model.named_parameters() if weight.device.type == "meta"]
+    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
+    if meta and not offloaded:
+        raise WeightsNotLoaded(
+            f"{len(meta)} weights of {name} are on the meta device, {meta[0]} among them.",
+            "Weights with values were wanted.",
+            "Load the checkpoint before attaching.",
+        )
 
 
 def check_language_model(lm: Any) -> LanguageModel:

@@ -71,7 +71,7 @@ class Replay:
         model: The model.
         geometry: Its parts.
         head: What follows the last block.
-        last_only: Keywords of `geometry.last_logits_only`.
+        last_only: Keywords of `head.last_logits_only`.
     """
 
     def __init__(
@@ -328,7 +328,7 @@ def find_replay(
         model: The model.
         geometry: Its parts.
         ids: `[1, pos]` token ids to try it on.
-        last_only: Keywords of `geometry.last_logits_only`.
+        last_only: Keywords of `head.last_logits_only`.
 
     Raises:
         CannotReplay: With what went wrong.

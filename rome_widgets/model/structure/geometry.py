@@ -10,7 +10,6 @@ Source:
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,6 @@ from rome_widgets.errors import (
     NonFinite,
     NotCausal,
     UnsupportedModel,
-    WeightsNotLoaded,
-    WrappedModel,
 )
 from rome_widgets.model.eval_mode import device_of
 from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
@@ -96,7 +93,7 @@ class Geometry:
 def find_geometry(model: nn.Module) -> Geometry:
     """Find the parts of a causal language model and prove them with a probe pass.
 
-    The model must be in eval mode and have passed `check_kind_of_model`.
+    The model must be in eval mode and have passed `language_model.check_kind_of_model`.
 
     Raises:
         UnsupportedModel: A part was not found, or the probe disproved it; the message says which.
@@ -121,49 +118,6 @@ def find_geometry(model: nn.Module) -> Geometry:
     )
     _prove_effective(model, geometry, probe)
     return geometry
-
-
-def check_kind_of_model(model: Any) -> None:
-    """Refuse what is not a loaded causal language model.
-
-    Raises:
-        WrappedModel, NotCausal, WeightsNotLoaded, UnsupportedModel: With the reason.
-    """
-    name = type(model).__name__
-    config = getattr(model, "config", None)
-    if config is None or not hasattr(model, "get_output_embeddings"):
-        children = model.named_children() if isinstance(model, nn.Module) else ()
-        inner = [f".{key}" for key, each in children if hasattr(each, "get_input_embeddings")]
-        if inner:
-            raise WrappedModel(
-                f"{name} wraps a model in {', '.join(inner)}.",
-                "The transformers model itself was wanted.",
-                f"Pass model{inner[0]}.",
-            )
-        raise UnsupportedModel(
-            f"{name} is not a transformers model.",
-            "A causal language model of transformers was wanted.",
-            "Load one with rome_widgets.load(...) or AutoModelForCausalLM.",
-        )
-    if getattr(config, "is_encoder_decoder", False):
-        raise NotCausal(
-            f"{name} is an encoder-decoder model.",
-            "A decoder-only model that predicts the next token was wanted.",
-        )
-    if model.get_output_embeddings() is None:
-        raise NotCausal(
-            f"{name} has no language-model head.",
-            "A model that predicts the next token was wanted.",
-            "Load it with AutoModelForCausalLM, if it was trained for that.",
-        )
-    meta = [key for key, weight in model.named_parameters() if weight.device.type == "meta"]
-    offloaded = any(hasattr(module, "_hf_hook") for module in model.modules())
-    if meta and not offloaded:
-        raise WeightsNotLoaded(
-            f"{len(meta)} weights of {name} are on the meta device, {meta[0]} among them.",
-            "Weights with values were wanted.",
-            "Load the checkpoint before attaching.",
-        )
 
 
 def _embedding_name(model: Any) -> str:
@@ -384,20 +338,3 @@ def non_finite_error(
         "Finite activations were wanted.",
         "Check that module's weights and the size of the noise, or load the model in float32.",
     )
-
-
-def last_logits_only(model: nn.Module, geometry: Geometry) -> dict[str, Any]:
-    """Keywords with which the model computes the logits of the last position only, if it can.
-
-    Empty for a model that then runs some blocks at the last position only, as Gemma 4 does where
-    layers share keys and values: there would be no states to read at the other positions.
-    """
-    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
-        return {}
-    keywords = {"logits_to_keep": 1}
-    ids = probe_ids(model)
-    store: dict[Any, Tensor] = {}
-    visitors = [(model.get_submodule(name), reading(store, name)) for name in geometry.blocks]
-    run_hooked(lambda: all_logits(model, ids, **keywords), visitors)
-    whole = all(state.shape[1] == ids.shape[1] for state in store.values())
-    return keywords if whole else {}

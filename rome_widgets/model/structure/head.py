@@ -5,6 +5,7 @@ Most models put a norm and a matrix there; some project in between, scale the lo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.model.hooks import Seen, Visitor, first_tensor, run_hooked
-from rome_widgets.model.structure.geometry import Geometry, all_logits
+from rome_widgets.model.hooks import Seen, Visitor, first_tensor, reading, run_hooked
+from rome_widgets.model.structure.geometry import Geometry, all_logits, probe_ids
 
 Finish = Callable[[Tensor], Tensor]
 
@@ -99,3 +100,20 @@ def _finishes(config: Any) -> list[Finish]:
 
 def _size(tensor: Tensor) -> float:
     return float(tensor.abs().max().double())
+
+
+def last_logits_only(model: nn.Module, geometry: Geometry) -> dict[str, Any]:
+    """Keywords with which the model computes the logits of the last position only, if it can.
+
+    Empty for a model that then runs some blocks at the last position only, as Gemma 4 does where
+    layers share keys and values: there would be no states to read at the other positions.
+    """
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        return {}
+    keywords = {"logits_to_keep": 1}
+    ids = probe_ids(model)
+    store: dict[Any, Tensor] = {}
+    visitors = [(model.get_submodule(name), reading(store, name)) for name in geometry.blocks]
+    run_hooked(lambda: all_logits(model, ids, **keywords), visitors)
+    whole = all(state.shape[1] == ids.shape[1] for state in store.values())
+    return keywords if whole else {}
