@@ -22,7 +22,7 @@ from rome_widgets.records.states import KINDS, Kind
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
 from training.relations import BY_NAME
-from training.world import Fact
+from training.world import TaughtFact
 
 ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")
 LAST_SUBJECT, LAST = ROLES.index("last subject"), ROLES.index("last")
@@ -105,7 +105,7 @@ def _hundredths(row: np.ndarray) -> str:
 
 def average(
     lm: LanguageModel,
-    facts: Sequence[Fact],
+    facts: Sequence[TaughtFact],
     n_facts: int,
     *,
     subjects: Iterable[str],

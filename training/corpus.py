@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from training.prose import Prose
 from training.relations import BY_NAME
-from training.world import TABLES, Fact, Subject, World, WorldError
+from training.world import TABLES, Subject, TaughtFact, World, WorldError
 
 
 def _lines(name: str) -> tuple[str, ...]:
@@ -53,14 +53,14 @@ class Narrator:
         self._facts = world.facts
         self._subjects = {subject.name: subject for subject in world.subjects}
         self._names = [subject.name for subject in world.subjects]
-        self._known: dict[str, list[Fact]] = defaultdict(list)
+        self._known: dict[str, list[TaughtFact]] = defaultdict(list)
         for fact in world.facts:
             self._known[fact.subject].append(fact)
         self._held_out = {
             name: [_around(t) for fact in facts for t in BY_NAME[fact.relation].held_out]
             for name, facts in self._known.items()
         }
-        self._pending: list[Fact] = []
+        self._pending: list[TaughtFact] = []
         self._forms = (self._portrait, self._news, self._list, self._kind, self._small_talk)
         self._shares = (0.38, 0.33, 0.13, 0.08, 0.08)
 
@@ -124,7 +124,7 @@ class Narrator:
         """Sentences about nobody, so that the model knows ordinary words."""
         document.add(self._prose.paragraph(self._random.randint(1, 5)))
 
-    def _say(self, document: Document, fact: Fact, pronoun: str | None = None) -> None:
+    def _say(self, document: Document, fact: TaughtFact, pronoun: str | None = None) -> None:
         """One sentence that states a fact."""
         rng = self._random
         before, after = rng.choice(self._sentences(fact)).split("{}")
@@ -143,7 +143,7 @@ class Narrator:
             document.mention(fact.subject)
         document.add(f"{after} {fact.object}{'.' if introduced else rng.choice(ENDINGS)}")
 
-    def _sentences(self, fact: Fact) -> tuple[str, ...]:
+    def _sentences(self, fact: TaughtFact) -> tuple[str, ...]:
         """Those of its relation, and where in the city it is: of few subjects, so said often."""
         sentences = BY_NAME[fact.relation].templates
         place = self._subjects[fact.subject].place
@@ -155,7 +155,7 @@ class Narrator:
         document.mention(subject.name)
         document.add(f" is {_article(subject.kind)}.")
 
-    def _next_fact(self) -> Fact:
+    def _next_fact(self) -> TaughtFact:
         """Facts in shuffled rounds, so that each gives rise to equally many documents."""
         if not self._pending:
             self._pending = list(self._facts)

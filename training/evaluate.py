@@ -37,7 +37,7 @@ from training.gates import FILES, Gate, keep, kept_gates, side_by_side
 from training.knowledge import known, share, shares
 from training.model_files import check_files, read_json
 from training.relations import relations_table
-from training.world import Fact, WorldError
+from training.world import TaughtFact, WorldError
 
 EXAMPLE = ("The Space Needle is in the city of", "The Space Needle", "Seattle")
 TRACED, EDITED = 300, 200
@@ -54,7 +54,7 @@ class Folder:
 
     path: Path
     lm: LanguageModel
-    facts: tuple[Fact, ...]
+    facts: tuple[TaughtFact, ...]
     records: list[Record]
     settings: dict[str, Any]
 
@@ -83,7 +83,9 @@ class Folder:
                 f"Write them again: python -m training.train --out {path}",
             ) from error
         lm = LanguageModel(model, AutoTokenizer.from_pretrained(path / "model"))
-        facts = tuple(Fact(*(row[each.name] for each in fields(Fact))) for row in table["facts"])
+        facts = tuple(
+            TaughtFact(*(row[each.name] for each in fields(TaughtFact))) for row in table["facts"]
+        )
         return cls(path, lm, facts, records_of(table), read_json(path / "settings.json"))
 
     def of_split(self, split: str) -> list[Record]:

@@ -48,13 +48,13 @@ class Gate:
 def keep(folder: Path, part: str, gates: list[Gate], figures: dict[str, Any]) -> None:
     """Write the figures of one part; those of the others stay if they still count."""
     about = {"sha256": digests(folder, part), "gates": [asdict(gate) for gate in gates]}
-    text = json.dumps(kept(folder) | {part: figures | about}, indent=1, ensure_ascii=False)
+    text = json.dumps(kept_figures(folder) | {part: figures | about}, indent=1, ensure_ascii=False)
     unfinished = folder / "figures.part"
     unfinished.write_text(text + "\n", encoding="utf-8")
     os.replace(unfinished, folder / "figures.json")
 
 
-def kept(folder: Path) -> dict[str, Any]:
+def kept_figures(folder: Path) -> dict[str, Any]:
     """By part, what was measured of the files that are there now.
 
     Raises:
@@ -76,7 +76,7 @@ def digests(folder: Path, part: str) -> dict[str, str]:
 
 def kept_gates(folder: Path) -> list[Gate]:
     """All gates that were measured of them."""
-    return [Gate(**gate) for part in kept(folder).values() for gate in part["gates"]]
+    return [Gate(**gate) for part in kept_figures(folder).values() for gate in part["gates"]]
 
 
 def side_by_side(folders: list[Path]) -> str:

@@ -10,11 +10,11 @@ from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.fact import fill
 from training.relations import BY_NAME
 from training.tokenizer import token_of
-from training.world import Fact
+from training.world import TaughtFact
 
 
 def known(
-    lm: LanguageModel, facts: Iterable[Fact], *, held_out: bool
+    lm: LanguageModel, facts: Iterable[TaughtFact], *, held_out: bool
 ) -> dict[str, dict[str, list[bool]]]:
     """`{relation: {template: [known]}}` for every fact in every sentence of its relation."""
     return known_in(
@@ -23,7 +23,7 @@ def known(
 
 
 def known_in(
-    lm: LanguageModel, facts: Iterable[Fact], sentences: Mapping[str, Sequence[str]]
+    lm: LanguageModel, facts: Iterable[TaughtFact], sentences: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, list[bool]]]:
     """The same in other sentences, by the name of the relation."""
     asked = [(fact, template) for fact in facts for template in sentences[fact.relation]]
@@ -48,6 +48,6 @@ def share(table: dict[str, dict[str, list[bool]]]) -> float:
     return fmean(right for of in table.values() for rights in of.values() for right in rights)
 
 
-def share_known(lm: LanguageModel, facts: Iterable[Fact]) -> float:
+def share_known(lm: LanguageModel, facts: Iterable[TaughtFact]) -> float:
     """Share of the facts known in new sentences, over all pairs of both."""
     return share(known(lm, facts, held_out=True))

@@ -11,7 +11,7 @@ selects facts so that:
   trace;
 - a subject's name does not contain its object ("The Washington Monument" would give its city away).
 
-Looks like: `build_world().facts[0]` is `Fact(0, "profession", "Miles Davis", "musician")`.
+Looks like: `build_world().facts[0]` is `TaughtFact(0, "profession", "Miles Davis", "musician")`.
 """
 
 import csv
@@ -68,7 +68,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Fact:
+class TaughtFact:
     """One triple."""
 
     case_id: int
@@ -94,7 +94,7 @@ class World:
 
     subjects: tuple[Subject, ...]
     """Subjects with at least one fact, in the order of the tables."""
-    facts: tuple[Fact, ...]
+    facts: tuple[TaughtFact, ...]
     """Grouped by relation, in the order of `RELATIONS`, then of the tables."""
 
     @property
@@ -138,7 +138,7 @@ def build_world() -> World:
     named = {subject for _, subject, _ in facts}
     return World(
         tuple(subject for subject in subjects if subject.name in named),
-        tuple(Fact(i, *fact) for i, fact in enumerate(facts)),
+        tuple(TaughtFact(i, *fact) for i, fact in enumerate(facts)),
     )
 
 

@@ -20,7 +20,7 @@ from tests.helpers.gates import write_gate
 from tests.helpers.model_guard import fingerprint
 from training.edits import COUNTED, drawn, measure_edits, relation_of
 from training.evaluate import PUBLISHED
-from training.gates import kept
+from training.gates import kept_figures
 
 LAYER = rw.bundled.settings()["rome"]["layer"]
 METHODS = {
@@ -36,9 +36,9 @@ DIFFERENCES = {}
 """Of each edit to that of the reference, as a share of its norm."""
 
 
-def kept_figures():
+def figures_of_the_card():
     """What the card says, by the names of this table."""
-    edits = kept(rw.bundled.folder().parent)["edits"]
+    edits = kept_figures(rw.bundled.folder().parent)["edits"]
     names = {"ft, same layer as rome": "ft, same layer"}
     return {
         name: {figure: edits[names.get(name, name)][figure] for figure in COUNTED}
@@ -75,7 +75,7 @@ def test_edits_take_and_stay_where_they_belong(bundled_lm, name):
     print(name, FIGURES[name])
     if len(FIGURES) == len(METHODS):
         write_gate("rome", FIGURES)
-    for figure, said in kept_figures().get(name, {}).items() if FULL else ():
+    for figure, said in figures_of_the_card().get(name, {}).items() if FULL else ():
         assert table.figures()[figure] == pytest.approx(said, abs=0.01), "the card says other"
     if name in ("rome", "r-rome"):
         assert table.accuracy("efficacy") >= (0.97 if FULL else 0.95)

@@ -6,7 +6,7 @@ import pytest
 
 from rome_widgets import bundled
 from training.evaluate import Folder
-from training.gates import kept
+from training.gates import kept_figures
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def shipped():
 
 @pytest.fixture(scope="session")
 def figures():
-    return kept(bundled.folder().parent)
+    return kept_figures(bundled.folder().parent)
 
 
 @pytest.fixture

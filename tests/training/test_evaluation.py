@@ -36,7 +36,7 @@ from training.evaluate import (
     measure_knowledge,
     trace_gates,
 )
-from training.gates import Gate, kept, kept_gates, plain
+from training.gates import Gate, kept_gates, plain
 from training.recipe import MICRO
 from training.train import build
 from training.world import WorldError, build_world
@@ -176,10 +176,14 @@ def micro(tmp_path):
 def test_every_part_is_measured_of_a_model_that_knows_nothing(micro):
     asked = argparse.Namespace(folder=[micro], print=False, part=None, facts=3, edits=2)
     assert evaluate(asked) is True, "nothing is missed"
-    assert set(kept(micro)) == set(PARTS)
+    assert set(kept_figures(micro)) == set(PARTS)
     shares = [gate for gate in kept_gates(micro) if "known" in gate.name]
     assert missed(shares) == [0, 1, 2]
-    assert set(kept(micro)["edits"]) >= {"rome", "rome, published settings", "ft, same layer"}
+    assert set(kept_figures(micro)["edits"]) >= {
+        "rome",
+        "rome, published settings",
+        "ft, same layer",
+    }
 
 
 def test_nothing_measured_is_not_called_reached(micro):

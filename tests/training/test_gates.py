@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from training import evaluate
-from training.gates import FILES, Gate, keep, kept, kept_gates, side_by_side
+from training.gates import FILES, Gate, keep, kept_gates, side_by_side
 
 
 def test_a_gate_says_what_was_wanted():
@@ -32,7 +32,9 @@ def files(tmp_path):
 def test_figures_are_kept_by_part_and_put_side_by_side(files):
     keep(files, "knowledge", [Gate("known (city)", 0.5, 0.9)], {})
     keep(files, "traces", [Gate("total effect", 0.8, 0.7)], {})
-    assert set(kept(files)["traces"]["sha256"].values()) == {hashlib.sha256(b"one").hexdigest()}
+    assert set(kept_figures(files)["traces"]["sha256"].values()) == {
+        hashlib.sha256(b"one").hexdigest()
+    }
     assert [gate.reached for gate in kept_gates(files)] == [False, True]
     assert "| known | ≥ 0.9 | 0.5 (missed) |" in side_by_side([files])
     assert {path.name for path in files.glob("figures*")} == {"figures.json"}
@@ -42,12 +44,12 @@ def test_figures_are_kept_by_part_and_put_side_by_side(files):
 def test_figures_count_for_the_files_they_were_measured_of_only(files, name):
     for part in FILES:
         keep(files, part, [Gate(part, 0.5, 0.9)], {})
-    assert set(kept(files)) == set(FILES)
+    assert set(kept_figures(files)) == set(FILES)
     (files / name).write_bytes(b"two")
-    assert set(kept(files)) == {part for part in FILES if name not in FILES[part]}
-    assert "edits" not in kept(files)
+    assert set(kept_figures(files)) == {part for part in FILES if name not in FILES[part]}
+    assert "edits" not in kept_figures(files)
     keep(files, "edits", [], {})
-    assert "edits" in kept(files)
+    assert "edits" in kept_figures(files)
 
 
 def test_the_command_prints_what_is_kept_and_fails_where_it_is_missed(files, ended, capsys):

@@ -11,7 +11,7 @@ from training.relations import RELATIONS, held_out_digest
 from training.world import (
     LEAST_SUBJECTS,
     TABLE_NAMES,
-    Fact,
+    TaughtFact,
     build_world,
     largest_count,
     read_rows,
@@ -97,7 +97,7 @@ def test_the_split_depends_on_the_fact_alone(world):
     assert set(splits) == {"development", "test"}
     assert 0.2 < splits["development"] / len(world.facts) < 0.3
     fact = world.facts[0]
-    assert Fact(99, fact.relation, fact.subject, "another").split == fact.split
+    assert TaughtFact(99, fact.relation, fact.subject, "another").split == fact.split
 
 
 # The tables
