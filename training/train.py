@@ -79,7 +79,7 @@ def train(
         tokenizer = train_tokenizer(world, recipe.vocab, recipe.positions)
         batches = text_batches(recipe, narrator(world, recipe.seed), world, tokenizer)
         model = new_model(recipe, len(tokenizer))
-        progress = Progress(recipe.n_steps, model, tokenizer, world)
+        progress = TrainingProgress(recipe.n_steps, model, tokenizer, world)
         report = (lambda losses: None) if quiet else progress
         losses = fit(recipe, world, model, batches, report, resume)
     seconds = time.time() - started
@@ -198,7 +198,7 @@ def text_loss(model: GPT2LMHeadModel, rows: Rows, mask: Tensor) -> Tensor:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Prints how a training goes, nineteen times on the way."""
 
     steps: int

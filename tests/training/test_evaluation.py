@@ -36,7 +36,7 @@ from training.evaluate import (
     measure_knowledge,
     trace_gates,
 )
-from training.gates import Gate, kept_gates, plain
+from training.gates import Gate, kept_figures, kept_gates, plain
 from training.recipe import MICRO
 from training.train import build
 from training.world import WorldError, build_world

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from training import evaluate
-from training.gates import FILES, Gate, keep, kept_gates, side_by_side
+from training.gates import FILES, Gate, keep, kept_figures, kept_gates, side_by_side
 
 
 def test_a_gate_says_what_was_wanted():

@@ -30,7 +30,7 @@ from training.rows import NOBODY, pack
 from training.second_moment import SEED, second_moments
 from training.steering import AttributeHead, LayerDrops
 from training.tokenizer import train_tokenizer
-from training.train import Progress, Recipe, build, earlier_report, new_model, train
+from training.train import Recipe, TrainingProgress, build, earlier_report, new_model, train
 from training.world import WorldError, build_world
 
 
@@ -298,7 +298,7 @@ def test_telling_how_a_training_goes_changes_nothing_of_it(micro, small_world, c
     drops = LayerDrops(model, (1.0,) * MICRO.n_layer, (1.0,) * MICRO.n_layer)
     drops.draw(1)
     before, drawn = fingerprint(model), torch.get_rng_state()
-    Progress(20, model, trained.tokenizer, small_world)([2.0])
+    TrainingProgress(20, model, trained.tokenizer, small_world)([2.0])
     drops.remove()
     assert fingerprint(model) == before
     assert torch.equal(torch.get_rng_state(), drawn)
