@@ -43,11 +43,6 @@ KIND_OF_GROUP: dict[Group, PromptKind] = {
     "other": "others",
 }
 """What the metrics call the groups of a panel's prompts."""
-SHOWCASES = (
-    ("{} is in the city of", "The Space Needle", "Paris", "Seattle"),
-    ("The capital of {} is", "France", "Berlin", "Paris"),
-    ("{} plays the", "Miles Davis", "piano", "trumpet"),
-)
 
 
 class EditingEngine(GeneratingEngine):
@@ -58,6 +53,13 @@ class EditingEngine(GeneratingEngine):
         second_moment: See `rome_widgets.edit`.
         seed: See `rome_widgets.edit`.
     """
+
+    examples = (
+        EditRequest("{} is in the city of", "The Space Needle", "Paris", "Seattle"),
+        EditRequest("The capital of {} is", "France", "Berlin", "Paris"),
+        EditRequest("{} plays the", "Miles Davis", "piano", "trumpet"),
+    )
+    """Facts that most models hold."""
 
     def __init__(self, lm: LanguageModel, second_moment: Any = None, seed: int = 0) -> None:
         super().__init__(check_language_model(lm))
@@ -72,13 +74,6 @@ class EditingEngine(GeneratingEngine):
     def methods(self) -> dict[str, dict[str, Any]]:
         """The methods by name, each with its title and this model's numbers."""
         return methods_for(self.lm)
-
-    @property
-    def examples(self) -> list[EditRequest]:
-        """Facts that most models hold."""
-        return [EditRequest(*each) for each in SHOWCASES]
-
-    # --------------------------------------------------------------------- what changes weights
 
     def edit(
         self, request: EditRequest, progress: Tell[EditProgress], cancelled: Stop
@@ -117,14 +112,8 @@ class EditingEngine(GeneratingEngine):
         """Back to the weights as they were loaded; the history stays."""
         self.lm.revert_all()
 
-    # ------------------------------------------------------------------------- what only looks
-
     def find(self, edit: str) -> Edit:
-        """An edit of the history.
-
-        Raises:
-            StateError: There is none of this id.
-        """
+        """An edit of the history; a `StateError` where there is none of this id."""
         return self._known(edit).edit
 
     def _known(self, edit: str) -> KnownEdit:

@@ -32,15 +32,13 @@ LENS_TOKENS = 5
 class TracingEngine:
     """Answers a widget's requests with a `LanguageModel`."""
 
+    examples = (("The Space Needle is in the city of", "The Space Needle"),)
+    """Prompts to offer when there is none yet."""
+
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = check_language_model(lm)
         self.session, self.model_name, self.n_layers = session_of(lm), lm.name, lm.n_layers
         self._tracers: OrderedDict[tuple, CausalTracer] = OrderedDict()
-
-    @property
-    def examples(self) -> list[tuple[str, str]]:
-        """Prompts to offer when there is none yet."""
-        return [("The Space Needle is in the city of", "The Space Needle")]
 
     @property
     def load_code(self) -> str:

@@ -18,7 +18,9 @@ def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:
     """Two traces of one prompt and their difference as escaped HTML."""
     traces = zip(compared.names, compared.words, (compared.before, after), strict=True)
     both = "".join(
-        f"<p><b>{_said(side, said)}</b></p>{trace_table(trace)}" for side, said, trace in traces
+        f"<p><b>{shown(': '.join(filter(None, [side.capitalize(), said])))}</b></p>"
+        f"{trace_table(trace)}"
+        for side, said, trace in traces
     )
     changes = compared.changes
     if sum(grid.size for grid in changes.values()) > MOST_CELLS:
@@ -32,10 +34,6 @@ def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:
     )
     was, now = compared.names
     return f"{both}<p><b>Difference: {now} − {was}</b>, at most ±{scale:.4f}</p>{grids}"
-
-
-def _said(name: str, words: str) -> str:
-    return shown(f"{name.capitalize()}: {words}" if words else name.capitalize())
 
 
 def _change_titles(compared: TraceComparison, after: CausalTrace, kind: Kind) -> list[list[str]]:
@@ -135,7 +133,7 @@ def _edit_cells(edit: dict) -> list[str]:
         f"applied{strength}" if edit["applied"] else "reverted",
         f"{request['template'].replace('{}', request['subject'], 1)} → {request['target']}",
         f"layer {edit['layer']}",
-        "–" if edit["norm_ratio"] is None else f"{edit['norm_ratio']:.3f}",
+        _p(edit["norm_ratio"]),
         ", ".join(scores),
     ]
 
@@ -153,8 +151,7 @@ def _change_cells(row: dict) -> list[str]:
 
 
 def _outcome(outcome: dict) -> str:
-    probability = outcome["probability"]
-    return f"{label(outcome['token'])} {'–' if probability is None else f'{probability:.3f}'}"
+    return f"{label(outcome['token'])} {_p(outcome['probability'])}"
 
 
 def predictions_text(name: str, runs: Sequence[str], rows: Sequence[dict]) -> str:

@@ -94,7 +94,6 @@ class EditPanel(LiveWidget):
     method = t.Unicode("").tag(sync=True)
     layer = t.Int(None, allow_none=True, min=0).tag(sync=True)
     settings = t.Dict().tag(sync=True)
-    """Numbers that differ from the method's defaults."""
     suggestion = t.Dict().tag(sync=True)
     """A layer and the reason for it; `{"waiting": True}` while a trace looks for it."""
     steps = t.List().tag(sync=True)
@@ -254,9 +253,10 @@ class EditPanel(LiveWidget):
                 self._report("form", describe_error(error))
                 return
             self.suggestion = {"waiting": True}
+            engine = self._engine  # Not of the panel, which the job must not hold.
             job = Job(
                 request,
-                partial(_suggest, self._engine),
+                lambda asked, progress, stop: engine.suggest_layer(asked, stop),
                 on_done=self._suggested,
                 on_failed=self._suggest_failed,
             )
@@ -295,7 +295,8 @@ class EditPanel(LiveWidget):
     def _take_selected(self, grid: TraceGrid) -> None:
         if len(grid.selection) == 1:
             _, layer, kind = grid.selection[0]
-            self._suggest(layer, f"Layer {layer} is selected in the trace ({kind}).")
+            reason = f"Layer {layer} is selected in the trace ({kind})."
+            self._suggested(None, (layer, reason))
 
     def _take_trace(self, trace: CausalTrace) -> None:
         if "mlp" not in trace.scores or trace.estimated:
@@ -312,12 +313,11 @@ class EditPanel(LiveWidget):
                 self.template = trace.prompt.replace(trace.subject, "{}")
                 self.subject = trace.subject
                 self.true_object = trace.answer.strip()
-            self._suggest(*suggested)
+            self._suggested(None, suggested)
 
-    def _suggest(self, layer: int, reason: str) -> None:
-        with self._writing, self.hold_sync():
-            self.layer = layer
-            self.suggestion = {"layer": layer, "reason": text(reason)}
+    def _suggested(self, request: EditRequest | None, suggested: tuple[int, str]) -> None:
+        layer, reason = suggested
+        self._write(layer=layer, suggestion={"layer": layer, "reason": text(reason)})
 
     def cancel(self) -> None:
         """Stop edits that are being computed or waiting, and the search for a layer."""
@@ -340,8 +340,6 @@ class EditPanel(LiveWidget):
         if hasattr(self, "_closed"):  # ipywidgets closes half-built widgets, too.
             self.cancel()
         super().close()
-
-    # What the page may send.
 
     @t.validate("method")
     def _check_method(self, proposal: dict) -> str:
@@ -400,8 +398,6 @@ class EditPanel(LiveWidget):
         if self._at_work is None or not self._at_work.changing:  # Else that looks afterwards.
             self._refresh()
 
-    # Orders.
-
     def _order(self, **order: Any) -> Order:
         return self._take({"id": f"python-{next(self._numbers)}", **order})
 
@@ -435,8 +431,6 @@ class EditPanel(LiveWidget):
             if self.status != "running":
                 self.status = "queued"
             return order
-
-    # What the jobs call, on the worker's thread and with the writing lock held.
 
     def _order_started(self, order: Order) -> None:
         self._at_work = order
@@ -570,9 +564,6 @@ class EditPanel(LiveWidget):
     def _comparison_failed(self, comparison: ComparedEdit, error: Exception) -> None:
         self._report("compare", describe_error(error))
 
-    def _suggested(self, request: EditRequest, suggested: tuple[int, str]) -> None:
-        self._suggest(*suggested)
-
     def _suggest_failed(self, request: EditRequest, error: Exception) -> None:
         self._report("suggest", describe_error(error))
         self.suggestion = {}
@@ -594,10 +585,6 @@ def _read_form(
         return prompt or "{}", subject, target, None
     stated = read_fact(prompt, subject, target)
     return stated.template, stated.subject, stated.target or "", stated.true_object
-
-
-def _suggest(engine: EditEngine, request: EditRequest, progress: Tell[Any], stop: Stop) -> Any:
-    return engine.suggest_layer(request, stop)
 
 
 def _compare(

@@ -170,8 +170,6 @@ class GenerationCompare(LiveWidget):
         if (change["new"] or {}).get("op") == "generate" and self._engine is not None:
             self.run()
 
-    # What the job calls, on the worker's thread and with the writing lock held.
-
     def _is_current(self, run: Generation) -> bool:
         return run is self._run
 

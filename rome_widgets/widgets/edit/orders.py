@@ -85,11 +85,7 @@ class Strengths:
 
 
 def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
-    """What an order asks for. An edit at the suggested layer is made for the suggestion's reason.
-
-    Raises:
-        RomeWidgetsError: It asks for nothing that can be done.
-    """
+    """What an order asks for; at the suggested layer, an edit has the suggestion's reason."""
     if order.get("op") == "edit":
         request, first = read_request(order["request"]), order.get("first")
         if request.layer is not None and request.layer == suggestion.get("layer"):
@@ -120,23 +116,24 @@ def carry_out(engine: EditEngine, order: Order, progress: Tell[EditProgress], st
             order.steps.append([number(value) for value in values])
         progress(step)
 
-    try:
-        assert order.command is not None
-        order.changing = True
-        order.made = order.command(engine, told, stop)
-    except Exception as error:
-        log_unexpected(error)
-        order.error = error
-    finally:
-        order.changing = False
-    try:
-        order.history = look(engine)
-    except Exception as error:
-        log_unexpected(error)
-        order.error = order.error or error
+    assert order.command is not None
+    order.changing = True
+    order.made, order.error = _attempt(order.command, engine, told, stop)
+    order.changing = False
+    order.history, failed = _attempt(look, engine)
+    order.error = order.error or failed
     if order.made is not None and order.history is not None:
         now = {record.id: record for record in order.history.records}
         order.made = now.get(order.made.id, order.made)
+
+
+def _attempt(call: Callable[..., Any], *given: Any) -> tuple[Any, Exception | None]:
+    """What a call returns, or the error that it raises."""
+    try:
+        return call(*given), None
+    except Exception as error:
+        log_unexpected(error)
+        return None, error
 
 
 def set_strengths(
@@ -145,11 +142,8 @@ def set_strengths(
     """Set them one by one, tell the history, and compare; one that cannot be set loses no other."""
     strengths.changing = True
     for edit, strength in strengths.wanted.items():
-        try:
-            engine.set_strength(edit, strength)
-        except Exception as error:
-            log_unexpected(error)
-            strengths.failed = error
+        _, failed = _attempt(engine.set_strength, edit, strength)
+        strengths.failed = failed or strengths.failed
     strengths.changing = False
     progress(look(engine))
     return rows_of(engine, strengths.comparison)
@@ -177,20 +171,14 @@ def rows_of(engine: EditEngine, comparison: ComparedEdit) -> list[dict[str, Any]
 def _rows_one_by_one(
     engine: EditEngine, request: EditRequest, prompts: Sequence[TestPrompt]
 ) -> list[dict[str, Any]]:
-    """A prompt that cannot be run must not keep the others from it; it has a row that says why.
-
-    Raises:
-        Exception: None can be run.
-    """
+    """A prompt that cannot be run must not keep the others from it; it has a row that says why."""
     rows, failed = [], None
     for prompt in prompts:
-        try:
-            (change,) = engine.compare(request, [prompt])
-            rows.append(describe_change(change, request))
-        except Exception as error:
-            log_unexpected(error)
-            failed = error
-            rows.append(no_change(prompt, describe_error(error)["message"]))
+        changes, error = _attempt(engine.compare, request, [prompt])
+        if error is None:
+            rows.append(describe_change(changes[0], request))
+        else:
+            rows.append(no_change(prompt, describe_error(failed := error)["message"]))
     if failed is not None and all(row["message"] for row in rows):
         raise failed
     return rows

@@ -14,7 +14,7 @@ from rome_widgets.records.edit import Comparison
 from rome_widgets.records.trace import Restoration
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.live.base import RomeWidget, Theme, bundle
-from rome_widgets.widgets.live.traits import number, text
+from rome_widgets.widgets.live.traits import encodable
 
 Metric = Literal["prob", "logprob", "rank"]
 RESTORATION = ("clean", "corrupted", "restored")
@@ -128,33 +128,25 @@ class PredictionCompare(RomeWidget):
 
 
 def _traits(runs: Runs) -> dict[str, Any]:
-    names, rows = _describe(runs)
-    last = str(max(0, len(names) - 1))
-    target = _target(runs)
-    word = text(runs.word) if isinstance(runs, Comparison) else ""
-    longer = target is not None and word.strip() != target.strip()
-    return {
-        "runs": names,
-        "rows": rows,
-        "sort": last,
-        "target": target,
-        "target_of": word if longer else "",
-    }
-
-
-def _describe(runs: Runs) -> tuple[list[str], list[dict[str, Any]]]:
-    read = _read(runs)
-    known = [_by_token(run) for run in read]
-    tokens = list(dict.fromkeys(token for each in known for token in each))
-    rows = [
+    read, target, word = _read(runs), None, ""
+    if isinstance(runs, Comparison):
+        target, word = runs.target.token, runs.word
+    elif isinstance(runs, Restoration):
+        target = runs.answer
+    known, rows = [_by_token(run) for run in read], []
+    for token in dict.fromkeys(token for each in known for token in each):
+        found = [each.get(token, (None, None)) for each in known]
+        probabilities, ranks = zip(*found, strict=True)
+        rows.append({"token": token, "probs": probabilities, "ranks": ranks})
+    return encodable(
         {
-            "token": text(token),
-            "probs": [number(each[token][0]) if token in each else None for each in known],
-            "ranks": [each[token][1] if token in each else None for each in known],
+            "runs": [run.name for run in read],
+            "rows": rows,
+            "sort": str(max(0, len(read) - 1)),
+            "target": target,
+            "target_of": "" if target is None or word.strip() == target.strip() else word,
         }
-        for token in tokens
-    ]
-    return [text(run.name) for run in read], rows
+    )
 
 
 def _read(runs: Runs) -> list[PredictionRun]:
@@ -201,12 +193,6 @@ def _of_restoration(found: Restoration, run: int, name: str) -> PredictionRun:
     )
 
 
-def _target(runs: Runs) -> str | None:
-    if isinstance(runs, Comparison):
-        return text(runs.target.token)
-    return text(runs.answer) if isinstance(runs, Restoration) else None
-
-
 def _by_token(run: PredictionRun) -> dict[str, tuple[float, int]]:
     sizes = {len(run.tokens), len(run.probabilities), len(run.ranks or run.tokens)}
     if len(sizes) != 1:
@@ -215,9 +201,8 @@ def _by_token(run: PredictionRun) -> dict[str, tuple[float, int]]:
             "probabilities.",
             "One probability, and one rank if any, per token was wanted.",
         )
-    order = sorted(range(len(run.tokens)), key=lambda i: -run.probabilities[i])
-    places = {at: place + 1 for place, at in enumerate(order)}
-    ranks = run.ranks or [places[at] for at in range(len(run.tokens))]
+    order = np.argsort([-p for p in run.probabilities], kind="stable")
+    ranks = run.ranks or (1 + np.argsort(order)).tolist()
     return {
         token: (float(p), int(rank))
         for token, p, rank in zip(run.tokens, run.probabilities, ranks, strict=True)

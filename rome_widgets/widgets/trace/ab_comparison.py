@@ -82,8 +82,8 @@ def describe_kept(a: KeptTrace, b: CausalTrace | None, beside: bool) -> dict[str
 def _rows(a: CausalTrace, b: CausalTrace) -> list[list[Any]]:
     """Numbers that mean the same in any two traces: `[what, A's, B's, where in A, where in B]`."""
     rows: list[list[Any]] = [
-        ["clean", number(a.clean), number(b.clean), "", ""],
-        ["corrupted", number(a.corrupted), number(b.corrupted), "", ""],
+        [name, number(getattr(a, name)), number(getattr(b, name)), "", ""]
+        for name in ("clean", "corrupted")
     ]
     for kind in a.kinds:
         if kind in b.kinds:

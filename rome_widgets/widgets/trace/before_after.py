@@ -33,11 +33,7 @@ NAMES = ("before", "after")
 
 
 def check_comparable(before: CausalTrace, after: CausalTrace) -> None:
-    """Refuse two traces whose cells cannot be compared.
-
-    Raises:
-        StateError: They differ in something besides the model.
-    """
+    """Refuse, with a `StateError`, two traces that differ in something besides the model."""
     pairs = [(name, getattr(before, name), getattr(after, name)) for name in SAME]
     pairs.append(("noise", str(before.noise.get("text")), str(after.noise.get("text"))))
     for name, was, now in pairs:

@@ -17,11 +17,7 @@ PNG_SCALE = 3
 
 
 def picture(trace: CausalTrace, form: Form) -> dict[str, Any]:
-    """Name, media type and bytes of the figure. Needs no network.
-
-    Raises:
-        MissingExtra: What draws it is not installed.
-    """
+    """Name, media type and bytes of the figure. Needs no network."""
     if find_spec("vl_convert") is None:  # Altair would say a ValueError, as it does for others.
         raise MissingExtra.drawing()
     drawn = io.StringIO() if form == "svg" else io.BytesIO()

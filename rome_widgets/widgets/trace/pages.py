@@ -68,9 +68,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     """What path, flow and lens are of."""
 
     page = t.Enum(get_args(Page), "grid").tag(sync=True)
-    """What stands beside the restoration panel."""
     recovery = t.CFloat(0.9, min=0.01, max=1).tag(sync=True)
-    """The share of the fact that a path is to bring back."""
     path = record_trait(RestoringPath)
     """The path of the trace on screen, so far while it is looked for; None while there is none."""
     flow = record_trait(Flow)
@@ -211,8 +209,6 @@ class ExplainedGrid(LiveWidget, TraceGrid):
                 is_current=self._is_shown,
             )
             self._submit("page", job, quick=True)
-
-    # What the jobs call, on the worker's thread and with the writing lock held.
 
     def _is_search(self, search: PathSearch) -> bool:
         return self._search is search

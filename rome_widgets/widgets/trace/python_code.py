@@ -16,14 +16,9 @@ def trace_code(
     probability: float | None = None,
     edits: int = 0,
 ) -> str:
-    """A script: the model, the trace, and the restoration of the selected cells.
+    """A script: the model by the expression `load`, the trace, and the restoration of `cells`.
 
-    Args:
-        load: The expression that loads the model.
-        settings: Of the trace.
-        cells: The selection; each cell stands for the states of its window.
-        probability: What the restoration gave, for the reader to compare; None: not known.
-        edits: How many edits the model held, which the script does not make.
+    It tells the reader the `probability` to expect, and the number of edits that it does not make.
     """
     answer = settings.answer if settings.answer_id is None else settings.answer_id
     lines = [

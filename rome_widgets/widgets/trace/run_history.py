@@ -7,11 +7,12 @@ from typing import Any
 
 from rome_widgets.errors import StateError
 from rome_widgets.records.html import plural
-from rome_widgets.widgets.live.traits import number, text
+from rome_widgets.widgets.live.traits import encodable, text
 from rome_widgets.widgets.trace.trace_run import Run
 
 MOST_RUNS = 20
 """Runs that are kept; the oldest goes first."""
+OF_THE_TRACE = ("answer", "clean", "corrupted", "complete")
 
 
 class RunHistory:
@@ -36,11 +37,7 @@ class RunHistory:
             self._runs[run.id] = run
 
     def find(self, run: int) -> Run:
-        """The run of this number.
-
-        Raises:
-            StateError: It is not kept.
-        """
+        """The run of this number; a `StateError` where it is not kept."""
         if run not in self._runs:
             raise StateError(
                 f"There is no run {run!r}.",
@@ -56,11 +53,8 @@ class RunHistory:
                 "id": run.id,
                 "settings": vars(run.settings),
                 "words": text(_in_words(run)),
-                "answer": text(run.trace.answer),
-                "clean": number(run.trace.clean),
-                "corrupted": number(run.trace.corrupted),
                 "edits": run.edits,
-                "complete": run.trace.complete,
+                **{name: encodable(getattr(run.trace, name)) for name in OF_THE_TRACE},
             }
             for run in self._runs.values()
         ]

@@ -125,7 +125,6 @@ class TraceExplorer(ExplainedGrid):
     place = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
     """Characters of the subject, half-open; it holds for as long as the subject stands there."""
     retrace = t.Bool(True).tag(sync=True)
-    """Whether an edit of the model makes the trace on screen again by itself."""
     stale = t.Bool(False).tag(sync=True)
     """The model is no longer the one that the trace on screen was made on."""
     history = t.List().tag(sync=True)
@@ -525,8 +524,6 @@ class TraceExplorer(ExplainedGrid):
             on_failed=self._restore_failed,
         )
         self._submit("restore", job, quick=True)
-
-    # What the jobs call, on the worker's thread and with the writing lock held.
 
     def _is_current(self, run: RunInProgress) -> bool:
         return run is self._run

@@ -79,20 +79,15 @@ class TraceGrid(RomeWidget):
     selection = t.List().tag(sync=True)
     """Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer."""
     cursor = t.Any(None, allow_none=True).tag(sync=True)
-    """The cell of the keyboard cursor, or None."""
     restoration = t.Any(None, allow_none=True, read_only=True)
     """The answer to the selection: a `Restoration` of a live model's, a `RecordedRestoration` of a
     recorded trace's; None while there is none, or only a sentence that says why."""
     _restoration = t.Dict().tag(sync=True)
     """The answer to `_restoration["selection"]`, or that sentence; `{}` while there is none."""
     scale = t.Enum(get_args(Scale), "probability").tag(sync=True)
-    """What a cell shows: the answer's probability, its rise over corrupted, or the share back."""
     palette = t.Enum(get_args(Palette), "kinds").tag(sync=True)
-    """A colour for each kind, as in the paper, or one ramp that every eye tells apart."""
     values = t.Bool(False).tag(sync=True)
-    """Write the numbers into cells that have room for them."""
     shortcuts = t.Bool(True).tag(sync=True)
-    """Single letters act while the grid has the focus."""
     comparison = record_trait(TraceComparison)
     """The trace before, the trace on screen, and what sets them apart; None without one before."""
     _comparison = t.Dict().tag(sync=True)

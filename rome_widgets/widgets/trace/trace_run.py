@@ -43,11 +43,7 @@ class Basis:
     weights: Hashable
 
     def check(self, engine: TraceEngine) -> None:
-        """Refuse another model's answer about this trace.
-
-        Raises:
-            ModelChanged: The engine has other weights.
-        """
+        """Refuse another model's answer about this trace, with `ModelChanged`."""
         if engine.weights_version != self.weights:
             raise ModelChanged(
                 "The model was edited since this trace.",
@@ -150,9 +146,7 @@ class MakesRoom(Cancelled):
 def leave_alone(worker: Worker, engine: TraceEngine, run: RunInProgress, stop: Stop) -> None:
     """Let a patient run wait until nobody has asked for anything, or edited, for a moment.
 
-    Raises:
-        Cancelled: It is no longer wanted.
-        MakesRoom: Somebody asks the model for something.
+    It is `Cancelled` where it is no longer wanted, and `MakesRoom` for whoever asks meanwhile.
     """
     if not run.patient:
         return
@@ -171,12 +165,7 @@ def leave_alone(worker: Worker, engine: TraceEngine, run: RunInProgress, stop: S
 def make_trace(
     worker: Worker, engine: TraceEngine, run: RunInProgress, progress: Tell[Progress], stop: Stop
 ) -> CausalTrace:
-    """The trace that a run asks for.
-
-    Raises:
-        Cancelled: It is no longer wanted; carries what was computed so far.
-        MakesRoom: It is patient, and somebody asks the model for something.
-    """
+    """The trace that a run asks for; a patient one `MakesRoom` for whoever asks the model."""
 
     def stop_or_make_room() -> bool:
         return stop() or (run.patient and worker.crowded)
