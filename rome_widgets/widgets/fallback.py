@@ -11,7 +11,7 @@ from rome_widgets.charts.heat_table import MOST_CELLS, STRONGEST, trace_heat_map
 from rome_widgets.records.html import label, plural, shown, table
 from rome_widgets.records.states import TITLES, Kind
 from rome_widgets.records.trace import CausalTrace
-from rome_widgets.widgets.trace.before_after import TraceComparison
+from rome_widgets.widgets.trace.comparison import TraceComparison
 
 
 def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:

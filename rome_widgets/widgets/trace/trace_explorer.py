@@ -32,14 +32,15 @@ from rome_widgets.widgets.live.traits import (
     text,
     unanswered,
 )
-from rome_widgets.widgets.trace.ab_comparison import (
-    NAMES,
+from rome_widgets.widgets.trace.comparison import (
+    A_AND_B,
     KeptTrace,
+    check_comparable,
     describe_kept,
     differences_in_words,
+    in_words,
     why_not_comparable,
 )
-from rome_widgets.widgets.trace.before_after import check_comparable, in_words
 from rome_widgets.widgets.trace.download import picture
 from rome_widgets.widgets.trace.engine import TraceEngine, TraceSettings
 from rome_widgets.widgets.trace.pages import CellsAsked, ExplainedGrid, Page
@@ -561,20 +562,15 @@ class TraceExplorer(ExplainedGrid):
     def _put_beside(self, shown: Run | None, *, running: bool = False) -> None:
         """What the run on screen is compared with: A while asked for, else what it was before."""
         a, b = self._a, None if shown is None else shown.trace
-        against = None if shown is None else shown.against
+        beside: tuple[Any, ...] = (None,)
+        if a is not None and self._comparing_a:
+            if shown and b and a.trace is not b and not why_not_comparable(a.trace, b):
+                beside = a.trace, differences_in_words(a, b, shown.edits), A_AND_B
+        elif shown is not None and (against := shown.against) is not None:
+            beside = against.trace, in_words(against.edits, shown.edits)
         with self.hold_sync():
             self.kept = {} if a is None else describe_kept(a, b, self._comparing_a)
-            if a is not None and self._comparing_a:
-                if shown is None or b is None or a.trace is b or why_not_comparable(a.trace, b):
-                    self._put_before(None)
-                else:
-                    words = differences_in_words(a, b, shown.edits)
-                    self._put_before(a.trace, words, NAMES, running=running)
-            elif against is None or shown is None:
-                self._put_before(None)
-            else:
-                words = in_words(against.edits, shown.edits)
-                self._put_before(against.trace, words, running=running)
+            self._put_before(*beside, running=running)
 
     def _trace_done(self, run: RunInProgress, trace: CausalTrace) -> None:
         if run.weights != self._engine.weights_version:  # Of which of the two, nobody knows.

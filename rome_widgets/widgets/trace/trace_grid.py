@@ -23,7 +23,7 @@ from rome_widgets.widgets.live.traits import (
     text,
     unanswered,
 )
-from rome_widgets.widgets.trace.before_after import (
+from rome_widgets.widgets.trace.comparison import (
     NAMES,
     TraceComparison,
     Words,
@@ -226,10 +226,7 @@ class TraceGrid(RomeWidget):
     @t.validate("cursor")
     def _check_cursor(self, proposal: dict) -> State | None:
         value = proposal["value"]
-        if value is None:
-            return None
-        (cell,) = self._checked("cursor", [value])
-        return cell
+        return None if value is None else self._checked("cursor", [value])[0]
 
     def _checked(self, name: str, cells: Iterable[Iterable]) -> list[State]:
         """`cells` as states of the grid on screen; any states while there is none."""
@@ -237,9 +234,7 @@ class TraceGrid(RomeWidget):
         size = (len(shown["tokens"]), shown["n_layers"]) if shown else (UNBOUNDED, UNBOUNDED)
         try:
             states = list(check_states(cells, *size))
-            if not shown and any(
-                s.pos > UNBOUNDED // 2 or s.layer > UNBOUNDED // 2 for s in states
-            ):
+            if not shown and any(max(s.pos, s.layer) > UNBOUNDED // 2 for s in states):
                 raise StateError(
                     "Places counted from the end need a trace to count in.",
                     "Positions and layers from 0 were wanted while nothing is traced.",
