@@ -50,8 +50,7 @@ class EditingEngine(GeneratingEngine):
 
     Args:
         lm: The model.
-        second_moment: See `rome_widgets.edit`.
-        seed: See `rome_widgets.edit`.
+        second_moment, seed: See `rome_widgets.edit`.
     """
 
     examples = (

@@ -78,6 +78,7 @@ def _list_changes(compared: TraceComparison, after: CausalTrace) -> str:
 # Edits, predictions and generations arrive as the plain data of their widgets' traits.
 
 _LEFT = "text-align:left;padding:1px 10px 1px 0"
+Rows = Sequence[dict[str, Any]]
 ARROWS = {1: "▲", -1: "▼", 0: "·"}
 
 
@@ -96,9 +97,7 @@ def weights_match(ledger: dict[str, Any]) -> str:
     return known.get(ledger.get("fingerprint_ok"), "weights not checked")
 
 
-def edits_text(
-    name: str, edits: Sequence[dict], rows: Sequence[dict], ledger: dict[str, Any]
-) -> str:
+def edits_text(name: str, edits: Rows, rows: Rows, ledger: dict[str, Any]) -> str:
     """History and predictions, line by line."""
     if not edits:
         return f"{name}: no edits yet"
@@ -108,9 +107,7 @@ def edits_text(
     return "\n".join(lines)
 
 
-def edits_table(
-    model: str, edits: Sequence[dict], rows: Sequence[dict], ledger: dict[str, Any]
-) -> str:
+def edits_table(model: str, edits: Rows, rows: Rows, ledger: dict[str, Any]) -> str:
     """History and predictions as two tables."""
     if not edits:
         return "<p>No edits yet.</p>"
@@ -154,7 +151,7 @@ def _outcome(outcome: dict) -> str:
     return f"{label(outcome['token'])} {_p(outcome['probability'])}"
 
 
-def predictions_text(name: str, runs: Sequence[str], rows: Sequence[dict]) -> str:
+def predictions_text(name: str, runs: Sequence[str], rows: Rows) -> str:
     """Tokens with their probability in each run."""
     if not rows:
         return f"{name}: nothing to compare yet"
@@ -166,7 +163,7 @@ def predictions_text(name: str, runs: Sequence[str], rows: Sequence[dict]) -> st
     return "\n".join([f"{name}: {', '.join(runs)}", *lines])
 
 
-def predictions_table(runs: Sequence[str], rows: Sequence[dict], baseline: int) -> str:
+def predictions_table(runs: Sequence[str], rows: Rows, baseline: int) -> str:
     """Tokens by runs, each with its rank, and the difference to the baseline."""
     if not rows:
         return "<p>Nothing to compare yet.</p>"
@@ -186,7 +183,7 @@ def _prediction_cells(row: dict, baseline: int) -> list[str]:
     return cells
 
 
-def generations_text(name: str, columns: Sequence[str], rows: Sequence[dict]) -> str:
+def generations_text(name: str, columns: Sequence[str], rows: Rows) -> str:
     """Prompts and what follows them."""
     lines = [f"{name}: {plural(len(rows), 'prompt')}"]
     for row in rows:
@@ -198,7 +195,7 @@ def generations_text(name: str, columns: Sequence[str], rows: Sequence[dict]) ->
     return "\n".join(lines)
 
 
-def generations_table(columns: Sequence[str], rows: Sequence[dict]) -> str:
+def generations_table(columns: Sequence[str], rows: Rows) -> str:
     """Prompts by columns; words that differ are bold and underlined."""
     head = "".join(f'<th style="{_LEFT}">{shown(each)}</th>' for each in ["prompt", *columns])
     body = "".join(

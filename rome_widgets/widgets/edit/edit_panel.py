@@ -157,7 +157,7 @@ class EditPanel(LiveWidget):
         self._records: dict[str, EditRecord] = {}
         self._numbers = itertools.count(1)
         self._strength = Slot(self, "strength")  # Not of those that a closed panel gives up.
-        template, subject, target, known = _read_form(prompt, subject, target)
+        fact = _read_form(prompt, subject, target, true_object)
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         super().__init__(
             engine.session,
@@ -167,10 +167,7 @@ class EditPanel(LiveWidget):
                 "methods": {name: dict(each) for name, each in engine.methods.items()},
                 "examples": [describe_request(each) for each in engine.examples],
             },
-            template=template,
-            subject=subject,
-            target=target,
-            true_object=true_object or known,
+            **fact,
             method=method or next(iter(engine.methods)),
             layer=layer,
             settings=dict(settings or {}),
@@ -490,7 +487,7 @@ class EditPanel(LiveWidget):
             None,
             plainly(partial(look, self._engine)),
             on_done=self._refreshed,
-            on_failed=self._refresh_failed,
+            on_failed=self._looking_failed,
             latest=False,
         )
         self._submit("refresh", job)
@@ -499,9 +496,6 @@ class EditPanel(LiveWidget):
         self._show_history(history)
         self.trail = []
         self._ask_for_rows()
-
-    def _refresh_failed(self, asked: None, error: Exception) -> None:
-        self._report("refresh", describe_error(error))
 
     def _strengths_started(self, strengths: Strengths) -> None:
         self._at_work = strengths
@@ -534,7 +528,7 @@ class EditPanel(LiveWidget):
             on_started=self._comparison_started,
             on_progress=self._compared,
             on_done=self._measured,
-            on_failed=self._comparison_failed,
+            on_failed=self._looking_failed,
         )
         self._submit("compare", job)
 
@@ -561,8 +555,8 @@ class EditPanel(LiveWidget):
         if comparison.edit == self.selected:
             self.trail = _joined(self.trail, points)
 
-    def _comparison_failed(self, comparison: ComparedEdit, error: Exception) -> None:
-        self._report("compare", describe_error(error))
+    def _looking_failed(self, comparison: ComparedEdit | None, error: Exception) -> None:
+        self._report("compare" if comparison else "refresh", describe_error(error))
 
     def _suggest_failed(self, request: EditRequest, error: Exception) -> None:
         self._report("suggest", describe_error(error))
@@ -578,13 +572,15 @@ class EditPanel(LiveWidget):
 
 
 def _read_form(
-    prompt: str | Fact | Mapping[str, Any], subject: str, target: str
-) -> tuple[str, str, str, str | None]:
-    """Template, subject, new object, and the true object where a record names it."""
+    prompt: str | Fact | Mapping[str, Any], subject: str, target: str, true_object: str | None
+) -> dict[str, Any]:
+    """Template, subject, new object, and the true object, which a record may name."""
     if isinstance(prompt, str) and not (prompt and subject):
-        return prompt or "{}", subject, target, None
-    stated = read_fact(prompt, subject, target)
-    return stated.template, stated.subject, stated.target or "", stated.true_object
+        values = prompt or "{}", subject, target, true_object or None
+    else:
+        fact = read_fact(prompt, subject, target)
+        values = fact.template, fact.subject, fact.target or "", true_object or fact.true_object
+    return dict(zip(FORM, values, strict=False))
 
 
 def _compare(

@@ -28,11 +28,7 @@ def describe_request(request: EditRequest) -> dict[str, Any]:
 
 
 def read_request(given: Mapping[str, Any]) -> EditRequest:
-    """The request that a page sent.
-
-    Raises:
-        PromptError: The template has not exactly one `{}`, or a word is missing.
-    """
+    """The request that a page sent; a `PromptError` where a word or the one `{}` is missing."""
     request = EditRequest(**given)
     if request.template.count("{}") != 1:
         raise PromptError(

@@ -181,9 +181,8 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "message": message,
+        **{name: text(getattr(error, name, "")) for name in ("wanted", "remedy")},
         "found": text(getattr(error, "found", "")) or message,
-        "wanted": text(getattr(error, "wanted", "")),
-        "remedy": text(getattr(error, "remedy", "")),
         "fix": None,
         "traceback": text("".join(traceback.format_exception(error))[-MOST_TRACEBACK:]),
     }

@@ -140,12 +140,8 @@ class Worker:
         """What a long task makes room for when it asks whether it is cancelled."""
         while True:
             with self._changed:
-                quick = (
-                    slot
-                    for slot, waiting in self._waiting.items()
-                    if waiting.quick and slot not in self._running
-                )
-                slot = next(quick, None)
+                quick = (slot for slot, each in self._waiting.items() if each.quick)
+                slot = next((slot for slot in quick if slot not in self._running), None)
             if slot is None:
                 return
             self._run(slot, between=None)

@@ -11,7 +11,7 @@ from rome_widgets.errors import StateError
 from rome_widgets.records.html import plural
 from rome_widgets.records.states import Kind, State
 from rome_widgets.records.trace import CausalTrace
-from rome_widgets.widgets.live.traits import number, text
+from rome_widgets.widgets.live.traits import encodable, number, text
 
 SAME = (
     "prompt",
@@ -113,10 +113,8 @@ class TraceComparison:
         """As the page is told of it."""
         return {
             "names": list(self.names),
-            "before": text(self.words[0]),
-            "after": text(self.words[1]),
-            "clean": number(self.before.clean),
-            "corrupted": number(self.before.corrupted),
+            **{name: text(said) for name, said in zip(NAMES, self.words, strict=True)},
+            **{name: number(getattr(self.before, name)) for name in ("clean", "corrupted")},
             "same": self.same,
         }
 
@@ -169,9 +167,7 @@ def describe_kept(a: KeptTrace, b: CausalTrace | None, beside: bool) -> dict[str
     """The `kept` trait: A in words and numbers, and what of it can be compared with B."""
     reason = why_not_comparable(a.trace, b) if beside and b is not None else ""
     return {
-        "prompt": text(a.trace.prompt),
-        "tokens": [text(token) for token in a.trace.tokens],
-        "answer": text(a.trace.answer),
+        **{name: encodable(getattr(a.trace, name)) for name in ("prompt", "tokens", "answer")},
         "comparing": beside,
         "reason": reason,
         "rows": _rows(a.trace, b) if reason and b is not None else [],

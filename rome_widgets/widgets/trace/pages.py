@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
+from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace
@@ -160,17 +160,6 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         self._put_path(search)
         return search
 
-    @t.observe("_request")
-    def _path_requested(self, change: dict) -> None:
-        op = (change["new"] or {}).get("op")
-        if op == "stop_path":
-            self.stop_path()
-        elif op == "path":
-            try:
-                self.find_path()
-            except RomeWidgetsError as error:
-                self._report("path", describe_error(error))
-
     def _put(self, described: dict[str, Any], trace: CausalTrace | None) -> None:
         """Another trace: what explained the old one must not survive it."""
         if self._basis is None or self._basis != self._explained:
@@ -290,7 +279,6 @@ def describe_lens(lens: Lens, selection: Iterable[State]) -> dict[str, Any]:
 
 def _no_path(trace: Mapping[str, Any], target: float) -> RestoringPath:
     """Where a search starts."""
-    clean, corrupted = (
-        float("nan") if trace[name] is None else trace[name] for name in ("clean", "corrupted")
-    )
+    ends = (trace["clean"], trace["corrupted"])
+    clean, corrupted = (np.nan if each is None else each for each in ends)
     return RestoringPath((), (), trace["answer"], clean, corrupted, target, False, 0)

@@ -26,8 +26,7 @@ class RunHistory:
         """Keep a run; returns it with its number."""
         self._count += 1
         run = replace(run, id=self._count)
-        same = (run.asked, run.weights)
-        kept = [each for each in self._runs.values() if (each.asked, each.weights) != same]
+        kept = [each for each in self._runs.values() if each.basis != run.basis]
         self._runs = {each.id: each for each in [*kept, run][-MOST_RUNS:]}
         return run
 
@@ -62,13 +61,9 @@ class RunHistory:
 
 def _in_words(run: Run) -> str:
     """The settings besides prompt and subject, and what else sets a run apart."""
-    asked = run.settings
-    said = [
-        f"window {'auto' if asked.window is None else asked.window}",
-        f"noise {asked.noise:g} × σ",
-        f"{asked.samples} samples",
-        f"seed {asked.seed}",
-    ]
+    asked, window = run.settings, run.settings.window
+    said = [f"window {'auto' if window is None else window}", f"noise {asked.noise:g} × σ"]
+    said += [f"{asked.samples} samples", f"seed {asked.seed}"]
     if asked.answer is not None:
         said.append(f"answer {asked.answer}")
     if run.edits:

@@ -188,6 +188,7 @@ class TraceExplorer(ExplainedGrid):
             prompt, subject, found = engine.read_prompt(prompt, subject)
             place = place or found
         form = {"noise": noise, "samples": samples, "seed": seed, "window": window}
+        fact = {"prompt": prompt, "subject": subject, "answer": answer, "place": place}
         view = {"kind": kind, "scale": scale, "palette": palette, "values": values}
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         LiveWidget.__init__(
@@ -198,11 +199,8 @@ class TraceExplorer(ExplainedGrid):
                 "n_layers": engine.n_layers,
                 "examples": [[text(a), text(b)] for a, b in engine.examples],
             },
-            prompt=prompt,
-            subject=subject,
+            **fact,
             **form,
-            answer=answer,
-            place=place,
             **view,
             shortcuts=shortcuts,
             page=page,
@@ -269,7 +267,7 @@ class TraceExplorer(ExplainedGrid):
                     "One that was cancelled after its first states was wanted.",
                     "Trace with run().",
                 )
-            if shown.weights != self._engine.weights_version:
+            if shown.basis.weights != self._engine.weights_version:
                 raise StateError(
                     "The model was edited since this trace was cancelled.",
                     "The weights that it was begun with were wanted.",
@@ -303,7 +301,7 @@ class TraceExplorer(ExplainedGrid):
         shown = self._shown
         if shown is None or shown.settings != settings:
             return None
-        same = shown.weights == self._engine.weights_version
+        same = shown.basis.weights == self._engine.weights_version
         return shown.against if same or shown.against is not None else shown
 
     def _queue(self, run: RunInProgress) -> None:
@@ -344,7 +342,7 @@ class TraceExplorer(ExplainedGrid):
         if self._closed or shown is None or self._under_way is not None:
             return
         with self.hold_sync():
-            self.stale = shown.weights != self._engine.weights_version
+            self.stale = shown.basis.weights != self._engine.weights_version
             if self.stale and edited and self.retrace:
                 self._start(shown.settings, patient=True)
 
@@ -465,6 +463,8 @@ class TraceExplorer(ExplainedGrid):
         ops: dict[str, Callable[[], Any]] = {
             "trace": self.run,
             "resume": self.resume,
+            "path": self.find_path,
+            "stop_path": self.stop_path,
             "restore": self._answer,
             "recall": lambda: self.recall(request["run"]),
             "keep_as_a": self.keep_as_a,
@@ -473,10 +473,11 @@ class TraceExplorer(ExplainedGrid):
             "subject": lambda: self._move_subject(request.get("start"), request.get("stop")),
             "download": lambda: self._draw(request),
         }
+        op = request.get("op", "")
         try:
-            ops.get(request.get("op", ""), lambda: None)()
-        except StateError as error:  # The page asked for what had just gone.
-            self._report("form", describe_error(error))
+            ops.get(op, lambda: None)()
+        except RomeWidgetsError as error:  # The page asked for what had just gone.
+            self._report("path" if op == "path" else "form", describe_error(error))
 
     def _move_subject(self, start: Any, stop: Any) -> None:
         """Trace the prompt on screen with the subject at these of its positions."""
@@ -548,7 +549,7 @@ class TraceExplorer(ExplainedGrid):
     def _make_room(self, run: RunInProgress, trace: CausalTrace) -> None:
         """Make room for another grid, unless it will be the same one."""
         elsewhere = self._trace.get("settings") != vars(run.settings)
-        if not elsewhere and self._shown is not None and self._shown.weights == run.weights:
+        if not elsewhere and self._shown is not None and self._shown.basis.weights == run.weights:
             return
         if elsewhere:
             self.cursor = None  # It was a cell of another trace.
@@ -633,7 +634,11 @@ class TraceExplorer(ExplainedGrid):
     def _finish(self, run: RunInProgress, state: RunState, trace: CausalTrace) -> None:
         run.move(state)
         against = run.against
-        if against is not None and not _comparable(against.trace, trace):
+        try:
+            if against is not None:
+                check_comparable(against.trace, trace)
+        except StateError as error:
+            logger.warning("The traces are not compared. %s", error)
             against = None
         with self.hold_sync():
             made = self._history.add(run.so_far(trace, against))
@@ -652,7 +657,7 @@ class TraceExplorer(ExplainedGrid):
             self.run_shown = run.id
             self.progress = float(np.mean([~np.isnan(g) for g in run.trace.scores.values()]))
             self.status = "done" if run.trace.complete else "cancelled"
-            self.stale = run.weights != self._engine.weights_version
+            self.stale = run.basis.weights != self._engine.weights_version
 
     def _go_back(self, run: RunInProgress, state: RunState) -> None:
         """To the last result, after a run that left none."""
@@ -677,10 +682,8 @@ class TraceExplorer(ExplainedGrid):
         if self._is_asked_now(asked):
             found, weights, ms = made
             same = self._basis is not None and weights == self._basis.weights
-            described = describe_restoration(
-                found, asked.selection, "exact" if same else "edited", ms
-            )
-            self._show_answer(found, described)
+            source = "exact" if same else "edited"
+            self._show_answer(found, describe_restoration(found, asked.selection, source, ms))
 
     def _restore_failed(self, asked: CellsAsked, error: Exception) -> None:
         described = describe_error(error)
@@ -712,12 +715,3 @@ def _restore(
     began, weights = time.perf_counter(), engine.weights_version
     found = engine.restore(asked.basis.settings, asked.selection)
     return found, weights, 1000 * (time.perf_counter() - began)
-
-
-def _comparable(before: CausalTrace, after: CausalTrace) -> bool:
-    try:
-        check_comparable(before, after)
-    except StateError as error:
-        logger.warning("The traces are not compared. %s", error)
-        return False
-    return True

@@ -39,7 +39,7 @@ class Basis:
     """What a grid was or is being made of: all that is asked of it later must be of the same."""
 
     settings: TraceSettings
-    """As the engine was asked, with the answer's id if need be."""
+    """As the engine was asked: with the answer of what it is compared with."""
     weights: Hashable
 
     def check(self, engine: TraceEngine) -> None:
@@ -59,9 +59,7 @@ class Run:
     trace: CausalTrace
     """Not complete where it was cancelled."""
     settings: TraceSettings
-    asked: TraceSettings
-    """What the engine was asked: the same, and the answer of what it is compared with."""
-    weights: Hashable
+    basis: Basis
     edits: int
     """How many were active."""
     ms: float | None
@@ -70,11 +68,6 @@ class Run:
     """What it is compared with: the trace that was there before the model was edited."""
     id: int = 0
     """Its place among all runs of the widget, from 1."""
-
-    @property
-    def basis(self) -> Basis:
-        """What it was made of."""
-        return Basis(self.asked, self.weights)
 
 
 @dataclass(eq=False)
@@ -136,7 +129,8 @@ class RunInProgress:
 
     def so_far(self, trace: CausalTrace, against: Run | None) -> Run:
         """What there is of it, as a run."""
-        return Run(trace, self.settings, self.asked, self.weights, self.edits, self.ms, against)
+        basis = Basis(self.asked, self.weights)
+        return Run(trace, self.settings, basis, self.edits, self.ms, against)
 
 
 class MakesRoom(Cancelled):
@@ -171,7 +165,7 @@ def make_trace(
         return stop() or (run.patient and worker.crowded)
 
     began, resume = time.perf_counter(), run.resume
-    goes_on = resume is not None and resume.weights == engine.weights_version
+    goes_on = resume is not None and resume.basis.weights == engine.weights_version
     rest = {"resume": resume.trace} if resume is not None and goes_on else {}
     try:
         trace = engine.trace(run.asked, progress, stop_or_make_room, **rest)
