@@ -6,7 +6,7 @@ restoration of the same selection. All three go with the trace that they were ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
@@ -178,7 +178,8 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         self.set_trait(name, made)
 
     def _put_path(self, search: PathSearch) -> None:
-        self._put_page("path", search.path, describe_path(search.path, search.running))
+        said = {**fields_of(search.path, "tokens"), "running": search.running}
+        self._put_page("path", search.path, said)
 
     @t.observe("page")
     def _ask_for_page(self, change: dict | None = None) -> None:
@@ -225,8 +226,9 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     def _page_made(self, asked: CellsAsked, made: Flow | Lens) -> None:
         if asked.selection == tuple(self._cells):
             self._settle(asked.page)
-            describe: Any = describe_flow if asked.page == "flow" else describe_lens
-            self._put_page(asked.page, made, describe(made, asked.selection))
+            said = describe_flow(made) if isinstance(made, Flow) else fields_of(made)
+            said["selection"] = encodable(asked.selection)
+            self._put_page(asked.page, made, said)
 
     def _page_failed(self, asked: CellsAsked, error: Exception) -> None:
         self._report(asked.page, describe_error(error))
@@ -255,26 +257,15 @@ def _make_page(
     return made
 
 
-def describe_path(path: RestoringPath, running: bool) -> dict[str, Any]:
-    """The `_path` trait."""
-    return {**fields_of(path, "tokens"), "running": running}
-
-
-def describe_flow(flow: Flow, selection: Iterable[State]) -> dict[str, Any]:
-    """The `_flow` trait: arrays are float32, `[kind, pos, layer]` in the order of `kinds`."""
+def describe_flow(flow: Flow) -> dict[str, Any]:
+    """The `_flow` trait but for its selection: float32, `[kind, pos, layer]` by `kinds`."""
     grids = ("written", "corrupted", "restored", "moved")
     return {
-        "selection": encodable([*selection]),
         "states": encodable(flow.states),
         "kinds": list(flow.kinds),
         **{name: pack_scores(getattr(flow, name), flow.kinds) for name in grids},
         "noise": np.asarray(flow.noise, "<f4").tobytes(),
     }
-
-
-def describe_lens(lens: Lens, selection: Iterable[State]) -> dict[str, Any]:
-    """The `_lens` trait."""
-    return {"selection": encodable([*selection]), **fields_of(lens)}
 
 
 def _no_path(trace: Mapping[str, Any], target: float) -> RestoringPath:
