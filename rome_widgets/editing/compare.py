@@ -29,12 +29,12 @@ TOKENS_PER_CALL = 1024
 """Tokens that run at once, at most: there are logits at every position."""
 
 
-def with_one(lm: LanguageModel, edit: Any, strength: float) -> SideBySide:
+def compare_edit(lm: LanguageModel, edit: Any, strength: float) -> SideBySide:
     """Without and with one edit; others stay as they are."""
-    return with_strengths(lm, edit, (0.0, strength))
+    return compare_strengths(lm, edit, (0.0, strength))
 
 
-def with_strengths(lm: LanguageModel, edit: Any, strengths: Sequence[float]) -> SideBySide:
+def compare_strengths(lm: LanguageModel, edit: Any, strengths: Sequence[float]) -> SideBySide:
     """With one edit at each of these strengths; others stay as they are."""
     with ledger_of(lm.model).standing() as entries:
         applied = next((e.strength for e in entries if e.edit.id == edit.id), 0.0)
@@ -42,12 +42,12 @@ def with_strengths(lm: LanguageModel, edit: Any, strengths: Sequence[float]) -> 
         return SideBySide(lm, _adding_to(lm, edit.updates, shares), len(shares))
 
 
-def with_updates(lm: LanguageModel, updates: Iterable[Update]) -> SideBySide:
+def compare_updates(lm: LanguageModel, updates: Iterable[Update]) -> SideBySide:
     """As the weights are, and with changes that they do not carry."""
     return SideBySide(lm, _adding_to(lm, updates, (0.0, 1.0)))
 
 
-def with_all(lm: LanguageModel) -> SideBySide:
+def compare_all_edits(lm: LanguageModel) -> SideBySide:
     """Without any edit, and as the weights are now."""
     with ledger_of(lm.model).standing():
         return SideBySide(lm, [(module, _undoing(was)) for module, was in unedited_modules(lm)])

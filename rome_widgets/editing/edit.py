@@ -19,10 +19,10 @@ from torch import Tensor
 from rome_widgets.editing import perplexity
 from rome_widgets.editing.compare import (
     SideBySide,
+    compare_edit,
     compare_prompt,
+    compare_updates,
     target_said,
-    with_one,
-    with_updates,
 )
 from rome_widgets.editing.methods import METHODS, find_editor, known_for
 from rome_widgets.editing.methods.editor import Found, Task
@@ -139,7 +139,7 @@ def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
         raise EditRefused("The update has NaN or infinity.", "Finite numbers were wanted.")
     update_norm, weight_norm, rounding = _sizes(lm, found.updates)
     text = perplexity.ordinary_text(lm, task.seed, found.texts)
-    both = with_updates(lm, found.updates)
+    both = compare_updates(lm, found.updates)
     measured = perplexity.measure(both, lm, text)
     doubts = (
         *found.warnings,
@@ -428,7 +428,7 @@ class Edit:
 
     def _side_by_side(self, strength: float | None) -> SideBySide:
         shown = self.strength if strength is None else _check_strength(strength)
-        return with_one(self.lm, self, shown)
+        return compare_edit(self.lm, self, shown)
 
     # ---------------------------------------------------------------------------- files
 

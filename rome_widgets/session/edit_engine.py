@@ -8,7 +8,7 @@ from typing import Any
 
 from rome_widgets import bundled
 from rome_widgets.editing import choose_layer
-from rome_widgets.editing.compare import with_all, with_strengths
+from rome_widgets.editing.compare import compare_all_edits, compare_strengths
 from rome_widgets.editing.edit import Edit, edit
 from rome_widgets.editing.methods import METHODS, methods_for
 from rome_widgets.editing.request import read_request
@@ -158,7 +158,7 @@ class EditingEngine(GeneratingEngine):
     def compare(self, request: EditRequest, prompts: Sequence[TestPrompt]) -> list[PromptChange]:
         """What each prompt leads to unedited and now."""
         ids = [self._ids(prompt.text) for prompt in prompts]
-        sides = to_numpy(with_all(self.lm).probabilities(ids))
+        sides = to_numpy(compare_all_edits(self.lm).probabilities(ids))
         return [
             self._change(prompt, request, sides[:, number]) for number, prompt in enumerate(prompts)
         ]
@@ -191,7 +191,7 @@ class EditingEngine(GeneratingEngine):
         known = self._known(edit)
         request = _request(known)
         prompt = TestPrompt(request.prompt, "rewrite")
-        several = with_strengths(self.lm, known.edit, strengths)
+        several = compare_strengths(self.lm, known.edit, strengths)
         sides = to_numpy(several.probabilities([self._ids(prompt.text)])[:, 0])
         followed = self._followed(prompt, request)
         return [self._outcome(side, followed) for side in sides]
@@ -207,7 +207,7 @@ class EditingEngine(GeneratingEngine):
             right = (prompt.target or request.target) if changes else prompt.true_object
             if right:
                 questions[KIND_OF_GROUP[prompt.group]].append(Question(prompt.text, right))
-        edited = with_strengths(self.lm, made, (1.0,))
+        edited = compare_strengths(self.lm, made, (1.0,))
         found = measure(
             self.lm, questions, lambda rows: [(range(len(rows)), edited.probabilities(rows)[0])]
         )

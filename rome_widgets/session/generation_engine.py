@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rome_widgets.editing.compare import SideBySide, with_all, with_one
+from rome_widgets.editing.compare import SideBySide, compare_all_edits, compare_edit
 from rome_widgets.editing.edit import Edit
 from rome_widgets.errors import Cancelled
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -55,5 +55,5 @@ class GeneratingEngine:
 
     def _both(self) -> SideBySide:
         if self._edit is None:
-            return with_all(self.lm)
-        return with_one(self.lm, self._edit, self._edit.strength)
+            return compare_all_edits(self.lm)
+        return compare_edit(self.lm, self._edit, self._edit.strength)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rome_widgets import bundled
-from rome_widgets.editing.compare import with_strengths
+from rome_widgets.editing.compare import compare_strengths
 from rome_widgets.errors import ContextTooLong
 from rome_widgets.evaluation.metrics import (
     Question,
@@ -118,7 +118,7 @@ def test_an_edit_that_is_not_applied_is_measured_as_the_applied_one():
     lm = world.make_lm("gpt2", torch.float64)
     made = world.made_up_edit(lm, 0)
     questions = {"efficacy": [Question(prompt, "w8 w9", "w5") for prompt in PROMPTS]}
-    ahead = with_strengths(lm, made, (1.0,))
+    ahead = compare_strengths(lm, made, (1.0,))
     found = measure(lm, questions, lambda rows: [(range(len(rows)), ahead.probabilities(rows)[0])])
     unedited = measure(lm, questions)
     with made:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import rome_widgets as rw
-from rome_widgets.editing.compare import with_all
+from rome_widgets.editing.compare import compare_all_edits
 from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.ledger import ledger_of
@@ -285,7 +285,7 @@ def test_prompts_that_go_together_give_what_each_gives_alone(name):
     unedited = [lm.next_token_probabilities(torch.tensor([ids]))[0] for ids in rows]
     with first, second:
         second.strength = 0.5
-        before, after = with_all(lm).probabilities(rows)
+        before, after = compare_all_edits(lm).probabilities(rows)
         edited = [lm.next_token_probabilities(torch.tensor([ids]))[0] for ids in rows]
     assert float((before - torch.stack(unedited)).abs().max()) <= 1e-6
     assert float((after - torch.stack(edited)).abs().max()) <= 1e-6
@@ -373,10 +373,10 @@ def test_panels_that_come_and_go_leave_no_listeners(lm):
 def test_before_is_the_unedited_model_in_half_precision_too(dtype):
     lm = world.new_lm("gpt2", dtype)
     ids = lm.encode("w3 w14 w15 w26 w5", (0, 2)).ids
-    (unedited, _) = with_all(lm).probabilities([ids])
+    (unedited, _) = compare_all_edits(lm).probabilities([ids])
     with world.made_up_edit(lm, 0) as made:
         made.strength = 300
-        before, after = with_all(lm).probabilities([ids])
+        before, after = compare_all_edits(lm).probabilities([ids])
     assert torch.equal(before, unedited)
     assert not torch.equal(after, before)
 

@@ -31,7 +31,7 @@ Page = Literal["grid", "flow", "lens"]
 
 
 @dataclass(eq=False)
-class PathSearch:
+class AskedPath:
     """One search for a path, and what became of it, for whoever waits."""
 
     basis: Basis
@@ -62,7 +62,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     _engine: TraceEngine
     _basis: Basis | None = None
     """What the grid on screen was or is being made of."""
-    _search: PathSearch | None = None
+    _search: AskedPath | None = None
     """The search under way, or the last of this trace."""
     _explained: Basis | None = None
     """What path, flow and lens are of."""
@@ -137,7 +137,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         name = "path so far" if self._search.running else "path"
         return [f"  {name}: {', '.join(steps)}"] if steps else []
 
-    def _start_search(self) -> PathSearch:
+    def _start_search(self) -> AskedPath:
         basis = self._basis
         if basis is None:
             raise StateError(
@@ -145,7 +145,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
             )
         basis.check(self._engine)
         self._settle("path")
-        self._search = search = PathSearch(basis, _no_path(self._trace, self.recovery))
+        self._search = search = AskedPath(basis, _no_path(self._trace, self.recovery))
         job = Job(
             search,
             partial(_find_path, self._engine),
@@ -177,7 +177,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         setattr(self, f"_{name}", described or {})
         self.set_trait(name, made)
 
-    def _put_path(self, search: PathSearch) -> None:
+    def _put_path(self, search: AskedPath) -> None:
         said = {**fields_of(search.path, "tokens"), "running": search.running}
         self._put_page("path", search.path, said)
 
@@ -200,21 +200,21 @@ class ExplainedGrid(LiveWidget, TraceGrid):
             )
             self._submit("page", job, quick=True)
 
-    def _is_search(self, search: PathSearch) -> bool:
+    def _is_search(self, search: AskedPath) -> bool:
         return self._search is search
 
-    def _path_told(self, search: PathSearch, path: RestoringPath) -> None:
+    def _path_told(self, search: AskedPath, path: RestoringPath) -> None:
         self._put_path(search)
 
-    def _path_found(self, search: PathSearch, path: RestoringPath) -> None:
+    def _path_found(self, search: AskedPath, path: RestoringPath) -> None:
         search.path, search.error, search.running = path, None, False
         self._put_path(search)
 
-    def _path_stopped(self, search: PathSearch, stopped: Cancelled) -> None:
+    def _path_stopped(self, search: AskedPath, stopped: Cancelled) -> None:
         search.error, search.running = Cancelled("The search for a path was stopped."), False
         self._put_path(search) if search.path.states else self._put_page("path")
 
-    def _path_failed(self, search: PathSearch, error: Exception) -> None:
+    def _path_failed(self, search: AskedPath, error: Exception) -> None:
         search.error, search.running = error, False
         with self.hold_sync():
             self._put_page("path")
@@ -235,7 +235,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
 
 
 def _find_path(
-    engine: TraceEngine, search: PathSearch, progress: Tell[RestoringPath], stop: Stop
+    engine: TraceEngine, search: AskedPath, progress: Tell[RestoringPath], stop: Stop
 ) -> RestoringPath:
     def told(path: RestoringPath) -> None:
         search.path = path
