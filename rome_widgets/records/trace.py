@@ -201,6 +201,10 @@ class CausalTrace(Saved):
         Source:
             Meng et al. 2022, section 2.1; the published figure starts its scale at `corrupted`.
         """
+        return self._traced(kind) - self.corrupted
+
+    def _traced(self, kind: Kind) -> np.ndarray:
+        """The scores of a kind, or a `StateError` where there are none."""
         (kind,) = check_kinds(kind)
         if kind not in self.scores:
             raise StateError(
@@ -208,7 +212,7 @@ class CausalTrace(Saved):
                 f"It has {', '.join(map(repr, self.kinds))}.",
                 f"Trace again with kinds={(*self.kinds, kind)!r}.",
             )
-        return self.scores[kind] - self.corrupted
+        return self.scores[kind]
 
     def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
         """The states that this cell of the grid restored."""
@@ -219,9 +223,15 @@ class CausalTrace(Saved):
         """Position, layer and probability of the best state among the subject's tokens.
 
         None where nothing was computed there.
+
+        Raises:
+            StateError: That kind was not traced.
+
+        Example:
+            >>> pos, layer, probability = trace.strongest("mlp")
         """
         start, stop = self.subject_span
-        part = self.scores[kind][start:stop]
+        part = self._traced(kind)[start:stop]
         if np.isnan(part).all():
             return None
         pos, layer = np.unravel_index(int(np.nanargmax(part)), part.shape)

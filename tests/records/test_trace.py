@@ -55,6 +55,8 @@ def test_strongest_looks_at_the_subject_only():
     assert score == trace.scores["mlp"][1].max()
     nothing = make_trace(scores={"mlp": np.full((4, 3), np.nan)}, recorded={})
     assert nothing.strongest("mlp") is None
+    with pytest.raises(StateError, match="There is no kind '3'"):
+        trace.strongest(3)
 
 
 @pytest.mark.parametrize("make", [make_trace, lambda: restoration_of("x")])
