@@ -1,1 +1,1 @@
-"""What is fast, as ratios taken in one run; see README.md."""
+"""Benchmarks: speed as ratios taken in one run; see README.md."""

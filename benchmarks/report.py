@@ -1,4 +1,4 @@
-"""What every figure is written with: commit, machine, versions."""
+"""Writes a figure with its commit, machine and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: how they end, and how their options are read."""
+"""Helpers of the commands: how they end, and how their options are read."""
 
 from __future__ import annotations
 

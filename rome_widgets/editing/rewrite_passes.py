@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.editing.request import Row
+from rome_widgets.editing.prompt_rows import PromptRow
 from rome_widgets.editing.site import Site
 from rome_widgets.model.batching import batch_captures
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
@@ -40,8 +40,8 @@ class Passes:
         NonFinite: The model produces NaN or infinity.
     """
 
-    def __init__(self, site: Site, rows: Sequence[Row], about: Row) -> None:
-        by_shape: dict[Any, list[Row]] = {}
+    def __init__(self, site: Site, rows: Sequence[PromptRow], about: PromptRow) -> None:
+        by_shape: dict[Any, list[PromptRow]] = {}
         for row in rows:
             by_shape.setdefault((len(row.ids), row.pos, row.wanted), []).append(row)
         asked = [_run_once(site, some) for some in by_shape.values()]
@@ -95,7 +95,7 @@ class _Group:
         return tuple(pos - self.pos for pos in self.wanted)
 
 
-def _run_once(site: Site, rows: Sequence[Row]) -> _Group:
+def _run_once(site: Site, rows: Sequence[PromptRow]) -> _Group:
     ids = torch.tensor([row.ids for row in rows], device=site.lm.device)
     pos, seen_there = rows[0].pos, []
 

@@ -1,4 +1,4 @@
-"""What all widgets of one model share: its worker, the news of its edits, and their history."""
+"""One session per model: the worker that its widgets share, news of its edits, and their history."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from rome_widgets.session.session import Flag, session_of
 from rome_widgets.tracing.lens import read_clean_lens
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
 from rome_widgets.widgets.live.engine import Stop, Tell
-from rome_widgets.widgets.trace.engine import TraceSettings
+from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
 logger = logging.getLogger(__name__)
 

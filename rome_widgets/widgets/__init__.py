@@ -20,6 +20,6 @@ from rome_widgets.widgets.edit.prediction_compare import PredictionRun as Predic
 from rome_widgets.widgets.live.base import RomeWidget as RomeWidget
 from rome_widgets.widgets.live.worker import Worker as Worker
 from rome_widgets.widgets.trace.engine import TraceEngine as TraceEngine
-from rome_widgets.widgets.trace.engine import TraceSettings as TraceSettings
 from rome_widgets.widgets.trace.trace_explorer import TraceExplorer as TraceExplorer
 from rome_widgets.widgets.trace.trace_grid import TraceGrid as TraceGrid
+from rome_widgets.widgets.trace.trace_settings import TraceSettings as TraceSettings

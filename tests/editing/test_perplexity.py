@@ -8,7 +8,8 @@ import torch
 import rome_widgets as rw
 from rome_widgets.editing import perplexity
 from rome_widgets.editing.methods.rank_one.rome import read_keys
-from rome_widgets.editing.request import about_row, prefixed_rows, read_request
+from rome_widgets.editing.prompt_rows import about_row, prefixed_rows
+from rome_widgets.editing.request import read_request
 from rome_widgets.editing.rewrite_passes import Passes
 from rome_widgets.editing.site import find_site
 from rome_widgets.editing.statistics.second_moment import SecondMoment

@@ -1,9 +1,9 @@
-"""Facts are read in whichever way they are given, and become rows of tokens."""
+"""Facts are read in whichever way they are given."""
 
 import pytest
 
 import rome_widgets as rw
-from rome_widgets.editing.request import about_row, prefixed_rows, read_request, read_requests
+from rome_widgets.editing.request import read_request, read_requests
 from rome_widgets.errors import ContextTooLong, PromptError, SubjectNotFound
 from tests.helpers import world
 from tests.helpers.world import small_edit
@@ -55,26 +55,3 @@ def test_a_list_holds_records_triples_or_facts_with_one_target():
         read_requests(lm, [], None, None)
     with pytest.raises(PromptError, match="No target"):
         read_requests(lm, [fact], None, None)
-
-
-def test_rows_are_weighted_and_end_before_the_last_token_of_the_target():
-    lm = world.make_lm("gpt2")
-    request = read_request(lm, world.PROMPT, world.SUBJECT, "w8 w9")
-    rows = prefixed_rows(lm, request, ("", "w1 w2", ""))
-    assert [row.weight for row in rows] == [2 / 3, 1 / 3]
-    for row, (ids, pos) in zip(rows, world.rows_of(["", "w1 w2"]), strict=True):
-        assert row.ids == (*ids, 8)
-        assert row.pos == pos
-        assert row.wanted == (len(ids) - 1, len(ids))
-    with pytest.raises(PromptError, match="lack the empty one"):
-        prefixed_rows(lm, request, ("w1 w2",))
-
-
-def test_the_row_about_the_subject_is_read_where_the_settings_say():
-    lm = world.make_lm("gpt2")
-    request = read_request(lm, world.PROMPT, world.SUBJECT, "w8")
-    subject, end = (about_row(lm, request, where) for where in ("subject", "end"))
-    assert subject.ids == (14, 15)
-    assert subject.wanted == (subject.pos,) == (end.pos,) == (1,)
-    assert end.wanted == (3,)
-    assert end.ids[:2] == subject.ids

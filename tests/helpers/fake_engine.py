@@ -13,7 +13,7 @@ from rome_widgets.records.explanations import Flow, Lens, LensRun, RestoringPath
 from rome_widgets.records.states import KINDS, Kind, State, cell_states
 from rome_widgets.records.trace import CausalTrace, Prediction, Progress, Restoration
 from rome_widgets.session.session import Session
-from rome_widgets.widgets.trace.engine import TraceSettings
+from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
 PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
 FUJI = "Mount Fuji is in the country of"

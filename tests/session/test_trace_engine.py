@@ -16,7 +16,7 @@ from rome_widgets.errors import Cancelled, ModelChanged
 from rome_widgets.session.trace_engine import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
-from rome_widgets.widgets.trace.engine import TraceSettings
+from rome_widgets.widgets.trace.trace_settings import TraceSettings
 from tests.helpers import tiny, world
 from tests.helpers.model_guard import changes
 

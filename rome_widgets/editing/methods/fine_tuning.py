@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from rome_widgets.editing.methods.descent import descend
 from rome_widgets.editing.methods.editor import Editor, Found, Task
-from rome_widgets.editing.request import Row, prefixed_rows
+from rome_widgets.editing.prompt_rows import PromptRow, prefixed_rows
 from rome_widgets.editing.settings import Known, Settings, number, published_model
 from rome_widgets.editing.site import Site
 from rome_widgets.model.hooks import Seen, run_hooked
@@ -116,7 +116,7 @@ class FineTuning(Editor):
 
 
 def _look(
-    site: Site, row: Row, target_ids: Sequence[int], leaves: Sequence[Tensor]
+    site: Site, row: PromptRow, target_ids: Sequence[int], leaves: Sequence[Tensor]
 ) -> tuple[EditStep, Tensor]:
     """One pass: its figures, and the loss."""
     ids = torch.tensor([row.ids], device=site.lm.device)

@@ -1,4 +1,4 @@
-"""What an edit did to a prompt, as data to show: two outcomes, a difference and a verdict."""
+"""Rows of before and after, as data to show: two outcomes, a difference and a verdict."""
 
 from __future__ import annotations
 

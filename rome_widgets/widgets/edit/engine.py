@@ -1,4 +1,4 @@
-"""What the widgets need of a model: protocols, so that widgets never import one.
+"""Protocols of a model that can be edited, so that the widgets of edits never import one.
 
 `rome_widgets.session` implements it over a language model; the tests over a few lines of numpy.
 """

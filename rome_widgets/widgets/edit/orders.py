@@ -1,4 +1,4 @@
-"""What an edit panel asks of the model: orders that change it, and comparisons of what they did."""
+"""Orders of an edit panel, which change the model, and comparisons of what they did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all our widgets share: the bundle, the theme, refused keywords, a fallback to read.
+"""The base of all our widgets: the bundle, the theme, refused keywords, a fallback to read.
 
 A notebook that is not trusted, or is shown where no widget runs, keeps a table with inline styles:
 hosts remove svg and scripts there, and a table survives.

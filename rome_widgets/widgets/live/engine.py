@@ -1,4 +1,4 @@
-"""What every widget with a model behind it needs of that model's engine: protocols, no model."""
+"""Protocols of the engine behind any widget, so that widgets never import a model."""
 
 from __future__ import annotations
 

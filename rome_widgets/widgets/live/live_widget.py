@@ -1,4 +1,4 @@
-"""What widgets with a model behind them share: status, errors as data, waiting, edit badge.
+"""The base of widgets with a model behind them: status, errors as data, waiting, edit badge.
 
 Which thread may do what is said in one place: `rome_widgets.widgets.live.job`.
 """

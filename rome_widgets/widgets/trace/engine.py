@@ -1,4 +1,4 @@
-"""What the trace widgets need of a model: a protocol, so that they never import one.
+"""The protocol of a model that can be traced, so that the trace widgets never import one.
 
 `rome_widgets.session` fulfils it over a language model; the tests over a few lines of numpy.
 """
@@ -6,33 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.widgets.live.engine import Engine, Stop, Tell
-
-
-@dataclass(frozen=True)
-class TraceSettings:
-    """Everything that decides a trace besides the model. Hashable: a key for kept runs."""
-
-    prompt: str
-    subject: str
-    noise: float = 3.0
-    """Multiple of σ."""
-    samples: int = 10
-    seed: int = 1
-    window: int | None = None
-    """Layers restored together by an MLP or attention cell; None lets the model's depth decide."""
-    answer: str | None = None
-    """The word whose probability is followed; None takes the clean run's own."""
-    place: tuple[int, int] | None = None
-    """Characters of the subject, where that may not be its last occurrence in the prompt."""
-    answer_id: int | None = None
-    """The very token to follow, where it must be that of another trace; goes before `answer`."""
+from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
 
 class TraceEngine(Engine, Protocol):

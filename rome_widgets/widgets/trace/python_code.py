@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rome_widgets.records.html import plural
 from rome_widgets.records.states import State
-from rome_widgets.widgets.trace.engine import TraceSettings
+from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
 
 def trace_code(

@@ -42,7 +42,7 @@ from rome_widgets.widgets.trace.comparison import (
     why_not_comparable,
 )
 from rome_widgets.widgets.trace.download import picture
-from rome_widgets.widgets.trace.engine import TraceEngine, TraceSettings
+from rome_widgets.widgets.trace.engine import TraceEngine
 from rome_widgets.widgets.trace.pages import CellsAsked, ExplainedGrid, Page
 from rome_widgets.widgets.trace.python_code import trace_code
 from rome_widgets.widgets.trace.run_history import RunHistory
@@ -55,6 +55,7 @@ from rome_widgets.widgets.trace.trace_run import (
     leave_alone,
     make_trace,
 )
+from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from rome_widgets.errors import Cancelled, ModelChanged
 from rome_widgets.records.trace import CausalTrace, Progress
 from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.live.worker import Worker
-from rome_widgets.widgets.trace.engine import TraceEngine, TraceSettings
+from rome_widgets.widgets.trace.engine import TraceEngine
+from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
 QUIET = 0.3
 """Seconds that nobody asks or changes the model before a trace starts that nobody asked for."""

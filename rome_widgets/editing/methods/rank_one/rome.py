@@ -22,7 +22,7 @@ from rome_widgets.editing.methods.rank_one.closed_form import ClosedForm, closed
 from rome_widgets.editing.methods.rank_one.settings import PUBLISHED, RankOneSettings
 from rome_widgets.editing.methods.rank_one.value import FoundValue, find_value
 from rome_widgets.editing.prefixes import sample_prefixes
-from rome_widgets.editing.request import Row, about_row, prefixed_rows
+from rome_widgets.editing.prompt_rows import PromptRow, about_row, prefixed_rows
 from rome_widgets.editing.rewrite_passes import Passes
 from rome_widgets.editing.settings import Known, published_model
 from rome_widgets.editing.site import Site
@@ -122,7 +122,7 @@ class RankOne(Editor):
         )
         return LowRank(site.weight_name, read, write, site.transposed)
 
-    def _warnings(self, site: Site, prompt: Row, keys: Keys, u: Tensor) -> list[str]:
+    def _warnings(self, site: Site, prompt: PromptRow, keys: Keys, u: Tensor) -> list[str]:
         found = []
         bare, mean = float(keys.bare @ u), float(keys.mean @ u)
         if not self.consistent and bare < SMALL_DIVISOR * mean:

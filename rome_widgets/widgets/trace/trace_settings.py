@@ -1,0 +1,25 @@
+"""Settings of a trace, as a form holds them and a run is kept by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TraceSettings:
+    """Everything that decides a trace besides the model. Hashable: a key for kept runs."""
+
+    prompt: str
+    subject: str
+    noise: float = 3.0
+    """Multiple of σ."""
+    samples: int = 10
+    seed: int = 1
+    window: int | None = None
+    """Layers restored together by an MLP or attention cell; None lets the model's depth decide."""
+    answer: str | None = None
+    """The word whose probability is followed; None takes the clean run's own."""
+    place: tuple[int, int] | None = None
+    """Characters of the subject, where that may not be its last occurrence in the prompt."""
+    answer_id: int | None = None
+    """The very token to follow, where it must be that of another trace; goes before `answer`."""
