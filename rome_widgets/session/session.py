@@ -1,4 +1,4 @@
-"""One session per model: the worker that its widgets share, news of its edits, and their history."""
+"""One session per model: the worker its widgets share, news of its edits, and their history."""
 
 from __future__ import annotations
 
