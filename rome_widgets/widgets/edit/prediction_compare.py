@@ -51,6 +51,7 @@ class PredictionCompare(RomeWidget):
         metric: "prob", "logprob" or "rank".
         baseline: Which run the others are compared with.
         target: A token that is always shown; None: what the runs are about, if they say so.
+        target_of: The word that this token begins, where it is longer.
         sort: What to sort by: "token", a run's place such as "1", or its difference, "d1"; None:
             the last run.
         descending: Whether the largest comes first.
@@ -87,6 +88,7 @@ class PredictionCompare(RomeWidget):
         metric: Metric = "prob",
         baseline: int = 0,
         target: str | None = None,
+        target_of: str = "",
         sort: str | None = None,
         descending: bool = True,
         theme: Theme = "auto",
@@ -96,7 +98,7 @@ class PredictionCompare(RomeWidget):
     ) -> None:
         traits = _traits(runs)
         if target is not None:
-            traits.update(target=target, target_of="")
+            traits.update(target=target, target_of=target_of)
         if sort is not None:
             traits["sort"] = sort
         view = {"k": k, "metric": metric, "baseline": baseline, "descending": descending}
