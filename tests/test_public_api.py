@@ -1,6 +1,7 @@
 """What importing costs, and what is public."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -82,6 +83,22 @@ def test_the_tree_of_errors_is_drawn_as_the_classes_are():
         if isinstance(made, type) and issubclass(made, Exception)
     }
     assert drawn == bases
+
+
+def hiding(made):
+    """Parameters that stand for others, which help and completion cannot show."""
+    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [
+        each.name for each in inspect.signature(made).parameters.values() if each.kind in several
+    ]
+
+
+def test_signatures_show_every_parameter():
+    public = {name: getattr(rw, name) for name in rw.__all__}
+    callables = {name: made for name, made in public.items() if callable(made)}
+    assert len(callables) > 30
+    assert {name: hiding(made) for name, made in callables.items() if hiding(made)} == {}
+    assert hiding(lambda **options: None) == ["options"]
 
 
 def test_a_misspelt_name_is_an_attribute_error():
