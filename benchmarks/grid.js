@@ -45,9 +45,9 @@
     },
     /** Another trace in the view that is there, which showed none. */
     async build() {
-      const { trace, scores } = model.state;
-      await changed({ trace: {}, scores: null });
-      return changed({ trace: { ...trace }, scores });
+      const { _trace, scores } = model.state;
+      await changed({ _trace: {}, scores: null });
+      return changed({ _trace: { ..._trace }, scores });
     },
     recolour: () => changed({ palette: model.get("palette") === "kinds" ? "cividis" : "kinds" }),
     nodes: () => {
