@@ -4,7 +4,7 @@ export type Kind = "hidden" | "mlp" | "attn";
 export type KindChoice = "all" | Kind;
 export const KINDS: readonly Kind[] = ["hidden", "mlp", "attn"];
 
-/** One cell of the grid; also one `rome_widgets.results.State`. */
+/** One cell of the grid; also one `rome_widgets.State`. */
 export type Cell = readonly [pos: number, layer: number, kind: Kind];
 export type Selection = readonly Cell[];
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from rome_widgets.errors import StateError
 from rome_widgets.records.html import Probability, paragraph, plural, quoted, table
+from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import (
     KINDS,
     TITLES,
@@ -376,8 +377,10 @@ class Restoration(Saved):
             Rows sorted by restored probability, with all three runs side by side.
 
         Raises:
-            StateError: Fewer tokens were kept; `CausalTracer.restore` says how many are.
+            StateError: Not a whole number, or fewer tokens were kept; `CausalTracer.restore` says
+                how many are.
         """
+        k = whole_number(k, "k", 0)
         ids = top_ids(self.distributions[2], self.answer_id, k)
         if not self.token_texts.keys() >= set(ids):
             raise StateError(

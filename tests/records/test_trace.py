@@ -77,6 +77,8 @@ def test_a_restoration_says_when_more_tokens_are_asked_for_than_it_kept():
     few = dataclasses.replace(restoration_of("x"), token_texts={2: "x"})
     with pytest.raises(StateError, match=r"tracer.restore\(states, top=3\)"):
         few.top(3)
+    with pytest.raises(StateError, match="k is 'a'"):
+        few.top("a")
 
 
 def test_the_likeliest_are_those_of_a_stable_sort():
