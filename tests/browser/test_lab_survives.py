@@ -101,13 +101,13 @@ class Lab:
             cell,
         )
 
-    def shows_anew(self, runs):
-        """Wait until a cell made one more widget than `runs`."""
+    def until(self, expression):
+        """Wait until an expression is true in the kernel: the page sends when it comes to it."""
         for _ in range(100):
-            if self.ask("len(made)") == runs + 1:
+            if self.ask(f"bool({expression})"):
                 return
             self.page.wait_for_timeout(100)
-        raise AssertionError("The cell was not run.")
+        raise AssertionError(f"{expression} did not become true.")
 
     def shows(self, selection, cell=1, at=0):
         wanted = json.dumps(selection, separators=(",", ":"))
@@ -347,9 +347,7 @@ def test_without_a_mouse_from_the_prompt_to_a_restored_prediction(lab):
     keys.press("Control+A")
     keys.type("The Eiffel Tower")
     keys.press("Enter")
-    lab.explorer().get_by_text("Eiffel").first.wait_for()
-    lab.run("assert explorer.wait(60)")
-    assert lab.ask("explorer.trace.subject") == "The Eiffel Tower"
+    lab.until("explorer.trace.subject == 'The Eiffel Tower'")
     lab.explorer()
     tab_to("[role=grid]")
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowDown", "Enter"):
@@ -372,7 +370,7 @@ def test_without_a_mouse_from_the_prompt_to_a_restored_prediction(lab):
     lab.page.wait_for_function(f"() => !{NOTEBOOK}.context.model.dirty")
     runs = lab.ask("len(made)")
     keys.press("Shift+Enter")
-    lab.shows_anew(runs)
+    lab.until(f"len(made) == {runs + 1}")
 
 
 THREAD = """
