@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from rome_widgets.evaluation.metrics import likeliest_tokens
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.word_scores import likeliest_tokens
 from rome_widgets.records.fact import fill
 from training.relations import BY_NAME
 from training.tokenizer import token_of

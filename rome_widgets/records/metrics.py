@@ -41,11 +41,18 @@ class WordScore(NamedTuple):
     token_accuracy: float
     """Share of the word's tokens that are the likeliest at their place: zsRE's measure, which is
     far above 0 for a model that knows nothing."""
+    n_tokens: int = 1
+    """How many tokens the word has."""
 
     @property
     def probability(self) -> float:
-        """P(prompt, word): the geometric mean per token, not the joint probability."""
+        """P(prompt, word): the geometric mean per token, which the paper compares words by."""
         return math.exp(self.log_probability)
+
+    @property
+    def joint_probability(self) -> float:
+        """Of the whole word, the product over its tokens; of one token, `probability` itself."""
+        return math.exp(self.n_tokens * self.log_probability)
 
     @property
     def likeliest(self) -> bool:

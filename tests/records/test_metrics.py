@@ -48,6 +48,15 @@ def test_a_tie_is_a_failure_whichever_word_is_right():
     assert PromptScore(impossible, impossible).magnitude == 0
 
 
+@pytest.mark.parametrize("probability", [1e-9, 0.1, 1 / 3, 0.999])
+def test_of_one_token_all_probabilities_are_one_number_bit_for_bit(probability):
+    score = word(probability)
+    assert score.joint_probability == score.probability
+    longer = score._replace(n_tokens=3)
+    assert longer.probability == score.probability
+    assert longer.joint_probability == pytest.approx(probability**3)
+
+
 def test_success_and_accuracy_are_two_things():
     """The new object may be above the true one, and a third word above both."""
     metrics = record(efficacy=[prompt(0.2, 0.1)])
