@@ -1,10 +1,12 @@
 # Two commands are enough on a fresh clone: `make lab` and `make test`.
-# They need Python >= 3.11 and make; everything else comes into .venv and js/node_modules.
+# They need Python >= 3.11 and make; everything else comes into .venv and js/node_modules. Nothing is
+# installed on the machine itself but by `make browser`.
 
 PYTHON ?= python3
 VENV ?= .venv
-PY := $(VENV)/bin/python
-export PATH := $(abspath $(VENV)/bin):$(PATH)
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := $(BIN)/python
+export PATH := $(abspath $(BIN)):$(PATH)
 
 # JupyterLab refuses to run as root (in a container, say) unless told.
 LAB_FLAGS := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
@@ -18,6 +20,7 @@ help:
 	@echo "make lab        JupyterLab, open on the tour"
 	@echo "make test       every test: Python, TypeScript, browser, notebooks"
 	@echo "make test-full  the same with the full counts"
+	@echo "make browser    a browser for the tests: one that is there, else apt's, as root"
 	@echo "make lint | types | js | python   parts of make test"
 	@echo "make train      the bundled model again from its tables, into build/bundled, and whether it is the same"
 
@@ -27,7 +30,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python >= 3.11 was wanted, $$($(PYTHON) --version 2>&1) was found: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[test]'
+	@echo "Some 150 packages, 2 GB, come into $(VENV): two to three minutes the first time."
+	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
 build: $(BUNDLE)
@@ -40,7 +44,7 @@ lab: build
 	$(PY) -m jupyter lab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/notebooks/01_trace.ipynb
 
 browser: env
-	@$(PY) -m tools.browser
+	@$(PY) -m tools.browser --install
 
 lint: env
 	$(PY) -m ruff check .
@@ -56,10 +60,11 @@ js: env
 # Several test files at a time, each with one thread. The full counts run one by one: they measure.
 JOBS ?= 2
 
-python: build browser
+python: build
 	$(if $(filter 0,$(JOBS)),,OMP_NUM_THREADS=1) $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-test: browser build lint types js python
+# The Python tests come last: without a browser they end by saying what its tests need.
+test: build lint types js python
 
 test-full:
 	ROME_WIDGETS_FULL=1 $(MAKE) test JOBS=0

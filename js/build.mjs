@@ -1,9 +1,13 @@
 // Bundles src/grid.ts, src/trace.ts and src/edit.ts into the Python package: an ESM file and a stylesheet each, nothing fetched at run time.
 import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build, context } from "esbuild";
 
-const PALETTES = new URL("../rome_widgets/charts/palettes.json", import.meta.url).pathname;
+/** A path from this folder, as the machine writes it: a URL's own path says "%20" for a space. */
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+
+const PALETTES = here("../rome_widgets/charts/palettes.json");
 
 /** `@import "palettes"`: each ramp of palettes.json as a list of colours in a custom property. */
 const palettes = {
@@ -26,8 +30,8 @@ const palettes = {
 };
 
 const options = {
-  entryPoints: ["grid", "trace", "edit"].map((name) => new URL(`src/${name}.ts`, import.meta.url).pathname),
-  outdir: new URL("../rome_widgets/widgets/static", import.meta.url).pathname,
+  entryPoints: ["grid", "trace", "edit"].map((name) => here(`src/${name}.ts`)),
+  outdir: here("../rome_widgets/widgets/static"),
   bundle: true,
   format: "esm",
   target: "es2022",

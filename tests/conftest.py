@@ -6,8 +6,8 @@ changes a bit of a weight fails.
 
 import os
 import shutil
+import sys
 import tempfile
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -19,9 +19,7 @@ import torch
 
 from tests.helpers import tiny
 from tests.helpers.model_guard import changes_by_this_test
-
-ROOT = Path(__file__).parent.parent
-LISTED_SKIPS = (Path(__file__).parent / "skips.txt").read_text(encoding="utf-8")
+from tests.helpers.skips import complaints
 
 # The models are tiny: a second thread gains nothing, and on a busy machine waiting costs a lot.
 torch.set_num_threads(1)
@@ -52,11 +50,11 @@ def bundled_lm():
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
-    """A skip that is not in `skips.txt` fails the run."""
+    """A skip that is not in `skips.txt` fails the run; the last words say what is missing."""
     shutil.rmtree(CACHE, ignore_errors=True)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
-    unlisted = sorted({report.nodeid for report in skipped if report.nodeid not in LISTED_SKIPS})
-    if unlisted:
-        reporter.write_line(f"\nskipped, but not listed in tests/skips.txt: {unlisted}", red=True)
+    said = complaints((report.nodeid, str(report.longrepr)) for report in skipped)
+    if said:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.config.add_cleanup(lambda: print("\n" + "\n".join(said), file=sys.stderr))

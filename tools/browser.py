@@ -1,7 +1,8 @@
-"""Find a Chromium for the browser tests, or get one where that is allowed.
+"""Find a Chromium for the browser tests; `make browser` also gets one.
 
-In this order: $CHROMIUM, one on PATH, Playwright's own, one from apt (as root). Prints its path;
-exits with 1 and names the remedies where there is none.
+In this order: $CHROMIUM, one on PATH, Playwright's own. With --install, where none of these is
+there: one from apt, as root. Prints its path; exits with 1 and names the remedies where there is
+none. Tests only look: nothing is installed on a machine by somebody who did not ask for it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 REMEDIES = """\
 No browser was found for the browser tests. Any of these will do:
   - export CHROMIUM=/path/to/chromium
-  - install Chromium or Chrome so that it is on PATH (Debian, Ubuntu: sudo apt install chromium)
-  - python -m playwright install chromium"""
+  - install Chromium or Chrome so that it is on PATH (Debian, Ubuntu: sudo apt install chromium;
+    as root, `make browser` does that)
+  - .venv/bin/python -m playwright install chromium"""
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -50,7 +52,7 @@ def _playwrights_own() -> str | None:
 
 
 def _from_apt() -> str | None:
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not _is_root() or not shutil.which("apt-get"):
         return None
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends"]):
@@ -62,12 +64,18 @@ def _from_apt() -> str | None:
     return find()
 
 
-def main() -> int:
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0  # Windows has no such number
+
+
+def main(arguments: list[str]) -> int:
     """Print the browser's path, or the remedies."""
-    path = find() or (None if os.environ.get("CHROMIUM") else _from_apt())
+    path = find()
+    if path is None and "--install" in arguments and not os.environ.get("CHROMIUM"):
+        path = _from_apt()
     print(path or REMEDIES, file=sys.stdout if path else sys.stderr)
     return 0 if path else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.host import Host
-from tools.browser import ARGUMENTS, REMEDIES, find
+from tests.helpers.skips import NO_BROWSER
+from tools.browser import ARGUMENTS, find
 
 PATIENCE = 20_000
 expect.set_options(timeout=PATIENCE)
@@ -20,7 +21,7 @@ def browser() -> Browser:
     """One Chromium for the whole run."""
     path = find()
     if path is None:
-        pytest.fail(REMEDIES)
+        pytest.skip(NO_BROWSER)  # at the end the run fails, and says what is missing
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
         yield chromium
