@@ -328,9 +328,9 @@ def test_what_is_typed_stays_when_the_trace_is_made_again(lm):
     explorer = rw.TraceExplorer(lm, PROMPT, "The Space Needle", samples=2)
     explorer.wait(30)
     panel = rw.EditPanel(lm, trace=explorer, target="Paris")
-    layer = panel.layer
     panel.apply(wait=True)
     panel.template, panel.subject, panel.target = "The capital of {} is", "France", "Berlin"
+    panel.layer = layer = 5
     assert explorer.wait(30)
     assert explorer.before is not None
     assert (panel.template, panel.subject, panel.layer) == ("The capital of {} is", "France", layer)

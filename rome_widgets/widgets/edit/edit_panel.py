@@ -306,10 +306,8 @@ class EditPanel(LiveWidget):
         effects = dict(enumerate(at_subject.tolist()))
         suggested = self._engine.layer_at_peak(effects, trace.total_effect)
         with self._writing, self.hold_sync():
-            if trace.prompt.count(trace.subject) == 1:  # Else the trace does not say which it is.
-                self.template = trace.prompt.replace(trace.subject, "{}")
-                self.subject = trace.subject
-                self.true_object = trace.answer.strip()
+            self.template, self.subject = _cut_out(trace)
+            self.true_object = trace.answer.strip()
             self._suggested(None, suggested)
 
     def _suggested(self, request: EditRequest | None, suggested: tuple[int, str]) -> None:
@@ -366,6 +364,14 @@ class EditPanel(LiveWidget):
     @t.observe(*FORM)
     def _form_changed(self, change: dict) -> None:
         self._settle("form")
+
+    @t.observe("template", "subject")
+    def _other_fact(self, change: dict) -> None:
+        """A layer that a trace pointed to, and the reason, go with the fact that was traced."""
+        suggested, self.suggestion = self.suggestion, {}
+        self._worker.cancel(self._slots["suggest"])
+        if suggested.get("layer") is not None and suggested["layer"] == self.layer:
+            self.layer = None
 
     @t.observe("tests", "selected")
     def _looking_elsewhere(self, change: dict) -> None:
@@ -581,6 +587,16 @@ def _read_form(
         fact = read_fact(prompt, subject, target)
         values = fact.template, fact.subject, fact.target or "", true_object or fact.true_object
     return dict(zip(FORM, values, strict=False))
+
+
+def _cut_out(trace: CausalTrace) -> tuple[str, str]:
+    """The template and the subject of a traced fact; of several places of it the one traced."""
+    read = "".join(trace.tokens[: trace.subject_span[0]])
+    begins = len(read) - max(0, len("".join(trace.tokens)) - len(trace.prompt))
+    places = [at for at in range(len(trace.prompt)) if trace.prompt.startswith(trace.subject, at)]
+    place = min(places, key=lambda at: abs(at - begins), default=0)
+    rest = trace.prompt[place + len(trace.subject) :]
+    return f"{trace.prompt[:place]}{{}}{rest}", trace.subject
 
 
 def _compare(

@@ -67,12 +67,15 @@ def describe_record(record: EditRecord) -> dict[str, Any]:
     return {**fields_of(record), "request": describe_request(record.request)}
 
 
-def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any]:
+def describe_change(
+    change: PromptChange, request: EditRequest, in_effect: bool = True
+) -> dict[str, Any]:
     """One row of the before/after table as JSON.
 
-    Prompts that should change follow the new object's probability, those that should not follow
-    the true object's, and a person's own what the model said before. `followed` names the word, and
-    `words` both: where only a word's first token is followed, that with an ellipsis.
+    Only where the edit is `in_effect` is its success judged. Prompts that should change follow the
+    new object's probability, those that should not follow the true object's, and a person's own
+    what the model said before. `followed` names the word, and `words` both: where only a word's
+    first token is followed, that with an ellipsis.
     """
     prompt, before, after = change.prompt, change.before, change.after
     target = prompt.target or request.target
@@ -83,7 +86,7 @@ def describe_change(change: PromptChange, request: EditRequest) -> dict[str, Any
     }
     moves = prompt.group in SHOULD_CHANGE or before.true is None or after.true is None
     was, now = (before.target, after.target) if moves else (before.true, after.true)
-    verdict, good = _verdict(change, request)
+    verdict, good = _verdict(change, request) if in_effect else (_without_edit(change), None)
     return {
         **no_change(prompt),
         "before": fields_of(before),
@@ -135,6 +138,11 @@ def _verdict(change: PromptChange, request: EditRequest) -> tuple[str, bool | No
     if same:
         return "already", True
     return ("new" if after.token.strip() == target.strip() else "begins"), True
+
+
+def _without_edit(change: PromptChange) -> str:
+    """What to call it where the edit is taken out, or its strength is 0: others may be in."""
+    return "as before" if change.before.token == change.after.token else "changed"
 
 
 def _measured(token: str | None, word: str) -> str:

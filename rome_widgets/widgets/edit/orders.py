@@ -161,22 +161,30 @@ def rows_of(engine: EditEngine, comparison: ComparedEdit) -> list[dict[str, Any]
         return []
     own = TestPrompt(request.prompt, "rewrite")
     prompts = [own, *engine.tests(request), *comparison.tests]
+    in_effect = _in_effect(engine, comparison.edit)
     try:
         changes = engine.compare(request, prompts)
     except Exception:
-        return _rows_one_by_one(engine, request, prompts)
-    return [describe_change(change, request) for change in changes]
+        return _rows_one_by_one(engine, request, prompts, in_effect)
+    return [describe_change(change, request, in_effect) for change in changes]
+
+
+def _in_effect(engine: EditEngine, edit: str) -> bool:
+    """Whether the weights hold an edit now, with a strength that is not 0."""
+    return any(
+        record.applied and record.strength != 0 for record in engine.records() if record.id == edit
+    )
 
 
 def _rows_one_by_one(
-    engine: EditEngine, request: EditRequest, prompts: Sequence[TestPrompt]
+    engine: EditEngine, request: EditRequest, prompts: Sequence[TestPrompt], in_effect: bool
 ) -> list[dict[str, Any]]:
     """A prompt that cannot be run must not keep the others from it; it has a row that says why."""
     rows, failed = [], None
     for prompt in prompts:
         changes, error = _attempt(engine.compare, request, [prompt])
         if error is None:
-            rows.append(describe_change(changes[0], request))
+            rows.append(describe_change(changes[0], request, in_effect))
         else:
             rows.append(no_change(prompt, describe_error(failed := error)["message"]))
     if failed is not None and all(row["message"] for row in rows):

@@ -5,6 +5,7 @@ import json
 import threading
 import weakref
 
+import numpy as np
 import pytest
 
 from rome_widgets.errors import Cancelled, PromptError, RomeWidgetsError
@@ -15,7 +16,10 @@ from rome_widgets.widgets.edit.engine import TestPrompt
 from tests.helpers.fake_editor import NEEDLE, FakeEditor
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
 from tests.helpers.panels import FORM, applied
+from tests.helpers.records import make_trace
 from tests.helpers.waiting import PATIENCE, until
+
+TRACED = make_trace()
 
 
 def test_apply_computes_the_form_and_shows_its_history_and_its_predictions(panel, engine):
@@ -246,6 +250,79 @@ def test_a_layer_is_suggested_on_request_with_its_reason(panel):
     assert panel.wait(PATIENCE)
     assert panel.layer == 5
     assert panel.suggestion == {"layer": 5, "reason": "the MLP trace peaks at layer 5"}
+
+
+@pytest.mark.parametrize("take_out", ["revert", "revert_all", "strength"])
+def test_every_row_of_an_edit_that_is_out_reads_as_before(edited, take_out):
+    edited.tests = ["My own text"]
+    assert edited.wait(PATIENCE)
+    assert "new" in {row["verdict"] for row in edited.rows}
+    if take_out == "strength":
+        edited.set_strength(edited.selected, 0.0)
+    else:
+        getattr(edited, take_out)(*([edited.selected] if take_out == "revert" else []))
+    assert edited.wait(PATIENCE)
+    assert {(row["verdict"], row["good"]) for row in edited.rows} == {("as before", None)}
+    edited.set_applied(edited.selected, True)
+    edited.set_strength(edited.selected, 1.0)
+    assert edited.wait(PATIENCE)
+    assert "new" in {row["verdict"] for row in edited.rows}
+
+
+OTHER_WORDS = [
+    {"subject": "The Colosseum"},
+    {"template": "{} stands in"},
+    {"template": "{} plays the", "subject": "Miles Davis", "target": "piano"},
+]
+
+
+@pytest.mark.parametrize("by", ["python", "page"])
+@pytest.mark.parametrize("words", OTHER_WORDS)
+def test_another_fact_drops_the_layer_of_a_trace_and_the_reason(engine, words, by):
+    panel = EditPanel(engine, target="Paris", trace=TRACED)
+    assert panel.layer is not None
+    assert panel.suggestion["reason"].startswith("the MLP trace peaks")
+    if by == "page":
+        panel.set_state(words)
+    else:
+        for name, value in words.items():
+            setattr(panel, name, value)
+    assert (panel.layer, panel.suggestion) == (None, {})
+    record = panel.apply(wait=True)
+    assert record.layer_reason == "the model card's layer"
+
+
+def test_another_fact_keeps_a_layer_that_a_person_chose(engine):
+    panel = EditPanel(engine, target="Paris", trace=TRACED)
+    panel.layer = chosen = (panel.layer + 1) % engine.n_layers
+    panel.subject = "The Colosseum"
+    assert (panel.layer, panel.suggestion) == (chosen, {})
+
+
+@pytest.mark.parametrize("words", [{"target": "Rome"}, {"true_object": "Rome"}])
+def test_another_object_of_the_same_fact_keeps_both(engine, words):
+    panel = EditPanel(engine, target="Paris", trace=TRACED)
+    before = panel.layer, panel.suggestion
+    panel.set_state(words)
+    assert (panel.layer, panel.suggestion) == before
+
+
+@pytest.mark.parametrize(
+    ("tokens", "span", "template"),
+    [
+        (("Ann", " met", " Ann", "a", " in"), (0, 1), "{} met Anna in"),
+        (("<s>", "Ann", " met", " Ann", "a", " in"), (1, 2), "{} met Anna in"),
+        (("Ann", " met", " Ann", "a", " in"), (2, 3), "Ann met {}a in"),
+    ],
+)
+def test_the_place_that_was_traced_is_the_one_cut_out(engine, tokens, span, template):
+    grids = {"mlp": np.random.RandomState(0).rand(len(tokens), 3)}
+    trace = make_trace(
+        prompt="Ann met Anna in", subject="Ann", tokens=tokens, token_ids=tuple(range(len(tokens))),
+        subject_span=span, scores=grids, recorded={},
+    )  # fmt: skip
+    panel = EditPanel(engine, trace=trace)
+    assert (panel.template, panel.subject) == (template, "Ann")
 
 
 def test_a_history_made_elsewhere_is_shown_at_once_and_followed(engine):

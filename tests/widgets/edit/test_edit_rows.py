@@ -34,6 +34,15 @@ class TestVerdicts:
         row = self.change(group, Outcome(" Seattle", 0.9), Outcome(token, 0.8))
         assert (row["verdict"], row["good"]) == (verdict, good)
 
+    @pytest.mark.parametrize("group", GROUPS)
+    @pytest.mark.parametrize(
+        ("token", "verdict"), [(" Seattle", "as before"), (" Paris", "changed")]
+    )
+    def test_an_edit_that_is_taken_out_is_not_judged(self, group, token, verdict):
+        outcomes = Outcome(" Seattle", 0.9), Outcome(token, 0.8)
+        row = describe_change(PromptChange(TestPrompt("x", group), *outcomes), NEEDLE, False)
+        assert (row["verdict"], row["good"]) == (verdict, None)
+
     @pytest.mark.parametrize(
         ("group", "token", "verdict", "good"),
         [

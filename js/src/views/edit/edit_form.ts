@@ -13,7 +13,7 @@ const WORDS = {
   template: ["prompt", "{} is in the city of", 26],
   subject: ["subject", "its subject", 18],
   target: ["new object", "a new word", 12],
-  true_object: ["now", "the old word", 12],
+  true_object: ["instead of", "the old word", 12],
 } as const;
 
 /** What the form's buttons do. */
@@ -42,13 +42,13 @@ export const editForm = (
   ${method(bridge, actions)}
 `;
 
-/** The request as it will read. */
+/** The request in words that are true before and after it is applied. */
 function sentence(bridge: Bridge<EditTraits>, model: Live, { apply, ready }: FormActions): TemplateResult {
   const { template, subject, target, true_object } = bridge.pick(FORM);
   const [before = "", after = ""] = template.split("{}");
   return html`<div class="rw-prompt">
     <p class="rw-sentence rw-grow">${before}<mark>${subject || "subject"}</mark>${after} <b>${target || "new object"}</b>${
-      true_object ? html`<span class="rw-leads"> (now ${true_object})</span>` : nothing
+      true_object ? html`<span class="rw-leads"> instead of ${true_object}</span>` : nothing
     }</p>
     ${
       model.busy()

@@ -14,6 +14,13 @@ test("Apply orders the form as it is, and cannot be pressed without a subject an
   await model.receive({ target: " " });
   expect(find<HTMLButtonElement>("[data-action=apply]").disabled).toBe(true);
 });
+test.each([
+  ["before it is applied", {}],
+  ["once it is applied", { edits: [record("e1")], ledger: { n_active: 1, fingerprint_ok: true } }],
+])("the sentence claims nothing of what the model says now: %s", (_, more) => {
+  const { words } = show(edit(more));
+  expect(words(".rw-sentence")).toEqual(["The Needle is in Paris instead of Seattle"]);
+});
 test("orders that were not acked travel with the next one, acked ones do not", async () => {
   const { model, all, find } = show(edit());
   click(all("[data-action=revert]")[0] as HTMLElement);
