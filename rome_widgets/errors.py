@@ -15,6 +15,8 @@
     ├── NonFinite (ArithmeticError)     NaN or infinity, with the first module that makes it
     ├── VocabMismatch (ValueError)      the tokenizer makes ids the model has no embedding for
     ├── SettingsError (ValueError)      an edit method or setting that does not exist
+    ├── ArgumentError (ValueError)      an argument that is another kind of thing
+    ├── TraitRefused (TraitError)       a widget's trait was given what it does not take
     ├── StatisticsMissing (LookupError) no second moment of the keys for this model and layer
     ├── EditRefused (RuntimeError)      this matrix cannot be edited, with the reason
     ├── ModelChanged (RuntimeError)     somebody else wrote the weights
@@ -32,7 +34,22 @@ attributes too, so that a widget can lay them out. This module imports nothing o
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+import traitlets
+
+MOST_SAID = 120
+"""Characters of a value that a message shows."""
+
+
+def said(value: Any) -> str:
+    """`value` as a message shows it: one line, not too long; whatever it is, this does not fail."""
+    try:
+        shown = re.sub(r"\n\s*", " ", repr(value))
+    except Exception:  # Python refuses to write out a number of 5,000 digits, for one
+        return f"a value of type {type(value).__name__} that cannot be written out"
+    return shown if len(shown) <= MOST_SAID else f"{shown[:MOST_SAID]}…"
 
 
 class RomeWidgetsError(Exception):
@@ -122,6 +139,14 @@ class FingerprintMismatch(ModelChanged):
 
 class SettingsError(RomeWidgetsError, ValueError):
     """A method or a setting of an edit that does not exist, or a value outside its range."""
+
+
+class ArgumentError(RomeWidgetsError, ValueError):
+    """An argument is another kind of thing than was wanted, such as a number for a function."""
+
+
+class TraitRefused(RomeWidgetsError, traitlets.TraitError):
+    """A widget's trait was given a value that it does not take; it keeps the one it had."""
 
 
 class StatisticsMissing(RomeWidgetsError, LookupError):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from rome_widgets.editing.request import Request
 from rome_widgets.editing.settings import Known
 from rome_widgets.editing.site import editable_layers
+from rome_widgets.errors import said
 from rome_widgets.model.language_model import LanguageModel
 
 SMALL_EFFECT = 0.05
@@ -26,7 +27,7 @@ def choose_layer(
     it, and so did we on the bundled model); it is a place to start.
     """
     if asked is not None:
-        return asked, f"Layer {asked} was asked for."
+        return asked, f"Layer {said(asked)} was asked for."
     if known.layer is not None:
         return known.layer, f"Layer {known.layer} is that of {known.source}."
     return layer_of_peak(lm, *traced_effects(lm, request, check))

@@ -32,21 +32,27 @@ from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
+from rome_widgets.records.arguments import callback, cancel_flag, takes, texts, truth
 from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.html import table
-from rome_widgets.records.numbers import as_float, as_whole
+from rome_widgets.records.numbers import finite_number, whole_number
 from rome_widgets.records.trace import CancelFlag
 
+SEEDS = (-(2**63), 2**64 - 1)
+"""What torch's generator takes."""
 MOST_FACTS_SHOWN = 5
 """In the notebook."""
 LARGE_UPDATE = 0.5
 """‖ΔW‖ above this share of ‖W‖ is warned of."""
+MOST_STRENGTH = 1e6
+"""Of an edit, either way."""
 SAID = 0.5
 """A target that is less probable than this with the edit is warned of; from here up it is likelier
 than all else together."""
 
 
+@takes(progress=callback, cancel=cancel_flag)
 def edit(
     lm: LanguageModel,
     prompt: Stated | Sequence[Any],
@@ -101,8 +107,7 @@ def edit(
     lm = check_language_model(lm)
     editor = find_editor(method)
     requests = read_requests(lm, prompt, subject, target)
-    if (drawn := as_whole(seed)) is None:
-        raise SettingsError(f"The seed is {seed!r}.", "A whole number was wanted.")
+    drawn = whole_number(seed, "The seed", *SEEDS, error=SettingsError)
     if len(requests) > 1 and not editor.many_facts:
         raise SettingsError(
             f"There are {len(requests)} facts, and {editor.title} writes one.",
@@ -307,6 +312,7 @@ class Edit:
             self._ledger.apply(self, value)
         self._strength = value
 
+    @takes(force=truth)
     def apply(self, *, force: bool = False) -> Edit:
         """Put it into the weights, until it is reverted; does nothing where it is in already.
 
@@ -364,6 +370,7 @@ class Edit:
 
     # -------------------------------------------------------------------------- looking
 
+    @takes(prompts=texts)
     def preview(
         self, prompts: str | Iterable[str], *, strength: float | None = None
     ) -> list[tuple[Any, Any]]:
@@ -379,12 +386,13 @@ class Edit:
             Per prompt two `[vocab]` arrays of probabilities.
         """
         both = self._side_by_side(strength)
-        rows = [self.lm.encode(prompt, (0, len(prompt))).ids for prompt in _listed(prompts)]
+        rows = [self.lm.encode(prompt, (0, len(prompt))).ids for prompt in prompts]
         if not rows:
             return []
         before, after = to_numpy(both.probabilities(rows))
         return list(zip(before, after, strict=True))
 
+    @takes(prompts=texts)
     def compare(
         self,
         prompts: str | Iterable[str],
@@ -401,10 +409,12 @@ class Edit:
             generate: Tokens to write greedily on each side; 0 for none.
             strength: The one to show; the edit's own by default.
         """
+        k = whole_number(k, "k", 0, error=SettingsError)
+        generate = whole_number(generate, "generate", 0, error=SettingsError)
         both = self._side_by_side(strength)
         return [
             compare_prompt(both, self.lm, prompt, self.fact.target, k=k, generate=generate)
-            for prompt in _listed(prompts)
+            for prompt in prompts
         ]
 
     def perplexity(self, *, strength: float | None = None) -> Perplexity | None:
@@ -464,15 +474,8 @@ class Edit:
         return ledger_of(self.lm.model)
 
 
-def _listed(prompts: str | Iterable[str]) -> list[str]:
-    return [prompts] if isinstance(prompts, str) else list(prompts)
-
-
 def _check_strength(value: float) -> float:
-    strength = as_float(value)
-    if not abs(strength) < 1e6:
-        raise SettingsError(f"The strength is {value!r}.", "A finite number was wanted.")
-    return strength
+    return finite_number(value, "The strength", -MOST_STRENGTH, MOST_STRENGTH, error=SettingsError)
 
 
 def _identity(facts: Sequence[Fact], updates: Sequence[Update], bases: Mapping[str, str]) -> str:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from rome_widgets.editing.edit import Edit
 from rome_widgets.editing.methods import METHODS
-from rome_widgets.errors import EditFileError
+from rome_widgets.errors import EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import Dense, LowRank, Update
+from rome_widgets.records.arguments import a_path, takes
 from rome_widgets.records.edit import EditReport, EditStep, Perplexity
 from rome_widgets.records.fact import Fact
 
@@ -46,9 +47,10 @@ def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
         for number, update in enumerate(edit.updates)
         for name, tensor in update.tensors.items()
     }
-    return checksummed_file.write(Path(path), FORMAT, header, tensors)
+    return checksummed_file.write(a_path(SaveFailed, "file")(path, "path"), FORMAT, header, tensors)
 
 
+@takes(path=a_path(EditFileError, "file"))
 def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
     """Read an edit that `Edit.save` wrote; applies nothing.
 

@@ -19,6 +19,7 @@ from rome_widgets.editing.methods import METHODS
 from rome_widgets.errors import EditRefused, SaveFailed
 from rome_widgets.files.atomic_write import write_whole
 from rome_widgets.model.ledger import LowRank
+from rome_widgets.records.arguments import a_path
 
 
 def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:
@@ -58,7 +59,7 @@ def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:
             "Write an adapter per matrix.",
         )
     config = _config(edits[0], sorted(by_name), ranks.pop(), transposed.pop())
-    folder = Path(folder)
+    folder = a_path(SaveFailed, "folder")(folder, "folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

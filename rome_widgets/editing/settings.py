@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Self
 
-from rome_widgets.errors import SettingsError
+from rome_widgets.errors import SettingsError, said
 from rome_widgets.records.numbers import as_float, as_whole
 
 MODELS: Mapping[str, tuple[str, int]] = {
@@ -106,10 +106,10 @@ class Settings:
             raise SettingsError(
                 f"The settings are {type(given).__name__}.", "A mapping of names was wanted."
             )
-        unknown = sorted(set(given) - set(self.names()))
+        unknown = sorted(said(name) for name in set(given) - set(self.names()))
         if unknown:
             raise SettingsError(
-                f"This method has no setting {', '.join(map(repr, unknown))}.",
+                f"This method has no setting {', '.join(unknown)}.",
                 f"Its settings are {', '.join(sorted(self.names())) or 'none'}.",
             )
         return replace(self, **given)
@@ -132,9 +132,10 @@ def _is_numeric(each: Field[Any]) -> bool:
 
 def _checked(each: Field[Any], value: Any) -> Any:
     if choices := each.metadata.get("choices"):
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise SettingsError(
-                f"{each.name} is {value!r}.", f"One of {', '.join(map(repr, choices))} was wanted."
+                f"{each.name} is {said(value)}.",
+                f"One of {', '.join(map(repr, choices))} was wanted.",
             )
         return value
     return _number(each, value) if _is_numeric(each) else value
@@ -156,4 +157,4 @@ def _number(each: Field[Any], value: Any) -> float | None:
     else:
         wanted = "A whole number"
     more = ", or None," if each.default is None else ""
-    raise SettingsError(f"{each.name} is {value!r}.", f"{wanted}{more} was wanted.")
+    raise SettingsError(f"{each.name} is {said(value)}.", f"{wanted}{more} was wanted.")

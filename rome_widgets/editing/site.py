@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from rome_widgets.errors import EditRefused, SettingsError
+from rome_widgets.errors import EditRefused, SettingsError, said
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.numbers import as_whole
 
@@ -103,11 +103,11 @@ def find_site(lm: LanguageModel, layer: int) -> Site:
         EditRefused: No edit is possible there, with the reason.
     """
     if (number := as_whole(layer)) is None:
-        raise SettingsError(f"The layer is {layer!r}.", "A whole number was wanted.")
+        raise SettingsError(f"The layer is {said(layer)}.", "A whole number was wanted.")
     layer = number
     if not -lm.n_layers <= layer < lm.n_layers:
         raise SettingsError(
-            f"There is no layer {layer}.", f"Layers run from 0 to {lm.n_layers - 1}."
+            f"There is no layer {said(layer)}.", f"Layers run from 0 to {lm.n_layers - 1}."
         )
     layer %= lm.n_layers
     reason = why_not(lm, layer)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from rome_widgets.errors import TraceFileError
+from rome_widgets.errors import SaveFailed, TraceFileError
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
+from rome_widgets.records.arguments import a_path, takes
 from rome_widgets.records.states import KINDS, State
 from rome_widgets.records.trace import CausalTrace, Prediction, ReadOnlyArrays, Restoration
 
@@ -37,9 +38,10 @@ def save_record(record: ReadOnlyArrays, path: str | os.PathLike[str]) -> Path:
         for name, (ids, probabilities) in record.recorded.items():
             arrays |= {f"recorded.{name}.ids": ids, f"recorded.{name}.probs": probabilities}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return checksummed_file.write(Path(path), kind, header, arrays)
+    return checksummed_file.write(a_path(SaveFailed, "file")(path, "path"), kind, header, arrays)
 
 
+@takes(path=a_path(TraceFileError, "file"))
 def load_trace(path: str | os.PathLike[str]) -> CausalTrace:
     """Read a trace written by `CausalTrace.save`. Needs no torch.
 
@@ -58,6 +60,7 @@ def load_trace(path: str | os.PathLike[str]) -> CausalTrace:
         raise _not_ours(path, error, "CausalTrace.save") from None
 
 
+@takes(path=a_path(TraceFileError, "file"))
 def load_restoration(path: str | os.PathLike[str]) -> Restoration:
     """Read a restoration written by `Restoration.save`. Needs no torch.
 

@@ -23,6 +23,7 @@ from rome_widgets.errors import (
     UnsupportedModel,
     WeightsNotLoaded,
     WrappedModel,
+    said,
 )
 from rome_widgets.model import tokens
 from rome_widgets.model.eval_mode import device_of, run_in_eval_mode
@@ -37,7 +38,9 @@ from rome_widgets.model.structure.geometry import (
     probe_ids,
 )
 from rome_widgets.model.structure.head import last_logits_only
+from rome_widgets.records.arguments import optional, several, takes, text, truth
 from rome_widgets.records.html import plural, quoted, shortened, table
+from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import Kind, check_kinds
 
 T = TypeVar("T")
@@ -72,6 +75,7 @@ class LanguageModel:
         LanguageModel('my model': 8 layers, d_model 192, float32 on cpu)
     """
 
+    @takes(name=optional(text))
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
         if tokenizer is None or not callable(tokenizer):
             raise UnsupportedModel(
@@ -188,7 +192,7 @@ class LanguageModel:
 
     def token_text(self, token_id: int) -> str:
         """Printable text of a token id; ids beyond the vocabulary are named, never fatal."""
-        token_id = int(token_id)
+        token_id = whole_number(token_id, "token_id", 0, 2**63 - 1)
         if token_id not in self._token_texts:
             self._token_texts[token_id] = tokens.token_text(self._encoder, token_id)
         return self._token_texts[token_id]
@@ -199,6 +203,7 @@ class LanguageModel:
         Raises:
             VocabMismatch: A token id without an embedding row.
         """
+        tokens.check_text(text, "text")
         return self._checked(tokens.encode_without_specials(self._encoder, text))
 
     def encode_text(self, text: str) -> list[int]:
@@ -212,6 +217,7 @@ class LanguageModel:
         Raises:
             VocabMismatch: A token id without an embedding row.
         """
+        tokens.check_text(prompt, "prompt")
         return self._checked(tokens.answer_ids(self._encoder, prompt, word))
 
     def _checked(self, ids: list[int]) -> list[int]:
@@ -273,7 +279,9 @@ class LanguageModel:
 
     def embed(self, ids: Iterable[int]) -> Tensor:
         """`[pos, d_embedding]`: what the input-embedding module puts out for `ids`."""
-        row = torch.tensor([list(ids)], device=self.device)
+        n_ids = self._embedding.num_embeddings
+        listed = [whole_number(i, "A token id", 0, n_ids - 1) for i in several(ids, "ids")]
+        row = torch.tensor([listed], dtype=torch.long, device=self.device)
         return self._embedding(row)[0].detach()
 
     @property
@@ -291,6 +299,7 @@ class LanguageModel:
 
     def use_less_memory(self, tokens: int) -> None:
         """From now on at most half of `tokens` in a call, with which memory ran out."""
+        tokens = whole_number(tokens, "tokens", 0)
         self._fitting_tokens = max(1, min(self.tokens_per_call, tokens) // 2)
 
     def forget_memory(self) -> None:
@@ -327,6 +336,7 @@ class LanguageModel:
         """The edits that the weights carry, oldest first."""
         return AppliedEdits(ledger_of(self.model).edits)
 
+    @takes(force=truth)
     def revert_all(self, *, force: bool = False) -> None:
         """Take every edit away: the weights are bit for bit what they were before the first.
 
@@ -380,6 +390,7 @@ class LanguageModel:
 
     def sites(self, kind: Kind) -> tuple[str, ...]:
         """Module names, by layer, whose outputs are the states of `kind`."""
+        (kind,) = check_kinds(kind)
         return self.geometry.names(kind)
 
 
@@ -451,7 +462,7 @@ def check_language_model(lm: Any) -> LanguageModel:
         raise UnsupportedModel(
             f"{type(lm).__name__} is not a LanguageModel.",
             "What rome_widgets.load returns was wanted.",
-            f"Load it: rome_widgets.load({lm!r})."
+            f"Load it: rome_widgets.load({said(lm)})."
             if isinstance(lm, str)
             else "Wrap it: rome_widgets.LanguageModel(model, tokenizer).",
         )

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from rome_widgets.errors import ContextTooLong, PromptError, SubjectNotFound, VocabMismatch
+from rome_widgets.errors import (
+    ContextTooLong,
+    PromptError,
+    SubjectNotFound,
+    VocabMismatch,
+    said,
+)
+from rome_widgets.records.numbers import as_whole
 
 Span = tuple[int, int]
 """Half-open `[start, stop)`."""
@@ -127,15 +134,17 @@ def find_subject(text: str, subject: str | Span) -> tuple[Span, list[str]]:
 
 def _check_span(text: str, span: Span) -> Span:
     try:
-        start, stop = (int(number.__index__()) for number in span)
-    except (TypeError, ValueError, AttributeError):
+        start, stop = (as_whole(number) for number in span)
+    except Exception:  # what cannot be gone through, or has more or fewer than two
+        start = stop = None
+    if start is None or stop is None:
         raise PromptError(
-            f"{span!r} is not a subject.",
+            f"{said(span)} is not a subject.",
             "Text, or a pair (start, stop) of character positions, was wanted.",
-        ) from None
+        )
     if not 0 <= start < stop <= len(text) or not text[start:stop].strip():
         raise PromptError(
-            f"The characters {start} to {stop} are not a subject.",
+            f"The characters {said(start)} to {said(stop)} are not a subject.",
             f"0 ≤ start < stop ≤ {len(text)} around visible text was wanted.",
         )
     return start, stop

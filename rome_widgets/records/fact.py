@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rome_widgets.errors import PromptError, SubjectNotFound
+from rome_widgets.errors import PromptError, SubjectNotFound, said
 
 HOLE = "{}"
 
@@ -87,13 +87,17 @@ class Fact:
         Raises:
             PromptError: The mapping has neither shape.
         """
+        if not isinstance(record, Mapping):
+            raise PromptError(
+                f"{said(record)} is no record of a fact.", "A mapping of fields was wanted."
+            )
         rewrite = record.get("requested_rewrite")
         fields = rewrite if isinstance(rewrite, Mapping) else record
         if {"prompt", "subject"} <= fields.keys():
-            target = fields.get("target_true", {}).get("str", record.get("attribute", ""))
+            target = _object(fields, "target_true", record.get("attribute", ""))
             return cls(fields["prompt"], fields["subject"], target)
         raise PromptError(
-            f"A record with the fields {sorted(record)} does not state a fact.",
+            f"A record with the fields {sorted(map(said, record))} does not state a fact.",
             "Wanted 'requested_rewrite' (CounterFact) or 'prompt' and 'subject' (known facts).",
             "Pass the prompt and the subject as text.",
         )
@@ -133,7 +137,7 @@ def read_fact(
     if isinstance(prompt, Mapping):
         fact = Fact.from_record(prompt)
         rewrite = prompt.get("requested_rewrite", prompt)
-        target = target or rewrite.get("target_new", {}).get("str")
+        target = target or _object(rewrite, "target_new")
     elif isinstance(prompt, Fact):
         fact = prompt
     elif subject is None:
@@ -145,6 +149,12 @@ def read_fact(
     else:
         fact = Fact(prompt, subject)
     return StatedFact(fact.prompt, fact.subject, target, fact.target or None)
+
+
+def _object(fields: Any, name: str, otherwise: Any = None) -> Any:
+    """The text of one of a record's objects, `{"str": text}` in CounterFact."""
+    stated = fields.get(name) if isinstance(fields, Mapping) else None
+    return stated.get("str", otherwise) if isinstance(stated, Mapping) else otherwise
 
 
 def fill(template: str, subject: str) -> str:

@@ -5,14 +5,32 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rome_widgets.errors import NoiseError, SettingsError, StateError
+from rome_widgets.errors import ArgumentError, RomeWidgetsError, StateError, said
+
+
+def plain(value: Any) -> Any:
+    """A scalar of NumPy or torch as Python's own, an array of them as lists; else the value.
+
+    Raises:
+        ArgumentError: A tensor without values, on the meta device.
+    """
+    if not (hasattr(value, "dtype") and hasattr(value, "tolist")):
+        return value
+    try:
+        return value.tolist()
+    except Exception as error:
+        raise ArgumentError(
+            f"{said(value)} cannot be read: {error}.", "A number, or several, was wanted."
+        ) from None
 
 
 def as_whole(value: Any) -> int | None:
     """The whole number that `value` is, or None."""
+    if _is_boolean(value) or getattr(value, "ndim", 0):
+        return None
     try:
-        return None if _is_boolean(value) else int(value.__index__())
-    except (AttributeError, TypeError, ValueError):
+        return int(value.__index__())
+    except Exception:  # AttributeError mostly; a tensor on the meta device has words of its own
         return None
 
 
@@ -20,9 +38,11 @@ def as_float(value: Any) -> float:
     """The number that `value` is, perhaps infinite, or NaN."""
     if _is_boolean(value) or isinstance(value, str | bytes) or getattr(value, "ndim", 0):
         return math.nan
+    if "complex" in str(getattr(value, "dtype", "")):
+        return math.nan
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # TypeError, OverflowError; a complex tensor has words of its own
         return math.nan
 
 
@@ -32,7 +52,7 @@ def whole_number(
     least: int,
     most: int | None = None,
     *,
-    error: type[StateError] | type[NoiseError] | type[SettingsError] = StateError,
+    error: type[RomeWidgetsError] = StateError,
 ) -> int:
     """`value` as a Python int.
 
@@ -49,7 +69,26 @@ def whole_number(
     number = as_whole(value)
     if number is None or number < least or (most is not None and number > most):
         limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise error(f"{name} is {value!r}.", f"A whole number {limits} was wanted.")
+        raise error(f"{name} is {said(value)}.", f"A whole number {limits} was wanted.")
+    return number
+
+
+def finite_number(
+    value: Any,
+    name: str,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    error: type[RomeWidgetsError] = StateError,
+) -> float:
+    """`value` as a Python float that is finite; see `whole_number`."""
+    number = as_float(value)
+    if not (math.isfinite(number) and least <= number <= most):
+        limits = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (
+            most < math.inf
+        )
+        of = f" of {' and '.join(limits)}" if limits else ""
+        raise error(f"{name} is {said(value)}.", f"A finite number{of} was wanted.")
     return number
 
 

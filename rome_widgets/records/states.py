@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, get_args
 
-from rome_widgets.errors import StateError
+from rome_widgets.errors import StateError, said
 from rome_widgets.records.numbers import as_whole
 
 Kind = Literal["hidden", "mlp", "attn"]
@@ -41,7 +40,7 @@ def window_layers(layer: int, window: int, n_layers: int) -> range:
     Source:
         Meng et al. 2022, appendix B.2, and the window of the published code.
     """
-    return range(max(0, layer - window // 2), min(n_layers, layer + math.ceil(window / 2)))
+    return range(max(0, layer - window // 2), min(n_layers, layer + (window + 1) // 2))
 
 
 def cell_states(pos: int, layer: int, kind: Kind, window: int, n_layers: int) -> list[State]:
@@ -58,25 +57,33 @@ def check_states(states: Iterable[Iterable], n_pos: int, n_layers: int) -> tuple
     Raises:
         StateError: A triple that is not (pos, layer, kind) or lies outside the grid.
     """
-    return tuple(sorted({_check_state(each, n_pos, n_layers) for each in states}))
+    try:
+        listed = list(states)
+    except Exception:
+        raise StateError(
+            f"The states are {said(states)}.",
+            "A list of triples (pos, layer, kind) was wanted, such as [(3, 5, 'mlp')].",
+        ) from None
+    return tuple(sorted({_check_state(each, n_pos, n_layers) for each in listed}))
 
 
 def _check_state(state: Iterable, n_pos: int, n_layers: int) -> State:
     try:
         pos, layer, kind = state
-    except (TypeError, ValueError):
+    except Exception:
         pos = layer = kind = None
     pos, layer = as_whole(pos), as_whole(layer)
     if pos is None or layer is None:
         raise StateError(
-            f"{state!r} is not a state.",
+            f"{said(state)} is not a state.",
             "A state is a triple (pos, layer, kind), such as (3, 5, 'mlp').",
         )
     (kind,) = check_kinds(kind)
     for name, number, size in (("position", pos, n_pos), ("layer", layer, n_layers)):
         if not -size <= number < size:
             raise StateError(
-                f"There is no {name} {number}.", f"{name.capitalize()}s run from 0 to {size - 1}."
+                f"There is no {name} {said(number)}.",
+                f"{name.capitalize()}s run from 0 to {size - 1}.",
             )
     return State(pos % n_pos, layer % n_layers, kind)
 
@@ -89,11 +96,11 @@ def check_kinds(kinds: Any) -> tuple[Kind, ...]:
     """
     try:
         wanted = {kinds} if isinstance(kinds, str) else set(kinds)
-    except TypeError:
-        wanted = {repr(kinds)}
-    unknown = sorted(map(repr, wanted.difference(KINDS)))
+    except Exception:
+        wanted = {said(kinds)}
+    unknown = sorted(map(said, wanted.difference(KINDS)))
     if unknown or not wanted:
-        near = {_ALSO.get(str(kind).casefold()) for kind in wanted} - {None}
+        near = {_ALSO.get(kind.casefold()) for kind in wanted if isinstance(kind, str)} - {None}
         raise StateError(
             f"There is no kind {', '.join(unknown)}." if unknown else "No kind was named.",
             f"Kinds are {', '.join(map(repr, KINDS))}.",

@@ -19,9 +19,10 @@ import numpy as np
 from torch import Tensor
 
 from rome_widgets import bundled
-from rome_widgets.errors import NoiseError
+from rome_widgets.errors import NoiseError, said
 from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.model.tokens import check_text
+from rome_widgets.records.arguments import optional, takes, texts
 from rome_widgets.records.html import plural
 from rome_widgets.records.numbers import as_float, whole_number
 
@@ -62,13 +63,13 @@ class Noise:
         scale = as_float(self.scale)
         if not 0 <= scale < math.inf:
             raise NoiseError(
-                f"The noise is {self.scale!r}.",
+                f"The noise is {said(self.scale)}.",
                 "A finite number of at least 0 was wanted.",
                 "The paper's is 3.0, three times the standard deviation of subject embeddings.",
             )
-        if self.unit not in ("sigma", "absolute", "uniform"):
+        if not isinstance(self.unit, str) or self.unit not in ("sigma", "absolute", "uniform"):
             raise NoiseError(
-                f"The unit of noise is {self.unit!r}.",
+                f"The unit of noise is {said(self.unit)}.",
                 "'sigma', 'absolute' or 'uniform' was wanted.",
             )
         object.__setattr__(self, "scale", scale)  # numpy's would not go into JSON
@@ -84,6 +85,7 @@ class Noise:
         return f"{words}{self.scale:g}{'' if words else ' × σ'}"
 
     @classmethod
+    @takes(subjects=optional(texts))
     def times_std(cls, multiple: float, subjects: Iterable[str] | None = None) -> Noise:
         """Normal noise of `multiple` times σ, over own subjects if given."""
         return cls(multiple, "sigma", None if subjects is None else tuple(subjects))
@@ -130,7 +132,7 @@ def draw_noise(
     Raises:
         NoiseError: Not a number, negative, or an array of another shape.
     """
-    if isinstance(noise, np.ndarray | Tensor):
+    if isinstance(noise, np.ndarray | Tensor) and noise.ndim:
         values = _given(noise, n_tokens, lm.d_embedding)
         return DrawnNoise(values, {"text": "given as an array"}, None)
     samples = whole_number(samples, "samples", 1, MOST_SAMPLES, error=NoiseError)
@@ -153,7 +155,12 @@ def draw_noise(
 
 
 def _given(noise: np.ndarray | Tensor, n_tokens: int, width: int) -> np.ndarray:
-    values = to_numpy(noise) if isinstance(noise, Tensor) else noise.astype(np.float64)
+    try:
+        values = to_numpy(noise) if isinstance(noise, Tensor) else noise.astype(np.float64)
+    except Exception as error:  # objects, or a tensor without values on the meta device
+        raise NoiseError(
+            f"The noise cannot be read as numbers: {error}.", "Finite numbers were wanted."
+        ) from None
     if values.ndim != 3 or values.shape[1:] != (n_tokens, width) or not len(values):
         raise NoiseError(
             f"The noise array has the shape {values.shape}.",

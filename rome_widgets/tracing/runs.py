@@ -344,8 +344,10 @@ def within_memory(call: Callable[[], T], what: str) -> T:
     """
     try:
         return call()
-    except torch.OutOfMemoryError as error:
-        message = str(error)
+    except OutOfMemory:
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        message = str(error) or "MemoryError"
     raise out_of_memory(what, message)  # outside the handler: its traceback holds the tensors
 
 

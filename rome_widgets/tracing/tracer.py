@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rome_widgets.errors import Cancelled, PromptError, StateError
+from rome_widgets.errors import Cancelled, PromptError, StateError, said
 from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
+from rome_widgets.records.arguments import callback, cancel_flag, takes
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
@@ -60,6 +61,7 @@ Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""
 
 
+@takes(progress=callback, cancel=cancel_flag)
 def trace(
     lm: LanguageModel,
     prompt: Prompt,
@@ -184,6 +186,7 @@ class CausalTracer:
         words = f"{self.prompt} → {self.answer.strip()}"
         return paragraph(words) + prediction_table(self._baseline_rows, ("clean", "corrupted"))
 
+    @takes(progress=callback, cancel=cancel_flag)
     def trace(
         self,
         kinds: Iterable[Kind] | Literal["all"] = "all",
@@ -202,13 +205,17 @@ class CausalTracer:
             StateError: `resume` is of other runs, or comes with `record`: it kept no predictions.
         """
         kinds = self.lm.check_kinds(kinds)
-        record = whole_number(record, "record", 0)
+        record = min(whole_number(record, "record", 0), self._baseline.shape[1])
         shape = (len(self.tokens), self.lm.n_layers)
         scores: dict[Kind, np.ndarray] = {kind: np.full(shape, np.nan) for kind in kinds}
         top = (*shape, record)
-        recorded: Recorded = {
-            kind: (np.zeros(top, np.int32), np.zeros(top, np.float32)) for kind in kinds if record
-        }
+        recorded: Recorded = within_memory(
+            lambda: {
+                kind: (np.zeros(top, np.int32), np.zeros(top, np.float32))
+                for kind in (kinds if record else ())
+            },
+            f"record {record} predictions per cell",
+        )
         if resume is not None:
             self._check_resumed(resume, record)
             for kind in set(kinds) & set(resume.scores):
@@ -291,6 +298,7 @@ class CausalTracer:
             {i: self.lm.token_text(i) for i in ids},
         )
 
+    @takes(progress=callback, cancel=cancel_flag)
     def find_path(
         self,
         recovery: float = 0.9,
@@ -333,7 +341,8 @@ class CausalTracer:
         share = as_float(recovery)
         if not 0 < share <= 1:
             raise StateError(
-                f"The recovery to reach is {recovery!r}.", "A share above 0, at most 1, was wanted."
+                f"The recovery to reach is {said(recovery)}.",
+                "A share above 0, at most 1, was wanted.",
             )
         runs = self.clean, self.corrupted
         empty = RestoringPath((), (), self.answer, *runs, share, False, 0, self.tokens)
@@ -415,9 +424,9 @@ class CausalTracer:
         Source:
             Meng et al. 2022, section 2.2 and figure 3.
         """
-        if kind not in ("mlp", "attn"):
+        if not isinstance(kind, str) or kind not in ("mlp", "attn"):
             raise StateError(
-                f"{kind!r} cannot be severed.", "'mlp' or 'attn' outputs at one token can be."
+                f"{said(kind)} cannot be severed.", "'mlp' or 'attn' outputs at one token can be."
             )
         pos = self.subject_span[1] - 1 if pos is None else pos
         places = [(pos, layer, kind) for layer in range(self.lm.n_layers)]
@@ -464,6 +473,11 @@ class CausalTracer:
                 "One of the two was wanted: a cancelled trace keeps scores only.",
                 "Leave out resume, or record.",
             )
+        if not isinstance(resume, CausalTrace):
+            raise StateError(
+                f"The trace to go on from is {said(resume)}.",
+                "What Cancelled.partial holds was wanted.",
+            )
         empty = np.full((len(self.tokens), self.lm.n_layers), np.nan)
         mine = self._result(dict.fromkeys(resume.kinds, empty))
         names = ("token_ids", "subject_span", "answer_id", "windows", "samples", "seed", "noise")
@@ -492,7 +506,7 @@ class CausalTracer:
         number = as_whole(answer)
         if number is not None and not 0 <= number < len(clean):
             raise PromptError(
-                f"There is no token {answer} to follow.",
+                f"There is no token {said(answer)} to follow.",
                 f"Ids from 0 to {len(clean) - 1} are known.",
             )
         word: Any = answer

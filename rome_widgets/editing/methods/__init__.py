@@ -9,7 +9,7 @@ from rome_widgets.editing.methods.editor import Editor, Found, Task
 from rome_widgets.editing.methods.fine_tuning import FineTuning
 from rome_widgets.editing.methods.rank_one.rome import RankOne
 from rome_widgets.editing.settings import Known, Settings, number, one_of
-from rome_widgets.errors import SettingsError
+from rome_widgets.errors import SettingsError, said
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.html import table
 
@@ -89,11 +89,13 @@ def register(name: str, editor: Editor) -> None:
         >>> METHODS.pop("mine").title
         'ROME'
     """
+    if not isinstance(name, str) or not name.strip():
+        raise SettingsError(f"The name is {said(name)}.", "A word to pass as method was wanted.")
     if name in _OURS:
         raise SettingsError(f"{name!r} comes with the package.", "Another name was wanted.")
     if not isinstance(editor, Editor):
         raise SettingsError(
-            f"{editor!r} is no editor.",
+            f"{said(editor)} is no editor.",
             "An object of a subclass of Editor was wanted.",
             "CONTRIBUTING.md has an example.",
         )
@@ -106,9 +108,9 @@ def find_editor(method: str) -> Editor:
     Raises:
         SettingsError: There is none.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise SettingsError(
-            f"There is no method {method!r}.", f"Methods are {', '.join(map(repr, METHODS))}."
+            f"There is no method {said(method)}.", f"Methods are {', '.join(map(repr, METHODS))}."
         )
     return METHODS[method]
 

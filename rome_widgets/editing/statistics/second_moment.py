@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -34,15 +35,20 @@ from rome_widgets.errors import (
     Cancelled,
     EditFileError,
     ModelChanged,
+    SaveFailed,
     SettingsError,
     StatisticsMissing,
+    said,
 )
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.model.base_weights import digest_without_edits, without_edits
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
+from rome_widgets.records import arguments
+from rome_widgets.records.arguments import a_path, callback, cancel_flag, optional, takes
 from rome_widgets.records.edit import EditProgress
+from rome_widgets.records.numbers import finite_number, plain, whole_number
 from rome_widgets.records.trace import CancelFlag
 
 Progress = Callable[[EditProgress], None]
@@ -79,10 +85,10 @@ class SecondMoment:
         n_tokens: int = 0,
         ridge: float = 1e-4,
     ) -> None:
-        self.about = about
-        self.n_tokens = n_tokens
-        self.ridge = ridge
-        self._matrix, self._keys = matrix, keys
+        self.about = arguments.text(about, "about")
+        self.n_tokens = whole_number(n_tokens, "n_tokens", 0, error=SettingsError)
+        self.ridge = finite_number(ridge, "ridge", 0, error=SettingsError)
+        self._matrix, self._keys = _rows(matrix, "matrix"), _rows(keys, "keys")
         self._factor: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -102,6 +108,8 @@ class SecondMoment:
 
     def solve(self, keys: Tensor) -> Tensor:
         """C⁻¹K, float64: `[d, u]`, or `[d]` for one key."""
+        if not isinstance(keys, Tensor) or keys.ndim not in (1, 2) or keys.is_meta:
+            raise SettingsError(f"The keys are {said(keys)}.", "A tensor [d, u] or [d] was wanted.")
         if keys.ndim == 1:
             return self.solve(keys[:, None])[:, 0]
         keys = keys.double()
@@ -127,6 +135,20 @@ class SecondMoment:
         small = keys @ keys.T + n * ridge * torch.eye(n, dtype=keys.dtype, device=keys.device)
         inner = torch.linalg.solve(small, keys @ wanted)
         return (wanted - keys.T @ inner) / ridge
+
+
+def _rows(given: Any, name: str) -> Tensor | None:
+    """A tensor of two axes with numbers in it, or None."""
+    if given is None:
+        return None
+    if isinstance(given, np.ndarray) and given.dtype.kind in "fiu":
+        given = torch.from_numpy(given)
+    right = isinstance(given, Tensor) and given.ndim == 2 and not given.is_meta
+    if not right or not given.is_floating_point() or not given.numel():
+        raise SettingsError(
+            f"{name} is {said(given)}.", "A tensor of numbers with two axes was wanted."
+        )
+    return given
 
 
 Statistics = (
@@ -168,6 +190,7 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
     return seen[0]
 
 
+@takes(path=optional(a_path(SaveFailed, "file")), progress=callback, cancel=cancel_flag)
 def second_moment(
     lm: LanguageModel,
     texts: Iterable[str],
@@ -211,9 +234,11 @@ def second_moment(
         ...                  second_moment=moment)
     """
     check_language_model(lm)
-    if not isinstance(layers, Iterable):
+    ridge = finite_number(ridge, "ridge", 0, error=SettingsError)
+    layers = plain(layers)
+    if not isinstance(layers, Iterable) or isinstance(layers, str | bytes):
         return _gathered(find_site(lm, layers), texts, path, ridge, progress, cancel)
-    texts, found = list(texts), {}
+    texts, found = arguments.texts(texts, "texts"), {}
     for site in [find_site(lm, layer) for layer in layers]:
         kept = None if path is None else Path(path) / f"layer-{site.layer}.safetensors"
         found[site.layer] = _gathered(site, texts, kept, ridge, progress, cancel)
@@ -285,7 +310,7 @@ class _BaseModel:
 
 def _pieces(lm: LanguageModel, texts: Iterable[str]) -> Iterator[list[int]]:
     window = min(WINDOW, lm.n_positions or WINDOW)
-    for text in texts:
+    for text in arguments.texts(texts, "texts"):
         ids = lm.encode_text(text) if text.strip() else []
         for start in range(0, len(ids), window):
             yield ids[start : start + window]
@@ -349,13 +374,13 @@ def second_moment_of(
         return given
     if given is None:
         return _known(site, ridge) if wanted else SecondMoment.identity()
-    if given == "identity":
+    if isinstance(given, str) and given == "identity":
         return SecondMoment.identity()
     if isinstance(given, (str, os.PathLike)):
-        return _from_file(site, Path(given), ridge)
+        return _from_file(site, a_path(EditFileError, "file")(given, "second_moment"), ridge)
     if not isinstance(given, Iterable):
         raise SettingsError(
-            f"The second moment is {given!r}.",
+            f"The second moment is {said(given)}.",
             'Texts, a file, "identity" or a SecondMoment was wanted.',
         )
     return _gathered(site, given, None, ridge, progress, cancel)

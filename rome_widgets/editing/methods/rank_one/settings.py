@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rome_widgets.editing.settings import Settings, number, one_of
-from rome_widgets.errors import SettingsError
+from rome_widgets.errors import SettingsError, said
 from rome_widgets.records.numbers import as_whole
 
 
@@ -65,12 +65,12 @@ EditSettings = RankOneSettings
 
 
 def _checked_prefixes(given: Any) -> tuple[tuple[int, int], ...]:
-    with suppress(TypeError, ValueError):
+    with suppress(Exception):  # whatever an odd thing makes of being gone through
         pairs: Any = tuple((as_whole(tokens), as_whole(count)) for tokens, count in given)
         if all(number is not None and number >= 0 for pair in pairs for number in pair):
             return pairs
     raise SettingsError(
-        f"prefixes is {given!r}.", "Pairs of whole numbers, (tokens, how many), were wanted."
+        f"prefixes is {said(given)}.", "Pairs of whole numbers, (tokens, how many), were wanted."
     )
 
 
