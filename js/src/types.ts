@@ -347,7 +347,7 @@ export interface EditTraits extends LiveTraits {
   steps: (number | null)[][];
   edits: EditRecord[];
   selected: string;
-  ledger: { n_active?: number; fingerprint_ok?: boolean | null };
+  ledger: { n_active?: number; fingerprint_ok?: boolean | null; original?: boolean | null };
   tests: TestPrompt[];
   rows: ChangeRow[];
   trail: TrailPoint[];

@@ -39,6 +39,7 @@ from rome_widgets.model.structure.geometry import (
 )
 from rome_widgets.model.structure.head import last_logits_only
 from rome_widgets.records.arguments import optional, several, takes, text, truth
+from rome_widgets.records.edit import WeightsState
 from rome_widgets.records.html import plural, quoted, shortened, table
 from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import Kind, check_kinds
@@ -335,6 +336,17 @@ class LanguageModel:
     def edits(self) -> AppliedEdits:
         """The edits that the weights carry, oldest first."""
         return AppliedEdits(ledger_of(self.model).edits)
+
+    def weights_state(self) -> WeightsState:
+        """Whether the weights are the original ones, edited, or written by somebody else.
+
+        Compares every matrix that an edit ever changed bit for bit.
+
+        Example:
+            >>> lm.weights_state().original
+            True
+        """
+        return ledger_of(self.model).state()
 
     @takes(force=truth)
     def revert_all(self, *, force: bool = False) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from rome_widgets.errors import FingerprintMismatch, ModelChanged
 from rome_widgets.model.eval_mode import run_in_eval_mode
+from rome_widgets.records.edit import WeightsState
 
 logger = logging.getLogger(__name__)
 
@@ -230,6 +231,15 @@ class Ledger:
         with self._lock:
             self._settled()
             return all(self._is_as_noted(name) for name in self._originals)
+
+    def state(self) -> WeightsState:
+        """Whether the weights are the original ones, or what the applied edits make of them."""
+        with self._lock:
+            matches = self.weights_match()
+            original = all(
+                fingerprint(self._weight(name)) == noted for name, noted in self._originals.items()
+            )
+            return WeightsState(len(self._entries), matches, original)
 
     def _is_as_noted(self, name: str) -> bool:
         base, weight = self._bases.get(name), self._weight(name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rome_widgets.records.html import table
+from rome_widgets.records.html import plural, table
 
 
 class EditStep(NamedTuple):
@@ -201,6 +201,41 @@ def _cut(text: str, most: int = 110) -> str:
     """In one line, and not too long for it."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+@dataclass(frozen=True)
+class WeightsState:
+    """Says what a model's weights are: the original ones, edited as the ledger says, or neither.
+
+    Made by `LanguageModel.weights_state`. Of the matrices that an edit ever changed: nobody looks
+    at others.
+
+    Example:
+        >>> lm.weights_state()
+        WeightsState(original: bit for bit as before the first edit)
+    """
+
+    n_edits: int
+    """Edits that are applied."""
+    matches: bool | None
+    """The weights are the original ones plus the applied edits, bit for bit; None: not checked."""
+    original: bool | None
+    """The weights are those from before the first edit, bit for bit; None: not checked."""
+
+    @property
+    def words(self) -> str:
+        """What the weights are, in one of four ways."""
+        edits = plural(self.n_edits, "edit")
+        if self.matches is False:
+            return f"neither original nor edited: somebody else wrote them, beside {edits}"
+        if self.original:
+            none = f", {edits} applied at strength 0" if self.n_edits else ""
+            return f"original: bit for bit as before the first edit{none}"
+        checked = "" if self.matches is None else ", matches the ledger bit for bit"
+        return f"edited: {edits} applied{checked}"
+
+    def __repr__(self) -> str:
+        return f"WeightsState({self.words})"
 
 
 class ComparisonRow(NamedTuple):

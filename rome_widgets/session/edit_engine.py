@@ -15,7 +15,6 @@ from rome_widgets.editing.request import read_request
 from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.evaluation.metrics import Question, measure
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
-from rome_widgets.model.ledger import ledger_of
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.records.fact import fill
 from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind
@@ -130,8 +129,9 @@ class EditingEngine(GeneratingEngine):
         return [_record(known) for known in self.session.history().values()]
 
     def state(self) -> ModelState:
-        """How many edits are active, and whether the weights agree bit for bit."""
-        return ModelState(len(self.lm.edits), ledger_of(self.lm.model).weights_match())
+        """How many edits are active, and what the weights are, bit for bit."""
+        found = self.lm.weights_state()
+        return ModelState(found.n_edits, found.matches, found.original)
 
     def suggest_layer(self, request: EditRequest, cancelled: Stop) -> tuple[int, str]:
         """The layer that a trace of this request points to, and why."""

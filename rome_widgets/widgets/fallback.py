@@ -91,17 +91,23 @@ def signed(value: float | None, digits: int = 3) -> str:
     return f"{'−' if way < 0 else '+' if way else ''}{size} {ARROWS[way]}"
 
 
-def weights_match(ledger: dict[str, Any]) -> str:
-    """Whether the weights are what the history says, in words."""
-    known: dict[Any, str] = {True: "weights match ✓", False: "weights do not match ✗"}
-    return known.get(ledger.get("fingerprint_ok"), "weights not checked")
+def weights_in_words(ledger: dict[str, Any]) -> str:
+    """Whether the weights are the original ones, or what the history says, in the page's words."""
+    matches = ledger.get("fingerprint_ok")
+    if matches is None:
+        return "weights not checked"
+    if not matches:
+        return "weights do not match the history ✗"
+    return "original weights ✓" if ledger.get("original") else "weights match the history ✓"
 
 
 def edits_text(name: str, edits: Rows, rows: Rows, ledger: dict[str, Any]) -> str:
     """History and predictions, line by line."""
     if not edits:
         return f"{name}: no edits yet"
-    lines = [f"{name}: {plural(ledger.get('n_active', 0), 'active edit')}, {weights_match(ledger)}"]
+    lines = [
+        f"{name}: {plural(ledger.get('n_active', 0), 'active edit')}, {weights_in_words(ledger)}"
+    ]
     lines += [f"  {' '.join(_edit_cells(edit))}" for edit in edits]
     lines += [f"  {' | '.join(_change_cells(row))}" for row in rows]
     return "\n".join(lines)
@@ -113,7 +119,7 @@ def edits_table(model: str, edits: Rows, rows: Rows, ledger: dict[str, Any]) -> 
         return "<p>No edits yet.</p>"
     active = ledger.get("n_active", 0)
     head = f"<p><b>{shown(model)}</b> · {'EDITED · ' if active else ''}"
-    head += f"{plural(active, 'active edit')} · {weights_match(ledger)}</p>"
+    head += f"{plural(active, 'active edit')} · {weights_in_words(ledger)}</p>"
     columns = ["", "edit", "layer", "‖Δ‖/‖W‖", "scores"]
     history = table(map(_edit_cells, edits), columns, "Edits")
     if not rows:

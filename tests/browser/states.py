@@ -444,7 +444,7 @@ STATES = [
     State("edit form", panel(), "[data-action=apply]:enabled"),
     State("edit settings", panel(), "learning rate", open_settings),
     State("edit running", panel(slow=True), "[data-steps]", apply_slowly),
-    State("edit done", panel(), "weights match ✓", press("apply")),
+    State("edit done", panel(), "weights match the history ✓", press("apply")),
     State("edit history", panel(NEEDLE, FUJI, NEEDLE), "One paraphrase does not follow."),
     State("edit long target", panel(STATION), "strength × 0.75", weaken),
     State("edit reverted", panel(NEEDLE), "Reapply", press("revert")),

@@ -58,7 +58,7 @@ def test_an_edit_from_the_form_to_its_before_and_after(show):
     expect(row).to_contain_text(f"{PROMPT} → Paris")
     for expected in ("0.118", "1.00", "0.96", "0.74"):
         expect(row).to_contain_text(expected)
-    expect(page.root).to_contain_text("weights match ✓")
+    expect(page.root).to_contain_text("weights match the history ✓")
     expect(page.page.locator(".rw-edited")).to_have_text("EDITED · 1")
     rewrite = page.page.locator("[data-group=rewrite]")
     expect(rewrite).to_contain_text("Seattle 0.920")

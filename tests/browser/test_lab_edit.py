@@ -77,14 +77,14 @@ def test_an_edit_changes_the_prediction_and_reverting_changes_it_back(lab):
     assert said(page, folder) == '["Seattle", false]'
     page.locator(f"{PANEL} [data-action=apply]").click()
     shows(page, AFTER, "Paris")
-    shows(page, PANEL, "weights match ✓")
+    shows(page, PANEL, "weights match the history ✓")
     shows(page, f"{EXPLORER} .rw-edited", "EDITED")
     picture(page, "edit-light.png")
     assert said(page, folder) == '["Paris", true]'
     page.locator(f"{PANEL} [data-action=revert]").click()
     shows(page, PANEL, "Reapply")
     shows(page, AFTER, "Seattle")
-    shows(page, PANEL, "weights match ✓")
+    shows(page, PANEL, "original weights ✓")
     page.locator(f"{EXPLORER} .rw-edited").wait_for(state="detached")
     assert said(page, folder) == '["Seattle", false]'
 

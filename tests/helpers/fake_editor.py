@@ -164,7 +164,9 @@ class FakeEditor:
         return list(self._records.values())
 
     def state(self) -> ModelState:
-        return ModelState(sum(r.applied for r in self._records.values()), self.fingerprint_ok)
+        held = [record for record in self._records.values() if record.applied]
+        original = self.fingerprint_ok and not any(record.strength for record in held)
+        return ModelState(len(held), self.fingerprint_ok, original)
 
     def suggest_layer(self, request: EditRequest, cancelled: Callable[[], bool]) -> tuple[int, str]:
         self._called("suggest", request.subject)

@@ -54,6 +54,32 @@ def lm(request):
     return world.new_lm("gpt2", request.param)
 
 
+def test_original_edited_and_written_by_others_are_different_words(lm):
+    edit = world.make_edit(lm)
+    state = lm.weights_state
+    kept_original = lm.model.get_parameter(edit.updates[0].name).detach().clone()
+    assert (state().n_edits, state().matches, state().original) == (0, True, True)
+    edit.apply()
+    assert (state().n_edits, state().matches, state().original) == (1, True, False)
+    edit.strength = 0.0
+    assert (state().n_edits, state().matches, state().original) == (1, True, True)
+    edit.strength = 1.0
+    weight = lm.model.get_parameter(edit.updates[0].name)
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight[0, 0] += 1
+    assert (state().n_edits, state().matches, state().original) == (1, False, False)
+    with torch.no_grad():
+        weight.copy_(kept)
+    edit.revert()
+    assert (state().n_edits, state().matches, state().original) == (0, True, True)
+    with torch.no_grad():
+        weight[0, 0] += 1
+    assert (state().n_edits, state().matches, state().original) == (0, False, False)
+    with torch.no_grad():
+        weight.copy_(kept_original)
+
+
 def test_an_edit_changes_nothing_until_it_is_applied_and_nothing_after_it_is_reverted(lm):
     before = weights(lm)
     edit = world.make_edit(lm)

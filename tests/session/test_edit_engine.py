@@ -44,7 +44,7 @@ def test_the_panel_edits_the_model_and_takes_it_back(panel, lm):
     assert record.scores["efficacy"] == 1
     others = [row["good"] for row in panel.rows if row["group"] == "other"]
     assert record.scores["others"] == sum(others) / len(others)
-    assert panel.ledger == {"n_active": 1, "fingerprint_ok": True}
+    assert panel.ledger == {"n_active": 1, "fingerprint_ok": True, "original": False}
     groups = {row["group"] for row in panel.rows}
     assert groups == {"rewrite", "paraphrase", "neighborhood", "other"}
     rewrite = panel.rows[0]
@@ -55,7 +55,7 @@ def test_the_panel_edits_the_model_and_takes_it_back(panel, lm):
     panel.revert(record.id)
     assert panel.wait(20)
     assert says(lm, PROMPT) == "Seattle"
-    assert panel.ledger == {"n_active": 0, "fingerprint_ok": True}
+    assert panel.ledger == {"n_active": 0, "fingerprint_ok": True, "original": True}
     assert panel.rows[0]["after"]["token"].strip() == "Seattle"
 
 
@@ -141,13 +141,13 @@ def test_weights_that_somebody_else_wrote_do_not_match(panel, lm):
     panel.revert_all()
     assert panel.wait(20)
     assert panel.error["type"] == "ModelChanged"
-    assert panel.ledger == {"n_active": 1, "fingerprint_ok": False}
+    assert panel.ledger == {"n_active": 1, "fingerprint_ok": False, "original": False}
     with torch.no_grad():
         weight.copy_(kept)
     panel.revert_all()
     assert panel.wait(20)
     assert panel.error is None
-    assert panel.ledger == {"n_active": 0, "fingerprint_ok": True}
+    assert panel.ledger == {"n_active": 0, "fingerprint_ok": True, "original": True}
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,8 @@ def test_a_layer_is_suggested_from_a_trace_of_the_form(panel):
     assert "need not be where an edit takes best" in panel.suggestion["reason"]
     assert panel.apply(wait=True).layer_reason == panel.suggestion["reason"]
     panel.layer = 1 if panel.layer != 1 else 2
-    assert panel.apply(wait=True).layer_reason == f"Layer {panel.layer} was asked for."
+    again = panel.apply(wait=True, first="revert_all")
+    assert again.layer_reason == f"Layer {panel.layer} was asked for."
 
 
 @pytest.mark.parametrize(
@@ -353,10 +354,13 @@ def test_what_is_no_trace_is_refused(lm):
         rw.EditPanel(lm, trace="needle")
 
 
-def test_a_subject_that_stands_twice_is_left_to_the_user(lm):
-    trace = rw.trace(lm, "France is in Europe. The capital of France is", (0, 6), samples=2)
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_subject_that_stands_twice_is_cut_out_where_it_was_traced(lm, at):
+    text = "France is in Europe. The capital of France is"
+    at = text.index("France", at)
+    trace = rw.trace(lm, text, (at, at + 6), samples=2)
     panel = rw.EditPanel(lm, trace=trace)
-    assert panel.template == "{}"
+    assert (panel.template, panel.subject) == (f"{text[:at]}{{}}{text[at + 6 :]}", "France")
     assert panel.layer is not None
 
 

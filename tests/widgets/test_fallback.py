@@ -100,8 +100,9 @@ def test_an_edit_panel_is_its_history_and_what_changed():
     for shown in (parse(edited().to_html_table()).text, [edited().to_text()]):
         text = " ".join(shown)
         for expected in (
-            "1 active edit", "weights match ✓", "The Space Needle is in the city of → Paris",
-            "layer 3", "0.118", "efficacy 1.00", "Seattle 0.920", "+0.9", "▲", "kept", "bled",
+            "1 active edit", "weights match the history ✓", "layer 3",
+            "The Space Needle is in the city of → Paris", "0.118", "efficacy 1.00",
+            "Seattle 0.920", "+0.9", "▲", "kept", "bled",
         ):  # fmt: skip
             assert expected in text, expected
 
@@ -109,7 +110,7 @@ def test_an_edit_panel_is_its_history_and_what_changed():
 def test_weights_that_do_not_match_are_said_so():
     panel = edited()
     panel.ledger = {"n_active": 0, "fingerprint_ok": False}
-    assert "do not match ✗" in panel.to_text()
+    assert "do not match the history ✗" in panel.to_text()
     assert "EDITED" not in panel.to_html_table()
 
 

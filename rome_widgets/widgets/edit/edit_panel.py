@@ -7,7 +7,7 @@ import math
 import weakref
 from collections.abc import Hashable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import traitlets as t
@@ -103,7 +103,8 @@ class EditPanel(LiveWidget):
     selected = t.Unicode("").tag(sync=True)
     """Id of the edit whose strength and predictions are shown."""
     ledger = t.Dict().tag(sync=True)
-    """How many edits are active, and whether the weights agree with that."""
+    """How many edits are active (`n_active`), whether the weights are what these make of the
+    original ones (`fingerprint_ok`), and whether they are the original ones (`original`)."""
     tests = t.List().tag(sync=True)
     """Further prompts to compare: text, group, target and true object."""
     rows = t.List().tag(sync=True)
@@ -193,20 +194,25 @@ class EditPanel(LiveWidget):
         """The `Edit` that is selected in the history, to be saved or exported; None without one."""
         return self._engine.find(self.selected) if self.selected else None
 
-    def apply(self, wait: bool = False) -> EditRecord | None:
+    def apply(
+        self, wait: bool = False, *, first: Literal["on_top", "revert_all"] | None = None
+    ) -> EditRecord | None:
         """Compute the edit that the form describes and apply it.
 
         Args:
             wait: Return when it is done. Ctrl-C then cancels it, and its error is raised.
+            first: "revert_all" takes every other edit out before; "on_top" writes also a fact that
+                an applied edit writes already.
 
         Returns:
             The edit when waited for, else None.
 
         Raises:
             Cancelled: The edit waited for was cancelled.
+            StateError: The edit waited for is of a fact that is applied already.
         """
         self._refuse_to_wait(wait)
-        order = self._order(op="edit", request=describe_request(self.request))
+        order = self._order(op="edit", request=describe_request(self.request), first=first)
         if not wait:
             return None
         self._wait_for(self._places(), self.cancel, order)

@@ -66,12 +66,14 @@ class EditRecord:
 
 @dataclass(frozen=True)
 class ModelState:
-    """Whether the weights are what the history says."""
+    """Whether the weights are what the history says, and whether they are the original ones."""
 
     n_active: int
     """Edits that are applied."""
     fingerprint_ok: bool | None
     """The weights equal base plus applied edits, bit for bit; None where it was not checked."""
+    original: bool | None = None
+    """They equal the base, bit for bit; None where it was not checked."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.widgets.edit.edit_rows import describe_change, no_change, read_request
 from rome_widgets.widgets.edit.engine import (
@@ -90,12 +90,16 @@ def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
         request, first = read_request(order["request"]), order.get("first")
         if request.layer is not None and request.layer == suggestion.get("layer"):
             request = replace(request, layer_reason=suggestion["reason"])
-        if first not in (None, "revert_all"):
-            raise RomeWidgetsError(f"No order {first!r} before an edit.", "revert_all, or none.")
+        if first not in (None, "on_top", "revert_all"):
+            raise RomeWidgetsError(
+                f"No order {first!r} before an edit.", "on_top, revert_all, or none."
+            )
 
         def edit(engine: EditEngine, progress: Tell[EditProgress], stop: Stop) -> EditRecord:
-            if first is not None:
+            if first == "revert_all":
                 engine.revert_all()
+            elif first is None:
+                _refuse_twice(engine, request)
             return engine.edit(request, progress, stop)
 
         return edit
@@ -105,6 +109,19 @@ def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
     if order.get("op") == "revert_all":
         return lambda engine, progress, stop: engine.revert_all()
     raise RomeWidgetsError(f"No order {order.get('op')!r}.", "edit, applied or revert_all.")
+
+
+def _refuse_twice(engine: EditEngine, request: EditRequest) -> None:
+    """Of a fact that is written already, another edit would stack unseen."""
+    fact = request.prompt, request.target.strip()
+    for record in engine.records():
+        if record.applied and (record.request.prompt, record.request.target.strip()) == fact:
+            raise StateError(
+                f"Already applied: “{fact[0]}” → “{fact[1]}”.",
+                "A fact that no applied edit writes was wanted.",
+                "Revert that edit first, or say that this one goes on top: Edit on top, or "
+                "panel.apply(first='on_top').",
+            )
 
 
 def carry_out(engine: EditEngine, order: Order, progress: Tell[EditProgress], stop: Stop) -> None:

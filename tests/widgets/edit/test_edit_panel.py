@@ -8,14 +8,14 @@ import weakref
 import numpy as np
 import pytest
 
-from rome_widgets.errors import Cancelled, PromptError, RomeWidgetsError
+from rome_widgets.errors import Cancelled, PromptError, RomeWidgetsError, StateError
 from rome_widgets.widgets import EditPanel, TraceExplorer
 from rome_widgets.widgets.edit.edit_panel import STRENGTHS
 from rome_widgets.widgets.edit.edit_rows import describe_request
 from rome_widgets.widgets.edit.engine import TestPrompt
 from tests.helpers.fake_editor import NEEDLE, FakeEditor
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
-from tests.helpers.panels import FORM, applied
+from tests.helpers.panels import FORM, applied, order
 from tests.helpers.records import make_trace
 from tests.helpers.waiting import PATIENCE, until
 
@@ -33,7 +33,7 @@ def test_apply_computes_the_form_and_shows_its_history_and_its_predictions(panel
     assert edit["scores"]["neighborhood"] == 0.74
     assert edit["scores"]["others"] == 0.5
     assert len(panel.steps) == engine.n_steps == len(edit["curve"])
-    assert panel.ledger == {"n_active": 1, "fingerprint_ok": True}
+    assert panel.ledger == {"n_active": 1, "fingerprint_ok": True, "original": False}
     assert [row["verdict"] for row in panel.rows] == [
         "new", "follows", "follows", "kept", "kept", "bled",
     ]  # fmt: skip
@@ -89,7 +89,7 @@ def test_edits_are_reverted_in_any_order_and_all_at_once(edited):
     edited.revert_all()
     assert edited.wait(PATIENCE)
     assert applied(edited) == {"e1": False, "e2": False}
-    assert edited.ledger == {"n_active": 0, "fingerprint_ok": True}
+    assert edited.ledger == {"n_active": 0, "fingerprint_ok": True, "original": True}
     assert len(edited.edits) == 2
 
 
@@ -115,7 +115,7 @@ def test_a_form_that_is_no_edit_is_refused_before_the_model_is_asked(
 def test_an_error_of_the_engine_arrives_as_data_and_leaves_the_history(edited, engine):
     engine.broken = RomeWidgetsError("No statistics.", "A second moment.", "Pass texts.")
     with pytest.raises(RomeWidgetsError):
-        edited.apply(wait=True)
+        edited.apply(wait=True, first="on_top")
     assert edited.status == "error"
     assert edited.error["remedy"] == "Pass texts."
     assert len(edited.edits) == 2
@@ -169,7 +169,7 @@ def test_strengths_of_two_edits_do_not_replace_each_other(edited, engine):
 def test_a_strength_never_lands_in_the_middle_of_another_job(engine, panel):
     panel.apply(wait=True)
     engine.slow = True
-    panel.apply()
+    panel.apply(first="on_top")
     until(lambda: panel.status == "running")
     panel.set_strength("e1", 0.5)
     for _ in range(3):
@@ -208,7 +208,7 @@ def test_strengths_are_measured_once_ahead_and_not_of_an_edit_that_is_out(panel,
 
 def test_a_strength_of_another_edit_makes_the_measured_ones_void(panel, engine):
     panel.apply(wait=True)
-    panel.apply(wait=True)
+    panel.apply(wait=True, first="on_top")
     assert panel.selected == "e2"
     before = panel.trail
     panel.set_strength("e1", 0.0)
@@ -325,6 +325,50 @@ def test_the_place_that_was_traced_is_the_one_cut_out(engine, tokens, span, temp
     assert (panel.template, panel.subject) == (template, "Ann")
 
 
+@pytest.mark.parametrize("made_by", ["python", "page", "elsewhere"])
+def test_a_fact_that_is_applied_already_is_not_stacked_unasked(panel, engine, made_by):
+    if made_by == "python":
+        panel.apply(wait=True)
+    elif made_by == "page":
+        panel.set_state({"_orders": [order("o1", "edit", request=describe_request(panel.request))]})
+    else:
+        engine.edit(panel.request, lambda step: None, lambda: False)
+    assert panel.wait(PATIENCE)
+    panel.target = f"{panel.target} "
+    panel.layer = 6  # Elsewhere it is the same fact all the same.
+    with pytest.raises(StateError, match="Already applied: “The Space Needle"):
+        panel.apply(wait=True)
+    assert len(panel.records) == 1
+    panel.revert("e1")
+    panel.apply(wait=True)
+    assert applied(panel) == {"e1": False, "e2": True}
+
+
+@pytest.mark.parametrize(
+    ("first", "left"),
+    [("on_top", {"e1": True, "e2": True}), ("revert_all", {"e1": False, "e2": True})],
+)
+def test_it_is_stacked_or_replaced_where_that_is_said(panel, first, left):
+    panel.apply(wait=True)
+    panel.apply(wait=True, first=first)
+    assert applied(panel) == left
+
+
+def test_another_object_of_the_same_subject_goes_on_top(panel):
+    panel.apply(wait=True)
+    panel.target = "London"
+    panel.apply(wait=True)
+    assert applied(panel) == {"e1": True, "e2": True}
+
+
+def test_two_presses_before_the_first_is_done_make_one_edit(panel, engine):
+    panel.apply()
+    panel.apply()
+    assert panel.wait(PATIENCE)
+    assert applied(panel) == {"e1": True}
+    assert "Already applied" in panel.error["message"]
+
+
 def test_a_history_made_elsewhere_is_shown_at_once_and_followed(engine):
     engine.edit(NEEDLE, lambda step: None, lambda: False)
     panel = EditPanel(engine)
@@ -405,11 +449,11 @@ def test_waiting_for_an_edit_that_is_cancelled_returns_no_older_one(engine, pane
     panel.apply(wait=True)
     engine.slow = True
     if not begun:
-        EditPanel(engine, **FORM).apply()
+        EditPanel(engine, **FORM).apply(first="on_top")
     threading.Timer(0.2, lambda: panel.set_state({"_cancel_id": 1})).start()
     threading.Timer(0.4, lambda: setattr(engine, "slow", False)).start()
     with pytest.raises(Cancelled):
-        panel.apply(wait=True)
+        panel.apply(wait=True, first="on_top")
     assert panel.status == "cancelled"
 
 

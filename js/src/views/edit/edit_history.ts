@@ -14,10 +14,18 @@ const SCORES = [
   ["neighborhood", "neigh.", "Share of prompts about other subjects where it says what it said"],
   ["others", "others", "The same, of other facts about the subject"],
 ] as const;
-const WEIGHTS = [
-  "Something else wrote to the weights: they are not what they were before any edit, plus the edits that are ticked",
-  "Bit for bit, the weights are what they were before any edit, plus the edits that are ticked",
-] as const;
+/** What the weights are: other words for each, and why. */
+const WEIGHTS = {
+  original: ["original weights ✓", "Bit for bit, the weights are what they were before any edit"],
+  match: [
+    "weights match the history ✓",
+    "Bit for bit, the weights are what they were before any edit, plus the edits that are ticked",
+  ],
+  differ: [
+    "weights do not match the history ✗",
+    "Something else wrote to the weights: they are not what they were before any edit, plus the edits that are ticked",
+  ],
+} as const;
 
 /** The prompt of a request, its subject filled in. */
 export const fill = ({ template, subject }: EditRequest): string => template.replace("{}", () => subject);
@@ -27,7 +35,7 @@ export function editHistory(bridge: Bridge<EditTraits>, orders: EditOrders): Tem
   const none = !orders.connected() || !edits.some((edit) => edit.applied);
   return html`<section aria-label="History">
     <header class="rw-bar-top"><h4>History</h4>${space}
-      ${weights(bridge.get("ledger").fingerprint_ok)}
+      ${weights(bridge.get("ledger"))}
       ${button("revert-all", "Revert all", () => orders.give("revert_all"), undefined, none)}
     </header>
     <table class="rw-sheet rw-history">
@@ -44,10 +52,11 @@ export function editHistory(bridge: Bridge<EditTraits>, orders: EditOrders): Tem
   </section>`;
 }
 
-/** Whether the weights are what the ticked edits say, where that is known. */
-function weights(match: boolean | null | undefined): Part {
+/** Whether the weights are the original ones, or what the ticked edits say, where that is known. */
+function weights({ fingerprint_ok: match, original }: EditTraits["ledger"]): Part {
   if (match === null || match === undefined) return nothing;
-  return html`<span class=${`rw-weights ${match ? "rw-mute" : "rw-wrong"}`} title=${WEIGHTS[match ? 1 : 0]}>${match ? "weights match ✓" : "weights do not match ✗"}</span>`;
+  const [said, why] = WEIGHTS[!match ? "differ" : original ? "original" : "match"];
+  return html`<span class=${`rw-weights ${match ? "rw-mute" : "rw-wrong"}`} title=${why}>${said}</span>`;
 }
 
 function line(bridge: Bridge<EditTraits>, orders: EditOrders, edit: EditRecord): TemplateResult {

@@ -4,7 +4,7 @@ import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { editOrders } from "../../edit_orders.js";
-import type { EditTraits } from "../../types.js";
+import type { EditRequest, EditTraits } from "../../types.js";
 import { button, chip, example, header, type Part, space } from "../controls.js";
 import { frame } from "../frame.js";
 import { errorStrip, live, progressLine } from "../live.js";
@@ -28,7 +28,7 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     asking.value = Number(bridge.get("ledger").n_active) > 0;
     if (!asking.value) applyNow();
   };
-  const applyNow = (first?: "revert_all") => {
+  const applyNow = (first?: "on_top" | "revert_all") => {
     asking.value = false;
     orders.give("edit", { request: bridge.pick(FORM), first });
   };
@@ -41,8 +41,9 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   function question(): Part {
     if (!asking.value || !ready() || model.busy()) return nothing;
     const count = bridge.get("ledger").n_active;
-    return html`<div class="rw-error rw-ask" role="alert"><div>The model holds ${count === 1 ? "an edit" : `${count} edits`} already.</div>
-      ${button("on-top", "Edit on top", () => applyNow(), "rw-button")}
+    const holds = `The model holds ${count === 1 ? "an edit" : `${count} edits`} already.`;
+    return html`<div class="rw-error rw-ask" role="alert"><div>${alreadyApplied(bridge) ?? holds}</div>
+      ${button("on-top", "Edit on top", () => applyNow("on_top"), "rw-button")}
       ${button("revert-first", "Revert first", () => applyNow("revert_all"), "rw-button")}
       ${button("not-now", "Not now", () => (asking.value = false), "rw-quiet")}
     </div>`;
@@ -81,6 +82,14 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
       `,
     };
   });
+}
+
+/** The fact of the form, where an applied edit writes it. */
+function alreadyApplied(bridge: Bridge<EditTraits>): string | undefined {
+  const fact = (request: EditRequest) => `“${fill(request)}” → “${request.target.trim()}”`;
+  const mine = fact(bridge.pick(FORM));
+  const twice = bridge.get("edits").some(({ applied, request }) => applied && fact(request) === mine);
+  return twice ? `Already applied: ${mine}.` : undefined;
 }
 
 function hint(bridge: Bridge<EditTraits>): TemplateResult {

@@ -90,14 +90,19 @@ test("the history says layer, size, scores and warnings; unknown ones as a dash"
   expect(el.querySelector(".rw-history i")).toBeNull();
 });
 test.each([
-  [true, ["weights match ✓"], "Bit for bit, the weights are"],
-  [false, ["weights do not match ✗"], "they are not what they were"],
-  [null, [], ""],
-])("whether the weights match is said where it is known: %s", (fingerprint_ok, said, title) => {
-  const { words, all } = show(edit({ ledger: { fingerprint_ok } }));
-  expect(words(".rw-weights")).toEqual(said);
-  expect(all(".rw-weights").every((each) => each.title.includes(title))).toBe(true);
-});
+  [true, true, ["original weights ✓"], "Bit for bit, the weights are what they were before any edit"],
+  [true, false, ["weights match the history ✓"], "plus the edits that are ticked"],
+  [false, false, ["weights do not match the history ✗"], "they are not what they were"],
+  [false, true, ["weights do not match the history ✗"], "they are not what they were"],
+  [null, null, [], ""],
+])(
+  "original, as the history and neither are other words: %s, %s",
+  (fingerprint_ok, original, said, title) => {
+    const { words, all } = show(edit({ ledger: { fingerprint_ok, original } }));
+    expect(words(".rw-weights")).toEqual(said);
+    expect(all(".rw-weights").every((each) => each.title.includes(title))).toBe(true);
+  },
+);
 test("figures of an edit at another strength are said to be those of strength 1", async () => {
   const { model, words } = show(edit());
   expect(words(".rw-history small")).toEqual([]);
@@ -212,12 +217,23 @@ test.each(["compare", "strength", "order", "form", "refresh", "show"])(
     expect(all("[data-action=retry]")).toHaveLength(0);
   },
 );
+test.each([
+  ["Paris", "Already applied: “The Needle is in” → “Paris”."],
+  [" Paris ", "Already applied: “The Needle is in” → “Paris”."],
+  ["London", "The model holds an edit already."],
+])("a fact that is applied already is named before it is applied again: %s", (target, said) => {
+  const { model, find, words } = show(edit({ target }));
+  click(find("[data-action=apply]"));
+  expect(words(".rw-ask > div")).toEqual([said]);
+  click(find("[data-action=on-top]"));
+  expect(orders(model)[0]).toMatchObject({ op: "edit", first: "on_top" });
+});
 test("an edit that failed is tried again once, after the question that comes before it", async () => {
   const { model, find, all } = show(failed("edit"));
   click(find("[data-action=retry]"));
   expect(model.sent("_orders")).toBeUndefined();
   click(find("[data-action=on-top]"));
-  expect(orders(model).map(({ op, first }) => [op, first])).toEqual([["edit", undefined]]);
+  expect(orders(model).map(({ op, first }) => [op, first])).toEqual([["edit", "on_top"]]);
   await model.receive({ status: "queued" });
   expect(all("[data-action=retry]")).toHaveLength(0);
 });
