@@ -108,6 +108,7 @@ function readFromGrid({ clean, corrupted, answer }: TraceInfo, { cell, layers, s
     corrupted,
     recovery: effect <= 0 || corrupted === null ? null : (score - corrupted) / effect,
     rows: [],
+    whole: null,
     source: "cell",
     ms: null,
     message: null,

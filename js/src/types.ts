@@ -43,9 +43,21 @@ export interface TraceInfo {
   notes: string[];
   /** Likeliest tokens with nothing restored; `restored` repeats `corrupted`. */
   baseline: PredictionRow[];
+  /** The whole answer where it has several tokens: all else here is of its first. */
+  whole: WholeAnswer | null;
   /** How long the run took, milliseconds. */
   ms: number | null;
   settings: Settings | null;
+}
+
+/** Probabilities of all tokens of an answer, each after those before it. */
+export interface WholeAnswer {
+  text: string;
+  tokens: string[];
+  clean: number | null;
+  corrupted: number | null;
+  /** Null of a trace. */
+  restored: number | null;
 }
 
 /** Another trace beside the one on screen: before an edit, or A; what differs, in words. */
@@ -78,6 +90,7 @@ export interface RestorationInfo {
   corrupted: number | null;
   recovery: number | null;
   rows: PredictionRow[];
+  whole: WholeAnswer | null;
   source: "exact" | "edited" | "recorded" | "cell";
   ms: number | null;
   message: string | null;

@@ -92,6 +92,7 @@ export const info: TraceInfo = {
   seed: 1,
   notes: [],
   baseline: [{ token: " Paris", id: 3, clean: 0.01, corrupted: 0.3, restored: 0.3 }],
+  whole: null,
   ms: 312,
   settings: {
     prompt: "The Space Needle is in",
@@ -251,6 +252,7 @@ export const answer = (more: Partial<RestorationInfo> = {}): RestorationInfo => 
     { token: " Seattle", id: 7, clean: 0.9, corrupted: 0.1, restored: 0.4123 },
     { token: " Paris", id: 3, clean: 0.01, corrupted: 0.3, restored: 0.2 },
   ],
+  whole: null,
   source: "exact",
   ms: 12,
   message: null,

@@ -25,7 +25,7 @@ def trace_table(trace: CausalTrace) -> str:
     answer = shown(trace.answer.strip())
     head = (
         f"<p><b>{shown(trace.prompt)}</b> → {answer}<br>"
-        f"p({answer}): clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
+        f"p({answer}): clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}{_whole(trace)}"
         f" · {shown(str(trace.noise.get('text', '')))}, {trace.samples} samples"
         f" · {shown(trace.model)}{' · <b>estimate</b>' if trace.estimated else ''}</p>"
     )
@@ -34,6 +34,11 @@ def trace_table(trace: CausalTrace) -> str:
     known = [float(np.nanmax(g)) for g in trace.scores.values() if not np.isnan(g).all()]
     ends = trace.corrupted, max([trace.clean, *known])
     return head + "".join(_scores(trace, kind, ends) for kind in trace.kinds)
+
+
+def _whole(trace: CausalTrace) -> str:
+    """What there is to say of an answer of several tokens, of which the rest is the first's."""
+    return "" if trace.whole is None else f"<br>{shown(str(trace.whole))}"
 
 
 def _scores(trace: CausalTrace, kind: Kind, ends: tuple[float, float]) -> str:

@@ -166,6 +166,7 @@ def _title(trace: CausalTrace) -> alt.Title:
         textwrap.wrap(f"{trace.prompt} → {answer}", width),
         subtitle=[
             f"{trace.model} · p({answer}): {ends}",
+            *textwrap.wrap("" if trace.whole is None else str(trace.whole), width),
             *textwrap.wrap(f"noise on the tokens with *: {noise} · {samples}", width),
         ],
         anchor="start",

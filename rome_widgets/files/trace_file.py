@@ -16,7 +16,13 @@ from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.records.arguments import a_path, takes
 from rome_widgets.records.states import KINDS, State
-from rome_widgets.records.trace import CausalTrace, Prediction, ReadOnlyArrays, Restoration
+from rome_widgets.records.trace import (
+    CausalTrace,
+    Prediction,
+    ReadOnlyArrays,
+    Restoration,
+    whole_answer,
+)
 
 TRACE = FileKind("rome_widgets.trace", TraceFileError, "numpy", version="2", finite=False)
 RESTORATION = FileKind("rome_widgets.restoration", TraceFileError, "numpy")
@@ -77,6 +83,7 @@ def load_restoration(path: str | os.PathLike[str]) -> Restoration:
     try:
         header["tokens"] = tuple(header["tokens"])
         header["states"] = tuple(State(*state) for state in header["states"])
+        header["whole"] = whole_answer(header.get("whole"))
         header["token_texts"] = {int(i): text for i, text in header["token_texts"].items()}
         return Restoration(**header, **arrays)
     except Exception as error:
@@ -85,6 +92,7 @@ def load_restoration(path: str | os.PathLike[str]) -> Restoration:
 
 def _trace(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> CausalTrace:
     header |= {name: tuple(header[name]) for name in _TUPLES}
+    header["whole"] = whole_answer(header.get("whole"))
     header["baseline"] = tuple(Prediction(*row) for row in header["baseline"])
     header["recorded_tokens"] = {int(i): text for i, text in header["recorded_tokens"].items()}
     return CausalTrace(

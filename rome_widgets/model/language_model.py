@@ -241,25 +241,43 @@ class LanguageModel:
         Raises:
             NonFinite: NaN or infinity in the logits, with the first module that makes it.
         """
-        return self._finite_logits(ids, visitors, gradients=False).softmax(dim=-1)
+        return self._finite_logits(ids, visitors, gradients=False)[:, -1].softmax(dim=-1)
+
+    def probabilities_at_end(
+        self, ids: Tensor, n_positions: int, visitors: Iterable[tuple[str, Visitor]] = ()
+    ) -> Tensor:
+        """`[batch, n_positions, vocab]`: what follows each of the last positions.
+
+        Else as `next_token_probabilities`.
+        """
+        logits = self._finite_logits(ids, visitors, gradients=False, n_positions=n_positions)
+        return logits.softmax(dim=-1)
 
     def next_token_log_probabilities(
         self, ids: Tensor, visitors: Iterable[tuple[str, Visitor]] = ()
     ) -> Tensor:
         """`[batch, vocab]`, with gradients; else as `next_token_probabilities`."""
-        return self._finite_logits(ids, visitors, gradients=True).log_softmax(dim=-1)
+        return self._finite_logits(ids, visitors, gradients=True)[:, -1].log_softmax(dim=-1)
 
     def _finite_logits(
-        self, ids: Tensor, visitors: Iterable[tuple[str, Visitor]], *, gradients: bool
+        self,
+        ids: Tensor,
+        visitors: Iterable[tuple[str, Visitor]],
+        *,
+        gradients: bool,
+        n_positions: int = 1,
     ) -> Tensor:
-        """`[batch, vocab]` after the last position, in float32 or float64."""
+        """`[batch, n_positions, vocab]` after the last positions, in float32 or float64."""
         ids = ids.to(self.device)
         named = self.named(visitors)
 
+        def last_logits() -> Tensor:
+            return self._last_logits(ids, n_positions)
+
         def finite_logits() -> Tensor:
-            logits = run_hooked(lambda: self._last_logits(ids), named)
+            logits = run_hooked(last_logits, named)
             if not torch.isfinite(logits).all():
-                raise non_finite_error(self.model, lambda: self._last_logits(ids), named)
+                raise non_finite_error(self.model, last_logits, named)
             return logits
 
         return upcast(self.run(finite_logits, gradients=gradients))
@@ -275,8 +293,10 @@ class LanguageModel:
         """Modules and visitors, from names of modules and visitors."""
         return [(self.model.get_submodule(name), visitor) for name, visitor in visitors]
 
-    def _last_logits(self, ids: Tensor) -> Tensor:
-        return all_logits(self.model, ids, **self._last_only)[:, -1]
+    def _last_logits(self, ids: Tensor, n_positions: int) -> Tensor:
+        """`[batch, n_positions, vocab]`, and no more of them where the model can do so."""
+        keywords = dict.fromkeys(self._last_only, n_positions)
+        return all_logits(self.model, ids, **keywords)[:, -n_positions:]
 
     def embed(self, ids: Iterable[int]) -> Tensor:
         """`[pos, d_embedding]`: what the input-embedding module puts out for `ids`."""

@@ -48,6 +48,47 @@ class Prediction(NamedTuple):
     restored: float
 
 
+class WholeAnswer(NamedTuple):
+    """Holds the probabilities of an answer of several tokens, whole, in the three runs.
+
+    Each is the product over the tokens, each after the right ones before it; of the corrupted and
+    the restored run the mean over the samples. Grids follow the first token alone.
+
+    Example:
+        >>> whole = rw.trace(lm, prompt, subject, answer="New York").whole
+        >>> whole.tokens, whole.clean
+    """
+
+    text: str
+    """The answer as it was asked for."""
+    tokens: tuple[str, ...]
+    """Printable text of each of its tokens."""
+    clean: float
+    """Probability in the clean run, in [0, 1]."""
+    corrupted: float
+    """The same with the subject corrupted and nothing restored."""
+    restored: float | None = None
+    """The same with states restored; None of a trace, whose cells restore one place each."""
+
+    def __str__(self) -> str:
+        runs = ((run, getattr(self, run)) for run in RUNS)
+        said = ", ".join(f"{run} {_small(p)}" for run, p in runs if p is not None)
+        return f"{quoted(self.text, 24)}, all {len(self.tokens)} tokens: {said}"
+
+
+def _small(probability: float) -> str:
+    """As other probabilities; a product may be so small that it needs its exponent."""
+    return f"{probability:.4f}" if probability >= 0.001 else f"{probability:.2g}"
+
+
+def whole_answer(values: Sequence[Any] | None) -> WholeAnswer | None:
+    """A whole answer from what JSON made of it."""
+    if values is None:
+        return None
+    text, tokens, *runs = values
+    return WholeAnswer(text, tuple(tokens), *runs)
+
+
 RUNS = ("clean", "corrupted", "restored")
 
 
@@ -120,7 +161,7 @@ class CausalTrace(Saved):
     subject_span: tuple[int, int]
     """Half-open `[start, stop)` in positions."""
     answer: str
-    """The token whose probability is followed, as text."""
+    """The token whose probability is followed, as text; of several tokens the first."""
     answer_id: int
     clean: float
     """Probability of the answer in the clean run, in [0, 1]."""
@@ -149,6 +190,8 @@ class CausalTrace(Saved):
     """Top tokens of the clean and corrupted runs; `restored` repeats `corrupted`."""
     estimated: bool = False
     """True where the scores are a first-order estimate (`CausalTracer.estimate`), not measured."""
+    whole: WholeAnswer | None = None
+    """The whole answer where it has several tokens; None of one, of which all else here is."""
 
     def __post_init__(self) -> None:
         shape = (len(self.tokens), self.n_layers)
@@ -165,13 +208,19 @@ class CausalTrace(Saved):
             f"CausalTrace({quoted(self.prompt)} → {quoted(self.answer, 24)},\n"
             f"    clean {self.clean:.4f}, corrupted {self.corrupted:.4f}, "
             f"{len(self.tokens)} tokens × {self.n_layers} layers, "
-            f"{', '.join(self.kinds)}{', estimate' if self.estimated else ''})"
+            f"{', '.join(self.kinds)}{', estimate' if self.estimated else ''}"
+            f"{_and_whole(self.whole)})"
         )
 
     def _repr_html_(self) -> str:
         from rome_widgets.charts.heat_table import trace_table
 
         return trace_table(self) + "".join(map(paragraph, self.notes))
+
+    @property
+    def answer_text(self) -> str:
+        """The answer as it reads after the prompt: whole, without the space before it."""
+        return self.answer.strip() if self.whole is None else self.whole.text
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -277,6 +326,11 @@ class CausalTrace(Saved):
         return recovery_chart(self)
 
 
+def _and_whole(whole: WholeAnswer | None) -> str:
+    """A further line of a repr."""
+    return "" if whole is None else f",\n    {whole}"
+
+
 class CancelFlag(Protocol):
     """Anything with `is_set`, such as a `threading.Event`."""
 
@@ -331,18 +385,21 @@ class Restoration(Saved):
     """`[3, vocab]`: next-token probabilities of the clean, corrupted and restored runs."""
     token_texts: Mapping[int, str]
     """Text of the answer and of the likeliest tokens of each run, by id."""
+    whole: WholeAnswer | None = None
+    """The whole answer where it has several tokens; None of one."""
 
     def __repr__(self) -> str:
         return (
             f"Restoration({quoted(self.prompt)},\n    {plural(len(self.states), 'state')}: "
             f"p({quoted(self.answer.strip(), 24)}) {self.probability:.4f}, "
-            f"recovery {self.recovery:.0%})"
+            f"recovery {self.recovery:.0%}{_and_whole(self.whole)})"
         )
 
     def _repr_html_(self) -> str:
         words = f"{plural(len(self.states), 'state')} restored, recovery {self.recovery:.0%}"
         return (
             paragraph(f"{self.prompt} → {self.answer.strip()}: {words}")
+            + ("" if self.whole is None else paragraph(str(self.whole)))
             + state_table(self.states, self.tokens)
             + prediction_table(self.top(5))
         )

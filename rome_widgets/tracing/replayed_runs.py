@@ -16,11 +16,16 @@ from rome_widgets.model.hooks import Visitor
 from rome_widgets.model.language_model import LanguageModel, probabilities_of
 from rome_widgets.model.replay import CannotReplay, Capture, Replay
 from rome_widgets.records.states import Kind, State
-from rome_widgets.tracing.runs import Check, Held, Predicted, Runs, out_of_memory
+from rome_widgets.tracing.runs import (
+    LOGITS_AT_ONCE,
+    Check,
+    Held,
+    Predicted,
+    Runs,
+    out_of_memory,
+)
 from rome_widgets.tracing.waves import Branch, Patch, Wave, group_cells, plan_wave
 
-UNEMBEDDED = 32_000_000
-"""Logits computed at once."""
 PREDICTED = 128_000_000
 """Probabilities kept at once."""
 CALLS_PER_WAVE = 64
@@ -237,7 +242,7 @@ class ReplayedRuns(Runs):
         self, hidden: Tensor, leaves: Sequence[Sequence[int]], check: Check
     ) -> Iterator[Predicted]:
         """Mean probabilities of `[branch, sample, d_model]` states, a piece at a time."""
-        n_rows = max(1, UNEMBEDDED // self._capture.logits.shape[-1])
+        n_rows = max(1, LOGITS_AT_ONCE // self._capture.logits.shape[-1])
         n_branches = max(1, n_rows // self.samples)
         for first in range(0, len(hidden), n_branches):
             some = hidden[first : first + n_branches]

@@ -6,6 +6,7 @@ model. `replayed_runs` gives the same numbers and runs only what can have change
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from rome_widgets.errors import ModelChanged, OutOfMemory
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.tokens import check_ids
 from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.waves import Extent, Patch
 
@@ -39,6 +41,8 @@ class ThreeRuns(NamedTuple):
 
 
 Watcher = Callable[[ThreeRuns], None]
+LOGITS_AT_ONCE = 32_000_000
+"""Logits computed at once, at most."""
 
 
 class Runs:
@@ -255,6 +259,12 @@ class Runs:
 
     def _pass(self, cells: Sequence[Sequence[State]], held: Held) -> Tensor:
         """`[cell, vocab]`: one whole forward pass, every cell's samples in a batch."""
+        rows = self.ids.expand(len(cells) * self.samples, -1)
+        probabilities = self.lm.next_token_probabilities(rows, self._restoring(cells, held))
+        return probabilities.unflatten(0, (len(cells), self.samples)).mean(dim=1)
+
+    def _restoring(self, cells: Sequence[Sequence[State]], held: Held) -> list[tuple[str, Visitor]]:
+        """What corrupts every cell's samples and puts its states back."""
         by_site: dict[tuple[Kind, int], list[tuple[int, Patch]]] = {}
         for cell, states in enumerate(cells):
             for patch in _with_holds(states, held):
@@ -263,9 +273,63 @@ class Runs:
         for (kind, layer), where in by_site.items():
             placed = self._place(where, held, start=0)
             visitors.append((self.lm.sites(kind)[layer], placed.visitor(self.length)))
-        rows = self.ids.expand(len(cells) * self.samples, -1)
-        probabilities = self.lm.next_token_probabilities(rows, visitors)
-        return probabilities.unflatten(0, (len(cells), self.samples)).mean(dim=1)
+        return visitors
+
+    # ------------------------------------------------------------------ several tokens on
+
+    def clean_joint(self, answer: Sequence[int]) -> float:
+        """Probability of all tokens of an answer in the clean run, each after those before it."""
+        return float(self._longer(answer, slice(0, 1))._joint(answer, []))
+
+    def joint(
+        self, answer: Sequence[int], states: Sequence[State] = (), held: Held | None = None
+    ) -> float:
+        """Probability of all tokens of an answer with these states restored in the corrupted run.
+
+        The product over the tokens, each after the right ones before it, in each draw; then the
+        mean over the draws. The answer stands behind the prompt, where it cannot reach what is
+        before it: noise, states and what is held are those of the prompt alone.
+
+        Raises:
+            ModelChanged: The model is no longer that of the runs.
+            OutOfMemory: No room for a row.
+        """
+        self._check_model(thoroughly=False)
+        length, vocab = self.length + len(answer) - 1, self.clean.shape[-1]
+        at_once = min(self.tokens_per_call // length, LOGITS_AT_ONCE // (len(answer) * vocab))
+        total = 0.0
+        for first in range(0, self.samples, max(1, at_once)):
+            draws = slice(first, min(first + max(1, at_once), self.samples))
+            longer = self._longer(answer, draws)
+            kept = {state: values[draws] for state, values in (held or {}).items()}
+            visitors = longer._restoring([states], kept)
+            total += float(longer._joint(answer, visitors).sum())
+        return total / self.samples
+
+    def _longer(self, answer: Sequence[int], draws: slice) -> Runs:
+        """The same runs over the prompt with all but the last token of an answer, of some draws.
+
+        Raises:
+            ContextTooLong: They are more tokens than the model has positions.
+        """
+        check_ids([*self.ids[0], *answer[:-1]], max_tokens=self.lm.n_positions)
+        longer = copy.copy(self)
+        behind = torch.tensor([list(answer[:-1])], dtype=self.ids.dtype, device=self.ids.device)
+        longer.ids = torch.cat([self.ids, behind], dim=1)
+        longer.length = longer.ids.shape[1]
+        longer.noise = self.noise[draws]
+        longer.samples = len(longer.noise)
+        return longer
+
+    def _joint(self, answer: Sequence[int], visitors: Sequence[tuple[str, Visitor]]) -> Tensor:
+        """`[sample]`: the product over an answer's tokens, of which all but the last are in."""
+        rows = self.ids.expand(self.samples, -1)
+        what = f"run the prompt with {len(answer)} tokens of its answer"
+        found = within_memory(
+            lambda: self.lm.probabilities_at_end(rows, len(answer), visitors), what
+        )
+        wanted = torch.tensor(list(answer), device=found.device).expand(self.samples, -1)
+        return found.double().gather(2, wanted[:, :, None])[:, :, 0].prod(dim=1)
 
     def corrupting(self, noise: Tensor, *, after: int = 0) -> tuple[str, Visitor]:
         """Adds `[row, span, d_model]` to the subject's embeddings, from row `after` on."""

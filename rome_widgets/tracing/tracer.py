@@ -34,6 +34,7 @@ from rome_widgets.records.trace import (
     CausalTrace,
     Progress,
     Restoration,
+    WholeAnswer,
     likeliest,
     prediction_table,
     predictions,
@@ -59,6 +60,8 @@ Recorded = Mapping[Kind, tuple[np.ndarray, np.ndarray]]
 """`CausalTrace.recorded`."""
 Prompt = str | Fact | Mapping[str, Any]
 """Text, a fact, or a record of a fact."""
+Answer = str | int | Iterable[str | int] | None
+"""A word, the id of a token, several of these, or None: the clean run's top token."""
 
 
 @takes(progress=callback, cancel=cancel_flag)
@@ -72,7 +75,7 @@ def trace(
     samples: int = 10,
     window: int | None = None,
     seed: int = 1,
-    answer: str | int | None = None,
+    answer: Answer = None,
     record: int = 0,
     progress: Callable[[Progress], None] | None = None,
     cancel: CancelFlag | None = None,
@@ -91,6 +94,9 @@ def trace(
             (`default_window`).
         seed: Of the draws.
         answer: The word to follow, or the id of a token; None follows the clean run's top token.
+            Of a word of several tokens the first gives the grid, and the probability of all of
+            them is in `whole`. Of several words or ids the clean run's most probable one is
+            followed, and a note says which.
         record: Keep this many top predictions per cell.
         progress: Called after each batch, in this thread.
         cancel: Checked between batches; stops with `Cancelled`, which carries the partial trace.
@@ -129,6 +135,7 @@ class CausalTracer:
         tokens: Printable text of each position.
         subject_span: Half-open span of corrupted positions.
         answer: The token that is followed, as text; `answer_id` is its id.
+        whole: The whole answer where it has several tokens, a `WholeAnswer`; else None.
         clean: Its probability in the clean run.
         corrupted: Its probability with the subject corrupted, mean over samples.
 
@@ -148,7 +155,7 @@ class CausalTracer:
         samples: int = 10,
         window: int | None = None,
         seed: int = 1,
-        answer: str | int | None = None,
+        answer: Answer = None,
     ) -> None:
         self.lm = check_language_model(lm)
         self.window = (
@@ -167,24 +174,30 @@ class CausalTracer:
         self._runs = cached_runs(lm, self.token_ids, self.subject_span, values)
         self._held: dict[State, Tensor] = {}
         self._baseline = np.stack([to_numpy(self._runs.clean), to_numpy(self._runs.corrupted)])
-        self.answer_id, notes = self._choose_answer(answer, self._baseline[0])
+        self._answer_ids, text, notes = self._choose_answer(answer, self._baseline[0])
+        self.answer_id = self._answer_ids[0]
         self.answer = lm.token_text(self.answer_id)
         top = dict.fromkeys(i for run in self._baseline for i in top_ids(run, self.answer_id, 8))
         texts = {i: lm.token_text(i) for i in top}
         self._baseline_rows = tuple(predictions(self._baseline[[0, 1, 1]], top, texts))
         self.clean, self.corrupted = map(float, self._baseline[:, self.answer_id])
+        self.whole, more = self._measure_whole(text)
+        notes += more
         about_runs = [self._runs.note] if self._runs.note else []
         self.notes = (*encoded.notes, *notes, *self._effect_notes(), *about_runs)
 
     def __repr__(self) -> str:
         return (
             f"CausalTracer({quoted(self.prompt)} → {quoted(self.answer, 24)},\n"
-            f"    clean {self.clean:.4f}, corrupted {self.corrupted:.4f})"
+            f"    clean {self.clean:.4f}, corrupted {self.corrupted:.4f}"
+            f"{'' if self.whole is None else f',{chr(10)}    {self.whole}'})"
         )
 
     def _repr_html_(self) -> str:
         words = f"{self.prompt} → {self.answer.strip()}"
-        return paragraph(words) + prediction_table(self._baseline_rows, ("clean", "corrupted"))
+        whole = "" if self.whole is None else paragraph(str(self.whole))
+        table = prediction_table(self._baseline_rows, ("clean", "corrupted"))
+        return paragraph(words) + whole + table
 
     @takes(progress=callback, cancel=cancel_flag)
     def trace(
@@ -296,6 +309,7 @@ class CausalTracer:
             self.answer_id,
             distributions,
             {i: self.lm.token_text(i) for i in ids},
+            self._whole_with(checked),
         )
 
     @takes(progress=callback, cancel=cancel_flag)
@@ -499,28 +513,81 @@ class CausalTracer:
         layers = range(self.lm.n_layers)
         return [(pos, layer, kind) for pos in rows for kind in kinds for layer in layers]
 
-    def _choose_answer(self, answer: str | int | None, clean: np.ndarray) -> tuple[int, list[str]]:
+    def _choose_answer(
+        self, answer: Answer, clean: np.ndarray
+    ) -> tuple[Sequence[int], str, list[str]]:
+        """The tokens of the answer, the answer in words, and what is to be said of it."""
         top = int(clean.argmax())
         if answer is None:
-            return top, []
-        number = as_whole(answer)
-        if number is not None and not 0 <= number < len(clean):
-            raise PromptError(
-                f"There is no token {said(answer)} to follow.",
-                f"Ids from 0 to {len(clean) - 1} are known.",
-            )
-        word: Any = answer
-        ids = [number] if number is not None else self.lm.answer_ids(self.prompt, word)
+            return [top], "", []
+        known = self._known_answers(answer, len(clean))
         notes = []
-        if len(ids) > 1:
-            first = self.lm.token_text(ids[0])
-            notes.append(f"{answer!r} is {len(ids)} tokens; its first, {first!r}, is followed.")
+        if len(known) > 1:
+            wholes = [self._runs.clean_joint(ids) for _, ids in known]
+            best = int(np.argmax(wholes))
+            others = [f"{known[n][0]!r} ({p:.2g})" for n, p in enumerate(wholes) if n != best]
+            notes.append(
+                f"Of several answers the one that the clean run finds most probable is followed: "
+                f"{known[best][0]!r} ({wholes[best]:.2g}), not {', '.join(others)}."
+            )
+            known = [known[best]]
+        ((text, ids),) = known
         if ids[0] != top:
             notes.append(
                 f"The clean run's top token is {self.lm.token_text(top)!r} "
                 f"({clean[top]:.3f}), not {self.lm.token_text(ids[0])!r} ({clean[ids[0]]:.3f})."
             )
-        return ids[0], notes
+        return ids, text, notes
+
+    def _known_answers(self, answer: Any, n_tokens: int) -> list[tuple[str, Sequence[int]]]:
+        """Every answer in words, with its tokens; of several that are the same tokens the first.
+
+        Raises:
+            PromptError: None at all, an empty word, or an id that no token has.
+        """
+        found: dict[tuple[int, ...], str] = {}
+        for each in [*answer] if _are_several(answer) else [answer]:
+            number = as_whole(each)
+            if number is not None and not 0 <= number < n_tokens:
+                raise PromptError(
+                    f"There is no token {said(each)} to follow.",
+                    f"Ids from 0 to {n_tokens - 1} are known.",
+                )
+            if number is not None:
+                found.setdefault((number,), self.lm.token_text(number).strip())
+            else:
+                ids = tuple(self.lm.answer_ids(self.prompt, each))
+                found.setdefault(ids, str(each).strip())
+        if not found:
+            raise PromptError(
+                "The list of answers is empty.",
+                "A word, the id of a token, or a list of these was wanted.",
+                "Pass answer=None to follow what the model itself says.",
+            )
+        return [(text, ids) for ids, text in found.items()]
+
+    def _measure_whole(self, text: str) -> tuple[WholeAnswer | None, list[str]]:
+        """The whole of an answer of several tokens, and what is to be said of it."""
+        ids = self._answer_ids
+        if len(ids) == 1:
+            return None, []
+        tokens = tuple(map(self.lm.token_text, ids))
+        beginning = f"{text!r} is {len(ids)} tokens; its first, {tokens[0]!r}, is followed."
+        limit = self.lm.n_positions
+        if limit is not None and len(self.token_ids) + len(ids) - 1 > limit:
+            return None, [f"{beginning} With all of them the prompt is too long for the model."]
+        whole = WholeAnswer(text, tokens, self._runs.clean_joint(ids), self._runs.joint(ids))
+        return whole, [
+            f"{beginning} All of them together: clean {whole.clean:.3g}, corrupted "
+            f"{whole.corrupted:.3g}."
+        ]
+
+    def _whole_with(self, states: Sequence[State]) -> WholeAnswer | None:
+        """The whole answer with these states restored."""
+        if self.whole is None:
+            return None
+        restored = self._runs.joint(self._answer_ids, states, self._held)
+        return self.whole._replace(restored=restored)
 
     def _effect_notes(self) -> list[str]:
         if self.clean - self.corrupted > SMALL_EFFECT:
@@ -561,7 +628,14 @@ class CausalTracer:
             recorded=recorded,
             recorded_tokens={i: self.lm.token_text(i) for i in ids},
             baseline=self._baseline_rows,
+            whole=self.whole,
         )
+
+
+def _are_several(answer: Any) -> bool:
+    """Whether it is a list of answers, of whatever kind, and not one answer."""
+    one = isinstance(answer, (str, bytes, Mapping)) or getattr(answer, "ndim", 1) == 0
+    return isinstance(answer, Iterable) and not one
 
 
 def as_text(

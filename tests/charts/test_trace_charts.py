@@ -1,13 +1,16 @@
 """Altair charts of a trace."""
 
+import html
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import rome_widgets as rw
 from rome_widgets.charts import palettes
 from rome_widgets.records.states import KINDS
+from rome_widgets.records.trace import WholeAnswer
 from tests.helpers.records import make_trace
 
 
@@ -37,6 +40,18 @@ def test_a_chart_says_what_was_measured_and_how():
     assert "seed" not in " ".join(given["subtitle"])
     assert given["subtitle"][-1].endswith("1 sample")
     assert max(map(len, given["text"])) < 60
+
+
+def test_an_answer_of_several_tokens_stands_whole_wherever_a_trace_is_shown():
+    whole = WholeAnswer("New York", (" New", " York"), 0.25, 2.5e-11)
+    trace = make_trace(whole=whole)
+    said = "'New York', all 2 tokens: clean 0.2500, corrupted 2.5e-11"
+    assert said in " ".join(trace.chart().to_dict()["title"]["subtitle"])
+    assert said in repr(trace)
+    assert said in html.unescape(trace._repr_html_())
+    assert said in rw.TraceGrid(trace).to_text()
+    assert trace.answer_text == "New York"
+    assert make_trace().answer_text == "d"
 
 
 def test_rows_of_a_chart_that_were_not_computed_keep_their_place():

@@ -13,7 +13,7 @@ import rome_widgets as rw
 from rome_widgets.errors import SaveFailed, TraceFileError
 from rome_widgets.files import checksummed_file, trace_file
 from rome_widgets.records.states import KINDS
-from rome_widgets.records.trace import CausalTrace
+from rome_widgets.records.trace import CausalTrace, WholeAnswer
 from tests.helpers.counts import ALTERED_FILES
 from tests.helpers.records import make_trace, restoration_of
 
@@ -36,7 +36,7 @@ def test_a_saved_trace_comes_back_the_same(tmp_path):
 
 def save_in_version_1(trace, path):
     """As traces were written before there were estimates, and one container for all files."""
-    left_out = {"scores", "recorded", "estimated"}
+    left_out = {"scores", "recorded", "estimated", "whole"}
     header = {name: value for name, value in vars(trace).items() if name not in left_out}
     text = json.dumps(header)
     arrays = {f"scores.{kind}": grid for kind, grid in trace.scores.items()}
@@ -52,6 +52,20 @@ def test_an_estimate_stays_one_and_files_from_before_there_were_any_are_exact(tm
     old = save_in_version_1(make_trace(), tmp_path / "old")
     assert b'"estimated"' not in old.read_bytes()
     assert rw.load_trace(old).estimated is False
+
+
+WHOLE = WholeAnswer("New York", (" New", " York"), 0.25, 2.5e-11)
+
+
+def test_a_whole_answer_is_kept_and_files_from_before_there_were_any_have_none(tmp_path):
+    path = make_trace(whole=WHOLE).save(tmp_path / "trace")
+    assert rw.load_trace(path).whole == WHOLE
+    assert rw.load_trace(make_trace().save(tmp_path / "one")).whole is None
+    restored = WHOLE._replace(restored=0.125)
+    restoration = dataclasses.replace(restoration_of("x"), whole=restored)
+    assert rw.load_restoration(restoration.save(tmp_path / "restoration")).whole == restored
+    old = rw.load_trace(save_in_version_1(make_trace(), tmp_path / "old"))
+    assert old.whole is None
 
 
 def test_a_partial_trace_keeps_its_holes(tmp_path):

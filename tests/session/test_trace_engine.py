@@ -192,6 +192,32 @@ def test_tracing_again_sees_weights_that_changed():
     weight.copy_(saved)
 
 
+def test_a_whole_answer_is_followed_beyond_an_edit_too():
+    """The trace after it has the first token of the one before it, and the same word."""
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    explorer = explorer_of(lm, answer="w2 w4")
+    assert explorer.wait(20)
+    before = explorer.trace
+    assert (before.whole.text, explorer._trace["whole"]["tokens"]) == ("w2 w4", ["w2", "w4"])
+    explorer.selection = [(2, 1, "hidden")]
+    assert explorer.wait(10)
+    shown = explorer._restoration["whole"]
+    tracer = rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2, answer="w2 w4")
+    assert shown["restored"] == tracer.restore([(2, 1, "hidden")]).whole.restored
+    weight = lm.model.transformer.h[1].mlp.c_proj.weight
+    saved = weight.detach().clone()
+    with torch.no_grad():
+        weight.copy_(-3 * saved)
+    explorer._session.edits_changed()
+    assert explorer.wait(20)
+    assert explorer.before is not None
+    assert explorer.trace.answer_id == before.answer_id
+    assert explorer.trace.whole.text == "w2 w4"
+    assert explorer.trace.whole.clean != before.whole.clean
+    with torch.no_grad():
+        weight.copy_(saved)
+
+
 def test_an_edit_is_followed_with_the_same_noise_and_the_same_answer_and_back():
     lm = tiny.tiny_lm("gpt2", scale=40)
     explorer = explorer_of(lm)

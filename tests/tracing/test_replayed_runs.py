@@ -107,7 +107,7 @@ def test_many_samples_are_split_within_a_cell(monkeypatch):
     tracer = tiny.tiny_tracer(lm, samples=30)
     whole = tracer.trace()
     monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 10)
-    monkeypatch.setattr(replayed_runs, "UNEMBEDDED", 7 * tiny.VOCAB)
+    monkeypatch.setattr(replayed_runs, "LOGITS_AT_ONCE", 7 * tiny.VOCAB)
     split = tracer.trace()
     for kind in KINDS:
         np.testing.assert_allclose(split.scores[kind], whole.scores[kind], atol=1e-14)

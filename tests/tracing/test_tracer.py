@@ -20,9 +20,10 @@ from rome_widgets.errors import (
     VocabMismatch,
 )
 from rome_widgets.records.states import KINDS, State
+from rome_widgets.tracing import runs
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import as_text
-from tests.helpers import tiny
+from tests.helpers import tiny, world
 
 NOISE = Noise.absolute(1.0)
 
@@ -109,6 +110,98 @@ def test_an_answer_can_be_a_tokens_id(lm):
     for unknown in (-1, 29):
         with pytest.raises(PromptError, match=f"no token {unknown}"):
             tracer_of(lm, answer=unknown)
+
+
+@pytest.mark.parametrize("name", world.SHAPES)
+@pytest.mark.parametrize("answer", ["w2 w4", "w8 w1 w20"])
+def test_the_whole_answer_is_the_product_of_traces_token_by_token(name, answer):
+    """Each token traced by itself, on the prompt with the right ones behind it, draw by draw."""
+    lm = world.make_lm(name)
+    noise = np.random.RandomState(0).randn(3, 2, lm.d_embedding)
+    tracer = rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, answer=answer)
+    states = [*tracer.cell(2, 1, "mlp"), State(3, 0, "hidden")]
+    found = tracer.restore(states).whole
+    draws = []
+    for draw in noise:
+        prompt, runs = tiny.PROMPT, np.ones(3)
+        for word in answer.split():
+            one = rw.CausalTracer(lm, prompt, tiny.SUBJECT, noise=draw[None], answer=word)
+            runs *= one.clean, one.corrupted, one.restore(states).probability
+            prompt += f" {word}"
+        draws.append(runs)
+    assert found[2:] == pytest.approx(np.mean(draws, axis=0), rel=1e-4)
+    assert found.tokens == tuple(answer.split())
+    assert tracer.whole == found._replace(restored=None)
+    assert tracer.trace("hidden").whole == tracer.whole
+    assert found.corrupted != pytest.approx(found.restored, rel=1e-3)
+
+
+@pytest.mark.parametrize("held", [1, 2, 3])
+def test_the_whole_answer_is_the_same_however_many_draws_run_at_once(lm, held, monkeypatch):
+    whole = tracer_of(lm, answer="w2 w4 w1").restore([(2, 0, "hidden")]).whole
+    tracer = tracer_of(lm, answer="w2 w4 w1").sever("mlp")
+    severed = tracer.restore([(2, 0, "hidden")]).whole
+    monkeypatch.setattr(runs, "LOGITS_AT_ONCE", held * 3 * len(tracer._baseline[0]))
+    again = tracer_of(lm, answer="w2 w4 w1").restore([(2, 0, "hidden")]).whole
+    assert again[2:] == pytest.approx(whole[2:], rel=1e-5)
+    assert tracer.restore([(2, 0, "hidden")]).whole[2:] == pytest.approx(severed[2:], rel=1e-5)
+    assert severed.restored != pytest.approx(whole.restored, rel=1e-3)
+
+
+def test_answers_that_begin_alike_are_told_apart_by_their_wholes(lm):
+    one, other = (tracer_of(lm, answer=answer) for answer in ("w2 w4", "w2 w8"))
+    assert (one.clean, one.corrupted) == (other.clean, other.corrupted)
+    assert one.whole.clean != other.whole.clean
+    assert one.whole.corrupted != other.whole.corrupted
+    for tracer in (one, other):
+        for shown in (tracer, tracer.trace("hidden"), tracer.restore([])):
+            assert tracer.whole.text in repr(shown)
+            assert tracer.whole.text in shown._repr_html_()
+        assert any(f"clean {tracer.whole.clean:.3g}" in note for note in tracer.notes)
+
+
+def test_of_one_token_there_is_no_whole_beside_it(lm):
+    assert tracer_of(lm).whole is None
+    assert tracer_of(lm, answer="w2").restore([]).whole is None
+    assert tracer_of(lm, answer="w2").trace("mlp").whole is None
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, set, np.array])
+def test_of_several_answers_the_most_probable_is_followed(lm, kind):
+    words = ["w2", "w4 w1", "w8", "w20 w3"]
+    wholes = {word: tracer_of(lm, answer=word) for word in words}
+    best = max(words, key=lambda word: (wholes[word].whole or wholes[word]).clean)
+    tracer = tracer_of(lm, answer=kind(words))
+    assert tracer.answer == best.split()[0]
+    (note,) = [note for note in tracer.notes if note.startswith("Of several answers")]
+    assert all(repr(word) in note for word in words)
+
+
+def test_ids_and_words_may_be_mixed_and_what_is_the_same_is_one(lm):
+    assert tracer_of(lm, answer=[4, " w4", "w4"]).notes == tracer_of(lm, answer=4).notes
+    assert tracer_of(lm, answer=np.array([4, 2])).answer_id in (2, 4)
+    assert tracer_of(lm, answer=torch.tensor([2])).answer_id == 2
+    assert tracer_of(lm, answer=np.array(2)).answer_id == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [[], (), [None], ["w2", ""], [99], [True], [["w2"]], b"w2", {}, 3.5, np.array(3.5)]
+)
+def test_what_is_no_answer_is_refused_in_words(lm, answer):
+    with pytest.raises(PromptError):
+        tracer_of(lm, answer=answer)
+
+
+def test_an_answer_that_goes_beyond_the_last_position_is_followed_by_its_first_alone():
+    lm = tiny.tiny_lm("gpt2", scale=40)
+    prompt = " ".join(["w7"] * (lm.n_positions - 1))
+    fits = rw.CausalTracer(lm, prompt, "w7", noise=NOISE, samples=2, answer="w2 w4")
+    assert fits.whole is not None
+    beyond = rw.CausalTracer(lm, prompt, "w7", noise=NOISE, samples=2, answer="w2 w4 w1")
+    assert (beyond.answer, beyond.whole) == ("w2", None)
+    assert any("too long for the model" in note for note in beyond.notes)
+    with pytest.raises(ContextTooLong):
+        rw.CausalTracer(lm, prompt, "w7", noise=NOISE, samples=2, answer=["w2", "w2 w4 w1"])
 
 
 def test_an_answer_of_several_tokens_is_followed_by_its_first_and_says_so(lm):

@@ -11,7 +11,13 @@ import numpy as np
 import traitlets as t
 
 from rome_widgets.records.states import Kind, State
-from rome_widgets.records.trace import CausalTrace, Prediction, Restoration, recovery
+from rome_widgets.records.trace import (
+    CausalTrace,
+    Prediction,
+    Restoration,
+    WholeAnswer,
+    recovery,
+)
 
 ROWS = 8
 """Next tokens shown per restoration."""
@@ -33,6 +39,8 @@ class RecordedRestoration:
     """Of the answer, with the states restored."""
     rows: tuple[Prediction, ...] = ()
     """The likeliest next tokens, where they were recorded."""
+    whole: WholeAnswer | None = None
+    """Of an answer of several tokens, nothing: it takes the model to know it."""
 
     @property
     def recovery(self) -> float:
@@ -88,6 +96,7 @@ def describe_trace(trace: CausalTrace) -> dict[str, Any]:
         "windows": {kind: int(trace.windows.get(kind, 1)) for kind in trace.kinds},
         "noise": str(trace.noise.get("text", "")),
         "baseline": _rows(trace.baseline),
+        "whole": _whole(trace.whole),
         "ms": None,
         "settings": None,
     }
@@ -122,6 +131,7 @@ def describe_restoration(
         **unanswered(selection, None, restoration.states),
         **{name: encodable(getattr(restoration, name)) for name in names},
         "rows": _rows(restoration.top(ROWS)),
+        "whole": _whole(restoration.whole),
         "source": source,
         "ms": ms,
     }
@@ -138,9 +148,14 @@ def unanswered(
         "answer": "",
         **numbers,
         "rows": [],
+        "whole": None,
         "source": "cell",
         "message": message,
     }
+
+
+def _whole(whole: WholeAnswer | None) -> dict[str, Any] | None:
+    return None if whole is None else encodable(whole._asdict())
 
 
 def _rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:

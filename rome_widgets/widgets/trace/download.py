@@ -32,5 +32,5 @@ def picture(trace: CausalTrace, form: Form) -> dict[str, Any]:
 
 def file_name(trace: CausalTrace) -> str:
     """The subject and the answer as a name that every file system takes."""
-    words = re.sub(r"\W+", "-", f"{trace.subject} {trace.answer}").strip("-").lower()
+    words = re.sub(r"\W+", "-", f"{trace.subject} {trace.answer_text}").strip("-").lower()
     return f"trace-{words[:60] or 'of-a-prompt'}"

@@ -342,6 +342,8 @@ class TraceGrid(RomeWidget):
             f"p clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
             f"{', the rest an estimate' if trace.estimated else ''}"
         ]
+        if trace.whole is not None:
+            lines.append(f"  {trace.whole}")
         for kind in trace.kinds:
             if best := trace.strongest(kind):
                 pos, layer, score = best

@@ -99,7 +99,9 @@ class RunInProgress:
     error: BaseException | None = None
 
     def __post_init__(self) -> None:
-        answer = None if self.against is None else self.against.trace.answer_id
+        # The same word begins with the same token, and is followed whole.
+        free = self.against is not None and self.settings.answer is None
+        answer = self.against.trace.answer_id if free and self.against is not None else None
         self.asked = replace(self.settings, answer_id=answer)
 
     @property

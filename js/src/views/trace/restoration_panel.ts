@@ -2,10 +2,20 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import { restorationText } from "../../aria.js";
-import { describe, direction, less, percent, probability, stateCount, tokenLabel } from "../../format.js";
+import {
+  describe,
+  direction,
+  joint,
+  less,
+  percent,
+  probability,
+  stateCount,
+  tokenLabel,
+  visible,
+} from "../../format.js";
 import type { GridState } from "../../grid_state.js";
 import type { Answer } from "../../selected_states.js";
-import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo } from "../../types.js";
+import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo, WholeAnswer } from "../../types.js";
 import { change, heads, iconButton, type Part } from "../controls.js";
 import type { TraceFrame } from "./trace_frame.js";
 
@@ -80,6 +90,7 @@ function baseline(info: TraceInfo): TemplateResult {
           effect === null ? nothing : html`: ${change(-effect, 4)}`
         }
       </p>
+      ${whole(info.whole)}
       ${rows.length > 0 ? predictionTable(rows, info, "corrupted") : nothing}
     </section>
   `;
@@ -113,8 +124,21 @@ function gauge(answer: Answer, info: TraceInfo, a: RestorationInfo | null): Part
       <p class="rw-line">
         p(<bdi>${tokenLabel(answer.answer || info.answer)}</bdi>)&nbsp;<b>${probability(now)}</b> ${difference === null ? nothing : change(difference, 4)}
       </p>
+      ${whole(answer.whole ?? info.whole)}
     </div>
   `;
+}
+
+/** An answer of several tokens, whole: what stands around it is of its first token. */
+function whole(answer: WholeAnswer | null): Part {
+  if (!answer) return nothing;
+  const { text, tokens, clean, corrupted, restored } = answer;
+  return html`<p class="rw-line rw-whole" title="The product over its ${tokens.length} tokens, each after those before it: ${tokens.map((token) => `‘${visible(token)}’`).join(" ")}. The picture follows the first.">
+    <span class="rw-mute">all ${tokens.length} tokens of</span> p(<bdi>${tokenLabel(text)}</bdi>)
+    <span class="rw-mute">clean</span> <b>${joint(clean)}</b> <span class="rw-mute">corrupted</span> <b>${joint(corrupted)}</b>${
+      restored === null ? nothing : html` <span class="rw-mute">restored</span> <b>${joint(restored)}</b>`
+    }
+  </p>`;
 }
 
 function predictionTable(

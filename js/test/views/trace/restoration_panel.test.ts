@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { answer, explorerTraits, gridTraits, scores } from "../../fake_model.js";
+import { answer, explorerTraits, gridTraits, info, scores } from "../../fake_model.js";
 import { click, show, view } from "../show.js";
 
 test("estimated cells are named as such wherever a number would stand, until the exact one lands", async () => {
@@ -54,6 +54,25 @@ test("panel shows the answer to the selection, with p to four decimals", () => {
   );
   expect(rows[0]).toContain("0.900 0.100 0.412 +0.312 ▲");
   expect(rows[1]).toContain("\u22120.100 ▼");
+});
+test("an answer of several tokens is shown whole beside its first token, in every run that there is", async () => {
+  const whole = {
+    text: "New York",
+    tokens: [" New", " York"],
+    clean: 0.25,
+    corrupted: 2.5e-11,
+    restored: null,
+  };
+  const { find, el, model } = show({ ...gridTraits(), _trace: { ...info, whole } });
+  const said = () => find(".rw-whole").textContent?.replace(/\s+/g, " ");
+  expect(said()).toContain("all 2 tokens of p(New York) clean 0.2500 corrupted 2.5e-11");
+  expect(said()).not.toContain("restored");
+  expect(find(".rw-whole").title).toContain("‘ New’ ‘ York’");
+  const restored = { ...whole, restored: 0.125 };
+  await model.receive({ selection: [[2, 1, "mlp"]], _restoration: answer({ whole: restored }) });
+  expect(said()).toContain("restored 0.1250");
+  await model.receive({ _trace: info, _restoration: answer() });
+  expect(el.querySelector(".rw-whole")).toBeNull();
 });
 test("panel does not call an answer current that belongs to another selection", async () => {
   const { model, find } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], _restoration: answer() });
