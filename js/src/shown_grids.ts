@@ -12,10 +12,8 @@ import type { Cell, Comparison, GridTraits, Kind, Scale, TraceInfo } from "./typ
 export type Side = "before" | "after" | "change";
 export type Look = "together" | Side;
 
-/** What the noise takes away at least where it counts: rounding alone has no colour. */
-const LEAST = 1e-3;
-/** The difference that is painted as strong where none is larger. */
-const LEAST_CHANGE = 0.01;
+/** What the colours span at least, of probability or of a difference: little looks little. As Python's `LEAST_RANGE`. */
+const LEAST = 0.1;
 /** A probability read as itself. */
 const STRAIGHT: Reading = { from: 0, unit: 1 };
 
@@ -102,7 +100,9 @@ export function colourRanges(
         typeof run?.clean === "number" ? read(run.clean, of) : 0,
       ]),
     );
-    return { low, high: Math.max(high, low + LEAST) };
+    // On each side at least so much probability, whatever the scale makes of it.
+    const units = runs.filter(({ run }) => run).map(({ of }) => of.unit);
+    return { low, high: Math.max(high, low + LEAST / Math.min(1, ...units)) };
   });
   /** Symmetric around nothing, and never so narrow that rounding looks like an effect. */
   const changeRange = computed(() => {
@@ -110,7 +110,7 @@ export function colourRanges(
     const [was, now] = [comparison.value?.clean ?? null, trace.value?.clean ?? null];
     const { before: old, after } = readings.value;
     const runs = was === null || now === null ? 0 : read(now, after) - read(was, old);
-    const high = Math.max(LEAST_CHANGE, Math.abs(runs), -found.low, found.high);
+    const high = Math.max(LEAST, Math.abs(runs), -found.low, found.high);
     return { low: -high, high };
   });
   /** On the scale shown. */

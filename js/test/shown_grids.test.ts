@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { explorerTraits, scores } from "./fake_model.js";
+import { explorerTraits, info, scores } from "./fake_model.js";
 import { show, view } from "./views/show.js";
 
 const before = scores();
@@ -67,4 +67,39 @@ test("scores before that do not fit the tokens show no difference instead of a w
   const { find, el } = show({ ...compared(), before_scores: new DataView(new ArrayBuffer(8)) });
   expect(el.querySelector("[data-side=change] .rw-best")).toBeNull();
   expect(find("[data-side=after] .rw-best").textContent).toContain("0.25");
+});
+test.each([
+  ["probability", 0.9995, 0.98],
+  ["effect", 0.9995, 0.98],
+  ["share", 0.9995, 0.98],
+  ["share", 0.02, 0.0005],
+  ["probability", 0.02, 0.0005],
+])(
+  "an effect of two percent stays in the pale part of the colours: %s, %s to %s",
+  (scale, clean, corrupted) => {
+    const { find } = show({
+      ...explorerTraits(),
+      scores: view(new Float32Array(60).fill(corrupted)),
+      scale,
+      _trace: { ...info, clean, corrupted },
+    });
+    const [bar, top] = [".rw-ramps", ".rw-end-clean"].map((each, at) =>
+      Number.parseFloat(find(each).style[at ? "top" : "height"]),
+    );
+    const place = 1 - (top as number) / (bar as number);
+    expect(place).toBeCloseTo((clean - corrupted) / 0.1, 5);
+  },
+);
+test("the weaker of two compared traces decides what the colours span at least", () => {
+  const { find } = show({
+    ...compared(),
+    scale: "share",
+    _trace: { ...info, clean: 0.52, corrupted: 0.5 },
+    _comparison: { ...compared()._comparison, clean: 0.9, corrupted: 0.1 },
+  });
+  const numbers = [
+    ...(find("[data-side=after]").closest(".rw-group")?.querySelectorAll(".rw-ramps i") ?? []),
+  ];
+  const highest = Math.max(...numbers.map((each) => Number.parseFloat(each.textContent ?? "")));
+  expect(highest).toBeGreaterThan(400);
 });

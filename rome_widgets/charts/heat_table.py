@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from rome_widgets.charts import palettes
-from rome_widgets.records.html import label, shown, table
+from rome_widgets.records.html import label, paragraph, shown, table
 from rome_widgets.records.states import TITLES, Kind
 from rome_widgets.records.trace import CausalTrace
 
@@ -29,11 +29,11 @@ def trace_table(trace: CausalTrace) -> str:
         f" · {shown(str(trace.noise.get('text', '')))}, {trace.samples} samples"
         f" · {shown(trace.model)}{' · <b>estimate</b>' if trace.estimated else ''}</p>"
     )
+    pale = paragraph(trace.why_pale) if trace.why_pale else ""
     if len(trace.kinds) * len(trace.tokens) * trace.n_layers > MOST_CELLS:
-        return head + _strongest_states(trace)
-    known = [float(np.nanmax(g)) for g in trace.scores.values() if not np.isnan(g).all()]
-    ends = trace.corrupted, max([trace.clean, *known])
-    return head + "".join(_scores(trace, kind, ends) for kind in trace.kinds)
+        return head + _strongest_states(trace) + pale
+    grids = "".join(_scores(trace, kind, trace.colour_ends) for kind in trace.kinds)
+    return head + grids + pale
 
 
 def _whole(trace: CausalTrace) -> str:

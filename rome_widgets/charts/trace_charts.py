@@ -44,9 +44,7 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
         Meng et al. 2022, figure 1 e-g; the scale starts at the corrupted run's probability.
     """
     frame = trace.to_frame()
-    known: list[float] = frame["score"].dropna().tolist()
-    highest = max(trace.clean, trace.corrupted, *known)
-    ends = trace.corrupted, highest if highest > trace.corrupted else trace.corrupted + 1e-9
+    ends = trace.colour_ends
     panels = [_panel(trace, frame.query("kind == @kind"), kind, ends) for kind in trace.kinds]
     chart = alt.hconcat(*panels, _legend(trace, ends), spacing=14, title=_title(trace))
     return chart.resolve_scale(color="independent")
@@ -168,6 +166,7 @@ def _title(trace: CausalTrace) -> alt.Title:
             f"{trace.model} · p({answer}): {ends}",
             *textwrap.wrap("" if trace.whole is None else str(trace.whole), width),
             *textwrap.wrap(f"noise on the tokens with *: {noise} · {samples}", width),
+            *textwrap.wrap(trace.why_pale, width),
         ],
         anchor="start",
         offset=14,

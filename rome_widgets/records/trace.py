@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LEAST_RANGE = 0.1
+"""Probability that the colours of a figure span at least: an effect of a few percent looks weak."""
+
+
 class Prediction(NamedTuple):
     """Holds the probabilities of one candidate next token in the three runs.
 
@@ -231,6 +235,30 @@ class CausalTrace(Saved):
     def total_effect(self) -> float:
         """`clean - corrupted`: what the corruption took away, in [-1, 1]."""
         return self.clean - self.corrupted
+
+    @property
+    def colour_ends(self) -> tuple[float, float]:
+        """Between which probabilities the colours of a figure run: from corrupted to the best run.
+
+        They span `LEAST_RANGE` at least, so that a weak trace does not look strong.
+        """
+        known = [float(np.nanmax(g)) for g in self.scores.values() if not np.isnan(g).all()]
+        return self.corrupted, max(self.clean, self.corrupted + LEAST_RANGE, *known)
+
+    @property
+    def why_pale(self) -> str:
+        """Where little was taken away, why the figure is pale; else empty."""
+        if not self.total_effect < LEAST_RANGE:
+            return ""
+        return (
+            f"The total effect is {self.total_effect:.3f}: its colours are pale, because they span "
+            f"{LEAST_RANGE} of probability at least. More noise may take more away."
+        )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notes, and `why_pale`."""
+        return (*self.notes, *filter(None, [self.why_pale]))
 
     @property
     def complete(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from rome_widgets.charts.heat_table import MOST_CELLS, STRONGEST, trace_heat_map, trace_table
 from rome_widgets.records.html import label, plural, shown, table
 from rome_widgets.records.states import TITLES, Kind
-from rome_widgets.records.trace import CausalTrace
+from rome_widgets.records.trace import LEAST_RANGE, CausalTrace
 from rome_widgets.widgets.trace.comparison import TraceComparison
 
 
@@ -26,14 +26,15 @@ def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:
     if sum(grid.size for grid in changes.values()) > MOST_CELLS:
         return both + _list_changes(compared, after)
     most = compared.largest_change
-    scale = abs(most[1]) if most else 0.0
+    largest = abs(most[1]) if most else 0.0
+    scale = max(LEAST_RANGE, largest)
     colours = ("change", -scale, scale)
     grids = "".join(
         trace_heat_map(after, kind, grid, colours, _change_titles(compared, after, kind))
         for kind, grid in changes.items()
     )
     was, now = compared.names
-    return f"{both}<p><b>Difference: {now} − {was}</b>, at most ±{scale:.4f}</p>{grids}"
+    return f"{both}<p><b>Difference: {now} − {was}</b>, at most ±{largest:.4f}</p>{grids}"
 
 
 def _change_titles(compared: TraceComparison, after: CausalTrace, kind: Kind) -> list[list[str]]:

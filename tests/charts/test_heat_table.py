@@ -43,6 +43,15 @@ def test_a_trace_is_a_heat_map_per_kind_and_says_what_was_run():
     assert "not computed" in trace_table(make_trace(scores=unknown, recorded={}))
 
 
+def test_a_weak_effect_has_a_weak_colour():
+    grid = np.full((4, 3), 0.98)
+    grid[1, 1] = 0.9995
+    html = trace_table(make_trace(clean=0.9995, corrupted=0.98, scores={"mlp": grid}, recorded={}))
+    (strongest,) = set(colours(html)) - {ramp("mlp")[0]}
+    brightness = sum(bytes.fromhex(strongest[1:]))
+    assert brightness > sum(bytes.fromhex(ramp("mlp")[3][1:]))
+
+
 def test_a_large_trace_is_a_list_of_its_strongest_states():
     scores = {"mlp": np.random.RandomState(0).rand(100, 48)}
     html = trace_table(make_trace(tokens=("x",) * 100, n_layers=48, scores=scores, recorded={}))

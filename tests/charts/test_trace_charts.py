@@ -30,6 +30,17 @@ def test_a_chart_has_a_panel_per_kind_on_one_scale_in_the_pages_colours():
     assert legend["title"]["text"] == "p(d)"
 
 
+def test_the_colours_of_a_chart_span_more_than_a_weak_effect():
+    grids = {"mlp": np.full((4, 3), 0.98)}
+    trace = make_trace(clean=0.9995, corrupted=0.98, scores=grids, recorded={})
+    panel, legend = trace.chart().to_dict()["hconcat"]
+    for domain in (
+        panel["encoding"]["color"]["scale"]["domain"],
+        legend["layer"][0]["encoding"]["y"]["scale"]["domain"],
+    ):
+        assert (domain[0], domain[-1]) == pytest.approx((0.98, 1.08))
+
+
 def test_a_chart_says_what_was_measured_and_how():
     title = make_trace().chart().to_dict()["title"]
     assert title["text"] == ["a <b> 'c\" is → d"]

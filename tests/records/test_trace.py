@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from rome_widgets.errors import StateError
-from rome_widgets.records.trace import likeliest, recovery, top_ids
+from rome_widgets.records.trace import LEAST_RANGE, likeliest, recovery, top_ids
+from rome_widgets.widgets import fallback
+from rome_widgets.widgets.live.traits import describe_trace
 from tests.helpers.records import make_trace, restoration_of
 
 
@@ -94,3 +96,36 @@ def test_the_likeliest_are_those_of_a_stable_sort():
 def test_recovery_is_nan_where_nothing_was_taken_away():
     assert recovery(0.5, 0.9, 0.1) == pytest.approx(0.5)
     assert np.isnan(recovery(0.5, 0.3, 0.3))
+
+
+WEAK = {"clean": 0.9995, "corrupted": 0.98}
+
+
+@pytest.mark.parametrize(
+    ("changes", "span"),
+    [
+        ({}, 0.9 - 0.1),
+        (WEAK, LEAST_RANGE),
+        ({"clean": 0.02, "corrupted": 0.0005}, LEAST_RANGE),
+        ({"clean": 0.1, "corrupted": 0.3}, LEAST_RANGE),
+        ({"scores": {"mlp": np.full((4, 3), np.nan)}, "recorded": {}}, 0.8),
+    ],
+)
+def test_the_colours_of_a_weak_trace_span_more_than_its_effect(changes, span):
+    level = changes.get("corrupted", 0.1)
+    trace = make_trace(**{"scores": {"mlp": np.full((4, 3), level)}, "recorded": {}} | changes)
+    low, high = trace.colour_ends
+    assert low == trace.corrupted
+    assert high - low == pytest.approx(span)
+
+
+def test_a_weak_trace_says_why_it_is_pale_wherever_it_is_shown():
+    weak, strong = make_trace(**WEAK), make_trace()
+    assert strong.remarks == strong.notes
+    *notes, why = weak.remarks
+    assert tuple(notes) == weak.notes
+    assert "The total effect is 0.019" in why or "The total effect is 0.020" in why
+    title = " ".join(weak.chart().to_dict()["title"]["subtitle"])
+    for shown in (weak._repr_html_(), fallback.trace_table(weak), title):
+        assert "its colours are pale" in shown
+    assert describe_trace(weak)["notes"] == list(weak.remarks)

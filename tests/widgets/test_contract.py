@@ -8,6 +8,7 @@ from pathlib import Path
 import anywidget
 import pytest
 
+from rome_widgets.records.trace import LEAST_RANGE
 from rome_widgets.widgets import (
     EditPanel,
     GenerationCompare,
@@ -119,6 +120,12 @@ def test_comparisons_have_the_same_names_on_both_sides():
     predictions = PredictionCompare([{"name": "clean", "tokens": ["a"], "probabilities": [1.0]}])
     assert set(generations.cells[0]) == interface("GenerationRow")
     assert set(predictions.rows[0]) == interface("TokenRow")
+
+
+def test_page_and_figures_agree_on_what_the_colours_span_at_least():
+    source = (ROOT / "js" / "src" / "shown_grids.ts").read_text("utf-8")
+    (least,) = re.findall(r"^const LEAST = (\S+);", source, re.MULTILINE)
+    assert float(least) == LEAST_RANGE
 
 
 @pytest.mark.parametrize("name", MOST)

@@ -92,6 +92,7 @@ def describe_trace(trace: CausalTrace) -> dict[str, Any]:
     """The `_trace` trait: everything about a trace except its numbers."""
     return {
         **fields_of(trace, "token_ids", "scores", "recorded", "recorded_tokens", "estimated"),
+        "notes": encodable(trace.remarks),
         "kinds": list(trace.kinds),
         "windows": {kind: int(trace.windows.get(kind, 1)) for kind in trace.kinds},
         "noise": str(trace.noise.get("text", "")),
