@@ -18,9 +18,11 @@ export function hostTheme(element: Element): Theme {
   const colab = html.getAttribute("theme");
   if (colab) return dark(colab === "dark");
   const said = [...body.classList, ...html.classList].find((name) =>
-    /^(dark|vscode-(light|dark|high-contrast))$/.test(name),
+    /^(dark|vscode-(light|dark|high-contrast(-light)?))$/.test(name),
   );
-  if (said) return dark(said !== "vscode-light");
+  // High contrast has both of VS Code's classes where it is light.
+  const light = document.body.classList.contains("vscode-high-contrast-light");
+  if (said) return dark(!light && !said.endsWith("-light"));
   for (let at: Element | null = element.parentElement; at; at = at.parentElement) {
     const behind = luminance(getComputedStyle(at).backgroundColor);
     if (behind !== null) return dark(behind < 0.5);

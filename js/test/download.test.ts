@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { csv, fileName } from "../src/download.js";
+import { expect, test, vi } from "vitest";
+import { csv, fileName, save } from "../src/download.js";
 import type { TraceInfo } from "../src/types.js";
 import { info } from "./fake_model.js";
 
@@ -29,4 +29,19 @@ test.each([
   ["x".repeat(80), " y", `trace-${"x".repeat(60)}`],
 ])("fileName of %s and %s is what Python calls its figure", (subject, answer, name) => {
   expect(fileName({ ...info, subject, answer })).toBe(name);
+});
+
+test("save(name) clicks a link that is on the page, and leaves none there", () => {
+  URL.createObjectURL = () => "blob:x";
+  URL.revokeObjectURL = () => {};
+  const clicked: [string, boolean][] = [];
+  const click = vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (
+    this: HTMLAnchorElement,
+  ) {
+    clicked.push([this.download, this.isConnected]);
+  });
+  save("a.csv", "text/csv", "x");
+  expect(clicked).toEqual([["a.csv", true]]);
+  expect(document.querySelector("a")).toBeNull();
+  click.mockRestore();
 });

@@ -23,6 +23,17 @@ test("hostTheme reads Colab's and VS Code's signs", () => {
   document.body.className = "vscode-dark";
   expect(hostTheme(here())).toBe("dark");
 });
+test.each([
+  ["vscode-light", "light"],
+  ["vscode-dark", "dark"],
+  ["vscode-high-contrast", "dark"],
+  ["vscode-high-contrast-light", "light"],
+  ["vscode-high-contrast vscode-high-contrast-light", "light"],
+  ["vscode-high-contrast-light vscode-high-contrast", "light"],
+])("hostTheme of VS Code's %s is %s", (classes, theme) => {
+  document.body.className = classes;
+  expect(hostTheme(here())).toBe(theme);
+});
 test("hostTheme falls back to the colour behind the widget", () => {
   document.body.style.backgroundColor = "rgb(17, 18, 20)";
   expect(hostTheme(here())).toBe("dark");
