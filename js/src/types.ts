@@ -118,6 +118,10 @@ export interface BaseTraits {
   _view: string;
   _ping: string;
   _pong: string;
+  /** Of the picture that stays without a view; "" on a page that has none. */
+  _still_name: string;
+  /** How many views of the model a page has. */
+  _views: { page: string; open: number } | Empty;
   theme: ThemeChoice;
   /** How many edits the model holds. */
   edited: number;

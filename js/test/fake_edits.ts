@@ -2,7 +2,7 @@
 
 import type { EditRecord, EditTraits } from "../src/types.js";
 
-export const base = { _ping: "", _pong: "", theme: "light", edited: 0 } as const;
+export const base = { _ping: "", _pong: "", _still_name: "", _views: {}, theme: "light", edited: 0 } as const;
 export const live = {
   ...base,
   status: "done",

@@ -127,6 +127,8 @@ export const gridTraits = (): GridTraits => ({
   _view: "grid",
   _ping: "",
   _pong: "",
+  _still_name: "",
+  _views: {},
   theme: "light",
   edited: 0,
   _trace: info,

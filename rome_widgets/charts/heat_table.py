@@ -22,18 +22,22 @@ _HEAD = "padding:2px 8px 2px 0;border:0;text-align:right;font-weight:normal;whit
 
 def trace_table(trace: CausalTrace) -> str:
     """The whole trace: what was run, and a heat map per kind, or a list where that is too much."""
+    pale = paragraph(trace.why_pale) if trace.why_pale else ""
+    if len(trace.kinds) * len(trace.tokens) * trace.n_layers > MOST_CELLS:
+        return trace_head(trace) + strongest_states(trace) + pale
+    grids = "".join(_scores(trace, kind, trace.colour_ends) for kind in trace.kinds)
+    return trace_head(trace) + grids + pale
+
+
+def trace_head(trace: CausalTrace) -> str:
+    """What was run, in a paragraph."""
     answer = shown(trace.answer.strip())
-    head = (
+    return (
         f"<p><b>{shown(trace.prompt)}</b> → {answer}<br>"
         f"p({answer}): clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}{_whole(trace)}"
         f" · {shown(str(trace.noise.get('text', '')))}, {trace.samples} samples"
         f" · {shown(trace.model)}{' · <b>estimate</b>' if trace.estimated else ''}</p>"
     )
-    pale = paragraph(trace.why_pale) if trace.why_pale else ""
-    if len(trace.kinds) * len(trace.tokens) * trace.n_layers > MOST_CELLS:
-        return head + _strongest_states(trace) + pale
-    grids = "".join(_scores(trace, kind, trace.colour_ends) for kind in trace.kinds)
-    return head + grids + pale
 
 
 def _whole(trace: CausalTrace) -> str:
@@ -113,7 +117,8 @@ def _title(trace: CausalTrace, kind: Kind, layer: int, score: float) -> str:
     return f"{TITLES[kind]} layer {layer}: p {score:.4f}, {score - trace.corrupted:+.4f}"
 
 
-def _strongest_states(trace: CausalTrace) -> str:
+def strongest_states(trace: CausalTrace) -> str:
+    """The states that bring most back, as a table."""
     found: list[tuple[float, Kind, int, int]] = [
         (float(score), kind, pos, layer)
         for kind in trace.kinds

@@ -7,11 +7,36 @@ from typing import Any
 
 import numpy as np
 
-from rome_widgets.charts.heat_table import MOST_CELLS, STRONGEST, trace_heat_map, trace_table
-from rome_widgets.records.html import label, plural, shown, table
+from rome_widgets.charts.heat_table import (
+    MOST_CELLS,
+    STRONGEST,
+    strongest_states,
+    trace_head,
+    trace_heat_map,
+    trace_table,
+)
+from rome_widgets.charts.still import changes_picture, trace_picture
+from rome_widgets.records.html import label, paragraph, plural, shown, table
 from rome_widgets.records.states import TITLES, Kind
 from rome_widgets.records.trace import LEAST_RANGE, CausalTrace
 from rome_widgets.widgets.trace.comparison import TraceComparison
+
+
+def still_trace(trace: CausalTrace) -> str:
+    """A trace as a picture and its strongest states: small, whatever its size."""
+    pale = paragraph(trace.why_pale) if trace.why_pale else ""
+    return trace_head(trace) + trace_picture(trace) + pale + strongest_states(trace)
+
+
+def still_comparison(compared: TraceComparison, after: CausalTrace) -> str:
+    """Two traces of one prompt as pictures, and where they differ most."""
+    traces = zip(compared.names, compared.words, (compared.before, after), strict=True)
+    both = "".join(
+        f"<p><b>{shown(': '.join(filter(None, [side.capitalize(), said])))}</b></p>"
+        f"{trace_picture(trace)}"
+        for side, said, trace in traces
+    )
+    return trace_head(after) + both + _list_changes(compared, after)
 
 
 def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:
@@ -127,6 +152,11 @@ def edits_table(model: str, edits: Rows, rows: Rows, ledger: dict[str, Any]) -> 
         return head + history
     columns = ["kind", "prompt", "before", "after", "Δ", ""]
     return head + history + table(map(_change_cells, rows), columns, "Before and after")
+
+
+def still_edits(model: str, edits: Rows, rows: Rows, ledger: dict[str, Any]) -> str:
+    """What the edits did as a picture, and the history and the predictions as tables."""
+    return changes_picture(rows) + edits_table(model, edits, rows, ledger)
 
 
 def _edit_cells(edit: dict) -> list[str]:

@@ -19,7 +19,8 @@ from tests.helpers.fake_editor import NEEDLE, FakeEditor
 from tests.helpers.fake_engine import FakeEngine, fake_trace
 from tests.helpers.xss_strings import HARMFUL, LABELS, WRITTEN
 
-ALLOWED = {"p", "b", "br", "table", "caption", "tr", "th", "td", "bdi"}
+ALLOWED = {"p", "b", "br", "table", "caption", "tr", "th", "td", "bdi", "img"}
+ATTRIBUTES = {"style", "title", "alt", "width", "height", "src"}
 
 
 class Tags(HTMLParser):
@@ -28,6 +29,9 @@ class Tags(HTMLParser):
         self.seen, self.attributes, self.text = set(), set(), []
 
     def handle_starttag(self, tag, attrs):
+        assert all(
+            value.startswith("data:image/svg+xml;") for name, value in attrs if name == "src"
+        )
         self.seen.add(tag)
         self.attributes |= {name for name, _ in attrs}
 
@@ -133,7 +137,7 @@ def test_harmful_texts_stay_text_in_every_table(make):
         data, _ = make(bad)._repr_mimebundle_()
         tags = parse(data["text/html"])
         assert tags.seen <= ALLOWED
-        assert tags.attributes <= {"style", "title"}
+        assert tags.attributes <= ATTRIBUTES
         assert written in "".join(tags.text)
         json.dumps(data, ensure_ascii=False).encode("utf-8")
 

@@ -21,11 +21,12 @@ export interface Drawing {
 export type Frame = ReturnType<typeof frame>;
 
 let views = 0;
+const PAGE = Math.random().toString(36).slice(2);
 
 export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: AbortSignal) {
   const root = document.createElement("div");
   root.className = "rw";
-  host.append(root);
+  host.append(root, noStill(bridge.get("_still_name")));
   root.addEventListener("keydown", keep);
 
   const width = signal(0);
@@ -43,6 +44,7 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
 
   const endings = [
     () => observer.disconnect(),
+    countView(bridge),
     effect(() => void themed()),
     listenForPython(bridge, (alive) => (connected.value = alive)),
   ];
@@ -50,7 +52,7 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
     "abort",
     () => {
       for (const end of endings) end();
-      root.remove();
+      host.replaceChildren();
     },
     { once: true },
   );
@@ -76,6 +78,27 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
     /** Ends with the view. */
     ends: (...more: (() => void)[]) => endings.push(...more),
   };
+}
+
+/** Hides the picture and the table that Python displays for when there is no view. */
+function noStill(name: string): HTMLStyleElement {
+  const style = document.createElement("style");
+  const still = `[data-rw-still="${name}"]`;
+  style.textContent = name
+    ? `${still}, .jp-OutputArea-child:has(${still}) { display: none !important; }`
+    : "";
+  return style;
+}
+
+/** Tells Python how many views this page has: what nobody sees need not follow the model. */
+function countView(bridge: Bridge<BaseTraits>): () => void {
+  const add = (more: number, send: boolean) => {
+    const now = bridge.signal("_views").peek();
+    const open = now?.page === PAGE ? (now.open ?? 0) : 0;
+    bridge.set({ _views: { page: PAGE, open: open + more } }, { send });
+  };
+  add(1, false); // It goes with the first question whether Python is there.
+  return () => add(-1, true);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import editing from "../../src/edit.js";
 import { edit } from "../fake_edits.js";
 import { explorerTraits } from "../fake_model.js";
 import { show } from "./show.js";
@@ -20,4 +21,26 @@ test("every view ends with the signal: no listener, no element is left", () => {
     expect(model.listeners).toBe(0);
     expect(el.children).toHaveLength(0);
   }
+});
+test("a view says when it is there and when it has gone, beside others of its page", () => {
+  const { model, life } = show({ ...edit(), _still_name: "s1", _views: {} });
+  const open = () => (model.get("_views") as { open: number }).open;
+  expect(open()).toBe(1);
+  const other = new AbortController();
+  const el = document.body.appendChild(document.createElement("div"));
+  editing().render({ model, el, signal: other.signal });
+  expect(open()).toBe(2);
+  other.abort();
+  expect(open()).toBe(1);
+  life.abort();
+  expect(open()).toBe(0);
+  expect(model.saved.at(-1)).toHaveProperty("_views.open", 0);
+});
+test("while there is a view, the picture that stays without one is hidden", () => {
+  const still = document.body.appendChild(document.createElement("div"));
+  still.dataset.rwStill = "s1";
+  const { life } = show({ ...edit(), _still_name: "s1" });
+  expect(getComputedStyle(still).display).toBe("none");
+  life.abort();
+  expect(getComputedStyle(still).display).not.toBe("none");
 });

@@ -386,6 +386,10 @@ class EditPanel(LiveWidget):
         if self.edits:
             self._ask_for_rows()
 
+    @t.observe("rows", "edits", "ledger")
+    def _other_picture(self, change: dict) -> None:
+        self._copy_still()
+
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
         if (change["new"] or {}).get("op") == "suggest":
@@ -507,7 +511,11 @@ class EditPanel(LiveWidget):
     def _refreshed(self, asked: None, history: EditHistory) -> None:
         self._show_history(history)
         self.trail = []
-        self._ask_for_rows()
+        if self._watched:
+            self._ask_for_rows()
+
+    def _watched_again(self) -> None:
+        self._refresh()
 
     def _strengths_started(self, strengths: Strengths) -> None:
         self._at_work = strengths
@@ -581,6 +589,9 @@ class EditPanel(LiveWidget):
     def to_html_table(self) -> str:
         """The history and the predictions before and after as tables, all text escaped."""
         return fallback.edits_table(self.engine["model"], self.edits, self.rows, self.ledger)
+
+    def _still(self) -> str:
+        return fallback.still_edits(self.engine["model"], self.edits, self.rows, self.ledger)
 
 
 def _read_form(

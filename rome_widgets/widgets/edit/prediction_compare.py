@@ -105,6 +105,10 @@ class PredictionCompare(RomeWidget):
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         super().__init__(**traits, **view, **host)
 
+    @t.observe("rows")
+    def _other_picture(self, change: dict) -> None:
+        self._copy_still()
+
     def show(self, runs: Runs) -> None:
         """Other runs in place of these, sorted by the last and with a target of their own."""
         new = _traits(runs)

@@ -11,6 +11,7 @@ import inspect
 import logging
 import os
 import threading
+import uuid
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Literal, Self, get_args
 import anywidget
 import traitlets as t
 
+from rome_widgets.widgets.live.still_copy import SHOWN_BELOW, StillCopy, nobody_watches
 from rome_widgets.widgets.live.traits import encodable
 
 Theme = Literal["auto", "light", "dark"]
@@ -71,6 +73,11 @@ class RomeWidget(anywidget.AnyWidget):
     _pong = t.Unicode("").tag(sync=True)
     theme = t.Enum(get_args(Theme), "auto").tag(sync=True)
     """"auto" follows the host."""
+    _still_name = t.Unicode("").tag(sync=True)
+    """Of the picture and table that stay without a kernel; a page that shows the widget hides them.
+    """
+    _views = t.Dict().tag(sync=True, echo_update=False)
+    """How many views are open on a page, as `{page, open}`; each page says it of itself."""
     edited = t.Int(0).tag(sync=True)
     """How many edits the model shown here holds; more than none is said in a badge."""
 
@@ -82,6 +89,10 @@ class RomeWidget(anywidget.AnyWidget):
     def __init__(self, *, layout: Any = None, **traits: Any) -> None:
         self._writing = threading.RLock()
         self._shares_layout = layout is not None
+        self._pages: dict[str, int] = {}
+        """Views by page, of pages that had one."""
+        traits["_still_name"] = uuid.uuid4().hex
+        self._still_copy = StillCopy(traits["_still_name"], self._still)
         super().__init__(**traits, **({} if layout is None else {"layout": layout}))
 
     def close(self) -> None:
@@ -89,6 +100,26 @@ class RomeWidget(anywidget.AnyWidget):
         super().close()
         if not getattr(self, "_shares_layout", True):  # ipywidgets closes half-built widgets, too.
             self.layout.close()
+
+    @property
+    def _watched(self) -> bool:
+        """Whether somebody may be seeing it; not after its last view was closed.
+
+        A widget that never had a view may be looked at from Python.
+        """
+        return not self._pages or any(self._pages.values())
+
+    @t.observe("_views")
+    def _views_changed(self, change: dict) -> None:
+        page, count = change["new"].get("page"), change["new"].get("open")
+        if isinstance(page, str) and isinstance(count, int):
+            before = self._watched
+            self._pages[page] = count
+            if self._watched and not before:
+                self._watched_again()
+
+    def _watched_again(self) -> None:
+        """A view was opened after all of them had been closed."""
 
     @t.observe("_ping")
     def _answer_ping(self, change: dict) -> None:
@@ -125,12 +156,26 @@ class RomeWidget(anywidget.AnyWidget):
         """What the widget shows as escaped HTML without script, svg or style sheet."""
         return f"<p>{escape(self.to_text())}</p>"
 
+    def _still(self) -> str:
+        """A picture and a table of what the widget shows, as escaped HTML of some kilobytes."""
+        return self.to_html_table()
+
+    def _copy_still(self) -> None:
+        """Let the picture and the table that stay follow what is shown."""
+        self._still_copy.follow()
+
+    def _finish_first(self) -> None:
+        """Return when there is something to show that will stay."""
+
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
         made = super()._repr_mimebundle_(**kwargs)
         if made is None:
             return None
+        if nobody_watches():
+            self._finish_first()
         data, metadata = made
-        return {**data, "text/plain": self.to_text(), "text/html": self.to_html_table()}, metadata
+        still = SHOWN_BELOW if self._still_copy.display() else self._still()
+        return {**data, "text/plain": self.to_text(), "text/html": still}, metadata
 
 
 def _refuse_unknown(cls: type, given: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import traitlets as t
 
 from rome_widgets.errors import RomeWidgetsError
+from rome_widgets.records.html import shown
 from rome_widgets.widgets.live.base import RomeWidget
 from rome_widgets.widgets.live.engine import ModelSession
 from rome_widgets.widgets.live.job import Job
@@ -87,6 +88,27 @@ class LiveWidget(RomeWidget):
             for slot in self._slots.values():
                 self._worker.cancel(slot)
         super().close()
+
+    def _finish_first(self) -> None:
+        """Wait for what was asked for, unless that would be to wait for oneself."""
+        if not self._writing._is_owned():  # pyright: ignore[reportAttributeAccessIssue]
+            try:
+                self._worker.wait(self._places())
+            except KeyboardInterrupt:
+                self.cancel()
+                raise
+
+    def _still(self) -> str:
+        said = "" if self.error is None else f"<p>{shown(self.error['message'])}</p>"
+        return super()._still() + said
+
+    @t.observe("status")
+    def _status_changed(self, change: dict) -> None:
+        self._copy_still()
+
+    def _copy_still(self) -> None:
+        if self.status not in ("queued", "running"):
+            super()._copy_still()
 
     def _places(self) -> Iterable[Hashable]:
         """Where at the worker something of this widget may be waiting or running."""

@@ -74,7 +74,8 @@ class TraceExplorer(ExplainedGrid):
     When the model is edited, the trace on screen becomes `before` and is made again with the same
     settings, noise and answer; both are shown, and their difference, until a trace with other
     settings is asked for. That run waits for whatever else the model is asked. A trace that an edit
-    comes into starts again when the model is left alone.
+    comes into starts again when the model is left alone. An explorer whose last view was closed, as
+    by running its cell again, is only `stale`, and traced again when it is shown again.
 
     The last runs are kept: `history` names them, `recall` brings one back. `keep_as_a` keeps what
     is on screen, and `compare` shows it beside whatever comes after.
@@ -344,8 +345,12 @@ class TraceExplorer(ExplainedGrid):
             return
         with self.hold_sync():
             self.stale = shown.basis.weights != self._engine.weights_version
-            if self.stale and edited and self.retrace:
+            if self.stale and edited and self.retrace and self._watched:
                 self._start(shown.settings, patient=True)
+
+    def _watched_again(self) -> None:
+        with self._writing:
+            self._follow_edits(True)
 
     def recall(self, run: int) -> None:
         """Bring back a run of the history, and the form's settings with it; nothing is computed.
@@ -457,6 +462,10 @@ class TraceExplorer(ExplainedGrid):
     @t.observe("_trace", "selection", "_restoration", "edited")
     def _view_changed(self, change: dict) -> None:
         self.code = self.to_code()
+
+    @t.observe("run_shown", "comparison")
+    def _other_picture(self, change: dict) -> None:
+        self._copy_still()
 
     @t.observe("_request")
     def _requested(self, change: dict) -> None:

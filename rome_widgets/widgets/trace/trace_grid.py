@@ -373,6 +373,13 @@ class TraceGrid(RomeWidget):
             return fallback.trace_table(self.trace)
         return fallback.comparison_table(self.comparison, self.trace)
 
+    def _still(self) -> str:
+        if self.trace is None:
+            return super()._still()
+        if self.comparison is None:
+            return fallback.still_trace(self.trace)
+        return fallback.still_comparison(self.comparison, self.trace)
+
 
 def _layers(layers: int | slice | Iterable[int] | None, n_layers: int) -> Iterable[int]:
     if layers is None:

@@ -614,3 +614,62 @@ class TestRecords:
     def test_none_can_be_set(self, explorer, name):
         with pytest.raises(traitlets.TraitError, match="read-only"):
             setattr(explorer, name, None)
+
+
+def views(page, count):
+    return {"_views": {"page": page, "open": count}}
+
+
+def test_an_explorer_that_nobody_looks_at_any_more_does_not_follow_the_model(engine):
+    explorer = TraceExplorer(engine, PROMPT, SUBJECT)
+    explorer.set_state(views("a page", 2))
+    assert explorer.wait(20)
+    traced = len(engine.traced)
+    explorer.set_state(views("a page", 0))
+    engine.edit(0.5)
+    engine.tell(1)
+    assert explorer.wait(20)
+    assert explorer.stale
+    assert len(engine.traced) == traced
+    explorer.set_state(views("another page", 1))
+    assert explorer.wait(20)
+    assert not explorer.stale
+    assert explorer.before is not None
+    assert len(engine.traced) == traced + 1
+
+
+def test_of_a_cell_that_was_run_again_only_the_explorer_on_the_page_traces(engine):
+    explorers = []
+    for _ in range(6):
+        for former in explorers:
+            former.set_state(views("a page", 0))
+        explorers.append(TraceExplorer(engine, PROMPT, SUBJECT))
+        explorers[-1].set_state(views("a page", 1))
+        assert explorers[-1].wait(20)
+    traced = len(engine.traced)
+    engine.edit(0.5)
+    engine.tell(1)
+    assert all(each.wait(20) for each in explorers)
+    assert len(engine.traced) == traced + 1
+    assert [each.stale for each in explorers] == [True] * 5 + [False]
+    explorers[0].run(wait=True)  # Who asks is answered.
+    assert not explorers[0].stale
+
+
+@pytest.mark.parametrize("pages", [{}, {"a page": 1}, {"one": 0, "another": 1}])
+def test_an_explorer_that_somebody_may_look_at_follows_the_model(engine, pages):
+    explorer = TraceExplorer(engine, PROMPT, SUBJECT)
+    for page, count in pages.items():
+        explorer.set_state(views(page, count))
+    assert explorer.wait(20)
+    engine.edit(0.5)
+    engine.tell(1)
+    assert explorer.wait(20)
+    assert explorer.before is not None
+
+
+@pytest.mark.parametrize("sent", [{}, {"page": 3}, {"page": "x", "open": "1"}, {"open": 1}])
+def test_a_count_of_views_that_is_none_changes_nothing(engine, sent):
+    explorer = TraceExplorer(engine, PROMPT, SUBJECT)
+    explorer.set_state({"_views": sent})
+    assert explorer._watched
