@@ -59,7 +59,7 @@ def traced_effects(
     """Indirect effect of the MLP at the last subject token by layer, and the total effect."""
     from rome_widgets.tracing.tracer import CausalTracer
 
-    tracer = CausalTracer(lm, request.fact)
+    tracer = CausalTracer(lm, request.prompt, request.subject_place)
     pos = tracer.subject_span[1] - 1
     effects = {}
     for layer in editable_layers(lm):

@@ -22,7 +22,6 @@ from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.structure.geometry import all_logits
-from rome_widgets.model.tokens import check_text
 from rome_widgets.records.edit import Comparison, ComparisonRow
 
 TOKENS_PER_CALL = 1024
@@ -184,7 +183,7 @@ def target_said(
     both: SideBySide, lm: LanguageModel, prompt: str, target_ids: Sequence[int]
 ) -> tuple[Said, Said]:
     """Whether each side goes on from the prompt with every token of the target."""
-    ids = [*lm.encode(prompt, (0, len(prompt))).ids, *target_ids[:-1]]
+    ids = [*lm.prompt_ids(prompt), *target_ids[:-1]]
     sides = probabilities_of(both.every_logits(ids)[:, -len(target_ids) :])
     before, after = (_said(lm, target_ids, side) for side in sides)
     return before, after
@@ -201,14 +200,14 @@ def _said(lm: LanguageModel, target_ids: Sequence[int], probabilities: Tensor) -
 
 
 def compare_prompt(
-    both: SideBySide, lm: LanguageModel, prompt: str, target: str, *, k: int, generate: int
+    both: SideBySide, lm: LanguageModel, prompt: Any, target: str, *, k: int, generate: int
 ) -> Comparison:
     """One prompt side by side: `k` likeliest tokens of each, and the first one of the target.
 
     Where `generate` is not 0, so many tokens are written greedily.
     """
-    check_text(prompt, "prompt")
-    ids = lm.encode(prompt, (len(prompt) - len(prompt.lstrip()), len(prompt.rstrip()))).ids
+    prompt = lm.read_prompt(prompt)
+    ids = lm.prompt_ids(prompt)
     probabilities = to_numpy(both.probabilities([ids])[:, 0])
     wanted = lm.answer_ids(prompt, target)[0]
     top = {int(i) for side in probabilities for i in (-side).argsort(kind="stable")[:k]}
@@ -217,7 +216,7 @@ def compare_prompt(
     written = both.write(ids, generate) if generate else ([], [])
     before, after = (decode(each, skip_special_tokens=True) if each else "" for each in written)
     ordered = sorted(rows.values(), key=lambda row: (-row.after, row.id))
-    return Comparison(prompt, tuple(ordered), rows[wanted], before, after, target)
+    return Comparison(str(prompt), tuple(ordered), rows[wanted], before, after, target)
 
 
 def _row(lm: LanguageModel, token: int, own: np.ndarray, every: np.ndarray) -> ComparisonRow:

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
-from rome_widgets.records.arguments import callback, cancel_flag, takes, texts, truth
+from rome_widgets.model.tokens import read_prompts
+from rome_widgets.records.arguments import callback, cancel_flag, takes, truth
 from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.html import table
@@ -56,7 +57,7 @@ than all else together."""
 def edit(
     lm: LanguageModel,
     prompt: Stated | Sequence[Any],
-    subject: str | None = None,
+    subject: str | tuple[int, int] | None = None,
     target: str | None = None,
     *,
     method: str = next(iter(METHODS)),
@@ -71,9 +72,10 @@ def edit(
 
     Args:
         lm: The model, with whatever edits it carries.
-        prompt: Text with one literal `{}` for the subject; or a Fact, or a CounterFact record. For
-            a method that takes many facts also a list of records or (prompt, subject, target).
-        subject: The entity; not needed with a Fact or a record.
+        prompt: Text with one literal `{}` for the subject, or with the subject in it; a Fact; a
+            CounterFact record; chat messages, or token ids, with the subject in them. For a method
+            that takes many facts also a list of records or (prompt, subject, target).
+        subject: The entity, or its span of characters; not needed with a Fact or a record.
         target: The word wanted next, without a leading space.
         method: A name of `rome_widgets.methods()`.
         layer: Where; None: the published table's or the card's, else the trace's peak.
@@ -155,7 +157,7 @@ def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
     report = EditReport(
         method=method,
         model=lm.name,
-        prompt=request.prompt,
+        prompt=str(request.prompt),
         subject=request.fact.subject,
         target=request.fact.target,
         target_tokens=tuple(lm.token_text(token) for token in request.target_ids),
@@ -175,6 +177,7 @@ def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
         details=found.details,
         perplexity=measured,
         perplexity_text=text,
+        prompt_ids=request.own_ids,
     )
     ledger = ledger_of(lm.model)
     bases = {update.name: ledger.fingerprint(update.name) for update in found.updates}
@@ -370,32 +373,28 @@ class Edit:
 
     # -------------------------------------------------------------------------- looking
 
-    @takes(prompts=texts)
-    def preview(
-        self, prompts: str | Iterable[str], *, strength: float | None = None
-    ) -> list[tuple[Any, Any]]:
+    def preview(self, prompts: Any, *, strength: float | None = None) -> list[tuple[Any, Any]]:
         """Next-token probabilities without and with it, whether it is applied or not.
 
         No weight is touched. What an applied edit makes of the same prompts differs by rounding.
 
         Args:
-            prompts: Any texts.
+            prompts: Any texts, chat messages or token ids; one, or a list of them.
             strength: The one to show; the edit's own by default.
 
         Returns:
             Per prompt two `[vocab]` arrays of probabilities.
         """
         both = self._side_by_side(strength)
-        rows = [self.lm.encode(prompt, (0, len(prompt))).ids for prompt in prompts]
+        rows = [self.lm.prompt_ids(prompt) for prompt in read_prompts(prompts)]
         if not rows:
             return []
         before, after = to_numpy(both.probabilities(rows))
         return list(zip(before, after, strict=True))
 
-    @takes(prompts=texts)
     def compare(
         self,
-        prompts: str | Iterable[str],
+        prompts: Any,
         *,
         k: int = 8,
         generate: int = 0,
@@ -404,7 +403,7 @@ class Edit:
         """The likeliest next tokens without and with it, and what the model would write.
 
         Args:
-            prompts: Any texts.
+            prompts: Any texts, chat messages or token ids; one, or a list of them.
             k: Likeliest tokens of each side to show.
             generate: Tokens to write greedily on each side; 0 for none.
             strength: The one to show; the edit's own by default.
@@ -414,7 +413,7 @@ class Edit:
         both = self._side_by_side(strength)
         return [
             compare_prompt(both, self.lm, prompt, self.fact.target, k=k, generate=generate)
-            for prompt in prompts
+            for prompt in read_prompts(prompts)
         ]
 
     def perplexity(self, *, strength: float | None = None) -> Perplexity | None:

@@ -91,9 +91,11 @@ def to_code(edit: Edit) -> str:
     report, triples = edit.report, list(map(astuple, edit.facts))
     source = "" if bundled.is_bundled(edit.lm) else repr(report.model)
     moment = "" if source == "" or not report.second_moment else _moment(report.second_moment)
-    stated = "".join(
-        f"    {each!r},\n" for each in (triples[0] if len(triples) == 1 else [triples])
-    )
+    given: list[Any] = list(triples[0]) if len(triples) == 1 else [triples]
+    if report.prompt_ids:
+        start = edit.fact.subject_start
+        given[:2] = list(report.prompt_ids), (start, start + len(edit.fact.subject))
+    stated = "".join(f"    {each!r},\n" for each in given)
     # Files of before had the settings of every method.
     own = METHODS[report.method].settings.names() if report.method in METHODS else report.settings
     settings = {name: value for name, value in report.settings.items() if name in own}

@@ -31,6 +31,8 @@ class PromptRow:
 def prefixed_rows(lm: LanguageModel, request: Request, prefixes: Sequence[str]) -> list[PromptRow]:
     """One row per different prefix, weighted by how often it is there; the bare prompt first.
 
+    A prefix goes where the text begins. In a chat that is not its very start, where no model reads
+    words, but after the special tokens and the line of the turn that names its speaker.
     Each ends with the target but for its last token, so that every target token is predicted.
     """
     if "" not in prefixes:
@@ -42,9 +44,9 @@ def prefixed_rows(lm: LanguageModel, request: Request, prefixes: Sequence[str]) 
 
 def _row(lm: LanguageModel, prefix: str, request: Request, weight: float) -> PromptRow:
     before = f"{prefix}. " if prefix else ""
-    start = len(before) + request.fact.subject_start
-    text = before + request.fact.text
-    encoded = lm.encode(text, (start, start + len(request.fact.subject)))
+    start, stop = (at + len(before) for at in request.subject_place)
+    at = lm.start_of_words(request.prompt, request.subject_place[0])
+    encoded = lm.encode(lm.with_words(request.prompt, (at, at), before), (start, stop))
     ids = (*encoded.ids, *request.target_ids[:-1])
     limit = lm.n_positions
     if limit is not None and len(ids) > limit:

@@ -93,6 +93,8 @@ def load_restoration(path: str | os.PathLike[str]) -> Restoration:
 def _trace(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> CausalTrace:
     header |= {name: tuple(header[name]) for name in _TUPLES}
     header["whole"] = whole_answer(header.get("whole"))
+    spans = header.get("subject_spans", [header["subject_span"]])  # old files know one mention
+    header["subject_spans"] = tuple((int(start), int(stop)) for start, stop in spans)
     header["baseline"] = tuple(Prediction(*row) for row in header["baseline"])
     header["recorded_tokens"] = {int(i): text for i, text in header["recorded_tokens"].items()}
     return CausalTrace(

@@ -40,9 +40,11 @@ from rome_widgets.model.structure.geometry import (
 from rome_widgets.model.structure.head import last_logits_only
 from rome_widgets.records.arguments import optional, several, takes, text, truth
 from rome_widgets.records.edit import WeightsState
+from rome_widgets.records.fact import HOLE
 from rome_widgets.records.html import plural, quoted, shortened, table
 from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import Kind, check_kinds
+from rome_widgets.records.subject import Occurrence
 
 T = TypeVar("T")
 
@@ -87,8 +89,8 @@ class LanguageModel:
         self.model = unwrap(model)
         check_kind_of_model(self.model)
         self.tokenizer: Any = tokenizer
-        # A copy for our own encoding: reading special-token text as text sets a flag in the
-        # tokenizer, which the user's code, in another thread perhaps, must never see.
+        # A copy for our own encoding: a call sets truncation and padding in the tokenizer, which
+        # the user's code, in another thread perhaps, must never see.
         self._encoder: Any = copy.deepcopy(tokenizer)
         self._token_texts: dict[int, str] = {}
         self.name = name or _own_name(self.model)
@@ -181,14 +183,69 @@ class LanguageModel:
 
     # ------------------------------------------------------------------------------- text
 
-    def encode(self, prompt: str, subject: str | tuple[int, int]) -> tokens.EncodedPrompt:
-        """The prompt as positions, with the subject's span; see `tokens.encode_prompt`."""
+    def read_prompt(self, prompt: Any, subject: Any = None) -> str:
+        """The prompt as text, whether it is text, chat messages, or token ids.
+
+        What is no text keeps the ids it was given as; see `tokens.read_prompt`. One `{}` in it is
+        the place of the subject, where that is not in it.
+
+        Raises:
+            PromptError: Something else, or messages without a chat template.
+        """
+        if isinstance(prompt, str):
+            return prompt
+        self._encoder.chat_template = getattr(self.tokenizer, "chat_template", None)
+        text = tokens.read_prompt(self._encoder, prompt)
+        if not isinstance(subject, str) or subject in text or text.count(HOLE) != 1:
+            return text
+        start = text.index(HOLE)
+        return self.with_words(text, (start, start + len(HOLE)), subject.strip())
+
+    def find_subject(
+        self, prompt: str, subject: str | tuple[int, int], occurrence: Occurrence | None = None
+    ) -> list[tuple[int, int]]:
+        """The characters of a prompt that are its subject, one span per mention that is meant."""
+        return tokens.find_in_prompt(self._encoder, prompt, subject, occurrence)[0]
+
+    def start_of_words(self, prompt: str, before: int) -> int:
+        """Where the words begin that the character `before` is among; see `tokens`."""
+        return tokens.start_of_words(self._encoder, prompt, before)
+
+    def with_words(self, prompt: str, place: tuple[int, int], words: str) -> str:
+        """The prompt with `words` in place of these characters, read in the same way."""
+        return tokens.replaced(self._encoder, prompt, place, words)
+
+    def encode(
+        self,
+        prompt: Any,
+        subject: str | tuple[int, int],
+        occurrence: Occurrence | None = None,
+    ) -> tokens.EncodedPrompt:
+        """The prompt as positions, with the subject's spans; see `tokens.encode_prompt`."""
         return tokens.encode_prompt(
             self._encoder,
-            prompt,
+            self.read_prompt(prompt),
             subject,
+            occurrence,
             max_tokens=self.n_positions,
             n_embeddings=self._embedding.num_embeddings,
+        )
+
+    def prompt_ids(self, prompt: Any) -> tuple[int, ...]:
+        """The token ids of a whole prompt.
+
+        Raises:
+            PromptError: Nothing to encode.
+            ContextTooLong: More tokens than the model has positions.
+            VocabMismatch: A token id without an embedding row.
+        """
+        text = self.read_prompt(prompt)
+        tokens.check_text(text, "prompt")
+        ids = tokens.read_text(self._encoder, text).ids
+        return tuple(
+            tokens.check_ids(
+                ids, max_tokens=self.n_positions, n_embeddings=self._embedding.num_embeddings
+            )
         )
 
     def token_text(self, token_id: int) -> str:
@@ -208,18 +265,19 @@ class LanguageModel:
         return self._checked(tokens.encode_without_specials(self._encoder, text))
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of a text of any length, with the special tokens the tokenizer adds."""
+        """Token ids of a text of any length, as of a prompt."""
         tokens.check_text(text, "text")
-        return self._checked(tokens.encode_with_offsets(self._encoder, text)[0])
+        return self._checked(tokens.read_text(self._encoder, text).ids)
 
-    def answer_ids(self, prompt: str, word: str) -> list[int]:
+    def answer_ids(self, prompt: Any, word: str) -> list[int]:
         """The tokens with which `prompt` goes on to `word`; see `tokens.answer_ids`.
 
         Raises:
             VocabMismatch: A token id without an embedding row.
         """
-        tokens.check_text(prompt, "prompt")
-        return self._checked(tokens.answer_ids(self._encoder, prompt, word))
+        text = self.read_prompt(prompt)
+        tokens.check_text(text, "prompt")
+        return self._checked(tokens.answer_ids(self._encoder, text, word))
 
     def _checked(self, ids: list[int]) -> list[int]:
         return tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)

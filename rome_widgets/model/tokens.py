@@ -1,4 +1,8 @@
-"""Encode prompts: token ids, the subject's span, printable labels.
+"""Encode prompts: token ids, the subject's positions, printable labels.
+
+A prompt is text, a list of chat messages, or token ids. Its ids are those that its own tokenizer
+gives, special tokens that are written in it included; only what the tokenizer adds at the end is
+left off, and a start token that the text has already is not added again.
 
 The prompt is encoded once, with character offsets; the subject is located by overlap. Tokenising
 the subject alone would be wrong (its pieces depend on what stands before it), and so would
@@ -7,25 +11,55 @@ decoding token by token (a character split over tokens decodes to nothing).
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
-from rome_widgets.errors import (
-    ContextTooLong,
-    PromptError,
-    SubjectNotFound,
-    VocabMismatch,
-    said,
-)
+from rome_widgets.errors import ContextTooLong, PromptError, SubjectNotFound, VocabMismatch
+from rome_widgets.errors import said as shown
 from rome_widgets.records.numbers import as_whole
+from rome_widgets.records.subject import Occurrence, Span, check_text, find_subject
 
-Span = tuple[int, int]
-"""Half-open `[start, stop)`."""
+LEFT_OFF = "The tokenizer adds {} at the end; it is left off, as the answer comes before it."
+
+
+class RenderedPrompt(str):
+    """Text of a prompt that was given as messages or as token ids, and the ids it stands for.
+
+    Attributes:
+        ids: The token ids.
+        plain: They are what the tokenizer makes of the text, too.
+        whole: They are what it makes of the text when it adds no special token.
+        said: Spans of characters that the messages say; None where there are no messages.
+    """
+
+    ids: tuple[int, ...]
+    plain: bool
+    whole: bool
+    said: tuple[Span, ...] | None
+
+    def __new__(
+        cls,
+        text: str,
+        ids: Iterable[int],
+        *,
+        plain: bool,
+        whole: bool,
+        said: Iterable[Span] | None = None,
+    ) -> RenderedPrompt:
+        """The text with its ids; see the attributes."""
+        made = super().__new__(cls, text)
+        made.ids, made.plain, made.whole = tuple(ids), plain, whole
+        made.said = None if said is None else tuple(said)
+        return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        how = {"plain": self.plain, "whole": self.whole, "said": self.said}
+        return (str(self), self.ids), how
 
 
 @dataclass(frozen=True)
@@ -35,19 +69,34 @@ class EncodedPrompt:
     text: str
     subject: str
     ids: tuple[int, ...]
-    """Token ids, special tokens included where the tokenizer adds them."""
+    """Token ids, special tokens included where the tokenizer adds them in front."""
     tokens: tuple[str, ...]
     """Printable label of each position; a leading space belongs to its token."""
-    subject_span: Span
-    """Positions that overlap the subject."""
+    subject_spans: tuple[Span, ...]
+    """Positions that overlap each mention of the subject that is meant, in order."""
     notes: tuple[str, ...]
-    """What a reader should know about how the subject was found."""
+    """What a reader should know about how the prompt was read and the subject found."""
+
+    @property
+    def subject_span(self) -> Span:
+        """Positions of the last mention that is meant."""
+        return self.subject_spans[-1]
+
+
+class Reading(NamedTuple):
+    """Token ids of a prompt, the characters each covers, and what a reader should know."""
+
+    ids: list[int]
+    offsets: list[Span]
+    """`(0, 0)` for special tokens that the tokenizer added."""
+    notes: list[str]
 
 
 def encode_prompt(
     tokenizer: Any,
     text: str,
     subject: str | Span,
+    occurrence: Occurrence | None = None,
     *,
     max_tokens: int | None = None,
     n_embeddings: int | None = None,
@@ -56,9 +105,9 @@ def encode_prompt(
 
     Args:
         tokenizer: A Hugging Face tokenizer; its own defaults decide about a BOS token.
-        text: The prompt, taken literally; special-token text in it is encoded as text.
-        subject: The subject as it stands in the text (its last occurrence), or a half-open span
-            of characters.
+        text: The prompt; special tokens written in it are special tokens.
+        subject: The subject as it stands in the text, or a half-open span of characters.
+        occurrence: Which mention of it; see `find_subject`.
         max_tokens: Positions the model has; None means unknown.
         n_embeddings: Rows of the input embedding; None means unknown.
 
@@ -69,122 +118,299 @@ def encode_prompt(
         VocabMismatch: A token id without an embedding row.
     """
     check_text(text, "prompt")
-    chars, notes = find_subject(text, subject)
-    ids, offsets = encode_with_offsets(tokenizer, text)
+    reading = read_text(tokenizer, text)
+    ids, offsets = reading.ids, reading.offsets
+    places, notes = find_in_prompt(tokenizer, text, subject, occurrence, reading)
     check_ids(ids, max_tokens=max_tokens, n_embeddings=n_embeddings)
-    span = span_of_chars(offsets, chars)
-    notes += _notes(tokenizer, text, ids, span)
+    spans = dict.fromkeys(span_of_chars(offsets, chars) for chars in places)
+    notes += [*reading.notes, *_notes(tokenizer, text, reading, max(b for _, b in spans))]
     tokens = tuple(token_labels(tokenizer, text, ids, offsets))
-    return EncodedPrompt(text, text[slice(*chars)], tuple(ids), tokens, span, tuple(notes))
+    named = text[slice(*places[-1])]
+    return EncodedPrompt(str(text), named, tuple(ids), tokens, tuple(spans), tuple(notes))
 
 
-def check_text(text: str, name: str) -> None:
-    """Refuse text that has nothing in it or that no tokenizer can encode.
+def find_in_prompt(
+    tokenizer: Any,
+    text: str,
+    subject: str | Span,
+    occurrence: Occurrence | None = None,
+    reading: Reading | None = None,
+) -> tuple[list[Span], list[str]]:
+    """Where the subject is, and what to say about it: see `records.subject.find_subject`.
+
+    It is looked for in what is said first, and only then in headers and special tokens.
+    """
+    reading = reading or read_text(tokenizer, text)
+    return find_subject(text, subject, occurrence, _words(tokenizer, text, reading))
+
+
+def _words(tokenizer: Any, text: str, reading: Reading) -> list[Span] | None:
+    """Where a subject is looked for first: in what is said, not in special tokens or headers."""
+    if isinstance(text, RenderedPrompt) and text.said:
+        return list(text.said)
+    special = _special_ids(tokenizer)
+    pairs = zip(reading.ids, reading.offsets, strict=True)
+    marks = [(a, b) for token, (a, b) in pairs if a < b and token in special]
+    edges = [0, *(edge for mark in marks for edge in mark), len(text)]
+    between = zip(edges[::2], edges[1::2], strict=True)
+    return [(a + _header(text[a:b]), b) for a, b in between] if marks else None
+
+
+def start_of_words(tokenizer: Any, text: str, before: int) -> int:
+    """Where the turn's own words begin that the character `before` is among; 0 without turns."""
+    spans = _words(tokenizer, text, read_text(tokenizer, text))
+    if not spans:
+        return 0
+    start = max((a for a, _ in spans if a <= before), default=0)
+    return start + len(text[start:before]) - len(text[start:before].lstrip())
+
+
+def _header(turn: str) -> int:
+    """How many characters at its beginning say whose turn it is."""
+    named = re.match(r"\s*(user|assistant|system|model|tool|developer)\s*(\n|$)", turn)
+    return named.end() if named else 0
+
+
+# -------------------------------------------------------------------------------- reading
+
+
+def is_messages(prompt: Any) -> bool:
+    """Whether it is a list of chat messages, or one message."""
+    messages = [prompt] if isinstance(prompt, Mapping) else prompt
+    return (
+        isinstance(messages, (list, tuple))
+        and bool(messages)
+        and all(
+            isinstance(each, Mapping) and {"role", "content"} <= each.keys() for each in messages
+        )
+    )
+
+
+def is_ids(prompt: Any) -> bool:
+    """Whether it is meant as token ids: numbers, a tensor, or what a tokenizer returns."""
+    if isinstance(prompt, str | bytes):
+        return False
+    if isinstance(prompt, Mapping):
+        return "input_ids" in prompt
+    if isinstance(prompt, (list, tuple)):
+        if bool(prompt) and all(isinstance(row, (list, tuple)) for row in prompt):
+            return all(map(is_ids, prompt))
+        return bool(prompt) and all(as_whole(number) is not None for number in prompt)
+    return hasattr(prompt, "tolist") or hasattr(prompt, "ids")
+
+
+def read_prompt(tokenizer: Any, prompt: Any) -> str:
+    """A prompt as text, with its ids where it was not given as text.
+
+    Args:
+        tokenizer: Gives the chat template.
+        prompt: Text; chat messages, as `apply_chat_template` takes them; or the token ids of one
+            prompt: numbers, an array, a tensor, or what the tokenizer returned.
+
+    Returns:
+        Text as it is; else a `RenderedPrompt`. After a message of the assistant's the model goes
+        on with it; after any other it begins its answer.
 
     Raises:
-        PromptError: Not a string, only white space, or a lone surrogate in it.
+        PromptError: Something else, or messages that the tokenizer has no template for.
     """
-    if not isinstance(text, str):
-        raise PromptError(
-            f"The {name} is {type(text).__name__}, not text.", remedy=f"Pass the {name} as a str."
-        )
-    if not text.strip():
-        raise PromptError(
-            f"The {name} is empty.",
-            f"At least one visible character was wanted, found {text!r}.",
-            f"Type the {name}.",
-        )
+    if isinstance(prompt, str):
+        return prompt
+    if is_messages(prompt):
+        return _read_messages(tokenizer, [prompt] if isinstance(prompt, Mapping) else list(prompt))
+    if is_ids(prompt):
+        return _read_ids(tokenizer, _as_ids(prompt))
+    raise PromptError(
+        f"The prompt is {type(prompt).__name__}, not text.",
+        "Text, a list of chat messages, or the token ids of one prompt was wanted.",
+        "Pass the prompt as a str.",
+    )
+
+
+def read_prompts(prompts: Any) -> list[Any]:
+    """The prompts of a list, or the one that was given alone, whatever its form."""
+    rows = isinstance(prompts, (list, tuple)) and isinstance((*prompts, 0)[0], (list, tuple))
+    if isinstance(prompts, str) or is_messages(prompts) or (is_ids(prompts) and not rows):
+        return [prompts]
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
+        return list(prompts)
+    except Exception:  # nothing to go through: who reads it says so
+        return [prompts]
+
+
+def _read_messages(tokenizer: Any, messages: list[Any]) -> RenderedPrompt:
+    if not getattr(tokenizer, "chat_template", None):
         raise PromptError(
-            f"The {name} has a lone surrogate (half a character) at character {error.start}.",
-            "Text that can be encoded as UTF-8 was wanted.",
-            "Copy the text again from its source, or delete that character.",
+            "The prompt is a list of messages, and this tokenizer has no chat template.",
+            "A tokenizer of a chat model, or text, was wanted.",
+            "Pass the text that the model is to read, or its token ids.",
+        )
+    goes_on = messages[-1].get("role") == "assistant"
+    how = {"continue_final_message": True} if goes_on else {"add_generation_prompt": True}
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **how)
+    except Exception as error:  # of Jinja, or whatever a template raises
+        raise PromptError(
+            f"The tokenizer's chat template does not take these messages: {error}",
+            "Messages like {'role': 'user', 'content': 'Where is Rome?'} were wanted.",
+            "See the roles that the model's card names.",
         ) from None
+    check_text(text, "rendered prompt")
+    return rendered_text(tokenizer, text, _contents(text, messages))
 
 
-def find_subject(text: str, subject: str | Span) -> tuple[Span, list[str]]:
-    """The characters of the subject, and what to say about the choice.
+def rendered_text(tokenizer: Any, text: str, said: Iterable[Span] | None = None) -> RenderedPrompt:
+    """Text with every special token written in it, as a chat template renders it."""
+    ids = _encode(tokenizer, text, add=False)[0]
+    plain = read_text(tokenizer, text).ids == ids
+    return RenderedPrompt(text, ids, plain=plain, whole=True, said=said)
 
-    Raises:
-        PromptError: An empty subject or a span outside the text.
-        SubjectNotFound: The subject is not in the text; the message offers the nearest match.
-    """
-    if not isinstance(subject, str):
-        return _check_span(text, subject), []
-    check_text(subject, "subject")
-    start = text.rfind(subject)
-    if start < 0:
-        near = _nearest(text, subject)
-        raise SubjectNotFound(
-            f"The subject {subject!r} is not in the prompt {text!r}.",
-            "The subject was wanted exactly as it stands in the prompt.",
-            f"Did you mean {near!r}?" if near else "Copy the subject out of the prompt.",
-            near,
+
+def _contents(text: str, messages: Iterable[Mapping[str, Any]]) -> list[Span]:
+    """Where each message's words stand in the rendered text, in order."""
+    found, at = [], 0
+    for message in messages:
+        content = message["content"]
+        parts = content if isinstance(content, (list, tuple)) else [content]
+        for part in parts:
+            words = part.get("text") if isinstance(part, Mapping) else part
+            words = words.strip() if isinstance(words, str) else ""
+            start = text.find(words, at) if words else -1
+            if start >= 0:
+                at = start + len(words)
+                found.append((start, at))
+    return found
+
+
+def _as_ids(prompt: Any) -> list[int]:
+    """The ids of one prompt; positions that a mask leaves out are padding."""
+    mask = None
+    if isinstance(prompt, Mapping):
+        mask, prompt = prompt.get("attention_mask"), prompt["input_ids"]
+    ids = _one_row(getattr(prompt, "ids", prompt))
+    kept = [1] * len(ids) if mask is None else _one_row(mask)
+    if not ids or len(kept) != len(ids) or any(token is None or token < 0 for token in ids):
+        raise PromptError(
+            f"The prompt {shown(prompt)} is not a list of token ids.",
+            "Whole numbers of at least 0, for one prompt, were wanted.",
+            "Pass tokenizer(text).input_ids, or the text itself.",
         )
-    notes = []
-    if text.find(subject) != start:
-        count = sum(text.startswith(subject, i) for i in range(len(text)))
-        notes.append(f"The subject occurs {count} times in the prompt; the last one is corrupted.")
-    # White space at its ends belongs to the neighbours, whose tokens must stay as they are.
-    start += len(subject) - len(subject.lstrip())
-    return (start, start + len(subject.strip())), notes
+    return [token for token, keep in zip(ids, kept, strict=True) if token is not None and keep]
 
 
-def _check_span(text: str, span: Span) -> Span:
+def _one_row(values: Any) -> list[int | None]:
     try:
-        start, stop = (as_whole(number) for number in span)
-    except Exception:  # what cannot be gone through, or has more or fewer than two
-        start = stop = None
-    if start is None or stop is None:
+        values = values.tolist() if hasattr(values, "tolist") else list(values)
+    except Exception:  # a tensor without values, or what cannot be listed
+        return []
+    values = values if isinstance(values, list) else [values]
+    if len(values) == 1 and isinstance(values[0], (list, tuple)):
+        values = list(values[0])
+    elif len(values) > 1 and all(isinstance(each, (list, tuple)) for each in values):
         raise PromptError(
-            f"{said(span)} is not a subject.",
-            "Text, or a pair (start, stop) of character positions, was wanted.",
+            f"The token ids are of {len(values)} prompts.",
+            "Those of one prompt were wanted.",
+            "Pass one row: ids[0].",
         )
-    if not 0 <= start < stop <= len(text) or not text[start:stop].strip():
-        raise PromptError(
-            f"The characters {said(start)} to {said(stop)} are not a subject.",
-            f"0 ≤ start < stop ≤ {len(text)} around visible text was wanted.",
-        )
-    return start, stop
+    return [as_whole(value) for value in values]
 
 
-def _nearest(text: str, subject: str) -> str | None:
-    """The piece of `text` most like `subject`: other case, other Unicode form, spaces, spelling."""
-    folded = unicodedata.normalize("NFKC", subject).strip().casefold()
-    words = [match.span() for match in re.finditer(r"\S+", text)]
-    size = max(1, len(folded.split()))
-    pieces = [
-        text[words[i][0] : words[i + n - 1][1]].strip(".,;:!?\"'()")
-        for n in {size, max(1, size - 1), size + 1}
-        for i in range(len(words) - n + 1)
-    ]
-    by_folded = {unicodedata.normalize("NFKC", piece).casefold(): piece for piece in pieces}
-    best = difflib.get_close_matches(folded, sorted(by_folded), n=1, cutoff=0.6)
-    return by_folded[best[0]] if best else None
+def _read_ids(tokenizer: Any, ids: list[int]) -> RenderedPrompt:
+    """Text for token ids: the plainest that the tokenizer reads as the same ids."""
+    known = len(tokenizer)
+    if max(ids, default=0) >= known:
+        raise PromptError(
+            f"The prompt has the token id {max(ids)}.",
+            f"This tokenizer knows the ids 0 to {known - 1}.",
+            "Make the ids with the model's own tokenizer.",
+        )
+    _, suffix = _added(tokenizer)
+    ends = bool(suffix) and ids[-len(suffix) :] == suffix
+    kept = ids[: -len(suffix)] if ends else ids
+    texts = [_decode(tokenizer, kept, bare) for bare in (True, False)]
+    for text in texts:
+        if text.strip() and read_text(tokenizer, text).ids == kept:
+            return RenderedPrompt(text, kept, plain=True, whole=False)
+    whole = _encode(tokenizer, texts[1], add=False)[0] == kept
+    return RenderedPrompt(texts[1], kept, plain=False, whole=whole)
+
+
+def _decode(tokenizer: Any, ids: list[int], bare: bool = False) -> str:
+    return tokenizer.decode(ids, skip_special_tokens=bare, clean_up_tokenization_spaces=False)
+
+
+def read_text(tokenizer: Any, text: str) -> Reading:
+    """Token ids of a prompt, with their characters.
+
+    They are those of `tokenizer(text)`, but for a start token that the text has already, and for
+    what the tokenizer adds at the end: nothing is to follow that. A `RenderedPrompt` has its own.
+    """
+    if isinstance(text, RenderedPrompt) and not text.plain:
+        return _read_rendered(tokenizer, text)
+    ids, offsets, n_before, n_after = _encode(tokenizer, text)
+    notes = []
+    if n_after:
+        notes.append(LEFT_OFF.format(repr(_texts(tokenizer, ids[-n_after:]))))
+        ids, offsets = ids[:-n_after], offsets[:-n_after]
+    if n_before and ids[n_before : 2 * n_before] == ids[:n_before]:
+        ids, offsets = ids[n_before:], offsets[n_before:]
+        if not isinstance(text, RenderedPrompt):
+            start = _texts(tokenizer, ids[:n_before])
+            notes.append(f"The prompt begins with {start!r} itself: no second one was added.")
+    return Reading(ids, offsets, notes)
+
+
+def _read_rendered(tokenizer: Any, text: RenderedPrompt) -> Reading:
+    if text.whole:
+        ids, offsets, *_ = _encode(tokenizer, str(text), add=False)
+        return Reading(ids, offsets, [])
+    end = _texts(tokenizer, _added(tokenizer)[1])
+    notes = [LEFT_OFF.format(repr(end))] if end else []
+    return Reading(list(text.ids), _offsets_by_decoding(tokenizer, text), notes)
+
+
+def _offsets_by_decoding(tokenizer: Any, text: RenderedPrompt) -> list[Span]:
+    """The characters that each id adds to the decoded text; ids of one character share it."""
+    borders = [0]
+    for stop in range(1, len(text.ids) + 1):
+        said = _decode(tokenizer, list(text.ids[:stop]))
+        alike = (at for at, pair in enumerate(zip(said, text, strict=False)) if pair[0] != pair[1])
+        borders.append(max(borders[-1], next(alike, min(len(said), len(text)))))
+    offsets = []
+    for at, (a, b) in enumerate(pairwise(borders)):
+        later = next((border for border in borders[at + 1 :] if border > a), b)
+        offsets.append((a, later if a == b else b))
+    return offsets
 
 
 def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[Span]]:
-    """Token ids of `text` and the characters each covers; `(0, 0)` for special tokens.
+    """Token ids of `text` and the characters each covers, as `read_text` reads them."""
+    reading = read_text(tokenizer, text)
+    return reading.ids, reading.offsets
 
-    Text that spells a special token is encoded as text.
-    """
+
+def _encode(tokenizer: Any, text: str, add: bool = True) -> tuple[list[int], list[Span], int, int]:
+    """Ids and offsets as the tokenizer gives them, and how many it added in front and behind."""
     if not getattr(tokenizer, "is_fast", False):
-        return _encode_slowly(tokenizer, text)
+        return _encode_slowly(tokenizer, text, add)
     encoded = tokenizer(
         text,
+        add_special_tokens=add,
         return_offsets_mapping=True,
+        return_special_tokens_mask=True,
         return_attention_mask=False,
         return_token_type_ids=False,
-        split_special_tokens=True,
         verbose=False,  # what is too long is cut or refused by who runs it
     )
+    ids = list(encoded["input_ids"])
+    added = list(encoded["special_tokens_mask"]) if add else []
     offsets = [tuple(pair) for pair in encoded["offset_mapping"]]
-    return list(encoded["input_ids"]), offsets
+    before = next((at for at, mark in enumerate(added) if not mark), len(added))
+    after = next((at for at, mark in enumerate(reversed(added[before:])) if not mark), 0)
+    return ids, offsets, before, after
 
 
-def _encode_slowly(tokenizer: Any, text: str) -> tuple[list[int], list[Span]]:
+def _encode_slowly(tokenizer: Any, text: str, add: bool) -> tuple[list[int], list[Span], int, int]:
     """Offsets for a tokenizer that gives none: how many tokens does each prefix of the text have?
 
     Token `i` runs from the end of the longest prefix with at most `i` tokens to that of the
@@ -194,19 +420,55 @@ def _encode_slowly(tokenizer: Any, text: str) -> tuple[list[int], list[Span]]:
     pieces = tokenizer.tokenize(text)
     counts = [len(tokenizer.tokenize(text[:end])) for end in range(len(text) + 1)]
     bare = tokenizer.convert_tokens_to_ids(pieces)
-    ids = tokenizer.build_inputs_with_special_tokens(bare)
+    ids = tokenizer.build_inputs_with_special_tokens(bare) if add else list(bare)
     borders = [
         max(end for end, count in enumerate(counts) if count <= i) for i in range(len(bare) + 1)
     ]
     offsets = list(pairwise(borders))
     before = next((i for i in range(len(ids)) if ids[i : i + len(bare)] == bare), 0)
     after = len(ids) - before - len(bare)
-    return ids, [(0, 0)] * before + offsets + [(0, 0)] * after
+    return ids, [(0, 0)] * before + offsets + [(0, 0)] * after, before, after
+
+
+def _added(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What the tokenizer puts before and after a text."""
+    ids, _, before, after = _encode(tokenizer, "a")
+    return ids[:before], ids[len(ids) - after :]
+
+
+def _texts(tokenizer: Any, ids: Iterable[int]) -> str:
+    return "".join(token_text(tokenizer, token) for token in ids)
+
+
+def _special_ids(tokenizer: Any) -> set[int]:
+    """Ids of special tokens, those of a chat template included."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    named = (token for token, about in added.items() if getattr(about, "special", False))
+    return {*getattr(tokenizer, "all_special_ids", ()), *named}
 
 
 def encode_without_specials(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of `text` alone: no special tokens added, none read out of the text."""
-    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    """Token ids of `text` alone: no special tokens added."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def replaced(tokenizer: Any, prompt: str, place: Span, words: str) -> str:
+    """The prompt with `words` in place of some of its characters, read in the same way."""
+    text = prompt[: place[0]] + words + prompt[place[1] :]
+    if not isinstance(prompt, RenderedPrompt) or (prompt.plain and prompt.said is None):
+        return text
+    grown = len(words) - (place[1] - place[0])
+    said = prompt.said and [
+        (a + grown * (a >= place[1]), b + grown * (b >= place[1])) for a, b in prompt.said
+    ]
+    if prompt.whole:
+        return rendered_text(tokenizer, text, said)
+    offsets = read_text(tokenizer, prompt).offsets
+    start = next((i for i, (a, b) in enumerate(offsets) if b > place[0]), len(offsets))
+    stop = next((i for i, (a, b) in enumerate(offsets) if a >= place[1]), len(offsets))
+    between = encode_without_specials(tokenizer, words)
+    ids = [*prompt.ids[:start], *between, *prompt.ids[max(start, stop) :]]
+    return RenderedPrompt(text, ids, plain=False, whole=False, said=said)
 
 
 def check_ids(
@@ -280,20 +542,26 @@ def subject_at(tokenizer: Any, text: str, start: int, stop: int) -> tuple[str, S
     return subject, (first, first + len(subject))
 
 
-def _notes(tokenizer: Any, text: str, ids: list[int], span: Span) -> list[str]:
+def _notes(tokenizer: Any, text: str, reading: Reading, stop: int) -> list[str]:
     notes = []
-    if span[1] == len(ids):
+    if stop == len(reading.ids):
         notes.append(
             "The subject reaches the last token, where the prediction is read: "
             "restoring there gives the clean run back."
         )
-    if text[-1].isspace():
+    special = _special_ids(tokenizer)
+    pairs = zip(reading.ids, reading.offsets, strict=True)
+    read = dict.fromkeys(text[a:b].strip() for i, (a, b) in pairs if a < b and i in special)
+    if isinstance(text, RenderedPrompt) and text.said is not None:
+        notes.append("The messages were written out with the tokenizer's own chat template.")
+    elif read:
+        names = " and ".join(map(repr, read))
+        were = "was read as a special token" if len(read) == 1 else "were read as special tokens"
+        notes.append(f"{names} in the prompt {were}.")
+    elif text[-1].isspace():
         notes.append(
             "The prompt ends in white space; most models expect the space with the next word."
         )
-    spelt = [name for name in getattr(tokenizer, "all_special_tokens", ()) if name in text]
-    if spelt:
-        notes.append(f"{spelt[0]!r} in the prompt was read as plain text, not as a special token.")
     return notes
 
 
@@ -394,13 +662,19 @@ def answer_ids(tokenizer: Any, text: str, word: str) -> list[int]:
     """
     check_text(word, "answer")
     word = word.lstrip()
-    spaced = word if text[-1:].isspace() or _joins(word[0]) else " " + word
-    before, _ = encode_with_offsets(tokenizer, text)
-    whole, _ = encode_with_offsets(tokenizer, text + spaced)
+    alone = text[-1:].isspace() or _joins(word[0]) or _begins_special(tokenizer, word)
+    spaced = word if alone else " " + word
+    before = read_text(tokenizer, text).ids
+    whole = read_text(tokenizer, replaced(tokenizer, text, (len(text), len(text)), spaced)).ids
     if whole[: len(before)] == before and len(whole) > len(before):
         return whole[len(before) :]
     # The last token of the prompt merges with the word: read the word by itself instead.
     return encode_without_specials(tokenizer, spaced)
+
+
+def _begins_special(tokenizer: Any, word: str) -> bool:
+    names = map(tokenizer.convert_ids_to_tokens, _special_ids(tokenizer))
+    return any(word.startswith(name) for name in names if name)
 
 
 def _joins(first: str) -> bool:

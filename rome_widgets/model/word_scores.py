@@ -53,7 +53,7 @@ def score_words(
     steps_of_words: list[list[tuple[int, int]]] = []
     tokens_after: dict[int, set[int]] = defaultdict(set)
     for prompt, word in zip(prompts, words, strict=True):
-        before, ids = lm.encode(prompt, (0, len(prompt))).ids, lm.answer_ids(prompt, word)
+        before, ids = lm.prompt_ids(prompt), lm.answer_ids(prompt, word)
         steps = [
             (numbers.setdefault((*before, *ids[:at]), len(numbers)), token)
             for at, token in enumerate(ids)

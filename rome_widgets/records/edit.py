@@ -131,6 +131,8 @@ class EditReport:
     edit. None in files written before it was measured."""
     perplexity_text: str = ""
     """That text."""
+    prompt_ids: tuple[int, ...] = ()
+    """The ids of the prompt, where it was given as messages or ids and its text has others."""
 
     def __getattr__(self, name: str) -> Any:
         """What is no field of every report: of `details`, else as a method without it has it."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rome_widgets.errors import PromptError, SubjectNotFound, said
+from rome_widgets.records.subject import find_subject, not_found, subject_places
 
 HOLE = "{}"
 
@@ -21,7 +22,8 @@ class Fact:
 
     Args:
         prompt: Text with one literal `{}` where the subject goes, or the text with the subject
-            already in it; the last occurrence then becomes the hole.
+            already in it; its last occurrence, whole words before parts of words, then becomes
+            the hole.
         subject: The entity as it is written in the text.
         target: The word the text should go on with, without a leading space; may be empty.
 
@@ -61,14 +63,17 @@ class Fact:
                 f"Exactly one {HOLE} was wanted, for the subject.",
                 "Keep one of them; text that needs more braces can be traced as plain text.",
             )
-        start = self.prompt.rfind(self.subject)
-        if start < 0:
+        if not subject_places(self.prompt, self.subject):
+            missing = not_found(self.prompt, self.subject)
             raise SubjectNotFound(
                 f"The prompt {self.prompt!r} has neither {HOLE} nor the subject {self.subject!r}.",
-                remedy=f"Write the subject as the text has it, or mark its place with {HOLE}.",
+                missing.wanted,
+                f"{missing.remedy} Or mark the subject's place with {HOLE}.",
+                missing.suggestion,
             )
-        template = self.prompt[:start] + HOLE + self.prompt[start + len(self.subject) :]
-        object.__setattr__(self, "prompt", template)
+        ((start, stop),), _ = find_subject(self.prompt, self.subject)
+        object.__setattr__(self, "subject", self.prompt[start:stop])
+        object.__setattr__(self, "prompt", self.prompt[:start] + HOLE + self.prompt[stop:])
 
     @property
     def subject_start(self) -> int:

@@ -196,8 +196,12 @@ class CausalTrace(Saved):
     """True where the scores are a first-order estimate (`CausalTracer.estimate`), not measured."""
     whole: WholeAnswer | None = None
     """The whole answer where it has several tokens; None of one, of which all else here is."""
+    subject_spans: tuple[tuple[int, int], ...] = ()
+    """Of every mention that was corrupted, in order; `subject_span` is the last of them."""
 
     def __post_init__(self) -> None:
+        if self.subject_spans[-1:] != (self.subject_span,):
+            object.__setattr__(self, "subject_spans", (self.subject_span,))
         shape = (len(self.tokens), self.n_layers)
         for kind, grid in self.scores.items():
             if grid.shape != shape:
@@ -265,6 +269,11 @@ class CausalTrace(Saved):
         """False when the trace was cancelled and some places were never restored."""
         return not any(np.isnan(grid).any() for grid in self.scores.values())
 
+    @property
+    def subject_positions(self) -> list[int]:
+        """The positions that were corrupted, in order."""
+        return sorted({pos for span in self.subject_spans for pos in range(*span)})
+
     def indirect_effect(self, kind: Kind) -> np.ndarray:
         """Rise in the answer's probability from restoring each place.
 
@@ -308,12 +317,12 @@ class CausalTrace(Saved):
         Example:
             >>> pos, layer, probability = trace.strongest("mlp")
         """
-        start, stop = self.subject_span
-        part = self._traced(kind)[start:stop]
+        positions = self.subject_positions
+        part = self._traced(kind)[positions]
         if np.isnan(part).all():
             return None
-        pos, layer = np.unravel_index(int(np.nanargmax(part)), part.shape)
-        return start + int(pos), int(layer), float(part[pos, layer])
+        row, layer = np.unravel_index(int(np.nanargmax(part)), part.shape)
+        return positions[row], int(layer), float(part[row, layer])
 
     def to_frame(self) -> pd.DataFrame:
         """One row per kind, position and layer.
@@ -323,9 +332,9 @@ class CausalTrace(Saved):
         """
         import pandas as pd
 
-        start, stop = self.subject_span
+        positions = set(self.subject_positions)
         rows = [
-            (kind, pos, token, start <= pos < stop, layer, score, score - self.corrupted)
+            (kind, pos, token, pos in positions, layer, score, score - self.corrupted)
             for kind in self.kinds
             for pos, token in enumerate(self.tokens)
             for layer, score in enumerate(self.scores[kind][pos].tolist())

@@ -164,7 +164,7 @@ class EditingEngine(GeneratingEngine):
         ]
 
     def _ids(self, text: str) -> Sequence[int]:
-        return self.lm.encode(text, (0, len(text))).ids
+        return self.lm.prompt_ids(text)
 
     def _change(self, prompt: TestPrompt, request: EditRequest, sides: Any) -> PromptChange:
         """`sides` is `[2, vocab]`: probabilities before and after."""

@@ -39,7 +39,7 @@ class GeneratingEngine:
         both = self._both()  # Once: all prompts ask the same model, or there is no answer.
         done = []
         for number, prompt in enumerate(prompts):
-            ids = self.lm.encode(prompt, (0, len(prompt))).ids
+            ids = self.lm.prompt_ids(prompt)
             row = {"before": "", "after": ""}
 
             def told(*sides: list[int], number: int = number, row: dict[str, str] = row) -> None:

@@ -21,10 +21,10 @@ from torch import Tensor
 from rome_widgets import bundled
 from rome_widgets.errors import NoiseError, said
 from rome_widgets.model.language_model import LanguageModel, to_numpy
-from rome_widgets.model.tokens import check_text
 from rome_widgets.records.arguments import optional, takes, texts
 from rome_widgets.records.html import plural
 from rome_widgets.records.numbers import as_float, whole_number
+from rome_widgets.records.subject import check_text
 
 MOST_SAMPLES = 1000
 """The published figures use 10; a thousand rows per cell is where a laptop's memory ends."""

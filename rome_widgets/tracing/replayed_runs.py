@@ -50,12 +50,12 @@ class ReplayedRuns(Runs):
         lm: LanguageModel,
         replay: Replay,
         ids: Sequence[int],
-        span: tuple[int, int],
+        positions: Sequence[int],
         noise: Tensor,
     ) -> None:
         self._replay = replay
         self._asked = 0
-        super().__init__(lm, ids, span, noise)
+        super().__init__(lm, ids, positions, noise)
 
     def _run_both(self) -> None:
         contributions = [

@@ -15,7 +15,7 @@ from rome_widgets.tracing.runs import Runs, within_memory
 
 
 def cached_runs(
-    lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor
+    lm: LanguageModel, ids: Sequence[int], positions: Sequence[int], noise: Tensor
 ) -> Runs:
     """The runs of a prompt: those that somebody already keeps, if the model still gives them.
 
@@ -28,20 +28,22 @@ def cached_runs(
     kept: weakref.WeakValueDictionary[Hashable, Runs]
     kept = lm.remember("runs", None, weakref.WeakValueDictionary)
     draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
-    key = (lm.weights_version, lm.engine, tuple(ids), span, tuple(noise.shape), draws)
+    key = (lm.weights_version, lm.engine, tuple(ids), tuple(positions), tuple(noise.shape), draws)
     runs = kept.get(key)
     if runs is None or not runs.still_hold():
         what = f"run {len(noise)} samples of the prompt"
-        runs = kept[key] = within_memory(lambda: _new_runs(lm, ids, span, noise), what)
+        runs = kept[key] = within_memory(lambda: _new_runs(lm, ids, positions, noise), what)
     return runs
 
 
-def _new_runs(lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor) -> Runs:
+def _new_runs(
+    lm: LanguageModel, ids: Sequence[int], positions: Sequence[int], noise: Tensor
+) -> Runs:
     if lm.replay is None:
-        return Runs(lm, ids, span, noise)
+        return Runs(lm, ids, positions, noise)
     try:
-        return ReplayedRuns(lm, lm.replay, ids, span, noise)
+        return ReplayedRuns(lm, lm.replay, ids, positions, noise)
     except CannotReplay as reason:
-        runs = Runs(lm, ids, span, noise)
+        runs = Runs(lm, ids, positions, noise)
         runs.note = f"Whole forward passes are used for this prompt: {reason}."
         return runs

@@ -51,8 +51,8 @@ class Runs:
     Args:
         lm: The model.
         ids: Token ids of the prompt.
-        span: Half-open span of corrupted positions.
-        noise: `[sample, span, d_model]`, in the embedding's dtype and on its device.
+        positions: Those of the corrupted tokens, in order.
+        noise: `[sample, corrupted token, d_model]`, in the embedding's dtype and on its device.
 
     Attributes:
         clean: `[vocab]` probabilities after the prompt.
@@ -67,14 +67,14 @@ class Runs:
     note = ""
 
     def __init__(
-        self, lm: LanguageModel, ids: Sequence[int], span: tuple[int, int], noise: Tensor
+        self, lm: LanguageModel, ids: Sequence[int], positions: Sequence[int], noise: Tensor
     ) -> None:
         self.lm = lm
-        self.span = span
+        self.positions = torch.tensor(positions, device=lm.device)
         self.noise = noise
         self.samples = len(noise)
         self.length = len(ids)
-        self.extent = Extent(lm.n_layers, len(ids), span[0])
+        self.extent = Extent(lm.n_layers, len(ids), min(positions))
         self.ids = torch.tensor([list(ids)], device=lm.device)
         self.states: dict[tuple[Kind, int], Tensor] = {}
         self._weights_version = lm.weights_version
@@ -332,12 +332,11 @@ class Runs:
         return found.double().gather(2, wanted[:, :, None])[:, :, 0].prod(dim=1)
 
     def corrupting(self, noise: Tensor, *, after: int = 0) -> tuple[str, Visitor]:
-        """Adds `[row, span, d_model]` to the subject's embeddings, from row `after` on."""
-        start, stop = self.span
+        """Adds `[row, corrupted token, d_model]` to the embeddings, from row `after` on."""
 
         def visit(seen: Seen) -> Tensor:
             corrupted = seen.output.detach().clone()
-            corrupted[after:, start:stop] += noise
+            corrupted[after:, self.positions.to(corrupted.device)] += noise
             return corrupted
 
         return self.lm.geometry.embedding, visit

@@ -21,14 +21,15 @@ import torch
 from torch import Tensor
 
 from rome_widgets.errors import Cancelled, PromptError, StateError, said
-from rome_widgets.model import tokens
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
+from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.records.arguments import callback, cancel_flag, takes
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
 from rome_widgets.records.numbers import as_float, as_whole, whole_number
 from rome_widgets.records.states import Kind, State, cell_states, check_states
+from rome_widgets.records.subject import Occurrence, check_text
 from rome_widgets.records.trace import (
     CancelFlag,
     CausalTrace,
@@ -58,8 +59,8 @@ KEPT_TOKENS = 100
 
 Recorded = Mapping[Kind, tuple[np.ndarray, np.ndarray]]
 """`CausalTrace.recorded`."""
-Prompt = str | Fact | Mapping[str, Any]
-"""Text, a fact, or a record of a fact."""
+Prompt = str | Fact | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor
+"""Text, a fact or a record of one, chat messages, or token ids."""
 Answer = str | int | Iterable[str | int] | None
 """A word, the id of a token, several of these, or None: the clean run's top token."""
 
@@ -76,6 +77,7 @@ def trace(
     window: int | None = None,
     seed: int = 1,
     answer: Answer = None,
+    occurrence: Occurrence | None = None,
     record: int = 0,
     progress: Callable[[Progress], None] | None = None,
     cancel: CancelFlag | None = None,
@@ -84,9 +86,11 @@ def trace(
 
     Args:
         lm: The model.
-        prompt: Text that stops right before the answer, a `Fact`, or a record of one.
+        prompt: Text that stops right before the answer; a `Fact`, or a record of one; chat
+            messages, which the tokenizer's own template writes out; or token ids. Special tokens
+            in a text are special tokens.
         subject: The entity as it stands in the text, or its span of characters; not needed with
-            a fact. Where it occurs twice, the last one.
+            a fact.
         kinds: Which grids: "hidden", "mlp", "attn"; "all" for those the model has.
         noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`.
         samples: Noise draws to average over.
@@ -97,6 +101,9 @@ def trace(
             Of a word of several tokens the first gives the grid, and the probability of all of
             them is in `whole`. Of several words or ids the clean run's most probable one is
             followed, and a note says which.
+        occurrence: Which mention of the subject is corrupted: "last" (the default), "first", a
+            number as Python counts, or "all" of them. Parts of words count only where the subject
+            is nowhere a word of its own.
         record: Keep this many top predictions per cell.
         progress: Called after each batch, in this thread.
         cancel: Checked between batches; stops with `Cancelled`, which carries the partial trace.
@@ -113,7 +120,15 @@ def trace(
     """
     kinds = check_language_model(lm).check_kinds(kinds)
     tracer = CausalTracer(
-        lm, prompt, subject, noise=noise, samples=samples, window=window, seed=seed, answer=answer
+        lm,
+        prompt,
+        subject,
+        noise=noise,
+        samples=samples,
+        window=window,
+        seed=seed,
+        answer=answer,
+        occurrence=occurrence,
     )
     return tracer.trace(kinds, record=record, progress=progress, cancel=cancel)
 
@@ -133,7 +148,8 @@ class CausalTracer:
 
     Attributes:
         tokens: Printable text of each position.
-        subject_span: Half-open span of corrupted positions.
+        subject_span: Half-open span of corrupted positions; of several mentions, the last.
+        subject_spans: Those of every mention that is corrupted.
         answer: The token that is followed, as text; `answer_id` is its id.
         whole: The whole answer where it has several tokens, a `WholeAnswer`; else None.
         clean: Its probability in the clean run.
@@ -156,22 +172,26 @@ class CausalTracer:
         window: int | None = None,
         seed: int = 1,
         answer: Answer = None,
+        occurrence: Occurrence | None = None,
     ) -> None:
         self.lm = check_language_model(lm)
         self.window = (
             default_window(lm.n_layers) if window is None else whole_number(window, "The window", 1)
         )
-        text, subject = as_text(prompt, subject)
-        encoded = lm.encode(text, subject)
+        text, found = read_stated(lm, prompt, subject)
+        if occurrence is not None and (subject is None or isinstance(subject, str)):
+            found = found if isinstance(found, str) else text[slice(*found)]
+        encoded = lm.encode(text, found, occurrence)
         self.prompt, self.subject = encoded.text, encoded.subject
         self.tokens, self.subject_span = encoded.tokens, encoded.subject_span
-        start, stop = self.subject_span
-        drawn = draw_noise(lm, noise, samples, stop - start, seed)
+        self.subject_spans = encoded.subject_spans
+        positions = sorted({pos for span in self.subject_spans for pos in range(*span)})
+        drawn = draw_noise(lm, noise, samples, len(positions), seed)
         self._about_noise, self.seed = drawn.about, drawn.seed
         self.samples = len(drawn.values)
         self.token_ids = encoded.ids
         values = torch.from_numpy(drawn.values).to(lm.device, lm.dtype)
-        self._runs = cached_runs(lm, self.token_ids, self.subject_span, values)
+        self._runs = cached_runs(lm, self.token_ids, positions, values)
         self._held: dict[State, Tensor] = {}
         self._baseline = np.stack([to_numpy(self._runs.clean), to_numpy(self._runs.corrupted)])
         self._answer_ids, text, notes = self._choose_answer(answer, self._baseline[0])
@@ -494,7 +514,7 @@ class CausalTracer:
             )
         empty = np.full((len(self.tokens), self.lm.n_layers), np.nan)
         mine = self._result(dict.fromkeys(resume.kinds, empty))
-        names = ("token_ids", "subject_span", "answer_id", "windows", "samples", "seed", "noise")
+        names = ("token_ids", "subject_spans", "answer_id", "windows", "samples", "seed", "noise")
         other = [name for name in names if getattr(resume, name) != getattr(mine, name)]
         runs = (self.clean, self.corrupted)
         if resume.estimated or other or not np.allclose((resume.clean, resume.corrupted), runs):
@@ -613,6 +633,7 @@ class CausalTracer:
             tokens=self.tokens,
             token_ids=self.token_ids,
             subject_span=self.subject_span,
+            subject_spans=self.subject_spans,
             answer=self.answer,
             answer_id=self.answer_id,
             clean=self.clean,
@@ -638,8 +659,21 @@ def _are_several(answer: Any) -> bool:
     return isinstance(answer, Iterable) and not one
 
 
+def read_stated(
+    lm: LanguageModel, prompt: Prompt, subject: str | tuple[int, int] | None
+) -> tuple[str, str | tuple[int, int]]:
+    """As `as_text`, of whatever a model can read as a prompt.
+
+    Raises:
+        PromptError: Neither a prompt nor a fact, or one without a subject.
+    """
+    if not isinstance(prompt, Fact | Mapping) or is_messages(prompt) or is_ids(prompt):
+        prompt = lm.read_prompt(prompt, subject)
+    return as_text(prompt, subject)
+
+
 def as_text(
-    prompt: Prompt, subject: str | tuple[int, int] | None
+    prompt: Any, subject: str | tuple[int, int] | None
 ) -> tuple[str, str | tuple[int, int]]:
     """The text to run and the subject in it, whichever way the fact was given.
 
@@ -650,7 +684,7 @@ def as_text(
         PromptError: Text without a subject, or a record that states no fact.
     """
     if isinstance(prompt, str):
-        tokens.check_text(prompt, "prompt")
+        check_text(prompt, "prompt")
     if isinstance(prompt, str) and subject is not None:
         if not isinstance(subject, str) or not subject.strip() or subject in prompt:
             return prompt, subject

@@ -5,7 +5,7 @@ import pytest
 import rome_widgets as rw
 from rome_widgets.editing.request import read_request, read_requests
 from rome_widgets.errors import ContextTooLong, PromptError, SubjectNotFound
-from tests.helpers import world
+from tests.helpers import tiny, world
 from tests.helpers.world import small_edit
 
 
@@ -55,3 +55,33 @@ def test_a_list_holds_records_triples_or_facts_with_one_target():
         read_requests(lm, [], None, None)
     with pytest.raises(PromptError, match="No target"):
         read_requests(lm, [fact], None, None)
+
+
+MESSAGES = [
+    {"role": "system", "content": "You know the Space Needle."},
+    {"role": "user", "content": "Where is the Space Needle?"},
+]
+
+
+@pytest.mark.parametrize("kind", tiny.CHATS)
+def test_messages_ids_and_their_text_state_the_fact_with_the_ids_of_transformers(kind):
+    lm = tiny.chat_lm(kind)
+    ids = lm.tokenizer.apply_chat_template(MESSAGES, add_generation_prompt=True)["input_ids"]
+    for prompt in (MESSAGES, ids):
+        request = read_request(lm, prompt, "the Space Needle", "Seattle")
+        assert list(lm.prompt_ids(request.prompt)) == ids
+        assert request.prompt == lm.tokenizer.decode(ids)
+        assert request.fact.prompt.endswith("Where is {}?<|end|>\n<|start|>assistant\n")
+        assert request.prompt[slice(*request.subject_place)] == "the Space Needle"
+    hole = [MESSAGES[0], {"role": "user", "content": "Where is {}?"}]
+    other = read_request(lm, hole, "the space needle", "Seattle")
+    assert other.fact.text == request.fact.text.replace("is the Space N", "is the space n")
+    assert list(other.prompt.ids) == list(lm.prompt_ids(other.prompt))
+
+
+def test_the_mention_that_an_edit_means_is_that_of_a_trace():
+    lm = world.make_lm("gpt2")
+    text = "w14 w15 w3 w14 w5"
+    assert read_request(lm, text, "w14", "w8").fact.prompt == "w14 w15 w3 {} w5"
+    assert read_request(lm, text, (0, 3), "w8").fact.prompt == "{} w15 w3 w14 w5"
+    assert read_request(lm, "w1 met w11 x", "w1", "w8").fact.prompt == "{} met w11 x"

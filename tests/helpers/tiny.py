@@ -179,6 +179,53 @@ def _metaspace():
     )
 
 
+CHAT_TOKENS = ("<|start|>", "<|end|>", "<s>", "</s>")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def chat_tokenizer(*, before="", after="", begins=False):
+    """Byte-level, with special tokens of a chat and a template for it.
+
+    `before` and `after` are tokens it adds at the ends of a text; where it `begins`, the template
+    writes `<s>` first.
+    """
+    tokenizer = copy.deepcopy(TOKENIZERS["byte-level"]())
+    tokenizer.add_special_tokens(
+        {"bos_token": "<s>", "eos_token": "</s>", "additional_special_tokens": [*CHAT_TOKENS[:2]]}
+    )
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=" ".join(filter(None, (before, "$A", after))),
+        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in CHAT_TOKENS],
+    )
+    tokenizer.chat_template = ("<s>" if begins else "") + CHAT_TEMPLATE
+    return tokenizer
+
+
+CHATS = {
+    "adds nothing": functools.cache(chat_tokenizer),
+    "adds a start": functools.cache(lambda: chat_tokenizer(before="<s>")),
+    "adds a start that the template writes": functools.cache(
+        lambda: chat_tokenizer(before="<s>", begins=True)
+    ),
+    "adds an end": functools.cache(lambda: chat_tokenizer(before="<s>", after="</s>", begins=True)),
+    "begins with its template only": functools.cache(lambda: chat_tokenizer(begins=True)),
+}
+"""Tokenizers with a chat template, by what they add to a text."""
+
+
+@functools.cache
+def chat_lm(kind="adds a start"):
+    """A tiny model that reads chats, attached once: for tests that leave it as it was."""
+    torch.manual_seed(1)
+    tokenizer = CHATS[kind]()
+    config = {**_gpt, "vocab_size": len(tokenizer), "n_positions": 256}
+    model = GPT2LMHeadModel(GPT2Config(**config, **_special)).eval()
+    return LanguageModel(model, tokenizer, name="tiny chat")
+
+
 TOKENIZERS = {
     "byte-level": functools.cache(lambda: _byte_level(prefix_space=False)),
     "byte-level with prefix space": functools.cache(lambda: _byte_level(prefix_space=True)),

@@ -1,8 +1,12 @@
 """One encoding of the prompt; the subject found by overlap; labels that are only text."""
 
+import copy
 import itertools
+import pickle
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -11,8 +15,12 @@ from rome_widgets.model.tokens import (
     answer_ids,
     encode_prompt,
     encode_with_offsets,
-    find_subject,
+    find_in_prompt,
     printable,
+    read_prompt,
+    read_prompts,
+    read_text,
+    replaced,
     subject_at,
     token_text,
 )
@@ -54,19 +62,6 @@ def test_a_subject_whose_characters_are_split_over_tokens_is_found(name, subject
     assert stop < len(ids)
     covered = {c for a, b in offsets[start:stop] for c in range(a, b)}
     assert set(range(7, 7 + len(subject))) <= covered
-
-
-@given(st.text("ab 東é", min_size=1, max_size=12), st.text("ab東é", min_size=1, max_size=3))
-@settings(max_examples=STRINGS, deadline=None)
-def test_the_last_occurrence_equals_brute_force(text, subject):
-    places = [i for i in range(len(text)) if text[i : i + len(subject)] == subject]
-    if not text.strip() or not places:
-        return
-    (start, stop), notes = find_subject(text, subject)
-    assert (start, stop) == (places[-1], places[-1] + len(subject))
-    assert bool(notes) == (len(places) > 1)
-    if notes:
-        assert f"{len(places)} times" in notes[0]
 
 
 def test_a_span_of_characters_names_another_occurrence():
@@ -132,10 +127,10 @@ def test_a_prompt_that_ends_in_white_space_is_noted():
     assert "ends in white space" in encode("words", "w3 w4 ", "w3").notes[0]
 
 
-def test_special_token_text_is_encoded_as_text():
+def test_special_tokens_written_in_a_text_are_special_tokens_and_a_note_says_so():
     encoded = encode("byte-level", "The <|endoftext|> Needle", "Needle")
-    assert 0 not in encoded.ids
-    assert any("'<|endoftext|>' in the prompt was read as plain" in n for n in encoded.notes)
+    assert encoded.ids.count(0) == 1
+    assert "'<|endoftext|>' in the prompt was read as a special token." in encoded.notes
 
 
 PIECES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12)
@@ -293,7 +288,6 @@ def test_what_is_not_text_is_refused(prompt):
     [
         ("The Space Needle is in", "space needle", "Space Needle"),
         ("The Space Needle is in", "Space Neddle", "Space Needle"),
-        ("I like Café Noir", "Cafe\u0301 Noir", "Café Noir"),
         ("The Space Needle is in", " The Space Needle ", "The Space Needle"),
     ],
 )
@@ -336,3 +330,208 @@ def test_a_text_longer_than_the_model_is_encoded_without_alarm(caplog):
     lm = rw.load(device="cpu")
     assert len(lm.encode_text("The Space Needle is in Seattle. " * 40)) > lm.n_positions
     assert "longer than" not in caplog.text
+
+
+# --------------------------------------------------------------------- messages, ids, ends
+
+CHATS = pytest.mark.parametrize("kind", tiny.CHATS)
+MESSAGES = [
+    {"role": "system", "content": "You are Rome's guide."},
+    {"role": "user", "content": "Where is The Space Needle?"},
+]
+WORDS = st.text("Rome <|end|>é東\n{}'", max_size=20)
+
+
+def spoken(texts, last):
+    roles = ["user", "assistant"] * len(texts)
+    messages = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]
+    return [*messages, {"role": last, "content": "The Space Needle is in"}]
+
+
+@CHATS
+@given(st.lists(WORDS, max_size=3), st.sampled_from(["user", "assistant"]))
+@settings(max_examples=max(10, STRINGS // 10), deadline=None)
+def test_messages_have_the_ids_that_transformers_gives_them(kind, texts, last):
+    tokenizer, messages = tiny.CHATS[kind](), spoken(texts, last)
+    goes_on = last == "assistant"
+    wanted = tokenizer.apply_chat_template(
+        messages,
+        tokenize=True,
+        add_generation_prompt=not goes_on,
+        continue_final_message=goes_on,
+    )["input_ids"]
+    prompt = read_prompt(tokenizer, messages)
+    encoded = encode_prompt(tokenizer, prompt, "The Space Needle")
+    assert list(encoded.ids) == wanted == list(prompt.ids)
+    start, stop = encoded.subject_span
+    assert "".join(encoded.tokens[start:stop]).strip() == "The Space Needle"
+    assert encoded.text == prompt == tokenizer.decode(wanted)
+    assert (read_text(tokenizer, str(prompt)).ids == wanted) == prompt.plain
+
+
+@CHATS
+@given(WORDS)
+@settings(max_examples=max(10, STRINGS // 10), deadline=None)
+def test_a_text_has_the_ids_that_its_tokenizer_gives_it_but_for_doubled_starts_and_ends(kind, text):
+    tokenizer = tiny.CHATS[kind]()
+    for prompt in (text, f"<s>{text}", f"<|start|>user\n{text}<|end|>\n"):
+        if not prompt.strip():
+            continue
+        given = tokenizer(prompt)["input_ids"]
+        bos, eos = tokenizer.convert_tokens_to_ids(["<s>", "</s>"])
+        wanted = given[:-1] if given[-1:] == [eos] else given
+        wanted = wanted[1:] if wanted[:2] == [bos, bos] else wanted
+        assert read_text(tokenizer, prompt).ids == wanted
+
+
+@CHATS
+@given(WORDS)
+@settings(max_examples=max(10, STRINGS // 10), deadline=None)
+def test_ids_in_any_form_are_read_as_they_are(kind, text):
+    tokenizer = tiny.CHATS[kind]()
+    text = f"The Space Needle{text} is"
+    prompt = read_text(tokenizer, text).ids
+    forms = [
+        prompt,
+        tuple(prompt),
+        [prompt],
+        np.array(prompt),
+        torch.tensor([prompt]),
+        tokenizer(text),
+        tokenizer([text], return_tensors="pt"),
+        {"input_ids": [0, *prompt], "attention_mask": [0, *[1] * len(prompt)]},
+    ]
+    for form in forms:
+        read = read_prompt(tokenizer, form)
+        encoded = encode_prompt(tokenizer, read, "The Space Needle")
+        assert list(encoded.ids) == prompt
+
+
+@given(st.lists(st.integers(0, 330), min_size=1, max_size=12))
+@settings(max_examples=STRINGS, deadline=None)
+def test_ids_that_no_text_gives_are_kept_and_their_characters_known(ids):
+    tokenizer = tiny.CHATS["adds a start"]()
+    prompt = read_prompt(tokenizer, ids)
+    if not prompt.strip():
+        return
+    read = read_text(tokenizer, prompt)
+    assert read.ids == ids
+    assert len(read.offsets) == len(ids)
+    assert all(0 <= a <= b <= len(prompt) for a, b in read.offsets)
+    if not prompt.plain:
+        assert prompt == tokenizer.decode(ids)
+        assert max(b for _, b in read.offsets) == len(prompt)
+
+
+def test_the_tokenizer_is_not_changed_by_messages_or_ids():
+    tokenizer = tiny.chat_tokenizer(before="<s>", after="</s>")
+    before = tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template
+    read_text(tokenizer, read_prompt(tokenizer, MESSAGES))
+    assert (tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template) == before
+
+
+def test_notes_say_what_was_read_as_special_left_off_or_not_added():
+    tokenizer = tiny.chat_tokenizer(before="<s>", after="</s>")
+    said = " ".join(encode_prompt(tokenizer, "<s>Rome<|end|> is", "Rome").notes)
+    assert "begins with '<s>' itself: no second one was added" in said
+    assert "adds '</s>' at the end; it is left off" in said
+    assert "'<s>' and '<|end|>' in the prompt were read as special tokens" in said
+    messages = encode_prompt(tokenizer, read_prompt(tokenizer, MESSAGES), "The Space Needle").notes
+    assert messages == ("The messages were written out with the tokenizer's own chat template.",)
+
+
+@CHATS
+def test_a_subject_is_looked_for_in_what_is_said_before_headers_and_special_tokens(kind):
+    tokenizer = tiny.CHATS[kind]()
+    messages = [{"role": "user", "content": "Is the assistant a user at its end here?"}]
+    prompt = read_prompt(tokenizer, messages)
+    for text in (prompt, str(prompt)):
+        for word in ("assistant", "user", "end"):
+            start, stop = encode_prompt(tokenizer, text, word).subject_span
+            ((a, b),), _ = find_in_prompt(tokenizer, text, word)
+            assert text.index("Is the") < a < b <= text.index(" here")
+            assert start < stop
+    ((a, _),), _ = find_in_prompt(tokenizer, prompt, "start")
+    assert a == prompt.rindex("start")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ([[1, 2], [3, 4]], "2 prompts"),
+        (torch.tensor([[1, 2], [3, 4]]), "2 prompts"),
+        ([1, -2], "not a list of token ids"),
+        (torch.tensor([1.5]), "not a list of token ids"),
+        (torch.empty(3, device="meta", dtype=torch.long), "not a list of token ids"),
+        (np.array([True]), "not a list of token ids"),
+        ([10**30], "token id"),
+        ({"input_ids": []}, "not a list of token ids"),
+        ([], "not text"),
+        (None, "not text"),
+        (3, "not text"),
+        (b"Rome", "not text"),
+        (object(), "not text"),
+        ([{"role": "user"}], "not text"),
+        ([{"role": "user", "content": "x"}, "y"], "not text"),
+    ],
+)
+def test_what_is_no_prompt_is_refused_in_words(prompt, message):
+    tokenizer = tiny.CHATS["adds a start"]()
+    with pytest.raises(PromptError, match=message):
+        encode_prompt(tokenizer, read_prompt(tokenizer, prompt), "Rome")
+
+
+def test_messages_that_a_template_does_not_take_are_refused_with_its_reason():
+    tokenizer = tiny.chat_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('Roles must alternate') }}"
+    with pytest.raises(PromptError, match="does not take these messages: Roles must alternate"):
+        read_prompt(tokenizer, MESSAGES)
+
+
+def test_a_list_of_prompts_is_told_from_one_prompt():
+    assert read_prompts("Rome") == ["Rome"]
+    assert read_prompts(["Rome", "Paris"]) == ["Rome", "Paris"]
+    assert read_prompts(MESSAGES) == [MESSAGES]
+    assert read_prompts([MESSAGES, "Rome"]) == [MESSAGES, "Rome"]
+    assert read_prompts([1, 2]) == [[1, 2]]
+    assert read_prompts([[1, 2], [3]]) == [[1, 2], [3]]
+    assert read_prompts(()) == []
+
+
+def test_messages_without_a_template_are_refused_with_the_remedy():
+    with pytest.raises(PromptError, match="no chat template"):
+        read_prompt(tiny.TOKENIZERS["words"](), MESSAGES)
+
+
+@CHATS
+@given(WORDS)
+@settings(max_examples=max(10, STRINGS // 10), deadline=None)
+def test_words_put_into_a_prompt_are_read_as_the_rest_of_it(kind, words):
+    tokenizer = tiny.CHATS[kind]()
+    prompt = read_prompt(tokenizer, MESSAGES)
+    at = prompt.index("Where")
+    changed = replaced(tokenizer, prompt, (at, at), words)
+    other = [MESSAGES[0], {"role": "user", "content": words + MESSAGES[1]["content"]}]
+    if words == words.lstrip():
+        assert changed == read_prompt(tokenizer, other)
+    assert list(changed.ids) == tokenizer(str(changed), add_special_tokens=False)["input_ids"]
+
+
+def test_a_special_token_can_be_the_answer():
+    tokenizer = tiny.CHATS["adds a start"]()
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    assert answer_ids(tokenizer, "Rome is in Italy", "<|end|>") == [end]
+    assert answer_ids(tokenizer, read_prompt(tokenizer, MESSAGES), "<|end|>") == [end]
+
+
+def test_a_rendered_prompt_survives_a_copy():
+    tokenizer = tiny.CHATS["adds a start"]()
+    prompt = read_prompt(tokenizer, MESSAGES)
+    for other in (copy.deepcopy(prompt), pickle.loads(pickle.dumps(prompt))):
+        assert (other, other.ids, other.plain, other.whole, other.said) == (
+            prompt,
+            prompt.ids,
+            prompt.plain,
+            prompt.whole,
+            prompt.said,
+        )

@@ -82,7 +82,7 @@ def run(lm, noise, clean, kinds=KINDS, window=1):
 
 
 def the_runs(lm, noise, clean):
-    runs = Runs(lm, IDS, SPAN, noise)
+    runs = Runs(lm, IDS, range(*SPAN), noise)
     runs.states = clean
     return runs
 

@@ -23,7 +23,7 @@ from rome_widgets.records.states import KINDS, State
 from rome_widgets.tracing import runs
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import as_text
-from tests.helpers import tiny, world
+from tests.helpers import reference, tiny, world
 
 NOISE = Noise.absolute(1.0)
 
@@ -85,6 +85,74 @@ def test_a_repeated_subject_means_its_last_occurrence_and_says_so(lm):
     trace = rw.trace(lm, "w3 w14 w14 w8", "w14", noise=NOISE, samples=2, kinds="hidden")
     assert trace.subject_span == (2, 3)
     assert "occurs 2 times" in trace.notes[0]
+
+
+TWICE = "w3 w14 w15 w9 w14 w15 w8"
+
+
+@pytest.mark.parametrize("engine", ["replay", "whole passes"])
+def test_every_mention_is_corrupted_where_all_are_meant(engine):
+    lm = tiny.shared_lm("gpt2", scale=40, engine=engine)
+    options = {"noise": NOISE, "samples": tiny.SAMPLES}
+    tracer = rw.CausalTracer(lm, TWICE, tiny.SUBJECT, occurrence="all", **options)
+    assert tracer.subject_spans == ((1, 3), (4, 6))
+    assert tracer.subject_span == (4, 6)
+    assert "all of them are corrupted" in tracer.notes[0]
+    draws = np.random.RandomState(1).randn(tiny.SAMPLES, 4, tiny.D_MODEL)
+    noise = torch.zeros(tiny.SAMPLES, 5, tiny.D_MODEL)
+    noise[:, [0, 1, 3, 4]] = torch.from_numpy(draws).float()
+    names = tiny.NAMES["gpt2"]
+    for state in [(2, 3, "hidden"), (3, 1, "mlp"), (5, 2, "attn")]:
+        wanted = reference.restored(lm.model, names, tracer.token_ids, (1, 6), noise, [state])
+        assert np.allclose(tracer.restore([state]).distributions[2], wanted, atol=1e-6)
+    trace = tracer.trace("hidden")
+    assert trace.subject_positions == [1, 2, 4, 5]
+    assert trace.to_frame().query("in_subject").pos.unique().tolist() == [1, 2, 4, 5]
+    first = rw.CausalTracer(lm, TWICE, tiny.SUBJECT, occurrence="first", **options)
+    assert first.subject_spans == ((1, 3),)
+    assert not np.isclose(first.corrupted, tracer.corrupted)
+
+
+def test_a_trace_of_every_mention_is_saved_and_goes_on_where_it_was_cancelled(lm, tmp_path):
+    options = {"noise": NOISE, "samples": 2, "occurrence": "all"}
+    tracer = rw.CausalTracer(lm, TWICE, tiny.SUBJECT, **options)
+    trace = tracer.trace("hidden")
+    assert rw.load_trace(trace.save(tmp_path / "a.safetensors")).subject_spans == ((1, 3), (4, 6))
+    assert tracer.trace("hidden", resume=trace).complete
+    last = rw.CausalTracer(lm, TWICE, tiny.SUBJECT, noise=NOISE, samples=2)
+    with pytest.raises(StateError, match="other subject_spans"):
+        last.trace(resume=trace)
+
+
+def test_a_fact_with_a_hole_can_be_corrupted_at_another_mention(lm):
+    fact = rw.Fact("{} w3 w14 w5", "w14")
+    spans = {
+        each: rw.CausalTracer(lm, fact, noise=NOISE, samples=2, occurrence=each).subject_spans
+        for each in (None, "last", "first", "all")
+    }
+    assert spans[None] == spans["first"] == ((0, 1),)
+    assert spans["last"] == ((2, 3),)
+    assert spans["all"] == ((0, 1), (2, 3))
+
+
+@pytest.mark.parametrize("kind", tiny.CHATS)
+def test_chats_and_ids_are_traced_with_the_ids_of_transformers(kind):
+    lm = tiny.chat_lm(kind)
+    messages = [{"role": "user", "content": "Where is the Space Needle?"}]
+    ids = lm.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    with torch.no_grad():
+        clean = lm.model(torch.tensor([ids])).logits[0, -1].softmax(-1)
+    for prompt in (messages, ids, torch.tensor([ids])):
+        tracer = rw.CausalTracer(lm, prompt, "the Space Needle", noise=NOISE, samples=2)
+        assert list(tracer.token_ids) == ids
+        assert tracer.prompt == lm.tokenizer.decode(ids)
+        assert type(tracer.prompt) is str
+        assert tracer.clean == pytest.approx(float(clean.max()), abs=1e-6)
+        start, stop = tracer.subject_span
+        assert "".join(tracer.tokens[start:stop]) == " the Space Needle"
+    held = [{"role": "user", "content": "Where is {}?"}]
+    filled = rw.CausalTracer(lm, held, "the Space Needle", noise=NOISE, samples=2)
+    assert list(filled.token_ids) == ids
 
 
 # --------------------------------------------------------------------------------- answers
