@@ -190,7 +190,7 @@ class MissingExtra(RomeWidgetsError, ImportError):
         return cls(
             "vl-convert-python is not installed.",
             "It draws figures, and brings the JavaScript of a chart that needs no network.",
-            "Run: pip install 'rome_widgets[lab]'.",
+            "Run: pip install vl-convert-python.",
         )
 
 

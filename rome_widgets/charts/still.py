@@ -92,7 +92,7 @@ def changes_picture(rows: Sequence[dict[str, Any]]) -> str:
     Args:
         rows: Of an `EditPanel`. Those without a followed word are left out.
     """
-    drawn = [(row, *ends) for row in rows if None not in (ends := _followed(row))]
+    drawn = [(row, ends) for row in rows if (ends := _followed(row)) is not None]
     if not drawn:
         return ""
     left, wide, height = 330, 260, 20
@@ -101,7 +101,7 @@ def changes_picture(rows: Sequence[dict[str, Any]]) -> str:
         _text(left + wide, 16, "1", 10, "middle", FAINT),
         _text(left + wide / 2, 16, "probability: ○ before, ● after", 10, "middle", FAINT),
     ]
-    for at, (row, before, after) in enumerate(drawn):
+    for at, (row, (before, after)) in enumerate(drawn):
         y = 32 + at * height
         said = f"{shortened(visible(row['text']), 40)} → {shortened(label(row['followed']), 14)}"
         ends = [left + wide * min(1.0, max(0.0, p)) for p in (before, after)]
@@ -116,10 +116,11 @@ def changes_picture(rows: Sequence[dict[str, Any]]) -> str:
     return _picture(left + wide + 20, 32 + height * len(drawn), parts, "Before and after the edit")
 
 
-def _followed(row: dict[str, Any]) -> list[float | None]:
+def _followed(row: dict[str, Any]) -> tuple[float, float] | None:
     """The probabilities of the word that the row follows, before and after."""
     which = "target" if row["followed"] == row["words"]["target"] else "true"
-    return [row[side][which] if row["followed"] else None for side in ("before", "after")]
+    before, after = row["before"].get(which), row["after"].get(which)
+    return (before, after) if row["followed"] and None not in (before, after) else None
 
 
 def _image(

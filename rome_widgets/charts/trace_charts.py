@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from rome_widgets.charts.heat_table import layers_restored
+from rome_widgets.charts.offline import ConcatChart, LayerChart
 from rome_widgets.charts.palettes import ramp
 from rome_widgets.errors import StateError
 from rome_widgets.records.states import KINDS, TITLES, Kind, State
@@ -46,7 +47,8 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
     frame = trace.to_frame()
     ends = trace.colour_ends
     panels = [_panel(trace, frame.query("kind == @kind"), kind, ends) for kind in trace.kinds]
-    chart = alt.hconcat(*panels, _legend(trace, ends), spacing=14, title=_title(trace))
+    parts = [*panels, _legend(trace, ends)]
+    chart = ConcatChart(hconcat=parts, spacing=14, title=_title(trace))
     return chart.resolve_scale(color="independent")
 
 
@@ -123,10 +125,12 @@ def recovery_chart(trace: CausalTrace) -> alt.LayerChart:
         .encode(x="layer:Q")
         .transform_filter("datum.layer === cursor_layer")
     )
-    chart: Any = alt.layer(  # Its type has the facets that `add_params` could make of it.
-        rule,
-        lines.mark_line().encode(strokeDash=dashes),
-        points.add_params(_pick(None)),
+    chart: Any = LayerChart(  # Its type has the facets that `add_params` could make of it.
+        layer=[
+            rule,
+            lines.mark_line().encode(strokeDash=dashes),
+            points.add_params(_pick(None)),
+        ],
         title="Estimate" if trace.estimated else "",
     )
     return chart.add_params(*_cursor_and_selected())

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import traitlets as t
 
 from rome_widgets.errors import RomeWidgetsError
-from rome_widgets.records.html import shown
+from rome_widgets.records.html import paragraph
 from rome_widgets.widgets.live.base import RomeWidget
 from rome_widgets.widgets.live.engine import ModelSession
 from rome_widgets.widgets.live.job import Job
@@ -99,8 +99,8 @@ class LiveWidget(RomeWidget):
                 raise
 
     def _still(self) -> str:
-        said = "" if self.error is None else f"<p>{shown(self.error['message'])}</p>"
-        return super()._still() + said
+        error: Any = self.error
+        return super()._still() + ("" if error is None else paragraph(error["message"]))
 
     @t.observe("status")
     def _status_changed(self, change: dict) -> None:
