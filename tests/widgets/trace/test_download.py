@@ -47,5 +47,5 @@ class TestDownload:
         monkeypatch.setitem(sys.modules, "vl_convert", None)  # As where it is not installed.
         explorer.set_state({"_request": {"id": 5, "op": "download", "form": "svg"}})
         assert explorer.wait(PATIENCE)
-        assert "pip install 'rome_widgets[lab]'" in explorer.error["remedy"]
+        assert "pip install vl-convert-python" in explorer.error["remedy"]
         assert explorer.status == "done"

@@ -154,7 +154,7 @@ def test_without_vl_convert_the_extra_is_named(monkeypatch):
         return find(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtra, match=r"rome_widgets\[lab\]"):
+    with pytest.raises(MissingExtra, match=r"vl-convert-python"):
         rw.TraceGrid(fake_trace()).linked_chart()
 
 
