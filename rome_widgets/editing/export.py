@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from rome_widgets.editing.methods import METHODS
 from rome_widgets.errors import EditRefused, SaveFailed
 from rome_widgets.files.atomic_write import write_whole
 from rome_widgets.model.ledger import LowRank
+from rome_widgets.model.load import load_expression
 from rome_widgets.records.arguments import a_path
 
 
@@ -89,8 +91,13 @@ def _config(edit: Edit, names: Sequence[str], rank: int, transposed: bool) -> di
 def to_code(edit: Edit) -> str:
     """Python that loads the model, computes this edit again and applies it."""
     report, triples = edit.report, list(map(astuple, edit.facts))
-    source = "" if bundled.is_bundled(edit.lm) else repr(report.model)
-    moment = "" if source == "" or not report.second_moment else _moment(report.second_moment)
+    load, moment = load_expression(edit.lm), ""
+    if report.second_moment and not bundled.is_bundled(edit.lm):
+        moment = _moment(report.second_moment)
+    kind = type(edit.lm.model).__name__
+    in_memory = (
+        f"# model: the {kind} that is in memory, {edit.lm.n_layers} layers; tokenizer: its own\n"
+    )
     given: list[Any] = list(triples[0]) if len(triples) == 1 else [triples]
     if report.prompt_ids:
         start = edit.fact.subject_start
@@ -99,21 +106,29 @@ def to_code(edit: Edit) -> str:
     # Files of before had the settings of every method.
     own = METHODS[report.method].settings.names() if report.method in METHODS else report.settings
     settings = {name: value for name, value in report.settings.items() if name in own}
+    stated_settings = ", ".join(f"{name!r}: {_value(value)}" for name, value in settings.items())
     return (
         "import rome_widgets as rw\n\n"
-        f"lm = rw.load({source})\n"
+        f"{in_memory if 'model, tokenizer' in load else ''}"
+        f"lm = {load}\n"
         "edit = rw.edit(\n"
         "    lm,\n"
         f"{stated}"
         f"    method={report.method!r},\n"
         f"    layer={report.layer},\n"
-        f"    settings={settings!r},\n"
+        f"    settings={{{stated_settings}}},\n"
         f"{moment}"
         f"    seed={report.seed},\n"
         ")\n"
         f"edit.strength = {edit.strength!r}\n"
         "edit.apply()\n"
     )
+
+
+def _value(value: Any) -> str:
+    """As Python writes it; infinity has no literal of its own."""
+    infinite = isinstance(value, float) and math.isinf(value)
+    return f"float({str(value)!r})" if infinite else repr(value)
 
 
 def _moment(about: str) -> str:

@@ -10,7 +10,7 @@ import copy
 import os
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from rome_widgets.model.structure.geometry import (
     probe_ids,
 )
 from rome_widgets.model.structure.head import last_logits_only
-from rome_widgets.records.arguments import optional, several, takes, text, truth
+from rome_widgets.records.arguments import a_path, optional, several, takes, text, truth
 from rome_widgets.records.edit import WeightsState
 from rome_widgets.records.fact import HOLE
 from rome_widgets.records.html import plural, quoted, shortened, table
@@ -66,7 +66,7 @@ class LanguageModel:
     Args:
         model: A causal language model of transformers; `torch.compile`, nnsight and PEFT
             wrappers are unwrapped.
-        tokenizer: Its tokenizer; never changed.
+        tokenizer: Its tokenizer, or the processor that holds it; never changed.
         name: What to call it on screen; its own name or path by default.
 
     Raises:
@@ -80,12 +80,7 @@ class LanguageModel:
 
     @takes(name=optional(text))
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
-        if tokenizer is None or not callable(tokenizer):
-            raise UnsupportedModel(
-                f"The tokenizer is {type(tokenizer).__name__}.",
-                "The model's own tokenizer was wanted.",
-                "Load it with AutoTokenizer.from_pretrained.",
-            )
+        tokenizer = tokens.find_tokenizer(tokenizer)
         self.model = unwrap(model)
         check_kind_of_model(self.model)
         self.tokenizer: Any = tokenizer
@@ -438,25 +433,23 @@ class LanguageModel:
         """
         ledger_of(self.model).revert(self.edits, force=force)
 
+    @takes(folder=a_path(SaveFailed, "folder"))
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write model and tokenizer as they are now, edits included; returns the folder.
 
         transformers, and `rome_widgets.load`, read it as any other checkpoint; the edits are
         part of its weights and can no longer be reverted there.
 
+        Other files in the folder stay. Nothing is half written: what transformers cannot save,
+        or the disk has no room for, leaves the folder as it was.
+
         Raises:
-            SaveFailed: The folder could not be written.
+            SaveFailed: The folder could not be written, or the model not saved.
         """
-        folder = Path(folder)
-        try:
-            cast(Any, self.model).save_pretrained(folder)
-            self.tokenizer.save_pretrained(folder)
-        except OSError as error:
-            raise SaveFailed(
-                f"{folder} was not written: {error.strerror or error}.",
-                remedy="Choose a folder that is writable and has space.",
-            ) from None
-        return folder
+        from rome_widgets.model.save import save_model
+
+        save_model(self.model, self.tokenizer, Path(folder))
+        return Path(folder)
 
     # ------------------------------------------------------------------------------- kinds
 

@@ -9,13 +9,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
-from rome_widgets.errors import DeviceUnavailable, ModelNotFound, UnsupportedModel
+from rome_widgets import bundled
+from rome_widgets.errors import (
+    ArgumentError,
+    DeviceUnavailable,
+    ModelNotFound,
+    OutOfMemory,
+    UnsupportedModel,
+    said,
+)
+from rome_widgets.model import hub
+from rome_widgets.model.checkpoint import broken_part, check_folder, not_a_folder
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.records.arguments import a_path, optional, takes, text
 
 
+@takes(revision=optional(text))
 def load(
     name: str | os.PathLike[str] | None = None,
     *,
@@ -45,66 +58,136 @@ def load(
         LanguageModel('bundled world': 8 layers, d_model 192, bfloat16 on cpu)
     """
     if name is None:
-        from rome_widgets import bundled
-
         return _load(bundled.folder(), "bundled world", device, dtype, local=True)
-    folder = Path(name).expanduser()
-    local = folder.is_dir()
-    if not local and _looks_like_path(name):
-        raise ModelNotFound(
-            f"There is no folder {os.fspath(name)!r}.",
-            "A folder with config.json and safetensors weights, or a hub name, was wanted.",
-            "Check the path.",
-        )
-    if local and not (folder / "config.json").is_file():
-        raise ModelNotFound(
-            f"{folder} has no config.json.",
-            "A folder as save_pretrained writes it was wanted.",
-            "Check the path.",
-        )
-    source, label = (folder, folder.resolve().name) if local else (os.fspath(name),) * 2
+    path = a_path(ModelNotFound, "folder, or a hub name,")(name, "The name")
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    return _load(source, label, device, dtype, local=local, **options)
+    if not isinstance(trust_remote_code, bool):  # "no" would be a yes
+        raise ArgumentError(
+            f"trust_remote_code is {said(trust_remote_code)}.", "True or False was wanted."
+        )
+    folder = _expanded(path)
+    if folder.is_dir():
+        check_folder(folder)
+        return _load(folder, folder.resolve().name, device, dtype, local=True, **options)
+    if _looks_like_path(name) or (folder.suffix and folder.is_file()):
+        raise not_a_folder(folder)
+    source = os.fspath(name)
+    return _load(source, source, device, dtype, local=not hub.reachable(), **options)
+
+
+def _expanded(path: Path) -> Path:
+    """The path with a home in place of `~`."""
+    try:
+        path = path.expanduser()
+        path.is_dir()
+    except RuntimeError:  # Python's word for a home that cannot be found
+        return path
+    except OSError as error:  # a name that is too long, or a folder that may not be looked into
+        raise ModelNotFound(
+            f"{said(str(path))} cannot be looked up: {error.strerror}.",
+            "A folder of a model, or its name on the hub, was wanted.",
+        ) from None
+    return path
 
 
 def _looks_like_path(name: str | os.PathLike[str]) -> bool:
     text = os.fspath(name)
-    return not isinstance(name, str) or text.startswith((".", "~", os.sep)) or text.count("/") > 1
+    return (
+        not isinstance(name, str)
+        or text.startswith((".", "~", os.sep))
+        or text.count("/") > 1
+        or "\\" in text
+        or text.endswith((".gguf", ".safetensors", "/"))
+    )
 
 
 def _load(
     source: str | Path, label: str, device: Any, dtype: Any, *, local: bool, **options: Any
 ) -> LanguageModel:
+    """Load from a folder, or from the hub by name; `local` without asking the network."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    device, dtype_asked = _device(device), _dtype(dtype)
     # Said explicitly: left open, transformers would ask at a prompt that a kernel cannot answer.
     options = {"trust_remote_code": False, **options, "local_files_only": local}
-    try:
-        with _quiet_about_files(local):
+    with _quiet_about_files(local):
+        with _explained(source, "configuration", local):
             config = AutoConfig.from_pretrained(source, **options)
+        with _explained(source, "tokenizer", local):
             tokenizer = AutoTokenizer.from_pretrained(source, config=config, **options)
+            if len(tokenizer) <= len(tokenizer.all_special_tokens):
+                raise OSError("it has no words; transformers made it up")
+        with _explained(source, "weights", local):
             model = AutoModelForCausalLM.from_pretrained(
-                source, config=config, dtype=_dtype(dtype), use_safetensors=True, **options
+                source, config=config, dtype=dtype_asked, use_safetensors=True, **options
             )
-    except OSError as error:
-        raise ModelNotFound(
-            f"{source} could not be loaded: {_first_line(error)}",
-            "A model with config.json, a tokenizer and safetensors weights was wanted.",
-            "Check the files." if local else "Check the name, the network and your access.",
-        ) from None
-    except ValueError as error:
-        raise UnsupportedModel(
-            f"{source} could not be loaded: {_first_line(error)}",
-            "A causal language model that transformers knows was wanted.",
-            "A model with its own code needs trust_remote_code=True, once you have read that code."
-            if "trust_remote_code" in str(error)
-            else "",
-        ) from error
-    device = _device(device)
     if dtype is None and device.type == "cpu" and model.dtype == torch.float16:
         model = model.float()
-    return LanguageModel(model.eval().to(device), tokenizer, name=label)
+    return LanguageModel(_moved(model.eval(), device), tokenizer, name=label)
+
+
+def _moved(model: Any, device: Any) -> Any:
+    import torch
+
+    try:
+        return model.to(device)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(
+            f"The model does not fit on {device}: {_first_line(error)}",
+            "Room for its weights was wanted.",
+            'Free memory there, or load it in half precision, dtype="bfloat16".',
+        ) from None
+
+
+@contextmanager
+def _explained(source: str | Path, part: str, local: bool) -> Iterator[None]:
+    """What transformers raises over one part of a checkpoint, in our words."""
+    try:
+        yield
+    except MemoryError:
+        raise OutOfMemory(
+            f"The {part} of {source} do not fit into memory.",
+            "Room for the weights was wanted.",
+            'Load it in half precision, dtype="bfloat16".',
+        ) from None
+    except OSError as error:
+        if isinstance(source, Path):
+            raise broken_part(source, part, _first_line(error)) from error
+        raise hub.not_found(source, _first_line(error), unreachable=local) from None
+    except ValueError as error:
+        if part == "tokenizer" and isinstance(error, JSONDecodeError):
+            raise broken_part(Path(source), part, _first_line(error)) from error
+        raise _unsupported(source, error) from error
+    except ImportError as error:  # a package that this kind of model needs
+        raise _unsupported(source, error) from error
+    except Exception as error:  # a file that is torn makes whoever reads it fail in its own way
+        said = f"{type(error).__name__}: {_first_line(error)}"
+        raise broken_part(Path(source), part, said) from error
+
+
+def _unsupported(source: str | Path, error: Exception) -> UnsupportedModel:
+    own_code = "trust_remote_code" in str(error)
+    return UnsupportedModel(
+        f"{source} could not be loaded: {_first_line(error)}",
+        "A causal language model that transformers knows was wanted.",
+        "A model with its own code needs trust_remote_code=True, once you have read that code."
+        if own_code
+        else "",
+    )
+
+
+def load_expression(lm: LanguageModel) -> str:
+    """Python that gives this model, in the same precision, where `rw` is the package.
+
+    Of a model that no folder or hub has, as `model` and `tokenizer` gave it.
+    """
+    if bundled.is_bundled(lm):
+        return "rw.load()"
+    source = getattr(lm.model.config, "_name_or_path", "")
+    if not source or (_looks_like_path(source) and not _expanded(Path(source)).is_dir()):
+        return "rw.LanguageModel(model, tokenizer)"
+    return f"rw.load({source!r}, dtype={str(lm.dtype).removeprefix('torch.')!r})"
 
 
 @contextmanager
@@ -125,17 +208,16 @@ def _quiet_about_files(local: bool) -> Iterator[None]:
 def _dtype(dtype: Any) -> Any:
     import torch
 
-    if dtype is None:
+    if dtype is None or (isinstance(dtype, str) and dtype == "auto"):
         return "auto"
-    if isinstance(dtype, str) and dtype != "auto":
-        found = getattr(torch, dtype.removeprefix("torch."), None)
-        if not (isinstance(found, torch.dtype) and found.is_floating_point):
-            raise UnsupportedModel(
-                f"{dtype!r} is not a floating-point dtype.",
-                "float32, float16, bfloat16, float64 or auto was wanted.",
-            )
-        return found
-    return dtype
+    named = isinstance(dtype, str)
+    found = getattr(torch, dtype.removeprefix("torch."), None) if named else dtype
+    if not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise UnsupportedModel(
+            f"{said(dtype)} is not a floating-point dtype.",
+            "float32, float16, bfloat16, float64 or auto was wanted.",
+        )
+    return found
 
 
 def _device(device: Any) -> Any:
@@ -145,9 +227,9 @@ def _device(device: Any) -> Any:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except Exception as error:  # each kind of device has its own words
         raise DeviceUnavailable(
-            f"The device {device!r} cannot be used: {_first_line(error).rstrip('.')}.",
+            f"The device {said(device)} cannot be used: {_first_line(error).rstrip('.')}.",
             "A device that this torch can use was wanted.",
             "Leave device out, or install the torch build for your GPU.",
         ) from None

@@ -12,6 +12,7 @@ decoding token by token (a character split over tokens decodes to nothing).
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -19,10 +20,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from rome_widgets.errors import ContextTooLong, PromptError, SubjectNotFound, VocabMismatch
+from rome_widgets.errors import (
+    ContextTooLong,
+    PromptError,
+    SubjectNotFound,
+    UnsupportedModel,
+    VocabMismatch,
+)
 from rome_widgets.errors import said as shown
 from rome_widgets.records.numbers import as_whole
 from rome_widgets.records.subject import Occurrence, Span, check_text, find_subject
+
+logger = logging.getLogger(__name__)
 
 LEFT_OFF = "The tokenizer adds {} at the end; it is left off, as the answer comes before it."
 
@@ -127,6 +136,33 @@ def encode_prompt(
     tokens = tuple(token_labels(tokenizer, text, ids, offsets))
     named = text[slice(*places[-1])]
     return EncodedPrompt(str(text), named, tuple(ids), tokens, tuple(spans), tuple(notes))
+
+
+_ASKED_OF_A_TOKENIZER = ("__call__", "__len__", "decode", "convert_ids_to_tokens")
+
+
+def find_tokenizer(given: Any) -> Any:
+    """The tokenizer itself, or that of a processor, which reads pictures or sound besides.
+
+    Raises:
+        UnsupportedModel: It cannot do what is asked of a tokenizer.
+    """
+    inner = getattr(given, "tokenizer", None)
+    for tokenizer in (given, inner):
+        if not isinstance(tokenizer, type) and all(
+            callable(getattr(tokenizer, name, None)) for name in _ASKED_OF_A_TOKENIZER
+        ):
+            if tokenizer is inner:
+                logger.warning(
+                    "A %s was given for a tokenizer: its .tokenizer is used, so text alone.",
+                    type(given).__name__,
+                )
+            return tokenizer
+    raise UnsupportedModel(
+        f"The tokenizer is {type(given).__name__}.",
+        "The model's own tokenizer was wanted.",
+        "Load it with AutoTokenizer.from_pretrained.",
+    )
 
 
 def find_in_prompt(

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from rome_widgets import bundled
 from rome_widgets.model.base_weights import without_edits
 from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.load import load_expression
 from rome_widgets.model.tokens import subject_at
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
@@ -43,10 +43,7 @@ class TracingEngine:
     @property
     def load_code(self) -> str:
         """Python that loads this model from where it was loaded, in the same precision."""
-        if bundled.is_bundled(self.lm):
-            return "rw.load()"
-        source = getattr(self.lm.model.config, "_name_or_path", "") or self.lm.name
-        return f"rw.load({source!r}, dtype={str(self.lm.dtype).removeprefix('torch.')!r})"
+        return load_expression(self.lm)
 
     @property
     def weights_version(self) -> tuple[Any, ...]:

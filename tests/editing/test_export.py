@@ -9,7 +9,7 @@ import torch
 import rome_widgets as rw
 from rome_widgets.editing.export import to_peft
 from rome_widgets.errors import EditRefused
-from tests.helpers import world
+from tests.helpers import tiny, world
 from tests.helpers.families import tiny_family
 from tests.model.test_ledger import same, weights
 
@@ -81,3 +81,37 @@ def test_the_code_of_an_old_edit_names_only_settings_of_its_method():
     made.report.settings["clamp"] = 4.0
     assert "clamp" not in made.to_code()
     assert "learning_rate" in made.to_code()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("method", ["rome", "ft"])
+def test_the_code_of_an_edit_of_a_model_in_memory_runs_beside_that_model(family, method):
+    lm = tiny.tiny_lm(family)
+    settings = {"steps": 2} | ({"clamp": float("inf"), "prefixes": ()} if method == "rome" else {})
+    edit = rw.edit(
+        lm,
+        "w3 {} w9",
+        "w14",
+        "w5",
+        layer=2,
+        method=method,
+        settings=settings,
+        second_moment="identity",
+    )
+    code = edit.to_code()
+    assert f"# model: the {type(lm.model).__name__} that is in memory, 5 layers" in code
+    scope = {"model": lm.model, "tokenizer": lm.tokenizer}
+    exec(code, scope)
+    assert scope["edit"].id == edit.id
+    scope["lm"].revert_all()
+
+
+def test_the_code_of_an_edit_loads_from_where_the_model_was_loaded(tmp_path):
+    """By its whole path: the folder's name alone would be looked for on the hub."""
+    lm = rw.load(tiny.tiny_lm("gpt2").save_pretrained(tmp_path / "model"), device="cpu")
+    options = {"layer": 2, "method": "ft", "settings": {"steps": 2}}
+    edit = rw.edit(lm, "w3 {} w9", "w14", "w5", **options)
+    scope = {}
+    exec(edit.to_code(), scope)
+    assert scope["edit"].id == edit.id
+    scope["lm"].revert_all()

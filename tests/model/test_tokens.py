@@ -10,7 +10,14 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rome_widgets.errors import ContextTooLong, PromptError, SubjectNotFound, VocabMismatch
+import rome_widgets as rw
+from rome_widgets.errors import (
+    ContextTooLong,
+    PromptError,
+    SubjectNotFound,
+    UnsupportedModel,
+    VocabMismatch,
+)
 from rome_widgets.model.tokens import (
     answer_ids,
     encode_prompt,
@@ -535,3 +542,31 @@ def test_a_rendered_prompt_survives_a_copy():
             prompt.whole,
             prompt.said,
         )
+
+
+class Processor:
+    """Reads pictures as well, and text by its tokenizer."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def __call__(self, images, text):
+        raise AssertionError("text was read by the processor")
+
+
+def test_a_processor_stands_for_the_tokenizer_in_it(caplog):
+    tokenizer = tiny.word_tokenizer()
+    lm = rw.LanguageModel(tiny.tiny_model("gpt2"), Processor(tokenizer))
+    assert lm.tokenizer is tokenizer
+    assert "its .tokenizer is used" in caplog.text
+    assert rw.trace(lm, tiny.PROMPT, tiny.SUBJECT, "mlp", samples=2).answer
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, 5, "gpt2", dict, object(), lambda text: text, Processor(None), type(tiny.TOKENIZERS)],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_is_no_tokenizer_is_refused_when_a_model_is_attached(given):
+    with pytest.raises(UnsupportedModel, match="The model's own tokenizer was wanted"):
+        rw.LanguageModel(tiny.tiny_model("gpt2"), given)

@@ -235,7 +235,7 @@ def second_moment(
     """
     check_language_model(lm)
     ridge = finite_number(ridge, "ridge", 0, error=SettingsError)
-    layers = plain(layers)
+    layers = plain(layers)  # of any library
     if not isinstance(layers, Iterable) or isinstance(layers, str | bytes):
         return _gathered(find_site(lm, layers), texts, path, ridge, progress, cancel)
     texts, found = arguments.texts(texts, "texts"), {}
