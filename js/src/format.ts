@@ -19,8 +19,8 @@ export function probability(value: number | null | undefined, digits = 4): strin
 }
 
 /** A product of probabilities, which may be so small that it needs its exponent: `2.5e-11`. */
-export const joint = (value: number | null | undefined): string =>
-  known(value) && value > 0 && value < 0.001 ? value.toExponential(1) : probability(value);
+export const joint = (value: number | null | undefined, digits = 4): string =>
+  known(value) && value > 0 && value < 0.001 ? value.toExponential(1) : probability(value, digits);
 
 /** A number that was not measured: said so, and never with more digits than it deserves. */
 export const estimated = (value: number): string => `estimate ≈ ${value.toFixed(2)}`;

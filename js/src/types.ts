@@ -303,8 +303,15 @@ export interface EditRecord {
 export interface Outcome {
   token: string;
   probability: number | null;
+  /** Of all tokens of the new object, each after those before it. */
   target: number | null;
   true: number | null;
+  /** Of the first token of a word that has several; else null. */
+  target_first: number | null;
+  true_first: number | null;
+  /** Whether every token of the word is the likeliest; null where only `token` is known. */
+  says_target: boolean | null;
+  says_true: boolean | null;
 }
 
 /** One prompt before and after; `good` is null where nothing was to be expected. */
@@ -316,6 +323,8 @@ export interface ChangeRow {
   /** What `target` and `true` are the probabilities of. */
   words: { target: string; true: string };
   followed: string;
+  /** Of what is followed, where that has several tokens. */
+  first: { token: string; before: number | null; after: number | null } | null;
   delta: number | null;
   verdict: string;
   good: boolean | null;
@@ -392,6 +401,8 @@ export interface PredictionTraits extends BaseTraits {
   target: string | null;
   /** The word that `target` is the first token of, where it is longer. */
   target_of: string;
+  /** Probability of that whole word in each run; empty where it is not known. */
+  whole: (number | null)[];
   sort: string;
   descending: boolean;
 }

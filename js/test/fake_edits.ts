@@ -3,6 +3,9 @@
 import type { EditRecord, EditTraits } from "../src/types.js";
 
 export const base = { _ping: "", _pong: "", _still_name: "", _views: {}, theme: "light", edited: 0 } as const;
+/** What is known of words of one token. */
+export const outcome = { target_first: null, true_first: null, says_target: null, says_true: null } as const;
+
 export const live = {
   ...base,
   status: "done",
@@ -58,10 +61,11 @@ export const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
     {
       group: "rewrite",
       text: "The Needle is in",
-      before: { token: " Seattle", probability: 0.9, target: 0.01, true: 0.9 },
-      after: { token: " Paris", probability: 0.8, target: 0.8, true: 0.1 },
+      before: { ...outcome, token: " Seattle", probability: 0.9, target: 0.01, true: 0.9 },
+      after: { ...outcome, token: " Paris", probability: 0.8, target: 0.8, true: 0.1 },
       words: { target: "Paris", true: "Seattle" },
       followed: "Paris",
+      first: null,
       delta: 0.79,
       verdict: "new",
       good: true,
@@ -70,10 +74,11 @@ export const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
     {
       group: "other",
       text: "<b>The Market</b> is in",
-      before: { token: " Seattle", probability: 0.9, target: 0.01, true: 0.9 },
-      after: { token: " Rome", probability: 0.4, target: 0.3, true: 0.3 },
+      before: { ...outcome, token: " Seattle", probability: 0.9, target: 0.01, true: 0.9 },
+      after: { ...outcome, token: " Rome", probability: 0.4, target: 0.3, true: 0.3 },
       words: { target: "Paris", true: "Seattle" },
       followed: "Seattle",
+      first: null,
       delta: -0.6,
       verdict: "bled",
       good: false,

@@ -22,6 +22,8 @@ from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.structure.geometry import all_logits
+from rome_widgets.model.tokens import check_ids
+from rome_widgets.model.word_scores import Predict, score_words
 from rome_widgets.records.edit import Comparison, ComparisonRow
 
 TOKENS_PER_CALL = 1024
@@ -61,7 +63,7 @@ class SideBySide:
     def __init__(
         self, lm: LanguageModel, visitors: Sequence[tuple[nn.Module, Visitor]], n_sides: int = 2
     ) -> None:
-        self._lm, self._visitors, self._n_sides = lm, visitors, n_sides
+        self.lm, self._visitors, self.n_sides = lm, visitors, n_sides
         self._version = lm.weights_version
 
     def probabilities(self, prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -71,25 +73,25 @@ class SideBySide:
         is before it.
         """
         longest = max(map(len, prompts))
-        most = min(self._lm.tokens_per_call, TOKENS_PER_CALL)
-        at_once = max(1, most // (self._n_sides * longest))
+        most = min(self.lm.tokens_per_call, TOKENS_PER_CALL)
+        at_once = max(1, most // (self.n_sides * longest))
         some = [prompts[at : at + at_once] for at in range(0, len(prompts), at_once)]
         return torch.cat([self._next(each) for each in some], dim=1)
 
     def _next(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         longest = max(map(len, prompts))
         rows = torch.tensor([[*ids, *[ids[-1]] * (longest - len(ids))] for ids in prompts])
-        sides = rows.repeat(self._n_sides, 1).to(self._lm.device)
-        ends = [len(ids) - 1 for ids in prompts] * self._n_sides
-        last = torch.tensor(ends, device=self._lm.device)
-        logits = self._run(lambda: all_logits(self._lm.model, sides))
+        sides = rows.repeat(self.n_sides, 1).to(self.lm.device)
+        ends = [len(ids) - 1 for ids in prompts] * self.n_sides
+        last = torch.tensor(ends, device=self.lm.device)
+        logits = self._run(lambda: all_logits(self.lm.model, sides))
         each = logits[torch.arange(len(last), device=last.device), last]
-        return probabilities_of(each).unflatten(0, (self._n_sides, len(prompts)))
+        return probabilities_of(each).unflatten(0, (self.n_sides, len(prompts)))
 
     def every_logits(self, ids: Sequence[int]) -> Tensor:
         """`[side, pos, vocab]` after each position of one row of token ids, without and with."""
-        rows = torch.tensor([list(ids)] * self._n_sides, device=self._lm.device)
-        return self._run(lambda: all_logits(self._lm.model, rows))
+        rows = torch.tensor([list(ids)] * self.n_sides, device=self.lm.device)
+        return self._run(lambda: all_logits(self.lm.model, rows))
 
     def write(
         self,
@@ -102,11 +104,11 @@ class SideBySide:
         They have fewer than `n_tokens` where the text or the context ends. `told` is called after
         each token with both so far, and may raise to stop.
         """
-        limit = self._lm.n_positions
+        limit = self.lm.n_positions
         n_tokens = n_tokens if limit is None else min(n_tokens, limit - len(ids))
-        rows = torch.tensor([list(ids)] * 2, device=self._lm.device)
-        writer = IncrementalDecoder(self._lm)
-        config: Any = getattr(self._lm.model, "generation_config", None)
+        rows = torch.tensor([list(ids)] * 2, device=self.lm.device)
+        writer = IncrementalDecoder(self.lm)
+        config: Any = getattr(self.lm.model, "generation_config", None)
         end = getattr(config, "eos_token_id", None)
         ends = [] if end is None else np.atleast_1d(end).tolist()
         texts: list[list[int]] = [[], []]
@@ -122,14 +124,42 @@ class SideBySide:
         return before, after
 
     def _run(self, call: Callable[[], Tensor]) -> Tensor:
-        found = self._lm.run(lambda: run_hooked(call, self._visitors))
-        if self._lm.weights_version != self._version:
+        found = self.lm.run(lambda: run_hooked(call, self._visitors))
+        if self.lm.weights_version != self._version:
             raise ModelChanged(
                 "The model's weights changed while predictions were compared.",
                 "One set of weights was wanted.",
                 "Compare again.",
             )
         return found
+
+
+class SidesAfter:
+    """What follows rows of token ids on each side of a comparison; each row runs once.
+
+    So a prompt is read for its likeliest token, and words of any length behind it for theirs.
+    """
+
+    def __init__(self, sides: SideBySide) -> None:
+        self._sides = sides
+        self._found: dict[tuple[int, ...], Tensor] = {}
+
+    def probabilities(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """`[side, row, vocab]`.
+
+        Raises:
+            ContextTooLong: A row has more tokens than the model has positions.
+        """
+        for row in rows:
+            check_ids(list(row), max_tokens=self._sides.lm.n_positions)
+        keys = [tuple(row) for row in rows]
+        if new := [row for row in dict.fromkeys(keys) if row not in self._found]:
+            self._found.update(zip(new, self._sides.probabilities(new).unbind(dim=1), strict=True))
+        return torch.stack([self._found[row] for row in keys], dim=1)
+
+    def side(self, number: int) -> Predict:
+        """One side, for `score_words`."""
+        return lambda rows: [(range(len(rows)), self.probabilities(rows)[number])]
 
 
 def _adding_to(
@@ -208,15 +238,26 @@ def compare_prompt(
     """
     prompt = lm.read_prompt(prompt)
     ids = lm.prompt_ids(prompt)
-    probabilities = to_numpy(both.probabilities([ids])[:, 0])
-    wanted = lm.answer_ids(prompt, target)[0]
+    after_rows = SidesAfter(both)
+    probabilities = to_numpy(after_rows.probabilities([ids])[:, 0])
+    wanted, *others = lm.answer_ids(prompt, target)
     top = {int(i) for side in probabilities for i in (-side).argsort(kind="stable")[:k]}
     rows = {i: _row(lm, i, probabilities[:, i], probabilities) for i in {*top, wanted}}
     decode: Any = lm.tokenizer.decode
     written = both.write(ids, generate) if generate else ([], [])
     before, after = (decode(each, skip_special_tokens=True) if each else "" for each in written)
     ordered = sorted(rows.values(), key=lambda row: (-row.after, row.id))
-    return Comparison(str(prompt), tuple(ordered), rows[wanted], before, after, target)
+    fits = lm.n_positions is None or len(ids) + len(others) <= lm.n_positions
+    whole = _joint(lm, after_rows, prompt, target) if others and fits else None
+    return Comparison(str(prompt), tuple(ordered), rows[wanted], before, after, target, whole)
+
+
+def _joint(lm: LanguageModel, sides: SidesAfter, prompt: str, word: str) -> tuple[float, float]:
+    """Probability of a whole word, without and with."""
+    before, after = (
+        score_words(lm, [prompt], [word], sides.side(n))[0].joint_probability for n in (0, 1)
+    )
+    return before, after
 
 
 def _row(lm: LanguageModel, token: int, own: np.ndarray, every: np.ndarray) -> ComparisonRow:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rome_widgets.editing import perplexity
 from rome_widgets.editing.compare import (
+    Said,
     SideBySide,
     compare_edit,
     compare_prompt,
@@ -148,9 +149,14 @@ def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
     text = perplexity.ordinary_text(lm, task.seed, found.texts)
     both = compare_updates(lm, found.updates)
     measured = perplexity.measure(both, lm, text)
+    said = [target_said(both, lm, each.prompt, each.target_ids) for each in task.requests]
     doubts = (
         *found.warnings,
-        *(doubt for each in task.requests for doubt in _not_said(lm, both, each, found)),
+        *(
+            doubt
+            for each, sides in zip(task.requests, said, strict=True)
+            for doubt in _not_said(each, sides, found)
+        ),
         *_doubts(update_norm, weight_norm, measured),
     )
     changed = ", with changes" if task.settings != task.known.settings else ""
@@ -178,6 +184,7 @@ def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
         perplexity=measured,
         perplexity_text=text,
         prompt_ids=request.own_ids,
+        said=(said[0][0].probability, said[0][1].probability),
     )
     ledger = ledger_of(lm.model)
     bases = {update.name: ledger.fingerprint(update.name) for update in found.updates}
@@ -208,10 +215,10 @@ def _sizes_of(stored: Tensor, updates: Sequence[Update]) -> tuple[float, float, 
         return float(delta.norm()), float(weight.norm()), float((after - delta).norm())
 
 
-def _not_said(lm: LanguageModel, both: SideBySide, request: Request, found: Found) -> list[str]:
+def _not_said(request: Request, said: tuple[Said, Said], found: Found) -> list[str]:
     """What to say where the model said the target before, or does not say it now."""
     target, n_tokens = request.fact.target, len(request.target_ids)
-    before, after = target_said(both, lm, request.prompt, request.target_ids)
+    before, after = said
     if not before.instead:
         return [
             f"The model says “{target}” already (p = {before.probability:.2g}): there is nothing "

@@ -21,7 +21,8 @@ class EditStep(NamedTuple):
     weight_decay: float
     """Size of the change, times its weight."""
     probability: float
-    """exp(-nll per row), mean over the prefixed prompts, in [0, 1]."""
+    """exp(-nll per row), mean over the prefixed prompts, in [0, 1]: of several target tokens the
+    geometric mean, not the probability of all of them."""
     norm: float
     """Length of the change so far; for fine-tuning the Frobenius norm of the matrix's change."""
 
@@ -133,6 +134,9 @@ class EditReport:
     """That text."""
     prompt_ids: tuple[int, ...] = ()
     """The ids of the prompt, where it was given as messages or ids and its text has others."""
+    said: tuple[float, float] | None = None
+    """Probability of all tokens of the target after the prompt, each after those before it: before
+    the edit and with it; of several facts, the first's. None in files from before it was kept."""
 
     def __getattr__(self, name: str) -> Any:
         """What is no field of every report: of `details`, else as a method without it has it."""
@@ -181,8 +185,11 @@ class EditReport:
         """Names and texts, at most five."""
         change, perplexity = f"{self.norm_ratio:.2%} of the matrix (Frobenius)", "not measured"
         if self.steps:
-            found = f"p(target) {self.steps[0].probability:.2g} → {self.probability:.2g}"
+            each = "" if len(self.target_tokens) == 1 else " per token"
+            found = f"p(target){each} {self.steps[0].probability:.2g} → {self.probability:.2g}"
             change += f"; {len(self.steps)} steps: {found}"
+        if self.said is not None and len(self.target_tokens) > 1:
+            change += "; all {} tokens: {:.2g} → {:.2g}".format(len(self.target_tokens), *self.said)
         if self.perplexity is not None:
             before, after, n_tokens = self.perplexity
             perplexity = f"{before:.4g} → {after:.4g} ({n_tokens} tokens)"
@@ -275,10 +282,15 @@ class Comparison:
     """Greedy continuation with the edit."""
     word: str = ""
     """The target, of which `target` is the first token."""
+    whole: tuple[float, float] | None = None
+    """Probability of all of the target's tokens, each after those before it, without and with the
+    edit; None where it has one, or of a comparison made before this was measured."""
 
     def __repr__(self) -> str:
         shown = sorted({self.target, *self.rows[:3]}, key=lambda row: -row.after)
         lines = [f"{row.token!r}: {row.before:.3g} → {row.after:.3g}" for row in shown]
+        if self.whole is not None:
+            lines.append("{}: {:.3g} → {:.3g}".format(self._whole_name, *self.whole))
         if self.before or self.after:
             lines.append(f"writes {_cut(repr(self.before), 50)} → {_cut(repr(self.after), 50)}")
         return "\n    ".join([f"Comparison({_cut(repr(self.prompt))})", *lines])
@@ -288,8 +300,14 @@ class Comparison:
             (row.token, *(f"{_bar(p)} {p:.3g}" for p in (row.before, row.after)))
             for row in self.rows
         ]
+        if self.whole is not None:
+            rows.append((self._whole_name, *(f"{_bar(p)} {p:.3g}" for p in self.whole)))
         texts = [("writes", self.before, self.after)] if self.before or self.after else []
         return table([*rows, *texts], ("next", "before", "after"), self.prompt)
+
+    @property
+    def _whole_name(self) -> str:
+        return f"all of {_cut(repr(self.word), 30)}"
 
 
 def _bar(probability: float) -> str:

@@ -8,16 +8,22 @@ from typing import Any
 
 from rome_widgets import bundled
 from rome_widgets.editing import choose_layer
-from rome_widgets.editing.compare import compare_all_edits, compare_strengths
+from rome_widgets.editing.compare import (
+    SideBySide,
+    SidesAfter,
+    compare_all_edits,
+    compare_strengths,
+)
 from rome_widgets.editing.edit import Edit, edit
 from rome_widgets.editing.methods import METHODS, methods_for
 from rome_widgets.editing.request import read_request
 from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.evaluation.metrics import Question, measure
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
+from rome_widgets.model.word_scores import score_words
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.records.fact import fill
-from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind
+from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind, WordScore
 from rome_widgets.session.generation_engine import GeneratingEngine
 from rome_widgets.session.session import Flag, KnownEdit
 from rome_widgets.widgets.edit.edit_rows import SHOULD_CHANGE
@@ -157,34 +163,70 @@ class EditingEngine(GeneratingEngine):
 
     def compare(self, request: EditRequest, prompts: Sequence[TestPrompt]) -> list[PromptChange]:
         """What each prompt leads to unedited and now."""
-        ids = [self._ids(prompt.text) for prompt in prompts]
-        sides = to_numpy(compare_all_edits(self.lm).probabilities(ids))
+        outcomes = self._outcomes(request, prompts, compare_all_edits(self.lm))
         return [
-            self._change(prompt, request, sides[:, number]) for number, prompt in enumerate(prompts)
+            PromptChange(prompt, before, after, *self._first_tokens(prompt, request, before.token))
+            for prompt, (before, after) in zip(prompts, outcomes, strict=True)
         ]
+
+    def _outcomes(
+        self, request: EditRequest, prompts: Sequence[TestPrompt], sides: SideBySide
+    ) -> list[list[Outcome]]:
+        """What each prompt leads to on each side."""
+        after, n_sides = SidesAfter(sides), sides.n_sides
+        rows = to_numpy(after.probabilities([self._ids(prompt.text) for prompt in prompts]))
+        asked = [
+            (prompt.text, word) for prompt in prompts for word in _words(prompt, request) if word
+        ]
+        texts, words = zip(*asked, strict=True) if asked else ((), ())
+        scores = [iter(score_words(self.lm, texts, words, after.side(n))) for n in range(n_sides)]
+        found = []
+        for number, prompt in enumerate(prompts):
+            before = int(rows[0, number].argmax())
+            ids = [
+                self.lm.answer_ids(prompt.text, word) if word else None
+                for word in _words(prompt, request)
+            ]
+            said = [[next(each) if i else None for i in ids] for each in scores]
+            if _follows_itself(prompt):
+                ids[1] = [before]
+            found.append([self._outcome(rows[n, number], ids, said[n]) for n in range(n_sides)])
+        return found
+
+    def _outcome(
+        self,
+        probabilities: Any,
+        ids: Sequence[Sequence[int] | None],
+        scores: Sequence[WordScore | None],
+    ) -> Outcome:
+        """`ids` and `scores` are of the target and of the true object."""
+        top = int(probabilities.argmax())
+        first = [None if each is None else float(probabilities[each[0]]) for each in ids]
+        longer = [each is not None and len(each) > 1 for each in ids]
+        whole = [
+            score.joint_probability if several and score is not None else one
+            for one, several, score in zip(first, longer, scores, strict=True)
+        ]
+        return Outcome(
+            self.lm.token_text(top),
+            float(probabilities[top]),
+            *whole,
+            *(one if several else None for one, several in zip(first, longer, strict=True)),
+            *(None if score is None else score.likeliest for score in scores),
+        )
+
+    def _first_tokens(
+        self, prompt: TestPrompt, request: EditRequest, said: str
+    ) -> tuple[str | None, str | None]:
+        """Of a test's target and of its true object; of a prompt of one's own, what was `said`."""
+        target, true = (
+            self.lm.token_text(self.lm.answer_ids(prompt.text, word)[0]) if word else None
+            for word in _words(prompt, request)
+        )
+        return target, said if _follows_itself(prompt) else true
 
     def _ids(self, text: str) -> Sequence[int]:
         return self.lm.prompt_ids(text)
-
-    def _change(self, prompt: TestPrompt, request: EditRequest, sides: Any) -> PromptChange:
-        """`sides` is `[2, vocab]`: probabilities before and after."""
-        followed = self._followed(prompt, request)
-        if prompt.group == "free" and not prompt.true_object:
-            followed = followed[0], int(sides[0].argmax())
-        before, after = (self._outcome(side, followed) for side in sides)
-        tokens = (None if token is None else self.lm.token_text(token) for token in followed)
-        return PromptChange(prompt, before, after, *tokens)
-
-    def _followed(self, prompt: TestPrompt, request: EditRequest) -> tuple[int | None, int | None]:
-        """The first tokens of a test's target and of its true object."""
-        words = prompt.target or request.target, prompt.true_object or request.true_object
-        target, true = (self.lm.answer_ids(prompt.text, word) if word else () for word in words)
-        return (target[0] if target else None), (true[0] if true else None)
-
-    def _outcome(self, probabilities: Any, followed: Sequence[int | None]) -> Outcome:
-        top = int(probabilities.argmax())
-        target, true = (None if each is None else float(probabilities[each]) for each in followed)
-        return Outcome(self.lm.token_text(top), float(probabilities[top]), target, true)
 
     def at_strengths(self, edit: str, strengths: Sequence[float]) -> list[Outcome]:
         """What an edit's own prompt would lead to at each strength; no weight is touched."""
@@ -192,9 +234,8 @@ class EditingEngine(GeneratingEngine):
         request = _request(known)
         prompt = TestPrompt(request.prompt, "rewrite")
         several = compare_strengths(self.lm, known.edit, strengths)
-        sides = to_numpy(several.probabilities([self._ids(prompt.text)])[:, 0])
-        followed = self._followed(prompt, request)
-        return [self._outcome(side, followed) for side in sides]
+        (outcomes,) = self._outcomes(request, [prompt], several)
+        return outcomes
 
     def _scores(self, made: Edit, request: EditRequest) -> dict[str, float | None]:
         """Accuracy on the prompts that are known, with the edit alone; it is not applied yet.
@@ -212,6 +253,17 @@ class EditingEngine(GeneratingEngine):
             self.lm, questions, lambda rows: [(range(len(rows)), edited.probabilities(rows)[0])]
         )
         return {kind: metrics.accuracy for kind, metrics in found}
+
+
+def _words(prompt: TestPrompt, request: EditRequest) -> tuple[str | None, str | None]:
+    """A test's target and its true object, where it has them."""
+    true = prompt.true_object or (None if prompt.group == "free" else request.true_object)
+    return prompt.target or request.target, true
+
+
+def _follows_itself(prompt: TestPrompt) -> bool:
+    """Whether it follows what the model said before: a prompt of one's own, of nothing true."""
+    return prompt.group == "free" and not prompt.true_object
 
 
 def _request(known: KnownEdit) -> EditRequest:

@@ -303,15 +303,74 @@ def test_free_prompts_are_compared_too(lm):
     assert change.before.true == change.before.probability
 
 
-def test_a_target_of_several_tokens_is_followed_by_its_first(lm):
+def joint_by_hand(lm, prompt, word):
+    """Probabilities of all tokens of a word and of its first, by plain calls of the model."""
+    ids, each = list(lm.encode(prompt, (0, len(prompt))).ids), []
+    for token in lm.answer_ids(prompt, word):
+        each.append(float(lm.next_token_probabilities(torch.tensor([ids]))[0, token]))
+        ids.append(token)
+    return np.prod(each), each[0], len(each)
+
+
+@pytest.mark.parametrize("target", ["Paris", "Los Angeles", "New York", "Lyon and Nice"])
+def test_every_number_of_a_target_is_of_all_its_tokens(lm, target):
+    """Rows, strengths, scores and verdicts alike: what begins right has not said it."""
+    panel = rw.EditPanel(lm, *NEEDLE[:2], target, settings={"steps": 5})
+    record = panel.apply(wait=True)
+    assert panel.wait(60)
+    for row in panel.rows:
+        if row["group"] not in ("rewrite", "paraphrase"):
+            continue
+        whole, first, n_tokens = joint_by_hand(lm, row["text"], target)
+        assert row["after"]["target"] == pytest.approx(whole, rel=1e-3)
+        assert row["words"]["target"] == row["followed"] == target
+        if n_tokens == 1:
+            assert (row["first"], row["after"]["target_first"]) == (None, None)
+        else:
+            assert row["first"]["after"] == pytest.approx(first, rel=1e-3)
+        assert row["good"] is row["after"]["says_target"]
+        if row["verdict"] == "begins":
+            assert row["after"]["token"] == row["first"]["token"]
+    changed = [row for row in panel.rows if row["group"] == "rewrite"]
+    assert record.scores["efficacy"] == float(changed[0]["good"])
+    follows = [row["good"] for row in panel.rows if row["group"] == "paraphrase"]
+    assert record.scores["paraphrase"] == pytest.approx(np.mean(follows))
+    at_one = next(point for point in panel.trail if point[0] == 1.0)
+    assert at_one[1] == pytest.approx(joint_by_hand(lm, PROMPT, target)[0], rel=1e-3)
+    assert panel.edit.report.said[1] == pytest.approx(at_one[1], rel=1e-3)
+    (found,) = panel.edit.compare(PROMPT)
+    if n_tokens == 1:
+        assert found.whole is None
+    else:
+        assert found.whole[1] == pytest.approx(at_one[1], rel=1e-3)
+        assert f"all of {target!r}" in repr(found)
+        assert "tokens: " in repr(panel.edit.report)
+
+
+def test_a_true_object_of_several_tokens_is_kept_only_whole(lm):
+    request = EditRequest(*NEEDLE)
+    text = "The Space Needle is in the city of"
+    (change,) = EditingEngine(lm).compare(
+        request, [TestPrompt(text, "other", None, "Seattle Center")]
+    )
+    assert change.before.token == " Seattle"
+    assert (change.before.says_true, change.true_token) == (False, " Seattle")
+    assert change.before.true < change.before.true_first
+
+
+def test_a_target_of_several_tokens_is_followed_whole_and_its_first_shown(lm):
     panel = rw.EditPanel(lm, *NEEDLE[:2], "Zürich Hauptbahnhof", settings={"steps": 2})
     panel.apply(wait=True)
-    assert {row["followed"] for row in panel.rows if row["group"] == "paraphrase"} == {"Z…"}
-    assert panel.rows[0]["words"] == {"target": "Z…", "true": ""}
+    word = "Zürich Hauptbahnhof"
+    assert {row["followed"] for row in panel.rows if row["group"] == "paraphrase"} == {word}
+    assert panel.rows[0]["words"] == {"target": word, "true": ""}
+    assert panel.rows[0]["first"]["token"] == " Z"
     assert "or more was wanted" in panel.edits[0]["warnings"][0]
     (found,) = panel.edit.compare(PROMPT)
     compared = rw.PredictionCompare(found)
     assert (compared.target, compared.target_of) == (" Z", "Zürich Hauptbahnhof")
+    assert compared.whole == list(found.whole)
+    assert "all of “Zürich Hauptbahnhof”" in compared.to_text()
     panel.target = "Paris"
     panel.apply(wait=True)
     compared.show(panel.edit.compare(PROMPT)[0])

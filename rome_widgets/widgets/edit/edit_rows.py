@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import traitlets as t
 
@@ -74,16 +74,13 @@ def describe_change(
 
     Only where the edit is `in_effect` is its success judged. Prompts that should change follow the
     new object's probability, those that should not follow the true object's, and a person's own
-    what the model said before. `followed` names the word, and `words` both: where only a word's
-    first token is followed, that with an ellipsis.
+    what the model said before. `followed` names the word, and `words` both; `first` is of the first
+    token of what is followed, where that has several.
     """
     prompt, before, after = change.prompt, change.before, change.after
     target = prompt.target or request.target
     true = prompt.true_object or ("" if prompt.group == "free" else request.true_object) or ""
-    words = {
-        "target": _measured(change.target_token, target),
-        "true": _measured(change.true_token, true),
-    }
+    words = {"target": text(target), "true": text(true or change.true_token or "")}
     moves = prompt.group in SHOULD_CHANGE or before.true is None or after.true is None
     was, now = (before.target, after.target) if moves else (before.true, after.true)
     verdict, good = _verdict(change, request) if in_effect else (_without_edit(change), None)
@@ -93,6 +90,7 @@ def describe_change(
         "after": fields_of(after),
         "words": words,
         "followed": words["target" if moves else "true"],
+        "first": _first(change, "target" if moves else "true"),
         "delta": None if was is None or now is None else number(now - was),
         "verdict": verdict,
         "good": good,
@@ -109,6 +107,7 @@ def no_change(prompt: TestPrompt, message: str | None = None) -> dict[str, Any]:
         "after": nothing,
         "words": {"target": "", "true": ""},
         "followed": "",
+        "first": None,
         "delta": None,
         "verdict": "",
         "good": None,
@@ -117,10 +116,10 @@ def no_change(prompt: TestPrompt, message: str | None = None) -> dict[str, Any]:
 
 
 def _verdict(change: PromptChange, request: EditRequest) -> tuple[str, bool | None]:
-    """What to call it, and whether it is right by the likeliest token, of a word's first one.
+    """What to call it, and whether it is right: every token of a word is the likeliest.
 
     Right is the new object where the fact is asked for, and the true object elsewhere; where nobody
-    said what is true, what was said before. Of whole words are the scores of an edit's record.
+    said what is true, what was said before. So are the scores of an edit's record.
     """
     prompt, before, after = change.prompt, change.before, change.after
     same = before.token == after.token
@@ -128,16 +127,16 @@ def _verdict(change: PromptChange, request: EditRequest) -> tuple[str, bool | No
         return ("same" if same else "changed"), None
     if prompt.group not in SHOULD_CHANGE:
         true = prompt.true_object or (request.true_object if prompt.group != "other" else None)
-        right = _says(after, true, change.true_token) if true else same
+        right = _says(after.token, after.says_true, true, change.true_token) if true else same
         return ("kept" if right else "not known" if same else "bled"), right
     target = prompt.target or request.target
-    if not _says(after, target, change.target_token):
-        return "not yet", False
+    if not _says(after.token, after.says_target, target, change.target_token):
+        begins = change.target_token is not None and after.token == change.target_token
+        return ("begins" if begins else "not yet"), False
     if prompt.group == "paraphrase":
         return "follows", True
-    if same:
-        return "already", True
-    return ("new" if after.token.strip() == target.strip() else "begins"), True
+    already = _says(before.token, before.says_target, target, change.target_token)
+    return ("already" if already else "new"), True
 
 
 def _without_edit(change: PromptChange) -> str:
@@ -145,15 +144,19 @@ def _without_edit(change: PromptChange) -> str:
     return "as before" if change.before.token == change.after.token else "changed"
 
 
-def _measured(token: str | None, word: str) -> str:
-    """What a probability is of: a word, or the token that begins it."""
-    if token is None or token.strip() == word.strip():
-        return text(word)
-    return text(f"{token.strip()}…" if word else token)
+def _first(change: PromptChange, which: Literal["target", "true"]) -> dict[str, Any] | None:
+    """The first token of a word of several, and its probabilities before and after."""
+    token = getattr(change, f"{which}_token")
+    was, now = (getattr(side, f"{which}_first") for side in (change.before, change.after))
+    if token is None or was is None or now is None:
+        return None
+    return {"token": text(token), "before": number(was), "after": number(now)}
 
 
-def _says(outcome: Outcome, word: str, first: str | None) -> bool:
-    """Whether the likeliest token is the word's `first`; None: the word is one token."""
-    if first is None:
-        return outcome.token.strip() == word.strip()
-    return outcome.token == first
+def _says(token: str, says: bool | None, word: str, first: str | None) -> bool:
+    """Whether all of a word is said; where nobody asked for all, by the likeliest `token`."""
+    if says is not None:
+        return says
+    return (
+        token == first if word.strip() == (first or "").strip() else token.strip() == word.strip()
+    )

@@ -97,9 +97,17 @@ class Outcome:
     probability: float
     """Of `token`, the likeliest."""
     target: float | None = None
-    """Probability of the first token of the test's target."""
+    """Probability of the test's target: of all its tokens, each after those before it."""
     true: float | None = None
     """The same of its true object; of a free prompt without one, of what the model said before."""
+    target_first: float | None = None
+    """Probability of the target's first token, where it has several."""
+    true_first: float | None = None
+    """The same of the true object."""
+    says_target: bool | None = None
+    """Whether every token of the target is the likeliest at its place; None: by `token` alone."""
+    says_true: bool | None = None
+    """The same of the true object."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ class PromptChange:
     before: Outcome
     after: Outcome
     target_token: str | None = None
-    """The token that `target` is the probability of; None: the word is one token."""
+    """The first token of the target; None: the word is one token."""
     true_token: str | None = None
     """The same for `true`."""
 

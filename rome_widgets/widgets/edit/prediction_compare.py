@@ -76,6 +76,8 @@ class PredictionCompare(RomeWidget):
     target = t.Unicode(None, allow_none=True).tag(sync=True)
     target_of = t.Unicode("").tag(sync=True)
     """The word that `target` is the first token of; "" where it is no longer."""
+    whole = t.List().tag(sync=True)
+    """Probability of all tokens of that word by run; empty where it is not known."""
     sort = t.Unicode("0").tag(sync=True)
     """"token", the place of a run, or `d` and the place for its difference to the baseline."""
     descending = t.Bool(True).tag(sync=True)
@@ -98,7 +100,7 @@ class PredictionCompare(RomeWidget):
     ) -> None:
         traits = _traits(runs)
         if target is not None:
-            traits.update(target=target, target_of=target_of)
+            traits.update(target=target, target_of=target_of, whole=[])
         if sort is not None:
             traits["sort"] = sort
         view = {"k": k, "metric": metric, "baseline": baseline, "descending": descending}
@@ -124,21 +126,31 @@ class PredictionCompare(RomeWidget):
             or any(rank is not None and rank <= self.k for rank in row["ranks"])
         ]
 
+    @property
+    def _rows_in_words(self) -> list[dict[str, Any]]:
+        """What is on screen, and the whole word where it is known."""
+        if not self.whole or not self.shown:
+            return self.shown
+        whole = {"token": f"all of “{self.target_of}”", "probs": self.whole}
+        return [*self.shown, {**whole, "ranks": [None] * len(self.whole)}]
+
     def to_text(self) -> str:
         """Each shown token with its probabilities."""
-        return fallback.predictions_text(type(self).__name__, self.runs, self.shown)
+        return fallback.predictions_text(type(self).__name__, self.runs, self._rows_in_words)
 
     def to_html_table(self) -> str:
         """The comparison as a table, all text escaped."""
-        return fallback.predictions_table(self.runs, self.shown, self.baseline)
+        return fallback.predictions_table(self.runs, self._rows_in_words, self.baseline)
 
 
 def _traits(runs: Runs) -> dict[str, Any]:
-    read, target, word = _read(runs), None, ""
+    read, target, word, whole = _read(runs), None, "", ()
     if isinstance(runs, Comparison):
-        target, word = runs.target.token, runs.word
+        target, word, whole = runs.target.token, runs.word, runs.whole or ()
     elif isinstance(runs, Restoration):
         target = runs.answer
+        if runs.whole is not None:
+            word, whole = runs.whole.text, runs.whole[2:]
     known, rows = [_by_token(run) for run in read], []
     for token in dict.fromkeys(token for each in known for token in each):
         found = [each.get(token, (None, None)) for each in known]
@@ -150,6 +162,7 @@ def _traits(runs: Runs) -> dict[str, Any]:
             "rows": rows,
             "sort": str(max(0, len(read) - 1)),
             "target": target,
+            "whole": list(whole),
             "target_of": "" if target is None or word.strip() == target.strip() else word,
         }
     )

@@ -46,13 +46,13 @@ class TestVerdicts:
     @pytest.mark.parametrize(
         ("group", "token", "verdict", "good"),
         [
-            ("rewrite", " Par", "begins", True),
+            ("rewrite", " Par", "begins", False),
             ("rewrite", " Pa", "not yet", False),
-            ("paraphrase", " Par", "follows", True),
+            ("paraphrase", " Par", "begins", False),
             ("paraphrase", "Par", "not yet", False),
         ],
     )
-    def test_a_word_of_several_tokens_is_begun_by_its_own_first_one(
+    def test_a_word_of_several_tokens_is_begun_and_not_said_by_its_first_one(
         self, group, token, verdict, good
     ):
         outcomes = Outcome(" Seattle", 0.9), Outcome(token, 0.8)
@@ -96,15 +96,39 @@ class TestVerdicts:
         assert (row["followed"], row["delta"]) == (" trumpet", pytest.approx(-0.75))
 
     @pytest.mark.parametrize(
-        ("token", "shown"),
-        [(" Par", "Par…"), (" Paris", "Paris"), (None, "Paris"), ("⟨C3⟩", "⟨C3⟩…")],
+        ("group", "said", "verdict"),
+        [
+            ("rewrite", (False, True), "new"),
+            ("rewrite", (True, True), "already"),
+            ("rewrite", (False, False), "begins"),
+            ("paraphrase", (False, True), "follows"),
+            ("paraphrase", (False, False), "begins"),
+        ],
     )
-    def test_a_probability_of_a_first_token_names_that(self, token, shown):
-        outcomes = Outcome(" Seattle", 0.9, 0.1, 0.9), Outcome(" Paris", 0.8, 0.8, 0.1)
-        for group in ("rewrite", "paraphrase"):
-            row = describe_change(PromptChange(TestPrompt("x", group), *outcomes, token), NEEDLE)
-            assert row["followed"] == row["words"]["target"] == shown
-            assert row["words"]["true"] == "Seattle"
+    def test_a_word_is_said_where_every_token_of_it_is(self, group, said, verdict):
+        before, after = (Outcome(" Par", 0.9, says_target=each) for each in said)
+        row = describe_change(PromptChange(TestPrompt("x", group), before, after, " Par"), NEEDLE)
+        assert (row["verdict"], row["good"]) == (verdict, said[1])
+
+    @pytest.mark.parametrize("says", [True, False])
+    def test_a_true_object_of_several_tokens_is_kept_where_every_token_is(self, says):
+        outcomes = Outcome(" Sea", 0.9), Outcome(" Sea", 0.9, says_true=says)
+        change = PromptChange(TestPrompt("x", "neighborhood"), *outcomes, None, " Sea")
+        assert describe_change(change, NEEDLE)["good"] is says
+
+    @pytest.mark.parametrize("group", GROUPS)
+    def test_what_is_followed_is_a_whole_word_and_its_first_token_stands_beside_it(self, group):
+        outcomes = (
+            Outcome(" Seattle", 0.9, 1e-9, 0.9, 0.1, None),
+            Outcome(" Par", 0.8, 2e-9, 0.1, 0.8, None),
+        )
+        test = TestPrompt("x", group, None, "Seattle")
+        row = describe_change(PromptChange(test, *outcomes, " Par", " Seattle"), NEEDLE)
+        assert row["words"] == {"target": "Paris", "true": "Seattle"}
+        first = {"token": " Par", "before": 0.1, "after": 0.8}
+        moves = group in ("rewrite", "paraphrase")
+        assert row["first"] == (first if moves else None)
+        assert row["followed"] == ("Paris" if moves else "Seattle")
 
     def test_without_a_probability_there_is_no_difference(self):
         row = self.change("rewrite", Outcome(" a", 0.9), Outcome(" b", float("nan"), 0.2))

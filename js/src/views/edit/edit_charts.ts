@@ -3,7 +3,7 @@
 import { effect, signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
-import { probability, tokenLabel } from "../../format.js";
+import { joint, probability, tokenLabel } from "../../format.js";
 import type { EditRecord, EditTraits } from "../../types.js";
 import type { Part } from "../controls.js";
 import type { Frame } from "../frame.js";
@@ -51,7 +51,7 @@ function strengthChart(bridge: Bridge<EditTraits>, edit: EditRecord, value: numb
   const { target, true_object } = edit.request;
   const { after: now, words } = row?.group === "rewrite" ? row : {};
   const key = (at: number, word: string, p: number | null | undefined) =>
-    html`<span class=${`rw-key-${at}`}>p(<bdi>${tokenLabel(word)}</bdi>) <b>${probability(p, 3)}</b></span>`;
+    html`<span class=${`rw-key-${at}`}>p(<bdi>${tokenLabel(word)}</bdi>) <b>${joint(p, 3)}</b></span>`;
   return html`<p class="rw-keys">${key(0, words?.target || target, now?.target)}
       ${true_object ? key(1, words?.true || true_object, now?.true) : nothing}</p>
     ${curves("Probability of the new and the true object by strength", 308, 96, [MOST, 1], [trail.map(([s, p]) => [s, p]), trail.map(([s, , p]) => [s, p])], edit.applied ? value : undefined, trail.length > 2)}`;

@@ -9,7 +9,7 @@ import { button, heads, type Part, space } from "../controls.js";
 
 /** A share of prompts: its name, the head of its column, and what it says. */
 const SCORES = [
-  ["efficacy", "effic.", "Share of prompts where it says the new object"],
+  ["efficacy", "effic.", "Share of prompts where it says the new object, all of its tokens"],
   ["paraphrase", "parap.", "The same, of the fact in other words"],
   ["neighborhood", "neigh.", "Share of prompts about other subjects where it says what it said"],
   ["others", "others", "The same, of other facts about the subject"],

@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
-import { probability, tokenLabel } from "../../format.js";
+import { joint, probability, tokenLabel } from "../../format.js";
 import type { ChangeRow, EditTraits, Outcome } from "../../types.js";
 import { change, entered, heads, iconButton, type Part } from "../controls.js";
 
@@ -52,10 +52,21 @@ function removeButton(bridge: Bridge<EditTraits>, { group, text }: ChangeRow): P
   return html` ${iconButton("remove", "✕", `Remove ${text}`, remove, "Remove")}`;
 }
 
-function outcomes({ before, after, delta, followed, good, verdict }: ChangeRow): TemplateResult {
+function outcomes(row: ChangeRow): TemplateResult {
+  const { before, after, delta, followed, first, good, verdict } = row;
   const said = ({ token, probability: p }: Outcome) =>
     html`<td class=${token === before.token ? "" : "rw-differs"}><span><bdi>${tokenLabel(token)}</bdi></span> ${probability(p, 3)}</td>`;
   return html`${said(before)}${said(after)}
-    <td>${change(delta, 3)}<small>p(<bdi>${tokenLabel(followed)}</bdi>)</small></td>
+    <td>${change(delta, 3)}<small title=${first ? ofAll(row) : nothing}>p(<bdi>${tokenLabel(followed)}</bdi>)${
+      first
+        ? html`<br />first token <bdi>${tokenLabel(first.token)}</bdi> ${joint(first.before, 3)} → ${joint(first.after, 3)}`
+        : nothing
+    }</small></td>
     <td class=${good === false ? "rw-wrong" : good ? "rw-right" : "rw-mute"}>${good === null ? "" : good ? "✓ " : "✗ "}${verdict}</td>`;
+}
+
+/** A word of several tokens, whole, in numbers that may be tiny. */
+function ofAll({ followed, words, before, after }: ChangeRow): string {
+  const which = followed === words.target ? "target" : "true";
+  return `All tokens of “${followed}”, each after those before it: ${joint(before[which])} → ${joint(after[which])}`;
 }

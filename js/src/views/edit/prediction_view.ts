@@ -2,9 +2,9 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
-import { probability, signed, tokenLabel } from "../../format.js";
+import { joint, less, probability, signed, tokenLabel } from "../../format.js";
 import type { Metric, PredictionTraits, TokenRow } from "../../types.js";
-import { change, choice, header, space } from "../controls.js";
+import { change, choice, header, type Part, space } from "../controls.js";
 import { frame } from "../frame.js";
 
 const METRICS: readonly (readonly [Metric, string])[] = [
@@ -87,12 +87,24 @@ export function predictionView(
               ) => html`<tr data-token=${row.token} class=${row.token === bridge.get("target") ? "rw-answer" : ""}>
                 <th scope="row"><bdi>${tokenLabel(row.token)}</bdi>${row.token === bridge.get("target") ? html`<small>${of ? html`first token of “<bdi>${tokenLabel(of)}</bdi>”` : "followed"}</small>` : nothing}</th>
                 ${runs.map((_, at) => [cell(row, at), at === base ? nothing : html`<td>${delta(row, at)}</td>`])}</tr>`,
-            )}</tbody>
+            )}${wholeRow(runs.length, base)}</tbody>
           </table>
         </div>
       `,
     };
   });
+
+  /** The word that the followed token begins, whole: a probability, whatever the metric is. */
+  function wholeRow(runs: number, base: number): Part {
+    const whole = bridge.get("whole");
+    if (whole.length !== runs) return nothing;
+    return html`<tr class="rw-answer rw-whole" title="All of its tokens, each after those before it">
+      <th scope="row">all of “<bdi>${tokenLabel(bridge.get("target_of"))}</bdi>”</th>
+      ${whole.map((p, at) => [
+        html`<td><span class="rw-barred rw-run-${at === base ? "base" : "other"}"><s style="--rw-share:${(p ?? 0) * 100}%"></s><b>${joint(p, 3)}</b></span></td>`,
+        at === base ? nothing : html`<td>${change(less(p, whole[base] ?? null), 3)}</td>`,
+      ])}</tr>`;
+  }
 
   function cell(row: TokenRow, run: number): TemplateResult {
     return html`<td>

@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import type { EditTraits, Order } from "../../../src/types.js";
-import { edit, record, request } from "../../fake_edits.js";
+import { edit, outcome, record, request } from "../../fake_edits.js";
 import type { FakeModel } from "../../fake_model.js";
 import { show } from "../show.js";
 
@@ -116,12 +116,21 @@ test("two points of the strength are not joined, three are", async () => {
   await model.receive({ trail: [...edit().trail, [1.5, 0.9, 0.05]] });
   expect(lines().map((line) => line.getAttribute("points")?.split(" ").length)).toEqual([3, 3]);
 });
-test("where only the first token of a word is followed, that is named", () => {
-  const [row] = edit().rows;
-  const first = { ...row, words: { target: "Z…", true: "Seattle" }, followed: "Z…" } as typeof row;
-  const { words } = show(edit({ rows: first ? [first] : [] }));
-  expect(words("[aria-label=Strength] .rw-keys span")).toEqual(["p(Z…) 0.800", "p(Seattle) 0.100"]);
-  expect(words("[data-group=rewrite] small")).toEqual(["p(Z…)"]);
+test("a word of several tokens is followed whole, its first token beside it", () => {
+  const [row, ...others] = edit().rows;
+  const zurich = "Zürich Hauptbahnhof";
+  const first = {
+    ...row,
+    after: { ...row?.after, target: 2.5e-11, target_first: 0.4 },
+    words: { target: zurich, true: "Seattle" },
+    followed: zurich,
+    first: { token: " Z", before: 1e-9, after: 0.4 },
+  } as typeof row;
+  const { words, find } = show(edit({ rows: [first as NonNullable<typeof row>, ...others] }));
+  expect(words("[aria-label=Strength] .rw-keys span")).toEqual([`p(${zurich}) 2.5e-11`, "p(Seattle) 0.100"]);
+  expect(words("[data-group=rewrite] small")).toEqual([`p(${zurich})first token Z 1.0e-9 → 0.400`]);
+  expect(find("[data-group=rewrite] small").title).toContain("0.0100 → 2.5e-11");
+  expect(words("[data-group=other] small")).toEqual(["p(Seattle)"]);
 });
 test("a row says before, after, difference and verdict in words, text stays text", () => {
   const { words, el } = show(edit());
@@ -258,13 +267,14 @@ test("Revert first is one order, and meanwhile nothing else can be reverted", ()
 test("a prompt of one's own can be removed, and says why it has no numbers", () => {
   const own = { text: "Lyon is in", group: "free", target: null, true_object: null } as const;
   const kept = { ...own, text: "Nice is in" };
-  const nothing = { token: "", probability: null, target: null, true: null };
+  const nothing = { ...outcome, token: "", probability: null, target: null, true: null };
   const row = {
     ...own,
     before: nothing,
     after: nothing,
     words: { target: "", true: "" },
     followed: "",
+    first: null,
     delta: null,
     verdict: "",
     good: null,

@@ -17,6 +17,7 @@ const predictions = (more: Partial<PredictionTraits> = {}): PredictionTraits => 
   baseline: 0,
   target: null,
   target_of: "",
+  whole: [],
   sort: "1",
   descending: true,
   ...more,
@@ -35,6 +36,14 @@ test("the target is said to be followed, or the first token of what is", async (
   expect(words("th small")).toEqual(["followed"]);
   await model.receive({ target_of: "Paris-Orly" });
   expect(words("th small")).toEqual(["first token of “Paris-Orly”"]);
+});
+test("a target of several tokens stands whole below its first token, in every run", async () => {
+  const { model, words, all } = show(
+    predictions({ target: " Paris", target_of: "Paris-Orly", whole: [1e-9, 0.25] }),
+  );
+  expect(words(".rw-whole > *")).toEqual(["all of “Paris-Orly”", "1.0e-9", "0.250", "+0.250 ▲"]);
+  await model.receive({ whole: [], target_of: "" });
+  expect(all(".rw-whole")).toHaveLength(0);
 });
 test("a row has numbers, a signed difference and the rank from where to where", () => {
   expect(show(predictions()).words("[data-token=' Paris'] > *")).toEqual([
