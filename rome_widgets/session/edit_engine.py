@@ -201,18 +201,18 @@ class EditingEngine(GeneratingEngine):
     ) -> Outcome:
         """`ids` and `scores` are of the target and of the true object."""
         top = int(probabilities.argmax())
-        first = [None if each is None else float(probabilities[each[0]]) for each in ids]
-        longer = [each is not None and len(each) > 1 for each in ids]
-        whole = [
-            score.joint_probability if several and score is not None else one
-            for one, several, score in zip(first, longer, scores, strict=True)
-        ]
+        (target, target_first, says_target), (true, true_first, says_true) = (
+            _whole_and_first(probabilities, *each) for each in zip(ids, scores, strict=True)
+        )
         return Outcome(
             self.lm.token_text(top),
             float(probabilities[top]),
-            *whole,
-            *(one if several else None for one, several in zip(first, longer, strict=True)),
-            *(None if score is None else score.likeliest for score in scores),
+            target,
+            true,
+            target_first,
+            true_first,
+            says_target,
+            says_true,
         )
 
     def _first_tokens(
@@ -253,6 +253,18 @@ class EditingEngine(GeneratingEngine):
             self.lm, questions, lambda rows: [(range(len(rows)), edited.probabilities(rows)[0])]
         )
         return {kind: metrics.accuracy for kind, metrics in found}
+
+
+def _whole_and_first(
+    probabilities: Any, ids: Sequence[int] | None, score: WordScore | None
+) -> tuple[float | None, float | None, bool | None]:
+    """Probability of a word, that of its first token if there are more, and whether it is said."""
+    if not ids:
+        return None, None, None
+    first = float(probabilities[ids[0]])
+    if score is None or len(ids) == 1:
+        return first, None, None if score is None else score.likeliest
+    return score.joint_probability, first, score.likeliest
 
 
 def _words(prompt: TestPrompt, request: EditRequest) -> tuple[str | None, str | None]:
