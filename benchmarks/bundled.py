@@ -37,7 +37,7 @@ def seconds_to_first_prediction() -> float:
 def seconds_of_trace(lm: rw.LanguageModel, record: dict[str, Any]) -> float:
     """Wall seconds of both runs and the three grids of one fact."""
     start = time.perf_counter()
-    rw.CausalTracer(lm, record).trace()
+    rw.CausalTracer(lm, record, samples=10).trace()
     return time.perf_counter() - start
 
 
@@ -84,7 +84,9 @@ def seconds_of_products(lm: rw.LanguageModel, records: list[dict[str, Any]]) -> 
         seconds.append(time.perf_counter() - start)
     # A block has 8 d^2 + 4 d d_mlp operations per token, this product 2 d d_mlp.
     per_token = min(seconds) / lm.tokens_per_call * (2 + 4 * d / d_mlp)
-    return per_token * statistics.mean(block_tokens(rw.CausalTracer(lm, r)) for r in records)
+    return per_token * statistics.mean(
+        block_tokens(rw.CausalTracer(lm, r, samples=10)) for r in records
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -168,7 +168,9 @@ def example_effects(folder: Folder, subjects: list[str]) -> dict[str, float]:
     noise = Noise.times_std(3.0, tuple(subjects))
     shown: dict[str, list[float]] = defaultdict(list)
     for seed in range(1, DRAWS + 1):
-        tracer = CausalTracer(folder.lm, prompt, subject, noise=noise, seed=seed, answer=answer)
+        tracer = CausalTracer(
+            folder.lm, prompt, subject, noise=noise, samples=10, seed=seed, answer=answer
+        )
         trace, last = tracer.trace(), tracer.subject_span[1] - 1
         middle = slice(folder.lm.n_layers // 4, 3 * folder.lm.n_layers // 4)
         for kind in ("mlp", "hidden"):

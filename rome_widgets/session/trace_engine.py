@@ -17,6 +17,7 @@ from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.session.session import Flag, session_of
 from rome_widgets.tracing.lens import read_clean_lens
+from rome_widgets.tracing.noise import default_samples
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
 from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
@@ -38,6 +39,7 @@ class TracingEngine:
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = check_language_model(lm)
         self.session, self.model_name, self.n_layers = session_of(lm), lm.name, lm.n_layers
+        self.default_samples = default_samples(lm)
         self._tracers: OrderedDict[tuple, CausalTracer] = OrderedDict()
 
     @property

@@ -50,11 +50,13 @@ class PathSearch:
     """Called with each set on the way."""
     cancel: CancelFlag | None = None
     """Checked between calls of the model."""
+    first: Sequence[State] = ()
+    """A path that a search over fewer draws found: it is tried before all candidates are."""
 
     def __post_init__(self) -> None:
         path = self.path
         self._enough = path.corrupted + path.target * (path.clean - path.corrupted)
-        self._n_restored = 0
+        self._n_restored = path.n_restored
 
     def run(self) -> RestoringPath:
         """The path.
@@ -62,11 +64,23 @@ class PathSearch:
         Raises:
             Cancelled: Carries the last set.
         """
-        self._grow()
+        if not self._grow_from_first():
+            self._grow()
         self._prune()
-        while self.path.reached and self._exchange():
+        while self.path.reached and not self.first and self._exchange():
             self._prune()
         return replace(self.path, n_restored=self._n_restored)
+
+    def _grow_from_first(self) -> bool:
+        """Take the path of fewer draws, and what it lacks over all of them; whether that does."""
+        empty = self.path
+        self._grow_from(self.first)
+        if self.path.states and not self.path.reached:
+            self._grow_from(self.candidates)
+            self._take_in_order(self.path.states)
+        if not self.path.reached:
+            self.path = empty
+        return self.path.reached
 
     def _grow(self) -> None:
         """Be greedy; where that stops short, again without the states it started with.
@@ -86,7 +100,10 @@ class PathSearch:
             self.path = max(tried, key=lambda path: path.probability)
 
     def _grow_from(self, candidates: Sequence[State]) -> None:
-        for states, probabilities in self._one_by_one(candidates):
+        """Go on from the path there is."""
+        if len(self.path.states) >= self.max_states:
+            return
+        for states, probabilities in self._one_by_one(candidates, self.path):
             best = probabilities[-1]
             if best <= self.path.probability:
                 return
@@ -126,11 +143,11 @@ class PathSearch:
         return False
 
     def _one_by_one(
-        self, candidates: Sequence[State]
+        self, candidates: Sequence[State], begun: RestoringPath | None = None
     ) -> Iterator[tuple[tuple[State, ...], tuple[float, ...]]]:
         """Sets that grow by the state that brings most back, with what each step comes to."""
-        states: tuple[State, ...] = ()
-        probabilities: tuple[float, ...] = ()
+        states = () if begun is None else begun.states
+        probabilities = () if begun is None else begun.probabilities
         while left := [state for state in candidates if state not in states]:
             best, probability = self._best([[*states, state] for state in left])
             states, probabilities = (*states, left[best]), (*probabilities, probability)

@@ -54,6 +54,8 @@ SMALL_EFFECT = 0.01
 """A total effect up to which a tracer says that there is little to restore."""
 
 THREE_RUNS = "run all three runs at once"
+SEARCHED_SAMPLES = 10
+"""Draws over which a path is searched, before it is tried over all of them."""
 KEPT_TOKENS = 100
 """Likeliest tokens of each run that a restoration can name by default."""
 
@@ -73,7 +75,7 @@ def trace(
     kinds: Iterable[Kind] | Literal["all"] = "all",
     *,
     noise: float | Noise | np.ndarray = 3.0,
-    samples: int = 10,
+    samples: int | None = None,
     window: int | None = None,
     seed: int = 1,
     answer: Answer = None,
@@ -93,7 +95,8 @@ def trace(
             a fact.
         kinds: Which grids: "hidden", "mlp", "attn"; "all" for those the model has.
         noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`.
-        samples: Noise draws to average over.
+        samples: Noise draws to average over; None: the published 10, and 100 on a model so small
+            that they are cheap (`default_samples`).
         window: Layers restored together for mlp and attn; None chooses by depth
             (`default_window`).
         seed: Of the draws.
@@ -116,7 +119,7 @@ def trace(
     Example:
         >>> rw.trace(lm, "The Space Needle is in the city of", "The Space Needle")
         CausalTrace('The Space Needle is in the city of' → ' Seattle',
-            clean 0.9995, corrupted 0.0184, 12 tokens × 8 layers, hidden, mlp, attn)
+            clean 0.9995, corrupted 0.1397, 12 tokens × 8 layers, hidden, mlp, attn)
     """
     kinds = check_language_model(lm).check_kinds(kinds)
     tracer = CausalTracer(
@@ -168,7 +171,7 @@ class CausalTracer:
         subject: str | tuple[int, int] | None = None,
         *,
         noise: float | Noise | np.ndarray = 3.0,
-        samples: int = 10,
+        samples: int | None = None,
         window: int | None = None,
         seed: int = 1,
         answer: Answer = None,
@@ -314,7 +317,7 @@ class CausalTracer:
         Example:
             >>> tracer.restore(tracer.cell(6, 3, "mlp"))
             Restoration('The Space Needle is in the city of',
-                3 states: p('Seattle') 0.9852, recovery 99%)
+                3 states: p('Seattle') 0.8047, recovery 77%)
         """
         checked = self._checked(states)
         top = whole_number(top, "top", 1)
@@ -388,7 +391,41 @@ class CausalTracer:
             )
         most = whole_number(max_states, "max_states", 1)
         candidates = self._candidates(self.lm.check_kinds(kinds), among)
-        return PathSearch(self._probabilities, candidates, empty, most, progress, cancel).run()
+        first, tried = self._path_of_fewer_draws(candidates, empty, most, progress, cancel)
+        empty = replace(empty, n_restored=tried)
+        search = PathSearch(self._probabilities, candidates, empty, most, progress, cancel, first)
+        return search.run()
+
+    def _path_of_fewer_draws(
+        self,
+        candidates: Sequence[State],
+        empty: RestoringPath,
+        most: int,
+        progress: Callable[[RestoringPath], None] | None,
+        cancel: CancelFlag | None,
+    ) -> tuple[Sequence[State], int]:
+        """A path over the first draws alone, to be tried over all; and how many sets that tried.
+
+        Hundreds of sets are tried to find a path, a handful to see whether one does.
+        """
+        if self.samples <= SEARCHED_SAMPLES:
+            return (), 0
+        fewer = copy.copy(self)
+        noise = self._runs.noise[:SEARCHED_SAMPLES]
+        fewer._runs = cached_runs(self.lm, self.token_ids, self.subject_span, noise)
+        fewer._held = {state: held[:SEARCHED_SAMPLES] for state, held in self._held.items()}
+        corrupted = float(fewer._runs.corrupted[self.answer_id])
+        begun = replace(empty, corrupted=corrupted)
+        if math.isnan(begun.recovery):
+            return (), 0
+
+        def told(path: RestoringPath) -> None:
+            if progress is not None:  # Of these draws only: all of them decide.
+                progress(replace(path, reached=False))
+
+        search = PathSearch(fewer._probabilities, candidates, begun, most, told, cancel)
+        found = search.run()
+        return found.states, found.n_restored
 
     def flow(self, states: Iterable[Sequence[Any]] = ()) -> Flow:
         """Measure how far apart the clean, the corrupted and a restored run are, at every state.

@@ -49,8 +49,9 @@ def census():
         "rss": int(Path("/proc/self/statm").read_text().split()[1]) * pages,
     }
 """,
-    "explorer = keep(rw.TraceExplorer(lm, PROMPT, SUBJECT))\ndisplay(explorer)",
-    "pair = [keep(rw.TraceExplorer(lm, PROMPT, SUBJECT)) for _ in 'ab']\ndisplay(*pair)",
+    "explorer = keep(rw.TraceExplorer(lm, PROMPT, SUBJECT, samples=10))\ndisplay(explorer)",
+    "pair = [keep(rw.TraceExplorer(lm, PROMPT, SUBJECT, samples=10)) for _ in 'ab']\n"
+    "display(*pair)",
     """
 assert all(one.wait(60) for one in pair)
 chart = pair[0].linked_chart("recovery")

@@ -176,6 +176,7 @@ class FakeEngine:
 
     model_name = "fake world"
     load_code = "rw.load()"
+    default_samples = 10
     examples = ((PROMPT, SUBJECT), ("Mount Fuji is in the country of", "Mount Fuji"))
 
     def __init__(

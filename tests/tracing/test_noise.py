@@ -1,5 +1,7 @@
 """What is added to the subject: its unit, its draws, and what is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 import rome_widgets as rw
 from rome_widgets import bundled
 from rome_widgets.errors import NoiseError, NonFinite
-from rome_widgets.tracing.noise import Noise, draw_noise, subject_embedding_spread
+from rome_widgets.tracing.noise import Noise, default_samples, draw_noise, subject_embedding_spread
 from tests.helpers import reference, tiny
 
 
@@ -17,6 +19,31 @@ def test_sigma_equals_the_reference():
     expected = reference.sigma(lm.model, tiny.NAMES["gpt2"], [[3, 14], [3], [9, 26, 5]])
     assert spread.sigma == pytest.approx(expected, rel=1e-12)
     assert (spread.n_vectors, spread.n_subjects) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("n_parameters", "samples"), [(1, 100), (5_000_000, 100), (5_000_001, 10), (10**9, 10)]
+)
+def test_a_model_takes_the_published_samples_unless_it_is_small(n_parameters, samples):
+    weight = torch.empty(n_parameters, device="meta")
+    lm = SimpleNamespace(model=SimpleNamespace(parameters=lambda: [weight]))
+    assert default_samples(lm) == samples
+
+
+def test_the_first_figure_is_a_typical_one(bundled_lm):
+    """Not the luck of its draws: the 0.97 that 10 of them show is the highest of 20 seeds."""
+    tracer = rw.CausalTracer(bundled_lm, "The Space Needle is in the city of", "The Space Needle")
+    assert tracer.samples == 100
+    last = tracer.subject_span[1] - 1
+    strongest = tracer.restore(tracer.cell(last, 3, "mlp")).probability - tracer.corrupted
+    assert strongest == pytest.approx(0.63, abs=0.07)
+    assert tracer.clean - tracer.corrupted == pytest.approx(0.83, abs=0.06)
+
+
+def test_the_published_setting_is_what_it_was(bundled_lm):
+    fact = "The Space Needle is in the city of", "The Space Needle"
+    tracer = rw.CausalTracer(bundled_lm, *fact, samples=10)
+    assert tracer.corrupted == pytest.approx(0.0184, abs=1e-4)
 
 
 def test_draws_are_those_of_the_published_code():

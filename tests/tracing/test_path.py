@@ -184,6 +184,39 @@ def test_one_state_is_taken_for_two_where_that_is_enough():
     assert path.probabilities == (0.3, 0.96)
 
 
+@pytest.mark.parametrize(
+    ("first", "states"),
+    [
+        ((C, B), (B, C)),  # Enough as it is.
+        ((A, B, C), (B, C)),  # More than is needed.
+        ((A,), (B, C)),  # Too little: greed goes on from there.
+        ((C,), (B, C)),
+        ((), (B, C)),
+    ],
+)
+def test_a_path_of_fewer_draws_is_tried_first_and_is_not_the_last_word(first, states):
+    found = made_path(first=first)
+    assert (found.states, found.reached) == (states, True)
+    alone = made_path()
+    assert found.probabilities == alone.probabilities
+    if set(first) >= set(states):
+        assert found.n_restored < alone.n_restored
+
+
+def test_a_path_over_many_draws_is_searched_over_few_and_holds_over_all(bundled_lm):
+    fact = "The Space Needle is in the city of", "The Space Needle"
+    tracer = CausalTracer(bundled_lm, *fact, samples=30)
+    told = []
+    path = tracer.find_path(0.9, progress=told.append)
+    assert path.reached
+    assert tracer.restore(path.states).probability == pytest.approx(path.probability, abs=1e-6)
+    assert path.corrupted == tracer.corrupted
+    for state in path.states:
+        others = [each for each in path.states if each != state]
+        assert tracer.restore(others).recovery < 0.9
+    assert not any(each.reached for each in told if each.corrupted != tracer.corrupted)
+
+
 def test_greed_begins_again_without_a_state_that_stands_in_the_way():
     """Whatever A is restored with, it comes to 0.6; the others come to 0.9 together."""
 

@@ -27,6 +27,11 @@ class TraceEngine(Engine, Protocol):
         ...
 
     @property
+    def default_samples(self) -> int:
+        """Noise draws to average over where nobody says how many."""
+        ...
+
+    @property
     def examples(self) -> Sequence[tuple[str, str]]:
         """(prompt, subject) pairs that work well with this model."""
         ...

@@ -86,7 +86,7 @@ class TraceExplorer(ExplainedGrid):
             at once when it is given.
         subject: The words of it to corrupt; not needed with a fact.
         noise: Multiple of σ.
-        samples: Noise draws averaged over.
+        samples: Noise draws averaged over; None: as many as `rome_widgets.trace` takes.
         seed: Seed of the draws.
         window: Layers restored together by an MLP or attention cell; None: by the model's depth.
         answer: The word to follow; None takes the clean run's own.
@@ -158,7 +158,7 @@ class TraceExplorer(ExplainedGrid):
         subject: str = "",
         *,
         noise: float = 3.0,
-        samples: int = 10,
+        samples: int | None = None,
         seed: int = 1,
         window: int | None = None,
         answer: str | None = None,
@@ -189,6 +189,7 @@ class TraceExplorer(ExplainedGrid):
         if not isinstance(prompt, str) or (prompt and subject):
             prompt, subject, found = engine.read_prompt(prompt, subject)
             place = place or found
+        samples = engine.default_samples if samples is None else samples
         form = {"noise": noise, "samples": samples, "seed": seed, "window": window}
         fact = {"prompt": prompt, "subject": subject, "answer": answer, "place": place}
         view = {"kind": kind, "scale": scale, "palette": palette, "values": values}
