@@ -33,6 +33,7 @@ from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
+from rome_widgets.model.threads import in_few_threads
 from rome_widgets.model.tokens import read_prompts
 from rome_widgets.records.arguments import callback, cancel_flag, takes, truth
 from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
@@ -55,6 +56,7 @@ than all else together."""
 
 
 @takes(progress=callback, cancel=cancel_flag)
+@in_few_threads
 def edit(
     lm: LanguageModel,
     prompt: Stated | Sequence[Any],
@@ -380,6 +382,7 @@ class Edit:
 
     # -------------------------------------------------------------------------- looking
 
+    @in_few_threads
     def preview(self, prompts: Any, *, strength: float | None = None) -> list[tuple[Any, Any]]:
         """Next-token probabilities without and with it, whether it is applied or not.
 
@@ -399,6 +402,7 @@ class Edit:
         before, after = to_numpy(both.probabilities(rows))
         return list(zip(before, after, strict=True))
 
+    @in_few_threads
     def compare(
         self,
         prompts: Any,
@@ -423,6 +427,7 @@ class Edit:
             for prompt in read_prompts(prompts)
         ]
 
+    @in_few_threads
     def perplexity(self, *, strength: float | None = None) -> Perplexity | None:
         """Perplexity, without and with it, of the text in the report; touches no weight.
 

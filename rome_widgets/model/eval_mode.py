@@ -16,6 +16,7 @@ from torch import nn
 from torch.amp.autocast_mode import is_autocast_available
 
 from rome_widgets.model.hooks import Call
+from rome_widgets.model.threads import set_threads_here, threads_for
 
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ T = TypeVar("T")
 def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool = False) -> T:
     """Run `call()` with the model in eval mode, with or without gradients, outside any autocast.
 
-    On CUDA, float32 matrices multiply in TF32 meanwhile: what a trace shows needs no more.
+    On CUDA, float32 matrices multiply in TF32 meanwhile: what a trace shows needs no more. On a CPU
+    a small model computes with one thread; see `threads`.
 
     Afterwards all is as before, whenever an interrupt comes: like the hooks (see `hooks`), it is
     put back right here, by steps that can be repeated. A `with` would not do: what it calls on
@@ -34,10 +36,13 @@ def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool
     device = device_of(model).type
     gradients_before = torch.is_grad_enabled()
     autocast = is_autocast_available(device) and torch.is_autocast_enabled(device)
+    threads = torch.get_num_threads()
     try:
         eval_mode.enter(model, this)
         if device == "cuda":
             _tf32.enter(model, this)
+        else:
+            set_threads_here(threads_for(model))
         _set_modes(device, gradients=gradients, autocast=False)
         return copy_context().run(call)  # transformers sets context variables of its own
     finally:
@@ -45,10 +50,12 @@ def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool
             eval_mode.leave(this)
             _tf32.leave(this)
             _set_modes(device, gradients=gradients_before, autocast=autocast)
+            set_threads_here(threads)
         except BaseException:
             eval_mode.leave(this)
             _tf32.leave(this)
             _set_modes(device, gradients=gradients_before, autocast=autocast)
+            set_threads_here(threads)
             raise
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rome_widgets.errors import Cancelled, PromptError, StateError, said
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
+from rome_widgets.model.threads import in_few_threads
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.records.arguments import callback, cancel_flag, takes
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
@@ -68,6 +69,7 @@ Answer = str | int | Iterable[str | int] | None
 
 
 @takes(progress=callback, cancel=cancel_flag)
+@in_few_threads
 def trace(
     lm: LanguageModel,
     prompt: Prompt,
@@ -223,6 +225,7 @@ class CausalTracer:
         return paragraph(words) + whole + table
 
     @takes(progress=callback, cancel=cancel_flag)
+    @in_few_threads
     def trace(
         self,
         kinds: Iterable[Kind] | Literal["all"] = "all",
@@ -282,6 +285,7 @@ class CausalTracer:
                 progress(Progress(done, total, self._result(copy.deepcopy(scores))))
         return self._result(scores, recorded)
 
+    @in_few_threads
     def estimate(self, kinds: Iterable[Kind] | Literal["all"] = "all") -> CausalTrace:
         """Estimate the grids to first order, from one pass and its gradient: a preview.
 
@@ -304,6 +308,7 @@ class CausalTracer:
         self.lm.check_kinds(kind)
         return cell_states(pos, layer, kind, self.window, self.lm.n_layers)
 
+    @in_few_threads
     def restore(self, states: Iterable[Sequence[Any]], *, top: int = KEPT_TOKENS) -> Restoration:
         """Predict with exactly these states restored in the corrupted run.
 
@@ -336,6 +341,7 @@ class CausalTracer:
         )
 
     @takes(progress=callback, cancel=cancel_flag)
+    @in_few_threads
     def find_path(
         self,
         recovery: float = 0.9,
@@ -427,6 +433,7 @@ class CausalTracer:
         found = search.run()
         return found.states, found.n_restored
 
+    @in_few_threads
     def flow(self, states: Iterable[Sequence[Any]] = ()) -> Flow:
         """Measure how far apart the clean, the corrupted and a restored run are, at every state.
 
@@ -447,6 +454,7 @@ class CausalTracer:
             lambda: measure_flow(self._runs, checked, self._held, self.tokens), THREE_RUNS
         )
 
+    @in_few_threads
     def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
         """Read what each layer would say next, were it the last, in the clean and corrupted runs.
 
@@ -471,6 +479,7 @@ class CausalTracer:
         )
         return Lens(self.answer, self.answer_id, checked, read)
 
+    @in_few_threads
     def sever(self, kind: Kind, pos: int | None = None) -> CausalTracer:
         """Sever some outputs: in the paper's modified graph they cannot change.
 

@@ -45,6 +45,7 @@ from rome_widgets.model.base_weights import digest_without_edits, without_edits
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
+from rome_widgets.model.threads import in_few_threads
 from rome_widgets.records import arguments
 from rome_widgets.records.arguments import a_path, callback, cancel_flag, optional, takes
 from rome_widgets.records.edit import EditProgress
@@ -191,6 +192,7 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
 
 
 @takes(path=optional(a_path(SaveFailed, "file")), progress=callback, cancel=cancel_flag)
+@in_few_threads
 def second_moment(
     lm: LanguageModel,
     texts: Iterable[str],

@@ -1,0 +1,122 @@
+"""How many threads torch computes with while we work: by the size of the model's matrices.
+
+The threads of a product meet at its end, and wait for each other by spinning. For small matrices
+that takes longer than the product; and where other programs have the processors, each meeting waits
+until the system comes back to the thread that lost its own. Measured on two processors, two threads
+instead of one: a trace of the bundled model takes 2 to 17 times the seconds beside two busy
+programs and twice the seconds on an idle machine. From models of SmolLM2's size (135M) on, two
+threads take .55 to .65 of the seconds of one where processors are free, so there the number stays
+the user's own. `python -m benchmarks.threads` measures it.
+
+Only what torch has for each thread of Python is set, and put back: a user's passes in other threads
+keep theirs.
+"""
+
+from __future__ import annotations
+
+import _thread
+import statistics
+import threading
+import weakref
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import nn
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WORTH_SHARING = 200_000
+"""Elements of a model's typical matrix, from which on several threads share its products."""
+
+_one_at_a_time = threading.Lock()
+"""Held only by threads that no interrupt reaches."""
+_typical: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
+
+
+def in_few_threads(work: Callable[P, T]) -> Callable[P, T]:
+    """Decorates what computes much with a model: its first argument, or the `lm` of that.
+
+    Small steps between passes are then done with as many threads as the passes, and the number is
+    set once. Whenever an interrupt comes, it is put back by a step that is repeated.
+    """
+
+    @wraps(work)
+    def in_few(*args: P.args, **kwargs: P.kwargs) -> T:
+        model = _model_of(args[0] if args else kwargs.get("lm"))
+        before = torch.get_num_threads()
+        try:
+            if model is not None:
+                set_threads_here(threads_for(model))
+            return work(*args, **kwargs)
+        finally:
+            try:
+                set_threads_here(before)
+            except BaseException:
+                set_threads_here(before)
+                raise
+
+    return in_few
+
+
+def _model_of(given: Any) -> nn.Module | None:
+    model = getattr(getattr(given, "lm", given), "model", None)
+    return model if isinstance(model, nn.Module) else None  # what else it is, the work will say
+
+
+def threads_for(model: nn.Module) -> int:
+    """With how many threads a call of this model computes: this thread's number, or one.
+
+    The typical matrix is the median of all: embeddings are the largest, but two among dozens.
+    """
+    if model not in _typical:
+        sizes = [weight.numel() for weight in model.parameters() if weight.ndim > 1]
+        _typical[model] = statistics.median(sizes) if sizes else 0
+    own = torch.get_num_threads()
+    return own if _typical[model] >= WORTH_SHARING else 1
+
+
+def set_threads_here(count: int) -> None:
+    """Set the number of threads for what this thread of Python computes, and for nothing else.
+
+    `torch.set_num_threads` sets it for the thread that calls it and, beside that, for every thread
+    that has not computed yet. So another thread, which begins here, puts the second back at once;
+    only a thread whose first computation falls in between would take our number for good.
+    """
+    if torch.get_num_threads() == count or not _each_thread_has_its_own():
+        return
+    asked, done, kept = _locked(), _locked(), _locked()
+
+    def keep_for_new_threads() -> None:
+        with _one_at_a_time:  # or the next would take our number for theirs
+            others = torch.get_num_threads()
+            asked.release()
+            done.acquire(timeout=1)  # no longer, should an interrupt keep us from saying so
+            torch.set_num_threads(others)
+        kept.release()
+
+    try:
+        _thread.start_new_thread(keep_for_new_threads, ())
+    except RuntimeError:  # the interpreter is about to end: no thread will begin any more
+        torch.set_num_threads(count)
+        return
+    try:
+        asked.acquire()
+        torch.set_num_threads(count)
+    finally:
+        done.release()
+    kept.acquire()
+
+
+def _locked() -> threading.Lock:
+    """A lock for a thread to wait on; an event has one of its own, which an interrupt can keep."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _each_thread_has_its_own() -> bool:
+    """Whether this torch shares work by OpenMP; its other pool is one for all, and set once."""
+    return torch.backends.openmp.is_available()
