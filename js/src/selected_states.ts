@@ -48,6 +48,14 @@ export function selectedStates(
   };
 
   const selection = computed((): Selection => bridge.get("selection") ?? []);
+  /** The selection is of single states: no cell of it restores its window. */
+  const single = computed(
+    () => selection.value.length > 0 && same(bridge.get("single") ?? [], selection.value),
+  );
+  /** Whether an answer, a flow or a lens is that of the selection on screen. */
+  const isOfSelection = (given: { selection: Selection; single: boolean } | null): boolean =>
+    same(given?.selection ?? [], selection.value) &&
+    (selection.value.length === 0 || (given?.single ?? false) === single.value);
   /** The selected cells of each kind on screen, as `pos * n_layers + layer`. */
   const selected = computed(() => {
     const found = new Map<Kind, Set<number>>(kinds.value.map((kind) => [kind, new Set()]));
@@ -70,26 +78,33 @@ export function selectedStates(
   /** The answer to the selection on screen, or null while it is on its way. */
   const current = computed(() => {
     const given = restoration.value;
-    return given && selection.value.length > 0 && same(given.selection, selection.value) ? given : null;
+    return given && selection.value.length > 0 && isOfSelection(given) ? given : null;
   });
   /** What the panel shows: the answer; else, for one cell, the number that the grid already holds. */
   const answer = computed((): Answer | null => {
     if (current.value) return { ...current.value, settled: true };
     const [cell, ...others] = selection.value;
     const found = cell && others.length === 0 ? detailOf(cell) : null;
+    // The grid has numbers of cells with their windows only.
+    if (found && single.value && found.layers[1] - found.layers[0] > 1) return null;
     return trace.value && found && !Number.isNaN(found.score) ? readFromGrid(trace.value, found) : null;
   });
 
   return {
     detailOf,
     selection,
+    single,
+    isOfSelection,
     selected,
     cursor,
     detail,
     restoration,
     current,
     answer,
-    select: (next: Selection, at: Cell | null): void => bridge.set({ selection: next, cursor: at }),
+    select: (next: Selection, at: Cell | null): void =>
+      bridge.set({ selection: next, cursor: at, ...(single.value ? { single: [] } : {}) }),
+    /** Of single states, without their windows. */
+    selectStates: (next: Selection): void => bridge.set({ selection: next, single: next, cursor: null }),
     isSelected: ([pos, layer, kind]: Cell): boolean =>
       selected.value.get(kind)?.has(pos * (trace.value?.n_layers ?? 0) + layer) === true,
   };
@@ -101,6 +116,7 @@ function readFromGrid({ clean, corrupted, answer }: TraceInfo, { cell, layers, s
   const effect = clean === null || corrupted === null ? 0 : clean - corrupted;
   return {
     selection: [cell],
+    single: false,
     states: Array.from({ length: layers[1] - layers[0] }, (_, i) => [pos, layers[0] + i, kind]),
     answer,
     probability: score,

@@ -83,6 +83,8 @@ export interface PredictionRow {
 /** The answer to one selection. `message` replaces the numbers where there are none to show. */
 export interface RestorationInfo {
   selection: Selection;
+  /** Of single states, not of cells with their windows; so in a flow and a lens. */
+  single: boolean;
   states: Selection;
   answer: string;
   probability: number | null;
@@ -147,6 +149,8 @@ export interface GridTraits extends BaseTraits {
   estimate: DataView | null;
   kind: KindChoice;
   selection: Selection;
+  /** The selection, where its cells are meant as single states, without windows. */
+  single: Selection;
   cursor: Cell | null;
   _restoration: RestorationInfo | Empty;
   scale: Scale;
@@ -176,6 +180,7 @@ export interface PathInfo {
 /** The fields of `Flow`; arrays are float32 `[kind, pos, layer]` in the order of `kinds`. */
 export interface FlowInfo {
   selection: Selection;
+  single: boolean;
   states: Selection;
   kinds: Kind[];
   written: DataView;
@@ -196,6 +201,7 @@ export interface LensRun {
 /** The fields of `Lens`. */
 export interface LensInfo {
   selection: Selection;
+  single: boolean;
   states: Selection;
   answer: string;
   answer_id: number;

@@ -136,6 +136,7 @@ export const gridTraits = (): GridTraits => ({
   estimate: null,
   kind: "all",
   selection: [],
+  single: [],
   cursor: null,
   _restoration: {},
   scale: "probability",
@@ -193,6 +194,7 @@ export function flowInfo(far = 1): FlowInfo {
   };
   return {
     selection: [[2, 1, "hidden"]],
+    single: false,
     states: [[2, 1, "hidden"]],
     kinds,
     written: pack(0.2, 1),
@@ -206,6 +208,7 @@ export function flowInfo(far = 1): FlowInfo {
 export function lensInfo(...names: string[]): LensInfo {
   return {
     selection: [[2, 1, "hidden"]],
+    single: false,
     states: [[2, 1, "hidden"]],
     answer: " Seattle",
     answer_id: 7,
@@ -240,6 +243,7 @@ export const pathInfo = (more: Partial<PathInfo> = {}): PathInfo => ({
 /** What the model says to a selection. */
 export const answer = (more: Partial<RestorationInfo> = {}): RestorationInfo => ({
   selection: [[2, 1, "mlp"]],
+  single: false,
   states: [
     [2, 0, "mlp"],
     [2, 1, "mlp"],

@@ -73,10 +73,12 @@ class TracingEngine:
             _preview(tracer, progress)
         return tracer.trace(resume=resume, progress=progress, cancel=Flag(cancelled))
 
-    def restore(self, settings: TraceSettings, selection: Iterable[State]) -> Restoration:
+    def restore(
+        self, settings: TraceSettings, selection: Iterable[State], single: bool = False
+    ) -> Restoration:
         """The prediction with everything restored that the selected cells restore."""
         tracer = self._tracer(settings)
-        return tracer.restore(_states(tracer, selection))
+        return tracer.restore(_states(tracer, selection, single))
 
     def find_path(
         self,
@@ -88,15 +90,19 @@ class TracingEngine:
         """A small set of states that brings this share back."""
         return self._tracer(settings).find_path(recovery, progress=progress, cancel=Flag(cancelled))
 
-    def flow(self, settings: TraceSettings, selection: Iterable[State]) -> Flow:
+    def flow(
+        self, settings: TraceSettings, selection: Iterable[State], single: bool = False
+    ) -> Flow:
         """How far apart the runs are, with everything restored that the selected cells restore."""
         tracer = self._tracer(settings)
-        return tracer.flow(_states(tracer, selection))
+        return tracer.flow(_states(tracer, selection, single))
 
-    def lens(self, settings: TraceSettings, selection: Iterable[State]) -> Lens:
+    def lens(
+        self, settings: TraceSettings, selection: Iterable[State], single: bool = False
+    ) -> Lens:
         """What each layer of each run would say; of an edited model also without its edits."""
         tracer = self._tracer(settings)
-        lens = tracer.lens(_states(tracer, selection), LENS_TOKENS)
+        lens = tracer.lens(_states(tracer, selection, single), LENS_TOKENS)
         if not self.lm.edits:
             return lens
         asked = tracer.token_ids, tracer.answer_id, LENS_TOKENS
@@ -133,8 +139,10 @@ class TracingEngine:
         return tracer
 
 
-def _states(tracer: CausalTracer, selection: Iterable[State]) -> set[State]:
-    """What the selected cells restore, each state once."""
+def _states(tracer: CausalTracer, selection: Iterable[State], single: bool) -> set[State]:
+    """What the selected cells restore, each state once; where they are `single`, themselves."""
+    if single:
+        return set(selection)
     return {state for cell in selection for state in tracer.cell(*cell)}
 
 

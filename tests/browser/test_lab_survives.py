@@ -158,12 +158,12 @@ WATCH_QUEUE = """
 most = {"running": 0, "waiting": 0, "restored": 0}
 
 def watched(restore=type(explorer._engine).restore):
-    def restore_watched(settings, selection):
+    def restore_watched(settings, selection, single=False):
         worker = explorer._worker
         most["running"] = max(most["running"], len(worker._running))
         most["waiting"] = max(most["waiting"], len(worker._waiting))
         most["restored"] += 1
-        return restore(explorer._engine, settings, selection)
+        return restore(explorer._engine, settings, selection, single)
     return restore_watched
 
 explorer._engine.restore = watched()

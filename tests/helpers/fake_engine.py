@@ -302,13 +302,15 @@ class FakeEngine:
         subject = " ".join(words[start:stop])
         return subject, (first, first + len(subject))
 
-    def restore(self, settings: TraceSettings, selection: Sequence[State]) -> FakeRestoration:
+    def restore(
+        self, settings: TraceSettings, selection: Sequence[State], single: bool = False
+    ) -> FakeRestoration:
         self.threads.add(threading.current_thread().name)
         assert self.restore_gate.wait(20)
         self.restored.append(tuple(selection))
         if self.broken:
             raise self.broken
-        return FakeRestoration(settings, tuple(selection), self.n_layers)
+        return FakeRestoration(settings, tuple(selection), self.n_layers, single)
 
     def find_path(
         self,
@@ -350,14 +352,18 @@ class FakeEngine:
             progress(path)
         return path
 
-    def flow(self, settings: TraceSettings, selection: Sequence[State]) -> Flow:
+    def flow(
+        self, settings: TraceSettings, selection: Sequence[State], single: bool = False
+    ) -> Flow:
         self.flows.append(tuple(selection))
-        trace, states = self._inside(settings, selection)
+        trace, states = self._inside(settings, selection, single)
         return fake_flow(trace, states)
 
-    def lens(self, settings: TraceSettings, selection: Sequence[State]) -> Lens:
+    def lens(
+        self, settings: TraceSettings, selection: Sequence[State], single: bool = False
+    ) -> Lens:
         self.lenses.append(tuple(selection))
-        _, states = self._inside(settings, selection)
+        _, states = self._inside(settings, selection, single)
         restored = FakeRestoration(settings, tuple(selection), self.n_layers).probability
         clean = CLEAN - self.taken * (CLEAN - CORRUPTED)
         ends = {"clean": clean, "corrupted": CORRUPTED}
@@ -367,7 +373,7 @@ class FakeEngine:
         return Lens(WORDS[0], 0, states, runs)
 
     def _inside(
-        self, settings: TraceSettings, selection: Sequence[State]
+        self, settings: TraceSettings, selection: Sequence[State], single: bool
     ) -> tuple[CausalTrace, tuple[State, ...]]:
         """The trace of these settings and the states that the selected cells restore."""
         self.threads.add(threading.current_thread().name)
@@ -378,7 +384,7 @@ class FakeEngine:
             settings.prompt,
             settings.subject,
             n_layers=self.n_layers,
-            window=settings.window or 3,
+            window=1 if single else settings.window or 3,
         )
         return trace, tuple(sorted({s for cell in selection for s in trace.cell(*cell)}))
 
@@ -387,10 +393,14 @@ class FakeRestoration(Restoration):
     """A restoration whose probability adds up what its cells bring back one by one."""
 
     def __init__(
-        self, settings: TraceSettings, selection: tuple[State, ...], n_layers: int
+        self,
+        settings: TraceSettings,
+        selection: tuple[State, ...],
+        n_layers: int,
+        single: bool = False,
     ) -> None:
         trace = fake_trace(settings.prompt, settings.subject, n_layers=n_layers)
-        window = settings.window or 3
+        window = 1 if single else settings.window or 3
         states = sorted(
             {
                 s

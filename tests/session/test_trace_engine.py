@@ -57,6 +57,67 @@ def test_the_widget_shows_what_the_tracer_computes(lm):
     assert explorer.selected_states == sorted(states)
 
 
+BY = {
+    "select_states": lambda explorer, states: explorer.select_states(states),
+    "page": lambda explorer, states: explorer.set_state({"selection": states, "single": states}),
+}
+
+
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize(
+    "states",
+    [
+        [(2, 3, "mlp")],
+        [(2, 3, "mlp"), (6, 4, "hidden")],
+        [(1, 1, "attn"), (2, 2, "mlp"), (2, 3, "mlp")],
+    ],
+)
+@pytest.mark.parametrize("page", ["grid", "flow", "lens"])
+def test_single_states_are_restored_without_their_windows(lm, page, states, by):
+    explorer = explorer_of(lm, page=page)
+    BY[by](explorer, states)
+    assert explorer.wait(20)
+    tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
+    expected = tracer.restore(states)
+    assert explorer.selected_states == list(expected.states) == sorted(states)
+    assert explorer.restoration.states == expected.states
+    assert explorer.restoration.probability == pytest.approx(expected.probability, abs=1e-6)
+    if page != "grid":
+        assert getattr(explorer, page).states == expected.states
+    scope = {"lm": lm}
+    exec("\n".join(each for each in explorer.code.splitlines() if "lm = " not in each), scope)
+    assert scope["restoration"].states == expected.states
+
+
+@pytest.mark.parametrize("page", ["grid", "flow"])
+def test_the_same_cells_mean_windows_again_once_they_are_selected_as_cells(lm, page):
+    explorer = explorer_of(lm, page=page)
+    cells = [(2, 3, "mlp")]
+    explorer.select_states(cells)
+    assert explorer.wait(20)
+    explorer.set_state({"selection": cells, "single": []})
+    assert explorer.wait(20)
+    tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
+    assert explorer.selected_states == tracer.cell(*cells[0])
+    assert explorer.restoration.states == tuple(tracer.cell(*cells[0]))
+    if page == "flow":
+        assert explorer.flow.states == tuple(tracer.cell(*cells[0]))
+    explorer.select_states(cells)
+    explorer.selection = [(3, 3, "mlp")]
+    assert explorer.wait(20)
+    assert explorer.restoration.states == tuple(tracer.cell(3, 3, "mlp"))
+
+
+def test_a_selected_path_brings_back_what_the_search_said(lm):
+    explorer = explorer_of(lm)
+    explorer.wait(20)
+    path = explorer.find_path(0.8, wait=True)
+    explorer.select_states(path.states)
+    assert explorer.wait(20)
+    assert explorer.restoration.probability == pytest.approx(path.probability, abs=1e-6)
+    assert len(explorer.restoration.states) == len(path.states)
+
+
 def test_brackets_moved_on_the_page_trace_those_positions(lm):
     explorer = explorer_of(lm)
     assert explorer.wait(20)

@@ -125,11 +125,13 @@ def describe_restoration(
     selection: Iterable[State],
     source: str = "exact",
     ms: float | None = None,
+    *,
+    single: bool = False,
 ) -> dict[str, Any]:
     """The `_restoration` trait of an answer of the model's own, or of one that was recorded."""
     names = ("answer", "probability", "clean", "corrupted", "recovery")
     return {
-        **unanswered(selection, None, restoration.states),
+        **unanswered(selection, None, restoration.states, single),
         **{name: encodable(getattr(restoration, name)) for name in names},
         "rows": _rows(restoration.top(ROWS)),
         "whole": _whole(restoration.whole),
@@ -139,12 +141,19 @@ def describe_restoration(
 
 
 def unanswered(
-    selection: Iterable[State], message: str | None, states: Iterable[State] = ()
+    selection: Iterable[State],
+    message: str | None,
+    states: Iterable[State] = (),
+    single: bool = False,
 ) -> dict[str, Any]:
-    """The `_restoration` trait where there is a sentence to read and no number."""
+    """The `_restoration` trait where there is a sentence to read and no number.
+
+    `single`: the selection is of single states, not of cells with their windows.
+    """
     numbers = dict.fromkeys(("probability", "clean", "corrupted", "recovery", "ms"))
     return {
         "selection": encodable([*selection]),
+        "single": single,
         "states": encodable([*states]),
         "answer": "",
         **numbers,

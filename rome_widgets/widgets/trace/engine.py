@@ -67,8 +67,13 @@ class TraceEngine(Engine, Protocol):
         """
         ...
 
-    def restore(self, settings: TraceSettings, selection: Sequence[State]) -> Restoration:
-        """What the model predicts with the union restored of what the selected cells restored."""
+    def restore(
+        self, settings: TraceSettings, selection: Sequence[State], single: bool
+    ) -> Restoration:
+        """What the model predicts with the union restored of what the selected cells restored.
+
+        Where they are `single`, of the selected states alone: so in `flow` and `lens`, too.
+        """
         ...
 
     def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
@@ -89,10 +94,10 @@ class TraceEngine(Engine, Protocol):
         """A small set of states that brings back this share, telling the sets on the way."""
         ...
 
-    def flow(self, settings: TraceSettings, selection: Sequence[State]) -> Flow:
+    def flow(self, settings: TraceSettings, selection: Sequence[State], single: bool) -> Flow:
         """How far apart the runs are, with what the selected cells restore restored."""
         ...
 
-    def lens(self, settings: TraceSettings, selection: Sequence[State]) -> Lens:
+    def lens(self, settings: TraceSettings, selection: Sequence[State], single: bool) -> Lens:
         """What each layer of each run would say; of an edited model also without its edits."""
         ...

@@ -50,6 +50,8 @@ class CellsAsked:
 
     basis: Basis
     selection: tuple[State, ...]
+    single: bool
+    """They are single states, without windows."""
     page: str = ""
 
 
@@ -184,21 +186,26 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     @t.observe("page")
     def _ask_for_page(self, change: dict | None = None) -> None:
         """Ask for what the page shows, once the selection is answered; only the latest counts."""
-        basis, cells = self._basis, [list(cell) for cell in self._cells]
-        answer = self._restoration
-        answered = answer.get("selection", []) == cells and not answer.get("message")
+        basis, answer = self._basis, self._restoration
+        answered = self._is_of_selection(answer or {"selection": []}) and not answer.get("message")
         current = basis is not None and basis.weights == self._engine.weights_version
         if self.page == "grid" or not (answered and current) or self._closed:
             self._worker.cancel(self._slots["page"])
-        elif basis is not None and getattr(self, f"_{self.page}").get("selection") != cells:
+        elif basis is not None and not self._is_of_selection(getattr(self, f"_{self.page}")):
             job = Job(
-                CellsAsked(basis, tuple(self._cells), self.page),
+                CellsAsked(basis, tuple(self._cells), self._is_single, self.page),
                 partial(_make_page, self._engine),
                 on_done=self._page_made,
                 on_failed=self._page_failed,
                 is_current=self._is_shown,
             )
             self._submit("page", job, quick=True)
+
+    def _is_of_selection(self, described: Mapping[str, Any]) -> bool:
+        """Whether an answer, as the page is told of it, is that to the selection on screen."""
+        cells = [list(cell) for cell in self._cells]
+        same_meaning = not cells or described.get("single", False) == self._is_single
+        return described.get("selection") == cells and same_meaning
 
     def _is_search(self, search: AskedPath) -> bool:
         return self._search is search
@@ -224,10 +231,10 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         return asked.basis == self._basis
 
     def _page_made(self, asked: CellsAsked, made: Flow | Lens) -> None:
-        if asked.selection == tuple(self._cells):
+        if self._is_of_selection({"selection": encodable(asked.selection), "single": asked.single}):
             self._settle(asked.page)
             said = describe_flow(made) if isinstance(made, Flow) else fields_of(made)
-            said["selection"] = encodable(asked.selection)
+            said |= {"selection": encodable(asked.selection), "single": asked.single}
             self._put_page(asked.page, made, said)
 
     def _page_failed(self, asked: CellsAsked, error: Exception) -> None:
@@ -252,7 +259,7 @@ def _make_page(
 ) -> Flow | Lens:
     asked.basis.check(engine)
     ask = engine.flow if asked.page == "flow" else engine.lens
-    made = ask(asked.basis.settings, asked.selection)
+    made = ask(asked.basis.settings, asked.selection, asked.single)
     asked.basis.check(engine)
     return made
 

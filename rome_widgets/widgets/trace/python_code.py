@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from rome_widgets.records.html import plural
 from rome_widgets.records.states import State
@@ -15,10 +16,13 @@ def trace_code(
     cells: Iterable[State],
     probability: float | None = None,
     edits: int = 0,
+    *,
+    single: bool = False,
 ) -> str:
     """A script: the model by the expression `load`, the trace, and the restoration of `cells`.
 
-    It tells the reader the `probability` to expect, and the number of edits that it does not make.
+    Where they are `single` states, of these alone. It tells the reader the `probability` to expect,
+    and the number of edits that it does not make.
     """
     answer = settings.answer if settings.answer_id is None else settings.answer_id
     lines = [
@@ -41,14 +45,19 @@ def trace_code(
     ]
     if chosen := [tuple(cell) for cell in cells]:
         known = "" if probability is None else f"  # {probability:.6f}"
-        lines += [
-            "",
-            "# Each cell of the grid restores the states of its window.",
-            "cells = [",
-            *[f"    {cell!r}," for cell in chosen],
-            "]",
-            "states = {state for cell in cells for state in tracer.cell(*cell)}",
-            "restoration = tracer.restore(states)",
-            f"print(restoration.probability){known}",
-        ]
+        lines += ["", *_restoring(chosen, single), f"print(restoration.probability){known}"]
     return "\n".join(lines) + "\n"
+
+
+def _restoring(chosen: list[tuple[Any, ...]], single: bool) -> list[str]:
+    listed = [f"    {each!r}," for each in chosen]
+    if single:
+        return ["states = [", *listed, "]", "restoration = tracer.restore(states)"]
+    return [
+        "# Each cell of the grid restores the states of its window.",
+        "cells = [",
+        *listed,
+        "]",
+        "states = {state for cell in cells for state in tracer.cell(*cell)}",
+        "restoration = tracer.restore(states)",
+    ]

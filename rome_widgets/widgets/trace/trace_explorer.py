@@ -442,7 +442,12 @@ class TraceExplorer(ExplainedGrid):
             return ""
         probability = self._restoration["probability"] if self._answered else None
         return trace_code(
-            self._engine.load_code, self._basis.settings, self._cells, probability, self.edited
+            self._engine.load_code,
+            self._basis.settings,
+            self._cells,
+            probability,
+            self.edited,
+            single=self._is_single,
         )
 
     def cancel(self) -> None:
@@ -460,7 +465,7 @@ class TraceExplorer(ExplainedGrid):
         # a field for "Try again" changes the form, and the button must not go under the pointer.
         self._settle("form")
 
-    @t.observe("_trace", "selection", "_restoration", "edited")
+    @t.observe("_trace", "selection", "single", "_restoration", "edited")
     def _view_changed(self, change: dict) -> None:
         self.code = self.to_code()
 
@@ -518,8 +523,7 @@ class TraceExplorer(ExplainedGrid):
     @property
     def _answered(self) -> bool:
         """Whether the answer on screen is that to the selection."""
-        cells = [list(cell) for cell in self.selection]
-        return bool(cells) and self._restoration.get("selection") == cells
+        return bool(self.selection) and self._is_of_selection(self._restoration)
 
     def _answer(self) -> None:
         """Ask the worker for the restoration of the selection; only the latest counts."""
@@ -531,7 +535,7 @@ class TraceExplorer(ExplainedGrid):
             self._ask_for_page()
             return
         job = Job(
-            CellsAsked(self._basis, tuple(self._cells)),
+            CellsAsked(self._basis, tuple(self._cells), self._is_single),
             partial(_restore, self._engine),
             on_done=self._restored,
             on_failed=self._restore_failed,
@@ -694,18 +698,22 @@ class TraceExplorer(ExplainedGrid):
             found, weights, ms = made
             same = self._basis is not None and weights == self._basis.weights
             source = "exact" if same else "edited"
-            self._show_answer(found, describe_restoration(found, asked.selection, source, ms))
+            said = describe_restoration(found, asked.selection, source, ms, single=asked.single)
+            self._show_answer(found, said)
 
     def _restore_failed(self, asked: CellsAsked, error: Exception) -> None:
         described = describe_error(error)
         with self.hold_sync():
             if self._is_asked_now(asked):
-                self._show_answer(None, unanswered(asked.selection, described["found"]))
+                self._show_answer(
+                    None, unanswered(asked.selection, described["found"], (), asked.single)
+                )
             self._report("restoration", described)
 
     def _is_asked_now(self, asked: CellsAsked) -> bool:
         settings = None if self._basis is None else self._basis.settings
-        return asked.basis.settings == settings and asked.selection == tuple(self._cells)
+        meant = (asked.selection, asked.single) == (tuple(self._cells), self._is_single)
+        return asked.basis.settings == settings and meant
 
     def _show_answer(self, found: Restoration | None, described: dict[str, Any]) -> None:
         self._settle("restoration")
@@ -724,5 +732,5 @@ def _restore(
 ) -> tuple[Restoration, Hashable, float]:
     """The answer to a selection, the weights that gave it, and how many ms it took."""
     began, weights = time.perf_counter(), engine.weights_version
-    found = engine.restore(asked.basis.settings, asked.selection)
+    found = engine.restore(asked.basis.settings, asked.selection, asked.single)
     return found, weights, 1000 * (time.perf_counter() - began)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COMBINE = "Recorded single-state effects; a live model is needed to combine them."
+WINDOWS = "Cells with their windows were recorded; a live model is needed for single states."
 NOT_COMPUTED = "This state was not computed."
 ESTIMATED = "This trace is an estimate; a live model is needed to restore the state."
 UNBOUNDED = 1 << 31
@@ -78,6 +79,9 @@ class TraceGrid(RomeWidget):
     kind = t.Enum(get_args(GridKind), "all").tag(sync=True)
     selection = t.List().tag(sync=True)
     """Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer."""
+    single = t.List().tag(sync=True)
+    """The selection, where its cells are meant as single states, without their windows; else `[]`.
+    `select_states` sets both."""
     cursor = t.Any(None, allow_none=True).tag(sync=True)
     restoration = t.Any(None, allow_none=True, read_only=True)
     """The answer to the selection: a `Restoration` of a live model's, a `RecordedRestoration` of a
@@ -142,8 +146,37 @@ class TraceGrid(RomeWidget):
 
     @property
     def selected_states(self) -> list[State]:
-        """The states that the selected cells restored, each once, in order."""
-        return [] if self.trace is None else _union(self.trace, self._cells)
+        """The states that the selection restores, each once, in order.
+
+        What its cells did; of what `select_states` selected, these alone.
+        """
+        if self.trace is None:
+            return []
+        return list(self._cells) if self._is_single else _union(self.trace, self._cells)
+
+    @property
+    def _is_single(self) -> bool:
+        return bool(self.selection) and self.single == self.selection
+
+    def select_states(self, states: Iterable[Iterable]) -> None:
+        """Select single states: what is restored is exactly these, without windows.
+
+        Assigning `selection` selects cells, each of which restores what it did in the grid.
+
+        Args:
+            states: Triples `(pos, layer, kind)`, such as those of a path.
+
+        Raises:
+            TraitError: There is no such state.
+
+        Example:
+            >>> grid.select_states([(6, 3, "mlp")])
+            >>> grid.selected_states
+            [State(pos=6, layer=3, kind='mlp')]
+        """
+        with self._writing, self.hold_sync():
+            self.single = list(states)
+            self.selection = self.single
 
     def select(
         self,
@@ -223,6 +256,10 @@ class TraceGrid(RomeWidget):
     def _check_selection(self, proposal: dict) -> list[State]:
         return self._checked("selection", proposal["value"])
 
+    @t.validate("single")
+    def _check_single(self, proposal: dict) -> list[State]:
+        return self._checked("single", proposal["value"])
+
     @t.validate("cursor")
     def _check_cursor(self, proposal: dict) -> State | None:
         value = proposal["value"]
@@ -249,12 +286,18 @@ class TraceGrid(RomeWidget):
     def _selection_changed(self, change: dict) -> None:
         self._answer()
 
+    @t.observe("single")
+    def _meaning_changed(self, change: dict) -> None:
+        if self.selection and self.selection in (change["old"], change["new"]):
+            self._answer()
+
     def _answer(self) -> None:
         """Answer the selection from what was recorded."""
         if self.trace is None or not self.selection:
             self._put_answer(None)
         else:
-            self._put_answer(*_recorded_answer(self.trace, self._cells))
+            states = self.selected_states
+            self._put_answer(*_recorded_answer(self.trace, self._cells, states, self._is_single))
 
     def _put_answer(
         self,
@@ -403,20 +446,25 @@ def _check_traced(kinds: Sequence[Kind], states: Iterable[State]) -> None:
 
 
 def _recorded_answer(
-    trace: CausalTrace, selection: list[State]
+    trace: CausalTrace, selection: list[State], states: list[State], single: bool
 ) -> tuple[RecordedRestoration | None, dict[str, Any]]:
     """What was recorded of the selection, and how the page is told of it."""
-    states = _union(trace, selection)
     if len(selection) > 1:
-        return None, unanswered(selection, COMBINE, states)
+        return None, unanswered(selection, COMBINE, states, single)
     (cell,) = selection
+    if states != trace.cell(*cell):
+        return None, unanswered(selection, WINDOWS, states, single)
     score = float(trace.scores[cell.kind][cell.pos, cell.layer])
     if trace.estimated or np.isnan(score):
-        return None, unanswered(selection, ESTIMATED if trace.estimated else NOT_COMPUTED, states)
+        return None, unanswered(
+            selection, ESTIMATED if trace.estimated else NOT_COMPUTED, states, single
+        )
     found = RecordedRestoration(
         tuple(states), trace.answer, trace.clean, trace.corrupted, score, _rows(trace, cell)
     )
-    return found, describe_restoration(found, selection, "recorded" if found.rows else "cell")
+    return found, describe_restoration(
+        found, selection, "recorded" if found.rows else "cell", single=single
+    )
 
 
 def _rows(trace: CausalTrace, cell: State) -> tuple[Prediction, ...]:

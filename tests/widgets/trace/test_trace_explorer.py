@@ -260,7 +260,7 @@ def test_a_run_that_fails_after_its_estimate_leaves_the_last_result_alone(
         raise ValueError("no luck")
 
     engine.trace = fail
-    engine.restore = lambda settings, cells: asked.append(settings) or restore(settings, cells)
+    engine.restore = lambda settings, *cells: asked.append(settings) or restore(settings, *cells)
     explorer.samples = samples
     explorer.run()
     assert explorer.wait(PATIENCE)

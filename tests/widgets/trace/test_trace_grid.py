@@ -146,6 +146,16 @@ def test_clearing_the_selection_clears_the_answer(trace):
     assert grid._restoration == {}
 
 
+def test_a_recorded_grid_says_that_it_has_no_single_states_of_a_window(trace):
+    grid = TraceGrid(trace)
+    grid.select_states([(2, 3, "mlp")])
+    assert grid.selected_states == [State(2, 3, "mlp")]
+    assert grid.restoration is None
+    assert "live model" in grid._restoration["message"]
+    grid.select_states([(2, 3, "hidden")])
+    assert grid.restoration.states == (State(2, 3, "hidden"),)
+
+
 def test_selected_states_are_the_union_of_what_the_cells_restored(trace):
     grid = TraceGrid(trace, selection=[(2, 3, "mlp"), (2, 4, "mlp")])
     assert grid.selected_states == [State(2, layer, "mlp") for layer in (2, 3, 4, 5)]

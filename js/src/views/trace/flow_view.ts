@@ -77,9 +77,7 @@ function flowState(bridge: Bridge<ExplorerTraits>) {
     },
     /** The run to be drawn: nothing is restored in a flow that is of another selection. */
     drawn: (view: TraceFrame): Run =>
-      run.value === "restored" &&
-      view.connected() &&
-      !same(info.value?.selection ?? [], bridge.get("selection"))
+      run.value === "restored" && view.connected() && !view.state.isOfSelection(info.value)
         ? "corrupted"
         : run.value,
   };

@@ -5,7 +5,6 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { probability, tokenLabel } from "../../format.js";
 import { PANEL_WIDTH } from "../../geometry.js";
-import { same } from "../../selection.js";
 import type { ExplorerTraits, LensInfo, LensRun } from "../../types.js";
 import { type Curve, curves, EDGE } from "../line_chart.js";
 import { placeholder } from "./trace_controls.js";
@@ -32,7 +31,7 @@ export function lensPage(bridge: Bridge<ExplorerTraits>) {
   /** The runs that belong to what is selected: the restored one only to its own selection. */
   const shown = (view: TraceFrame): LensRun[] => {
     const info = given();
-    const mine = !view.connected() || same(info?.selection ?? [], view.state.selection.value);
+    const mine = !view.connected() || view.state.isOfSelection(info);
     return (info?.runs ?? []).filter(({ name }) => mine || name !== "restored");
   };
 

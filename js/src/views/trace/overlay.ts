@@ -92,7 +92,8 @@ export function selectionMarks(state: GridState, info: TraceInfo, kind: Kind): P
   if (!cells?.size) return nothing;
   const size = state.fit.value.cell;
   const outline = border(cells, info.n_layers, size);
-  const path = brackets(cells, kind, info.windows[kind] ?? 1, info.n_layers, size);
+  const window = state.single.value ? 1 : (info.windows[kind] ?? 1);
+  const path = brackets(cells, kind, window, info.n_layers, size);
   const reach = (name: string) => (path ? svg`<path class=${name} d=${path} />` : nothing);
   return svg`${reach("rw-under")}<path class="rw-halo" d=${outline} />${reach("rw-reach")}<path class="rw-selected" d=${outline} />`;
 }

@@ -85,13 +85,12 @@ function found(path: PathInfo, state: GridState, running: boolean | undefined): 
   const tokens = state.trace.value?.tokens ?? [];
   const share = (p: number | undefined) => ((p ?? corrupted) - corrupted) / (clean - corrupted);
   const total = share(path.probabilities.at(-1));
-  /** The path's states are single, and a cell of their kind restores more. */
-  const widened = !running && states.some(([, , kind]) => (state.trace.value?.windows[kind] ?? 1) > 1);
   const short = !path.reached && !running;
+  const doing = path.reached ? "reached, looking for fewer: " : "looking: ";
   return html`
     <p role="status">${
-      running ? html`<i class="rw-pulse"></i> looking: ` : nothing
-    }<b>${stateCount(states.length)}</b> bring${states.length === 1 ? "s" : ""} <b>${percent(total)}</b> back${
+      running ? html`<i class="rw-pulse"></i> ${doing}` : nothing
+    }<b>${stateCount(states.length)}</b> bring${states.length === 1 ? "s" : ""} <b>${path.reached ? percent(total) : below(total, target)}</b> back${
       short ? html`<span class="rw-attention">, not ${percent(target)}</span>` : nothing
     } <span class="rw-mute">· ${path.n_restored} sets tried</span></p>
     ${running ? html`<div class="rw-track"><span style="width:${Math.max(0, Math.min(1, total / target)) * 100}%"></span></div>` : nothing}
@@ -104,7 +103,12 @@ function found(path: PathInfo, state: GridState, running: boolean | undefined): 
           <span>${i ? "→ " : html`p(<bdi>${tokenLabel(path.answer, 10)}</bdi>) `}${probability(path.probabilities[i], 2)}</span><b>${percent(share(path.probabilities[i]))}</b></li>`,
       )}
     </ol>
-    ${states.length > 0 && !running ? button("select_path", "Select these", () => state.select(states, null)) : nothing}
-    ${widened ? html`<span class="rw-mute">as cells, with their windows</span>` : nothing}
+    ${states.length > 0 && !running ? button("select_path", "Select these", () => state.selectStates(states)) : nothing}
   `;
 }
+
+/** A share that does not reach another one, written so that it does not look as if it did. */
+const below = (share: number, target: number): string =>
+  percent(share) === percent(target)
+    ? `${(Math.floor(share * 1000) / 10).toFixed(1)}\u202f%`
+    : percent(share);

@@ -4,7 +4,6 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { describe } from "../../format.js";
 import type { GridState } from "../../grid_state.js";
-import { same } from "../../selection.js";
 import type { Look, Side } from "../../shown_grids.js";
 import type { Comparison, ExplorerTraits, FlowInfo, KindChoice, LensInfo } from "../../types.js";
 import { choice, type Part } from "../controls.js";
@@ -71,12 +70,12 @@ export const skeleton = (hint: TemplateResult): TemplateResult => html`
 
 /** What stands in for a flow or a lens that is not there, or beside one of another selection. */
 export function placeholder(
-  { trace, selection }: GridState,
+  { trace, isOfSelection }: GridState,
   bridge: Bridge<ExplorerTraits>,
   connected: boolean,
   shown: FlowInfo | LensInfo | null,
 ): Part {
-  if (shown && same(shown.selection, selection.value)) return nothing;
+  if (shown && isOfSelection(shown)) return nothing;
   const said = connected
     ? bridge.get("stale")
       ? "The model was edited since this trace."

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { explorerTraits, flowInfo, gridTraits, pathInfo } from "../../fake_model.js";
-import { show } from "../show.js";
+import { answer, explorerTraits, flowInfo, gridTraits, pathInfo } from "../../fake_model.js";
+import { click, show } from "../show.js";
 
 test("the button asks for a path of the share that the field says", () => {
   const { find, model } = show(explorerTraits());
@@ -36,7 +36,41 @@ test("its steps are listed with p and share, and become the selection", () => {
   expect(steps[1]).toContain("hidden 1 at “Needle” → 0.8695 %");
   find<HTMLButtonElement>("[data-action=select_path]").click();
   expect(model.sent("selection")).toEqual(pathInfo().states);
-  expect(find(".rw-path").textContent).toContain("with their windows");
+  expect(model.sent("single")).toEqual(pathInfo().states);
+});
+test("a click after it selects a cell with its window again", () => {
+  const { find, model } = show({ ...explorerTraits(), _path: pathInfo() });
+  find<HTMLButtonElement>("[data-action=select_path]").click();
+  click(find, "mlp", 1, 1);
+  expect(model.sent("selection")).toEqual([[1, 1, "mlp"]]);
+  expect(model.sent("single")).toEqual([]);
+});
+test("a single state is not answered from the grid, nor by the answer of its cell", async () => {
+  const cell = [2, 1, "mlp"] as const;
+  const { el, model } = show({ ...explorerTraits(), selection: [cell], single: [cell] });
+  expect(el.querySelector(".rw-panel [role=img]")).toBeNull();
+  await model.receive({ _restoration: { ...answer(), selection: [cell] } });
+  expect(el.querySelector<HTMLElement>(".rw-panel")?.dataset.probability).toBeUndefined();
+  await model.receive({ _restoration: { ...answer(), selection: [cell], single: true } });
+  expect(el.querySelector<HTMLElement>(".rw-panel")?.dataset.probability).toBeDefined();
+});
+test.each([
+  [0.896, false, "89.6 %"],
+  [0.8999, false, "89.9 %"],
+  [0.871, false, "87 %"],
+  [0.9, true, "90 %"],
+  [0.93, true, "93 %"],
+])("a share that does not reach what is sought does not look as if it did: %s", (share, reached, said) => {
+  const p = 0.1 + share * 0.8;
+  const { words } = show({
+    ...explorerTraits(),
+    _path: pathInfo({ clean: 0.9, corrupted: 0.1, target: 0.9, reached, probabilities: [0.5, p] }),
+  });
+  expect(words(".rw-path p[role=status] b")[1]).toBe(said);
+});
+test("once enough is back the page says so while fewer states are sought", () => {
+  const { find } = show({ ...explorerTraits(), _path: pathInfo({ running: true, reached: true }) });
+  expect(find(".rw-path").textContent).toContain("reached, looking for fewer: 2 states");
 });
 test("the grid numbers a path's cells by their steps and joins none", () => {
   const { el } = show({
