@@ -19,6 +19,7 @@ from rome_widgets.errors import ModelChanged
 from rome_widgets.model.base_weights import UneditedOutput, unedited_modules
 from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
+from rome_widgets.model.identity import what_changed
 from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.structure.geometry import all_logits
@@ -64,7 +65,7 @@ class SideBySide:
         self, lm: LanguageModel, visitors: Sequence[tuple[nn.Module, Visitor]], n_sides: int = 2
     ) -> None:
         self.lm, self._visitors, self.n_sides = lm, visitors, n_sides
-        self._version = lm.weights_version
+        self._identity = lm.identity
 
     def probabilities(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """`[side, prompt, vocab]`: what follows each row of token ids, without and with.
@@ -125,10 +126,10 @@ class SideBySide:
 
     def _run(self, call: Callable[[], Tensor]) -> Tensor:
         found = self.lm.run(lambda: run_hooked(call, self._visitors))
-        if self.lm.weights_version != self._version:
+        if changed := what_changed(self._identity, self.lm.identity):
             raise ModelChanged(
-                "The model's weights changed while predictions were compared.",
-                "One set of weights was wanted.",
+                f"The model changed while predictions were compared: {changed}.",
+                "One and the same model was wanted.",
                 "Compare again.",
             )
         return found

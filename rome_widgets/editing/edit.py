@@ -30,7 +30,14 @@ from rome_widgets.editing.methods.editor import Found, Task
 from rome_widgets.editing.request import Request, Stated, read_requests
 from rome_widgets.editing.settings import Settings
 from rome_widgets.editing.statistics.second_moment import Statistics
-from rome_widgets.errors import Cancelled, EditRefused, ModelChanged, SettingsError
+from rome_widgets.errors import (
+    Cancelled,
+    EditRefused,
+    FingerprintMismatch,
+    ModelChanged,
+    SettingsError,
+)
+from rome_widgets.model.identity import Identity, what_changed, what_else_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.threads import in_few_threads
@@ -108,8 +115,23 @@ def edit(
     Source:
         Meng et al. 2022, section 3.1.
     """
+    if torch.is_inference_mode_enabled():  # what is made in it knows no gradients
+        with torch.inference_mode(False):
+            return edit(
+                lm,
+                prompt,
+                subject,
+                target,
+                method=method,
+                layer=layer,
+                settings=settings,
+                seed=seed,
+                second_moment=second_moment,
+                progress=progress,
+                cancel=cancel,
+            )
     started = time.perf_counter()
-    lm = check_language_model(lm)
+    lm = check_language_model(lm).up_to_date()
     editor = find_editor(method)
     requests = read_requests(lm, prompt, subject, target)
     drawn = whole_number(seed, "The seed", *SEEDS, error=SettingsError)
@@ -129,18 +151,18 @@ def edit(
     check()
     tell = progress or (lambda step: None)
     task = Task(lm, requests, chosen, known, layer, second_moment, drawn, check, tell, cancel)
-    version = lm.weights_version
+    identity = lm.identity
     found = editor.edit(task)
-    if lm.weights_version != version:
+    if changed := what_changed(identity, lm.identity):
         raise ModelChanged(
-            "The model's weights changed while the edit was computed.",
-            "One set of weights was wanted.",
+            f"The model changed while the edit was computed: {changed}.",
+            "One and the same model was wanted.",
             "Compute it again.",
         )
-    return _finish(task, method, found, started)
+    return _finish(task, method, found, started, identity)
 
 
-def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
+def _finish(task: Task, method: str, found: Found, started: float, identity: Identity) -> Edit:
     lm, request = task.lm, task.request
     if not found.updates:
         raise EditRefused(f"The method {method!r} gave no update.", "At least one was wanted.")
@@ -192,7 +214,7 @@ def _finish(task: Task, method: str, found: Found, started: float) -> Edit:
     bases = {update.name: ledger.fingerprint(update.name) for update in found.updates}
     on_top = tuple(other.id for other in lm.edits)
     facts = tuple(request.fact for request in task.requests)
-    return Edit(lm, facts, tuple(found.updates), report, bases, on_top)
+    return Edit(lm, facts, tuple(found.updates), report, bases, on_top, identity)
 
 
 def _sizes(lm: LanguageModel, updates: Sequence[Update]) -> tuple[float, float, float]:
@@ -271,6 +293,8 @@ class Edit:
     """SHA-256, by parameter, of the weights without any edit when it was computed."""
     on_top_of: tuple[str, ...] = ()
     """Ids of the edits the model carried when it was computed."""
+    identity: Identity | None = None
+    """What the model was when it was computed; None of an edit from a file."""
 
     def __post_init__(self) -> None:
         self.id = _identity(self.facts, self.updates, self.bases)
@@ -329,14 +353,28 @@ class Edit:
         """Put it into the weights, until it is reverted; does nothing where it is in already.
 
         Args:
-            force: Also on a matrix with other values than it was computed on.
+            force: Also on another model than it was computed on, or a matrix with other values.
 
         Raises:
             ModelChanged: Somebody else wrote the matrix since it was edited.
             FingerprintMismatch: The model is another than the one it was computed on.
         """
+        if not force and not self.applied:
+            self._check_identity()
         self._ledger.apply(self, self.strength, force=force)
         return self
+
+    def _check_identity(self) -> None:
+        """Refuse a model that was changed otherwise than by edits since it was computed."""
+        if self.identity is None:
+            return
+        edited = {*self._ledger.ever_edited, *(update.name for update in self.updates)}
+        if changed := what_else_changed(self.identity, self.lm.identity, besides=edited):
+            raise FingerprintMismatch(
+                f"The model is not the one that the edit was computed on: {changed}.",
+                "The same model, with whatever edits, was wanted.",
+                "Undo that change, compute the edit again, or say apply(force=True).",
+            )
 
     def revert(self) -> Edit:
         """Take it out; without other edits, the weights are bit for bit what they were.

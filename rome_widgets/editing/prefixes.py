@@ -38,7 +38,7 @@ def sample_prefixes(
     mostly ask for the same.
     """
     lengths = [length for length, count in counts for _ in range(count)]
-    key = (lm.weights_version, tuple(map(tuple, counts)), seed)
+    key = (lm.identity, tuple(map(tuple, counts)), seed)
     sampled = lm.remember("prefixes", key, lambda: tuple(_sample(lm, lengths, seed, check)))
     return ("",) * bare + sampled
 

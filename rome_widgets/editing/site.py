@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from rome_widgets.errors import EditRefused, SettingsError, said
+from rome_widgets.model.identity import and_more
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.structure.edited_matrix import is_adapter
 from rome_widgets.records.numbers import as_whole
 
 
@@ -61,6 +63,8 @@ def why_not(lm: LanguageModel, layer: int) -> str | None:
     if name is None:
         return lm.geometry.edit_refusal[layer] or "it has no single matrix to edit"
     module: Any = lm.model.get_submodule(name)
+    if any(weight.is_inference() for weight in lm.model.parameters()):
+        return "its weights were made under torch.inference_mode, so that no gradient passes them"
     if getattr(lm.model, "hf_quantizer", None) is not None:
         return "the model is quantised"
     if not isinstance(module, (nn.Linear, Conv1D)):
@@ -79,6 +83,20 @@ def why_not(lm: LanguageModel, layer: int) -> str | None:
     return None
 
 
+def _remedy(lm: LanguageModel, layer: int) -> str:
+    """What to do where a layer cannot be edited."""
+    if any(weight.is_inference() for weight in lm.model.parameters()):
+        return "Load the model outside torch.inference_mode(); torch.no_grad() saves as much."
+    block = lm.model.get_submodule(lm.geometry.blocks[layer])
+    if lm.geometry.edited_matrices[layer] is None and any(map(is_adapter, block.modules())):
+        return (
+            "Merge the adapter, model.merge_and_unload(), and edit the matrix of what it returns."
+        )
+    if foreign := lm.foreign:
+        return f"Take off {and_more(foreign)}, edit, and put it back."
+    return "Load the model unquantised, on one device; it can be traced as it is."
+
+
 def editable_layers(lm: LanguageModel) -> list[int]:
     """The layers whose matrix can be edited.
 
@@ -90,7 +108,7 @@ def editable_layers(lm: LanguageModel) -> list[int]:
         raise EditRefused(
             f"{lm.name} has no layer that can be edited: {why_not(lm, 0)}.",
             "A plain matrix of floating-point numbers that nothing else uses was wanted.",
-            "Load the model unquantised, on one device; it can be traced as it is.",
+            _remedy(lm, 0),
         )
     return editable
 

@@ -26,11 +26,16 @@ def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool
 
     On CUDA, float32 matrices multiply in TF32 meanwhile: what a trace shows needs no more. On a CPU
     a small model computes with one thread; see `threads`.
+    What the user has compiled runs as it is written, where hooks act: the numbers are the same up
+    to rounding.
 
     Afterwards all is as before, whenever an interrupt comes: like the hooks (see `hooks`), it is
     put back right here, by steps that can be repeated. A `with` would not do: what it calls on
     leaving is a function, and an interrupt on entering that one skips it.
     """
+    if torch.is_inference_mode_enabled():  # the user's: its tensors would know no gradients
+        with torch.inference_mode(False):
+            return run_in_eval_mode(model, call, gradients=gradients)
     eval_mode = _eval_mode_of(model)
     this = Call()
     device = device_of(model).type
@@ -43,17 +48,21 @@ def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool
             _tf32.enter(model, this)
         else:
             set_threads_here(threads_for(model))
+        if any(map(is_compiled, model.modules())):
+            _eager.enter(model, this)
         _set_modes(device, gradients=gradients, autocast=False)
         return copy_context().run(call)  # transformers sets context variables of its own
     finally:
         try:
             eval_mode.leave(this)
             _tf32.leave(this)
+            _eager.leave(this)
             _set_modes(device, gradients=gradients_before, autocast=autocast)
             set_threads_here(threads)
         except BaseException:
             eval_mode.leave(this)
             _tf32.leave(this)
+            _eager.leave(this)
             _set_modes(device, gradients=gradients_before, autocast=autocast)
             set_threads_here(threads)
             raise
@@ -69,6 +78,15 @@ def device_of(module: nn.Module) -> torch.device:
         if found is not None:
             return torch.device(found)
     return torch.device("cpu")
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether calling it goes through `torch.compile`."""
+    return (
+        getattr(module, "_compiled_call_impl", None) is not None
+        or type(module).__name__ == "OptimizedModule"
+        or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
+    )
 
 
 def _set_modes(device: str, *, gradients: bool, autocast: bool) -> None:
@@ -124,8 +142,21 @@ def _set_tf32(before: Any, back: bool) -> None:
     torch.backends.cuda.matmul.fp32_precision = before if back else "tf32"
 
 
+def _stop_compiling(model: nn.Module) -> Any:
+    """Torch acts when it is asked, and what it gives puts back what was before."""
+    return torch.compiler.set_stance("force_eager")
+
+
+def _compile_again(stance: Any, back: bool) -> None:
+    if back:
+        stance.__exit__(None, None, None)
+
+
 _tf32 = _InUse(lambda model: torch.backends.cuda.matmul.fp32_precision, _set_tf32)
 """TF32 for CUDA's matrix products, while any of our calls wants it; torch knows it no finer."""
+_eager = _InUse(_stop_compiling, _compile_again)
+"""Nothing compiled, while any of our calls runs a model with compiled parts; torch knows one
+setting for all threads."""
 _eval_modes: weakref.WeakKeyDictionary[nn.Module, _InUse] = weakref.WeakKeyDictionary()
 _eval_modes_lock = threading.RLock()
 

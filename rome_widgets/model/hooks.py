@@ -47,17 +47,28 @@ _attached: dict[weakref.ref[Call], list[tuple[nn.Module, Callable[..., Any]]]] =
 """The hooks of each call, noted before the first is attached."""
 
 
-def run_hooked(call: Callable[[], T], visitors: Iterable[tuple[nn.Module, Visitor]]) -> T:
+def run_hooked(
+    call: Callable[[], T],
+    visitors: Iterable[tuple[nn.Module, Visitor]],
+    *,
+    first: Iterable[tuple[nn.Module, Visitor]] = (),
+) -> T:
     """Run `call()` while each visitor sees, and may replace, its module's output.
 
-    Visitors of one module run in the order given. Nothing stays attached afterwards, whatever
-    `call` raises and whenever an interrupt comes.
+    Visitors of one module run in the order given, after the hooks that somebody else has put on
+    it; those of `first` run before these. Nothing stays attached afterwards, whatever `call`
+    raises and whenever an interrupt comes.
     """
     _sweep()
     this = Call()
     reference = weakref.ref(this)
     try:
-        _attach(reference, [(module, _gated(reference, visitor)) for module, visitor in visitors])
+        hooks = [
+            (module, _gated(reference, visitor), before)
+            for some, before in ((visitors, False), (first, True))
+            for module, visitor in some
+        ]
+        _attach(reference, hooks)
         return copy_context().run(_run_as, this, call)
     finally:
         try:
@@ -68,11 +79,11 @@ def run_hooked(call: Callable[[], T], visitors: Iterable[tuple[nn.Module, Visito
 
 
 def _attach(
-    reference: weakref.ref[Call], hooks: list[tuple[nn.Module, Callable[..., Any]]]
+    reference: weakref.ref[Call], hooks: list[tuple[nn.Module, Callable[..., Any], bool]]
 ) -> None:
-    _attached[reference] = hooks
-    for module, hook in hooks:
-        module.register_forward_hook(hook, with_kwargs=True)
+    _attached[reference] = [(module, hook) for module, hook, _ in hooks]
+    for module, hook, before in hooks:
+        module.register_forward_hook(hook, with_kwargs=True, prepend=before)
 
 
 def _detach(reference: weakref.ref[Call]) -> None:
@@ -111,7 +122,21 @@ def _gated(reference: weakref.ref[Call], visitor: Visitor) -> Callable[..., Any]
         # The container stays what it was: GPT-1 adds lists that its blocks return.
         return [replaced, *output[1:]] if isinstance(output, list) else (replaced, *output[1:])
 
+    return as_ours(hook)
+
+
+def as_ours(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself, marked as a hook that is no part of the model it is attached to."""
+    hook.__dict__[_OURS] = True
     return hook
+
+
+def is_ours(hook: Any) -> bool:
+    """Whether a hook is one of this package, which acts in its own call only."""
+    return getattr(hook, _OURS, False) is True
+
+
+_OURS = "_is_of_rome_widgets"
 
 
 def first_tensor(output: Any) -> Tensor:

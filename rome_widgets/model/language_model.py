@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Hashable, Iterable
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +30,7 @@ from rome_widgets.errors import (
 from rome_widgets.model import tokens
 from rome_widgets.model.eval_mode import device_of, run_in_eval_mode
 from rome_widgets.model.hooks import Visitor, run_hooked
+from rome_widgets.model.identity import Identity, IdentityReader, and_more, tokenizer_state
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.structure.geometry import (
@@ -38,6 +41,7 @@ from rome_widgets.model.structure.geometry import (
     probe_ids,
 )
 from rome_widgets.model.structure.head import last_logits_only
+from rome_widgets.model.wrappers import check_wrappers, prove_wrappers, unwrap, wrappers_of
 from rome_widgets.records.arguments import a_path, optional, several, takes, text, truth
 from rome_widgets.records.edit import WeightsState
 from rome_widgets.records.fact import HOLE
@@ -56,6 +60,8 @@ TOKENS_ON_CPU = 1024
 MOST_TOKENS_ON_GPU = 32768
 BYTES_PER_WIDTH = 30
 """Numbers of d_model width that a block keeps per token while it runs, at most."""
+_POSITIONS = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions")
+"""Names by which configurations say how many positions there are."""
 _UNLIMITED = 1_000_000
 """A tokenizer without a limit states a huge number; anything above this is no limit."""
 
@@ -83,25 +89,102 @@ class LanguageModel:
         tokenizer = tokens.find_tokenizer(tokenizer)
         self.model = unwrap(model)
         check_kind_of_model(self.model)
+        self._wrappers = wrappers_of(model)
+        check_wrappers(self._wrappers, self.model)
         self.tokenizer: Any = tokenizer
-        # A copy for our own encoding: a call sets truncation and padding in the tokenizer, which
-        # the user's code, in another thread perhaps, must never see.
-        self._encoder: Any = copy.deepcopy(tokenizer)
+        self._encoder_copy, self._encoder_state = _own_copy(tokenizer)
         self._token_texts: dict[int, str] = {}
         self.name = name or _own_name(self.model)
-        self.geometry: Geometry = self.run(lambda: find_geometry(self.model))
-        self._last_only = self.run(lambda: last_logits_only(self.model, self.geometry))
-        self.replay: Replay | None = None
-        self.no_replay = ""
-        ids = probe_ids(self.model)
-        try:
-            self.replay = self.run(
-                lambda: find_replay(self.model, self.geometry, ids, self._last_only)
-            )
-        except CannotReplay as reason:
-            self.no_replay = str(reason)
         self._fitting_tokens: int | None = None
         self._remembered: dict[str, tuple[Hashable, Any]] = {}
+        self._identities = IdentityReader(self.model, tokenizer, self._wrappers)
+        self._attaching = threading.RLock()
+        self._attach(self._identities.read())
+        self.run(lambda: prove_wrappers(self._wrappers, self.model, probe_ids(self.model)))
+
+    def _attach(self, before: Identity) -> None:
+        """Find the model's parts, and prove that they can be replayed."""
+        try:
+            geometry = self.run(lambda: find_geometry(self.model))
+        except UnsupportedModel as error:
+            raise _because_of_hooks(error, before.foreign) from error.__cause__
+        if before.foreign:
+            geometry = _naming(geometry, before.foreign)
+        last_only = self.run(lambda: last_logits_only(self.model, geometry))
+        replay, no_replay = None, ""
+        try:
+            if not before.foreign:
+                ids = probe_ids(self.model)
+                replay = self.run(lambda: find_replay(self.model, geometry, ids, last_only))
+        except CannotReplay as reason:
+            no_replay = str(reason)
+        after = self._identities.read()
+        self._identities.leave_out_what_a_pass_changes(before, after)
+        self.geometry: Geometry = geometry
+        self._last_only, self._replay, self._no_replay = last_only, replay, no_replay
+        self._attached_to = before.structure, before.foreign
+
+    def up_to_date(self) -> LanguageModel:
+        """Itself, after its parts were found again where the model is built otherwise by now.
+
+        Whoever begins something new with the model asks for it.
+
+        Raises:
+            UnsupportedModel: See the class.
+        """
+        with self._attaching:
+            check_wrappers(self._wrappers, self.model)
+            now, (structure, foreign) = self.identity, self._attached_to
+            # What was found beside foreign hooks may be more without them.
+            if now.structure != structure or (foreign and now.foreign != foreign):
+                self._attach(now)
+        return self
+
+    @property
+    def identity(self) -> Identity:
+        """Everything that decides what the model computes now; see `identity`.
+
+        Equal as long as the model is the same. It costs about a millisecond on the bundled model
+        and a hundredth of a pass on a large one; on a GPU it waits for the device once.
+        """
+        return self._identities.read()
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Hooks and replaced forwards of somebody else that act in every pass, in words."""
+        return self.identity.foreign
+
+    @property
+    def replay(self) -> Replay | None:
+        """The blocks, callable by themselves; None where only whole passes are right.
+
+        Foreign hooks see whole passes, as in the user's own call: on a part of a prompt they may
+        act elsewhere.
+        """
+        return None if self._replay is None or self.foreign else self._replay
+
+    @replay.setter
+    def replay(self, replay: Replay | None) -> None:
+        self._replay = replay
+
+    @property
+    def no_replay(self) -> str:
+        """Why there are whole passes only, a clause; empty where replay is right."""
+        if foreign := self.foreign:
+            return f"{and_more(foreign)} may not act alike on a part of the prompt"
+        return self._no_replay
+
+    @property
+    def _encoder(self) -> Any:
+        """A copy of the tokenizer for our own encoding.
+
+        A call sets truncation and padding in the tokenizer, which the user's code, in another
+        thread perhaps, must never see. Copied again when the user changed the tokenizer.
+        """
+        if tokenizer_state(self.tokenizer) != self._encoder_state:
+            self._encoder_copy, self._encoder_state = _own_copy(self.tokenizer)
+            self._token_texts = {}
+        return self._encoder_copy
 
     def __repr__(self) -> str:
         edits = f", {plural(len(self.edits), 'edit')}" if self.edits else ""
@@ -144,7 +227,9 @@ class LanguageModel:
     @property
     def engine(self) -> str:
         """How states are restored: "replay", or "whole passes" and the reason."""
-        return "replay" if self.replay else f"whole passes: {self.no_replay}"
+        if self._replay is not None and not self.foreign:
+            return "replay"
+        return f"whole passes: {self.no_replay}"
 
     @property
     def n_parameters(self) -> int:
@@ -163,12 +248,15 @@ class LanguageModel:
 
     @property
     def n_positions(self) -> int | None:
-        """Longest prompt in tokens: the smaller of what tokenizer and model state."""
+        """Longest prompt in tokens: the smaller of what tokenizer and model state.
+
+        None where rotary positions are scaled by the length of the prompt, and so never end.
+        """
         config = self.model.config.get_text_config()
-        limits = [
-            getattr(config, "max_position_embeddings", None),
-            getattr(self.tokenizer, "model_max_length", None),
-        ]
+        if rotates_without_end(config):
+            return None
+        limits = [getattr(config, name, None) for name in _POSITIONS]
+        limits.append(getattr(self.tokenizer, "model_max_length", None))
         known = [int(limit) for limit in limits if limit and limit < _UNLIMITED]
         return min(known, default=None)
 
@@ -393,16 +481,6 @@ class LanguageModel:
             kept = self._remembered[name] = (key, make())
         return kept[1]
 
-    @property
-    def weights_version(self) -> tuple[Any, ...]:
-        """Changes when a weight is written in place, replaced, moved or cast.
-
-        Also when another implementation of attention is chosen. Not when one is written in place
-        through `.data`: torch itself does not notice that.
-        """
-        attention = getattr(self.model.config, "_attn_implementation", None)
-        return (attention, *map(_identity, self.model.parameters()))
-
     # ------------------------------------------------------------------------------- edits
 
     @property
@@ -552,15 +630,12 @@ def check_language_model(lm: Any) -> LanguageModel:
     return lm
 
 
-def _identity(weight: Tensor) -> tuple[Any, ...]:
-    """Which tensor it is, where and what, and how often it was written in place.
-
-    Tensors of inference mode do not count; offloaded weights are other tensors after each pass.
-    """
-    if weight.is_meta:
-        return ()
-    writes = 0 if weight.is_inference() else weight._version
-    return id(weight), weight.data_ptr(), weight.dtype, weight.device, writes
+def rotates_without_end(config: Any) -> bool:
+    """Whether a configuration scales rotary positions by the length of the prompt."""
+    stated = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    by_kind = [each for each in stated.values() if isinstance(each, Mapping)] or [stated]
+    kinds = [str(each.get("rope_type", each.get("type"))) for each in by_kind]
+    return "dynamic" in kinds
 
 
 def upcast(logits: Tensor) -> Tensor:
@@ -578,16 +653,30 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().double().cpu().numpy()
 
 
-def unwrap(model: Any) -> Any:
-    """The transformers model inside `torch.compile`, nnsight or PEFT; anything else as it is."""
-    for attribute in ("_orig_mod", "_module"):
-        inner = getattr(model, "__dict__", {}).get(attribute)
-        inner = inner if inner is not None else getattr(model, "_modules", {}).get(attribute)
-        if isinstance(inner, nn.Module):
-            return unwrap(inner)
-    if hasattr(model, "get_base_model") and hasattr(model, "peft_config"):
-        return model.get_base_model()
-    return model
+def _own_copy(tokenizer: Any) -> tuple[Any, Hashable]:
+    """A copy of a tokenizer, and the state that it was copied in."""
+    state = tokenizer_state(tokenizer)
+    return copy.deepcopy(tokenizer), state
+
+
+def _naming(geometry: Geometry, foreign: tuple[str, ...]) -> Geometry:
+    """The geometry, in which a reason against an edit names the foreign code that may be why."""
+    refusal = tuple(
+        None if why is None else f"{why}, with {and_more(foreign)} in place"
+        for why in geometry.edit_refusal
+    )
+    return replace(geometry, edit_refusal=refusal)
+
+
+def _because_of_hooks(error: UnsupportedModel, foreign: tuple[str, ...]) -> UnsupportedModel:
+    """The error, naming the foreign hooks that may be why."""
+    if not foreign:
+        return error
+    return type(error)(
+        f"{error.found.rstrip('.')}, with {and_more(foreign)} in place.",
+        error.wanted,
+        "Take off what was put there, attach, and put it back: it then acts in every trace.",
+    )
 
 
 def _own_name(model: nn.Module) -> str:

@@ -172,6 +172,11 @@ class Ledger:
             self._settled()
             yield self._entries
 
+    @property
+    def ever_edited(self) -> frozenset[str]:
+        """Parameters that an edit changes or once changed."""
+        return frozenset(self._originals)
+
     def strength_of(self, edit: HasUpdates) -> float | None:
         """With what strength the edit is applied; None where it is not."""
         return next((e.strength for e in self._entries if e.edit.id == edit.id), None)
@@ -320,7 +325,7 @@ class Ledger:
                 weight = self._weight(name)
                 wanted = self._rebuilt(name, base, self._entries)
                 if not torch.equal(weight, wanted):
-                    weight.copy_(wanted)
+                    _write(weight, wanted)
                 if not self._touching(name, self._entries):
                     self._bases.pop(name, None)
             self._unsettled.discard(name)
@@ -399,6 +404,15 @@ def ledger_of(model: nn.Module) -> Ledger:
         if ledger is None or ledger._model() is not model:  # or that of what it was copied from
             ledger = vars(model)[_LEDGER] = Ledger(model)
         return ledger
+
+
+def _write(weight: Tensor, wanted: Tensor) -> None:
+    """In place; a weight that was made in inference mode can be written in that mode only."""
+    if not weight.is_inference():
+        weight.copy_(wanted)
+        return
+    with torch.inference_mode():
+        weight.copy_(wanted)
 
 
 def copied(weight: Tensor) -> Tensor:

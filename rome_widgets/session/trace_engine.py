@@ -6,9 +6,9 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 from rome_widgets.model.base_weights import without_edits
+from rome_widgets.model.identity import Identity
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.load import load_expression
 from rome_widgets.model.tokens import subject_at
@@ -38,9 +38,14 @@ class TracingEngine:
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm = check_language_model(lm)
-        self.session, self.model_name, self.n_layers = session_of(lm), lm.name, lm.n_layers
+        self.session, self.model_name = session_of(lm), lm.name
         self.default_samples = default_samples(lm)
         self._tracers: OrderedDict[tuple, CausalTracer] = OrderedDict()
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.lm.n_layers
 
     @property
     def load_code(self) -> str:
@@ -48,9 +53,9 @@ class TracingEngine:
         return load_expression(self.lm)
 
     @property
-    def weights_version(self) -> tuple[Any, ...]:
-        """Moves on whenever a weight is written."""
-        return self.lm.weights_version
+    def identity(self) -> Identity:
+        """Another one whenever what decides the model's output has changed."""
+        return self.lm.identity
 
     def read_prompt(self, prompt: Prompt, subject: str) -> tuple[str, str, tuple[int, int] | None]:
         """Text and subject of whatever states a fact, and where a fact says that the subject is."""
@@ -67,7 +72,7 @@ class TracingEngine:
         resume: CausalTrace | None = None,
     ) -> CausalTrace:
         """All three grids of one prompt, from runs made now."""
-        key = (settings, self.lm.weights_version)  # Before the runs: an edit may come meanwhile.
+        key = (settings, self.lm.identity)  # Before the runs: an edit may come meanwhile.
         tracer = self._keep(key, self._make(settings))
         if resume is None and not cancelled():
             _preview(tracer, progress)
@@ -111,7 +116,7 @@ class TracingEngine:
 
     def _tracer(self, settings: TraceSettings) -> CausalTracer:
         """The kept one, or a new one."""
-        key = (settings, self.lm.weights_version)
+        key = (settings, self.lm.identity)
         return self._keep(key, self._tracers.get(key) or self._make(settings))
 
     def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:

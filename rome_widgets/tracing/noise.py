@@ -218,4 +218,6 @@ def subject_embedding_spread(
         spread = to_numpy(lm.embed(ids)).std(ddof=1)
         return EmbeddingSpread(float(spread), len(ids), len(words))
 
-    return lm.remember("spread", key, measure)
+    # Of the embedding and the tokenizer alone: edits of other matrices leave σ as it is.
+    made_of = lm.identity.inside(lm.geometry.embedding)
+    return lm.remember("spread", (key, made_of), measure)

@@ -28,7 +28,7 @@ def cached_runs(
     kept: weakref.WeakValueDictionary[Hashable, Runs]
     kept = lm.remember("runs", None, weakref.WeakValueDictionary)
     draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
-    key = (lm.weights_version, lm.engine, tuple(ids), tuple(positions), tuple(noise.shape), draws)
+    key = (lm.identity, lm.engine, tuple(ids), tuple(positions), tuple(noise.shape), draws)
     runs = kept.get(key)
     if runs is None or not runs.still_hold():
         what = f"run {len(noise)} samples of the prompt"

@@ -13,8 +13,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from rome_widgets.errors import ModelChanged, OutOfMemory
+from rome_widgets.errors import ModelChanged, OutOfMemory, UnsupportedModel
 from rome_widgets.model.hooks import Seen, Visitor
+from rome_widgets.model.identity import and_more, what_changed
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.tokens import check_ids
 from rome_widgets.records.states import Kind, State
@@ -77,8 +78,11 @@ class Runs:
         self.extent = Extent(lm.n_layers, len(ids), min(positions))
         self.ids = torch.tensor([list(ids)], device=lm.device)
         self.states: dict[tuple[Kind, int], Tensor] = {}
-        self._weights_version = lm.weights_version
-        self._witness = lm.next_token_probabilities(self.ids)[0]
+        self._identity = lm.identity
+        self._foreign = self._identity.foreign
+        self._witness = self._alone()
+        if self._foreign:
+            self._prove_rows_alike()
         if lm.replay is None:
             self.note = f"Whole forward passes are used for this model: {lm.no_replay}."
         self._run_both()
@@ -127,7 +131,9 @@ class Runs:
             OutOfMemory: No room for even a single row.
         """
         self._check_model(thoroughly=len(cells) > 1)
-        yield from self._predict(cells, held or {}, check)
+        for predicted in self._predict(cells, held or {}, check):
+            self._check_model(thoroughly=False)  # Others may write the model meanwhile.
+            yield predicted
 
     def _predict(
         self, cells: Sequence[Sequence[State]], held: Held, check: Check
@@ -152,21 +158,41 @@ class Runs:
     def still_hold(self) -> bool:
         """Whether the model gives the clean prediction of these runs again.
 
-        One row of one pass: it also shows what leaves no mark on the weights' versions, such as a
-        hook of the user's, an adapter switched off, or a weight written through `.data`.
+        One row of one pass: it also shows what leaves no mark on the identity, such as what a hook
+        of the user's holds, or a single weight written through `.data`.
         """
-        again = within_memory(
-            lambda: self.lm.next_token_probabilities(self.ids)[0], "run the prompt once"
-        )
+        again = self._alone()
         return torch.allclose(again, self._witness.to(again), rtol=1e-5, atol=1e-9)
 
+    def _alone(self) -> Tensor:
+        """`[vocab]`: the clean prediction of a pass over one row, as the user's own call makes."""
+        return within_memory(
+            lambda: self.lm.next_token_probabilities(self.ids)[0], "run the prompt once"
+        )
+
+    def _prove_rows_alike(self) -> None:
+        """Foreign code does to each row of a batch what it does to one alone."""
+        rows = self.lm.next_token_probabilities(self.ids.expand(2, -1))
+        if not torch.allclose(rows, self._witness.expand_as(rows), rtol=1e-3, atol=1e-6):
+            raise UnsupportedModel(
+                f"With {and_more(self._foreign)} the rows of a batch come out otherwise than one "
+                "row alone.",
+                "Code that does the same to every row was wanted.",
+                "Take it off, or let it act on each row of the batch.",
+            )
+
     def _check_model(self, *, thoroughly: bool) -> None:
-        """For a click, not thoroughly: only what costs next to nothing to know."""
-        same = self.lm.weights_version == self._weights_version
-        if not same or (thoroughly and not self.still_hold()):
+        """For a click, not thoroughly: only what costs next to nothing to know.
+
+        What a foreign hook does can change and leave no mark, so it is always asked.
+        """
+        changed = what_changed(self._identity, self.lm.identity)
+        if not changed and (thoroughly or self._foreign) and not self.still_hold():
+            changed = "it gives another prediction for the prompt"
+        if changed:
             raise ModelChanged(
-                "The model has changed since its clean and corrupted runs were made.",
-                "The weights and hooks those runs were made with were wanted.",
+                f"The model has changed since its clean and corrupted runs were made: {changed}.",
+                "The model that those runs were made with was wanted.",
                 "Make a new CausalTracer.",
             )
 

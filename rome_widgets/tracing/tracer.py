@@ -179,7 +179,7 @@ class CausalTracer:
         answer: Answer = None,
         occurrence: Occurrence | None = None,
     ) -> None:
-        self.lm = check_language_model(lm)
+        self.lm = check_language_model(lm).up_to_date()
         self.window = (
             default_window(lm.n_layers) if window is None else whole_number(window, "The window", 1)
         )

@@ -199,7 +199,7 @@ class FakeEngine:
         self.restore_gate.set()
         self.broken: Exception | None = None
         self.taken = 0.0
-        self.weights_version = 0
+        self.identity = 0
         self.traced: list[TraceSettings] = []
         self.resumed: list[CausalTrace | None] = []
         """What each trace went on from."""
@@ -212,7 +212,7 @@ class FakeEngine:
     def edit(self, taken: float) -> None:
         """Change the weights; whoever shows the model must still be told."""
         self.taken = taken
-        self.weights_version += 1
+        self.identity += 1
 
     def tell(self, count: int) -> None:
         """Say that the model holds `count` edits, to everybody who shows it."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rome_widgets.model.generation import IncrementalDecoder
+from rome_widgets.model.hooks import as_ours
 from rome_widgets.model.structure.geometry import all_logits
 from tests.helpers import tiny
 
@@ -21,10 +22,11 @@ def tokens_per_call(lm):
     """A list that fills with how many positions each call of the first block gets."""
     seen = []
     block = lm.model.get_submodule(lm.geometry.blocks[0])
-    handle = block.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append((args or (kwargs["hidden_states"],))[0].shape[1]),
-        with_kwargs=True,
-    )
+
+    def note(module, args, kwargs):
+        seen.append((args or (kwargs["hidden_states"],))[0].shape[1])
+
+    handle = block.register_forward_pre_hook(as_ours(note), with_kwargs=True)
     return seen, handle
 
 

@@ -140,12 +140,12 @@ def test_fewer_tokens_go_into_a_call_once_memory_ran_out_until_that_is_forgotten
 def test_the_version_of_the_weights_tells_every_way_of_changing_them():
     lm = tiny.tiny_lm("gpt2")
     norm = lm.model.transformer.ln_f
-    seen = [lm.weights_version]
-    assert lm.weights_version == seen[0]
+    seen = [lm.identity]
+    assert lm.identity == seen[0]
 
     def differs():
-        assert lm.weights_version not in seen
-        seen.append(lm.weights_version)
+        assert lm.identity not in seen
+        seen.append(lm.identity)
 
     saved = norm.weight
     with torch.no_grad():

@@ -43,6 +43,7 @@ from rome_widgets.errors import (
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.model.base_weights import digest_without_edits, without_edits
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
+from rome_widgets.model.identity import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.threads import in_few_threads
@@ -235,7 +236,7 @@ def second_moment(
         >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris", layer=4,
         ...                  second_moment=moment)
     """
-    check_language_model(lm)
+    check_language_model(lm).up_to_date()
     ridge = finite_number(ridge, "ridge", 0, error=SettingsError)
     layers = plain(layers)  # of any library
     if not isinstance(layers, Iterable) or isinstance(layers, str | bytes):
@@ -262,7 +263,8 @@ def _gathered(
         raise SettingsError("There is no text to gather from.", "At least one token was wanted.")
     base = _BaseModel(site)
     about = _identity(site, pieces, base)
-    place = _place_in_cache(about) if path is None else Path(path)
+    # What a foreign hook does has no name that another day would know it by.
+    place = Path(path) if path is not None else None if lm.foreign else _place_in_cache(about)
     keeper = Keeper(place, about, needed=path is not None)
     sums = keeper.begun(site.d_in)
     begun = sums.done
@@ -292,7 +294,7 @@ class _BaseModel:
 
     def _look(self) -> dict[str, str]:
         lm = self._site.lm
-        self._version, self._visitors = lm.weights_version, without_edits(lm)
+        self._identity, self._visitors = lm.identity, without_edits(lm)
         matrix = ledger_of(lm.model).fingerprint(self._site.weight_name)
         return {"matrix": matrix, "weights": digest_without_edits(lm)}
 
@@ -300,12 +302,14 @@ class _BaseModel:
         """`[token, d_in]`."""
         while True:
             keys = keys_of(self._site, ids, self._visitors)
-            if self._site.lm.weights_version == self._version:
+            begun, now = self._identity, self._site.lm.identity
+            if now == begun:
                 return keys
-            if self._look() != self.weights:
+            if now.without_weights != begun.without_weights or self._look() != self.weights:
                 raise ModelChanged(
-                    "The model's weights were written while statistics were gathered.",
-                    "One set of weights was wanted; edits may come and go.",
+                    "The model changed while statistics were gathered: "
+                    f"{what_changed(begun, now)}.",
+                    "One and the same model was wanted; edits may come and go.",
                     "Gather them again.",
                 )
 
@@ -325,6 +329,7 @@ def _identity(site: Site, pieces: Sequence[Sequence[int]], base: _BaseModel) -> 
         "model": site.lm.name,
         "commit": getattr(site.lm.model.config, "_commit_hash", None),
         **base.weights,
+        "built": site.lm.identity.built,
         "layer": site.layer,
         "dtype": str(site.weight.dtype),
         "texts": texts,

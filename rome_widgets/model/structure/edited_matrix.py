@@ -51,14 +51,31 @@ def _find_in_block(
         for name, other in block.parts.items()
         if torch.equal(other.value, own) and _is_matrix(module.get_submodule(name))
     ]
+    matrices = _owners_only(module, matrices)
     if len(matrices) != 1:
         return None, _why_none(module, matrices)
     (name,) = matrices
+    if is_adapter(module.get_submodule(name)):
+        return None, f"{block.name}.{name} carries an adapter that is not merged into the matrix"
     whole = f"{block.name}.{name}"
     shared = [other for other in owners[id(module.get_submodule(name).weight)] if other != whole]
     if shared:
         return None, f"the matrix is shared with {', '.join(shared)}"
     return whole, None
+
+
+def is_adapter(module: nn.Module) -> bool:
+    """Whether it is one of PEFT's, which stand in the place of a matrix and hold it inside."""
+    return hasattr(module, "base_layer") and hasattr(module, "get_base_layer")
+
+
+def _owners_only(block: nn.Module, names: Sequence[str]) -> list[str]:
+    """Without adapters that now put out what the matrix inside them does: merged, or off."""
+    return [
+        name
+        for name in names
+        if not (is_adapter(block.get_submodule(name)) and f"{name}.base_layer" in names)
+    ]
 
 
 def _is_matrix(module: nn.Module) -> bool:

@@ -10,7 +10,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,16 +131,17 @@ def _embedding_name(model: Any) -> str:
     )
 
 
-def _block_lists(model: Any) -> dict[str, list[str]]:
-    """Lists of modules as long as the model is deep, outermost ones only, by name.
+def _block_lists(model: Any, depth: int | None) -> dict[str, list[str]]:
+    """Lists of modules of this length, or of any, outermost ones only, by name.
 
     A vision tower may have one too; a block may have as many experts as there are blocks.
     """
-    depth = model.config.get_text_config().num_hidden_layers
     lists: dict[str, list[str]] = {}
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{member}.") for each in lists.values() for member in each)
-        if isinstance(module, nn.ModuleList) and len(module) == depth and not inside:
+        if inside or not isinstance(module, nn.ModuleList) or not len(module):
+            continue
+        if depth in (None, len(module)):
             lists[name] = [f"{name}.{child}" for child, _ in module.named_children()]
     return lists
 
@@ -162,21 +163,25 @@ def all_logits(model: nn.Module, ids: Tensor, **options: Any) -> Tensor:
 def _watch_blocks(model: Any, ids: Tensor) -> list[Block]:
     """What enters and leaves each block and each module in it, in one pass.
 
+    A list as long as the configuration says the model is deep, else, of a configuration that was
+    not told of layers taken out, whichever runs.
+
     Raises:
         UnsupportedModel: Not exactly one list of blocks ran, or what passes from block to block
             is not one hidden state.
     """
-    lists = _block_lists(model)
-    seen: dict[str, list[Block]] = {}
-    calls: dict[str, dict[str, list[Part]]] = {}
-    visitors: list[tuple[nn.Module, Visitor]] = []
-    for names in lists.values():
-        for name in names:
-            block = model.get_submodule(name)
-            visitors.append((block, watching_block(block, name, seen)))
-            visitors += watching_parts(block, calls.setdefault(name, {}))
-    run_hooked(lambda: all_logits(model, ids), visitors)
+    depth = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    lists = _block_lists(model, depth) if depth else {}
+    seen, calls = _watch(model, lists, ids)
     ran = {name: names for name, names in lists.items() if all(n in seen for n in names)}
+    if not ran:
+        lists = lists | _block_lists(model, None)
+        seen, calls = _watch(model, lists, ids)
+        ran = {
+            name: running
+            for name, names in lists.items()
+            if len(running := [n for n in names if n in seen]) in {len(names), depth} - {0}
+        }
     name = _the_one_list(model, lists, ran)
     blocks = [seen[block] for block in ran[name]]
     for first, *again in blocks:
@@ -185,10 +190,27 @@ def _watch_blocks(model: Any, ids: Tensor) -> list[Block]:
     return [first for first, *_ in blocks]
 
 
+def _watch(
+    model: nn.Module, lists: Mapping[str, Sequence[str]], ids: Tensor
+) -> tuple[dict[str, list[Block]], dict[str, dict[str, list[Part]]]]:
+    """What a pass shows of each block of these lists, and of the parts in it."""
+    seen: dict[str, list[Block]] = {}
+    calls: dict[str, dict[str, list[Part]]] = {}
+    parts: list[tuple[nn.Module, Visitor]] = []
+    whole: list[tuple[nn.Module, Visitor]] = []
+    for name in (name for names in lists.values() for name in names):
+        block = model.get_submodule(name)
+        whole.append((block, watching_block(block, name, seen)))
+        parts += watching_parts(block, calls.setdefault(name, {}))
+    # What a block adds is what it puts out itself, before a hook of somebody else's.
+    run_hooked(lambda: all_logits(model, ids), parts, first=whole)
+    return seen, calls
+
+
 def _the_one_list(model: Any, lists: dict[str, list[str]], ran: dict[str, list[str]]) -> str:
     if len(ran) == 1:
         return next(iter(ran))
-    depth = model.config.get_text_config().num_hidden_layers
+    depth = getattr(model.config.get_text_config(), "num_hidden_layers", "any number of")
     found = f"{len(ran)} ({', '.join(ran)})" if ran else "none"
     idle = [name for name in lists if name not in ran]
     more = f", and {', '.join(idle)} of which not every block ran in a forward pass" if idle else ""
@@ -244,6 +266,12 @@ def _prove_sound(model: nn.Module, ids: Tensor) -> None:
     other[0, -1] = ids[0, 0]
     ahead = (all_logits(model, other)[0, :-1].float() - plain[0, :-1].float()).abs().max()
     if ahead > tolerance(plain.dtype) * plain.float().abs().max():
+        if not torch.equal(all_logits(model, ids), plain):
+            raise UnsupportedModel(
+                f"{type(model).__name__}: two passes over the same prompt give other logits.",
+                "A model that repeats itself was wanted.",
+                "Does it draw random numbers in eval mode?",
+            )
         raise NotCausal(
             f"{type(model).__name__}: changing the last token moved earlier predictions by "
             f"{float(ahead):.2g}.",

@@ -272,17 +272,19 @@ def _distinct_parts(blocks: Sequence[Block]) -> list[str]:
     """Names of parts that put out different things; of those that do not, the outermost.
 
     An attention module and its last matrix put out the same: reading the outer one is reading
-    what the block reads.
+    what the block reads. So where a hook on the outer one makes them differ in some blocks.
     """
     order = [name for name in blocks[0].parts if all(name in block.parts for block in blocks)]
     kept: list[str] = []
     for name in sorted(order, key=lambda name: name.count(".")):
-        if not any(
-            all(torch.equal(block.parts[name].value, block.parts[other].value) for block in blocks)
-            for other in kept
-        ):
+        if not any(_puts_out_the_same(blocks, name, other) for other in kept):
             kept.append(name)
     return [name for name in order if name in kept]
+
+
+def _puts_out_the_same(blocks: Sequence[Block], name: str, other: str) -> bool:
+    same = (torch.equal(block.parts[name].value, block.parts[other].value) for block in blocks)
+    return any(same) if name.startswith(f"{other}.") else all(same)
 
 
 def _solve(equation: Equation, blocks: Sequence[Block], names: Sequence[str]) -> Sum | None:

@@ -42,8 +42,8 @@ class TraceEngine(Engine, Protocol):
         ...
 
     @property
-    def weights_version(self) -> Hashable:
-        """Another value after every change of the weights, also after one that was undone."""
+    def identity(self) -> Hashable:
+        """One value for all that decides what the model computes now; another after a change."""
         ...
 
     def read_prompt(self, prompt: Any, subject: str) -> tuple[str, str, tuple[int, int] | None]:

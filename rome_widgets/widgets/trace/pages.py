@@ -188,7 +188,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         """Ask for what the page shows, once the selection is answered; only the latest counts."""
         basis, answer = self._basis, self._restoration
         answered = self._is_of_selection(answer or {"selection": []}) and not answer.get("message")
-        current = basis is not None and basis.weights == self._engine.weights_version
+        current = basis is not None and basis.weights == self._engine.identity
         if self.page == "grid" or not (answered and current) or self._closed:
             self._worker.cancel(self._slots["page"])
         elif basis is not None and not self._is_of_selection(getattr(self, f"_{self.page}")):

@@ -270,7 +270,7 @@ class TraceExplorer(ExplainedGrid):
                     "One that was cancelled after its first states was wanted.",
                     "Trace with run().",
                 )
-            if shown.basis.weights != self._engine.weights_version:
+            if shown.basis.weights != self._engine.identity:
                 raise StateError(
                     "The model was edited since this trace was cancelled.",
                     "The weights that it was begun with were wanted.",
@@ -304,7 +304,7 @@ class TraceExplorer(ExplainedGrid):
         shown = self._shown
         if shown is None or shown.settings != settings:
             return None
-        same = shown.basis.weights == self._engine.weights_version
+        same = shown.basis.weights == self._engine.identity
         return shown.against if same or shown.against is not None else shown
 
     def _queue(self, run: RunInProgress) -> None:
@@ -345,7 +345,7 @@ class TraceExplorer(ExplainedGrid):
         if self._closed or shown is None or self._under_way is not None:
             return
         with self.hold_sync():
-            self.stale = shown.basis.weights != self._engine.weights_version
+            self.stale = shown.basis.weights != self._engine.identity
             if self.stale and edited and self.retrace and self._watched:
                 self._start(shown.settings, patient=True)
 
@@ -546,7 +546,7 @@ class TraceExplorer(ExplainedGrid):
         return run is self._run
 
     def _trace_started(self, run: RunInProgress) -> None:
-        run.start(self._engine.weights_version, self.edited)
+        run.start(self._engine.identity, self.edited)
         self._write(status=run.status, progress=0.0)
 
     def _trace_progressed(self, run: RunInProgress, progress: Progress) -> None:
@@ -589,7 +589,7 @@ class TraceExplorer(ExplainedGrid):
             self._put_before(*beside, running=running)
 
     def _trace_done(self, run: RunInProgress, trace: CausalTrace) -> None:
-        if run.weights != self._engine.weights_version:  # Of which of the two, nobody knows.
+        if run.weights != self._engine.identity:  # Of which of the two, nobody knows.
             self._trace_overtaken(run, ModelChanged("The model was edited meanwhile."))
             return
         run.trace = trace
@@ -602,7 +602,7 @@ class TraceExplorer(ExplainedGrid):
             self._write(status=run.status, progress=0.0)
             self._submit_run(run)
             return
-        same = run.weights == self._engine.weights_version
+        same = run.weights == self._engine.identity
         partial = stopped.partial if same else None
         run.error = Cancelled("The trace was cancelled.", partial)
         if partial is None:
@@ -616,7 +616,7 @@ class TraceExplorer(ExplainedGrid):
         run.tries = 0 if run.edited else run.tries + 1
         if run.stopped or self._closed:
             self._trace_stopped(run, Cancelled("The model was edited meanwhile."))
-        elif run.weights == self._engine.weights_version or run.tries == MOST_TRIES:
+        elif run.weights == self._engine.identity or run.tries == MOST_TRIES:
             self._give_up(run, error)  # It would come to the same end.
         else:
             run.again(self._before_edits(run.settings))
@@ -672,7 +672,7 @@ class TraceExplorer(ExplainedGrid):
             self.run_shown = run.id
             self.progress = float(np.mean([~np.isnan(g) for g in run.trace.scores.values()]))
             self.status = "done" if run.trace.complete else "cancelled"
-            self.stale = run.basis.weights != self._engine.weights_version
+            self.stale = run.basis.weights != self._engine.identity
 
     def _go_back(self, run: RunInProgress, state: RunState) -> None:
         """To the last result, after a run that left none."""
@@ -731,6 +731,6 @@ def _restore(
     engine: TraceEngine, asked: CellsAsked, progress: Tell[Any], stop: Stop
 ) -> tuple[Restoration, Hashable, float]:
     """The answer to a selection, the weights that gave it, and how many ms it took."""
-    began, weights = time.perf_counter(), engine.weights_version
+    began, weights = time.perf_counter(), engine.identity
     found = engine.restore(asked.basis.settings, asked.selection, asked.single)
     return found, weights, 1000 * (time.perf_counter() - began)

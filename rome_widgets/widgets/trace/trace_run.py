@@ -45,7 +45,7 @@ class Basis:
 
     def check(self, engine: TraceEngine) -> None:
         """Refuse another model's answer about this trace, with `ModelChanged`."""
-        if engine.weights_version != self.weights:
+        if engine.identity != self.weights:
             raise ModelChanged(
                 "The model was edited since this trace.",
                 "What is inside of it was wanted from the model that it was made on.",
@@ -147,7 +147,7 @@ def leave_alone(worker: Worker, engine: TraceEngine, run: RunInProgress, stop: S
     """
     if not run.patient:
         return
-    began, weights = time.monotonic(), engine.weights_version
+    began, weights = time.monotonic(), engine.identity
     until = began + QUIET
     while run.patient and time.monotonic() < until:
         if stop():
@@ -155,7 +155,7 @@ def leave_alone(worker: Worker, engine: TraceEngine, run: RunInProgress, stop: S
         if worker.crowded:
             raise MakesRoom("Somebody asks the model for something.")
         time.sleep(0.02)
-        if weights != (weights := engine.weights_version):
+        if weights != (weights := engine.identity):
             until = min(time.monotonic() + QUIET, began + MOST_QUIET)
 
 
@@ -168,7 +168,7 @@ def make_trace(
         return stop() or (run.patient and worker.crowded)
 
     began, resume = time.perf_counter(), run.resume
-    goes_on = resume is not None and resume.basis.weights == engine.weights_version
+    goes_on = resume is not None and resume.basis.weights == engine.identity
     rest = {"resume": resume.trace} if resume is not None and goes_on else {}
     try:
         trace = engine.trace(run.asked, progress, stop_or_make_room, **rest)

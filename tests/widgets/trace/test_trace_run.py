@@ -110,7 +110,7 @@ class TestATraceThatAnEditComesInto:
         trace = engine.trace
 
         def traced(*args):
-            engine.weights_version += 1
+            engine.identity += 1
             return trace(*args)
 
         engine.trace = traced

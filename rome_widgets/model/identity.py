@@ -1,0 +1,712 @@
+"""Identity of a model: everything that decides what `model(...)` computes now, as one value.
+
+Two identities are equal as long as the model gives the same numbers. Asked in one place,
+`LanguageModel.identity`, by whoever keeps something that a model gave: runs, σ, statistics,
+edits, what a widget shows. Where two differ, `what_changed` says it in words.
+
+Of weights it holds which tensor it is and how often torch saw it written, and sums over a line
+through each matrix that meets every row and every column: so writes through `.data`, which torch
+does not count, are seen too, unless of single elements beside the line. Of code: every module,
+its own numbers, hooks and replaced forwards, PEFT's adapters being modules with numbers. Training
+mode is no part of it: everything here runs in eval mode, as `model.eval()` makes it, whatever the
+model is in. What transformers, accelerate and peft hang on a model is part of the model.
+
+Source:
+    No published one.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+import weakref
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
+
+from rome_widgets.model.eval_mode import is_compiled
+from rome_widgets.model.hooks import is_ours
+
+MOST_SAID = 3
+"""Changes that are told; more are counted."""
+_LARGEST = 512
+"""Entries of a plain container that are looked at; of larger ones, which object it is."""
+_DEEPEST = 6
+
+_LIBRARIES = ("transformers", "accelerate", "peft")
+"""Their hooks and forwards are part of a model; they come and go with what a pass is asked for."""
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""What torch itself keeps in a module; modules, weights and hooks are read from there by name."""
+_OF_NO_EFFECT = frozenset(
+    {
+        *("_is_hf_initialized", "_hf_hook", "_old_forward", "_rome_widgets_ledger"),
+        *("gradient_checkpointing", "_gradient_checkpointing_func", "_require_grads_hook"),
+        *("generation_config", "name_or_path", "warnings_issued", "loss_type", "_loss_function"),
+        *("all_tied_weights_keys", "_weight_conversions", "_tp_plan", "_ep_plan", "_pp_plan"),
+        *("_fsdp_plan", "_no_split_modules", "_use_kernels", "_cache", "_compiled_call"),
+        *("_keys_to_ignore_on_load_unexpected", "_keys_to_ignore_on_load_missing"),
+        *("_keys_to_ignore_on_save", "_skip_keys_device_placement", "kernel_config"),
+        *("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict"),
+    }
+)
+"""Attributes of modules that no forward pass in eval mode depends on."""
+_OF_THE_CHECKPOINT = frozenset(
+    {
+        *("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"),
+        *("_commit_hash", "id2label", "label2id", "problem_type", "_auto_class", "auto_map"),
+        *("bos_token_id", "eos_token_id", "pad_token_id", "tokenizer_class", "_auto_map"),
+        *("initializer_range", "finetuning_task", "task_specific_params"),
+    }
+)
+"""Values of a configuration that describe the checkpoint, and do not enter a forward pass."""
+
+
+class ModuleState(NamedTuple):
+    """What one module is and holds, its weights aside."""
+
+    name: str
+    number: Hashable
+    """Tells which object it is."""
+    type: str
+    values: tuple[tuple[str, Any], ...]
+    """Plain values by attribute; a replaced `forward` is among them."""
+    hooks: tuple[tuple[Any, str], ...]
+    """(which, description) of each hook that is not ours and not one of the libraries'."""
+
+
+class WeightState(NamedTuple):
+    """Which tensor a parameter or buffer is, and what it holds."""
+
+    name: str
+    tensor: tuple[Any, ...]
+    """Which object, where, dtype, device, shape, and how often torch saw it written."""
+    values: int | None
+    """Sum over a line through it; None where it cannot be read."""
+
+
+class Identity:
+    """One value for everything that decides a model's output; equal, hashable, tells differences.
+
+    Made by `IdentityReader.read`.
+    """
+
+    def __init__(
+        self,
+        modules: tuple[ModuleState, ...],
+        weights: tuple[WeightState, ...],
+        code: tuple[tuple[str, Any], ...],
+        config: tuple[tuple[str, Any], ...],
+        tokenizer: tuple[tuple[str, Any], ...],
+    ) -> None:
+        self.modules, self.weights = modules, weights
+        self.code, self.config, self.tokenizer = code, config, tokenizer
+
+    @functools.cached_property
+    def _all(self) -> tuple[Any, ...]:
+        return self.weights, self.modules, self.code, self.config, self.tokenizer
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._all)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self._all == other._all
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Identity({len(self.modules)} modules, {len(self.weights)} weights)"
+
+    @property
+    def structure(self) -> Hashable:
+        """What a model is built of: where its parts are has to be found again when it changes."""
+        built = [
+            (*state[:3], *(value for key, value in state.values if key in _IS_CODE))
+            for state in self.modules
+        ]
+        depth = [value for key, value in self.config if key.endswith("num_hidden_layers")]
+        return tuple(built), self.code, tuple(depth)
+
+    @property
+    def without_weights(self) -> Hashable:
+        """All but the weights, which edits change."""
+        return self._all[1:]
+
+    @functools.cached_property
+    def built(self) -> str:
+        """SHA-256 of the modules' names and types and of what PEFT switches; for files."""
+        about = [
+            (state.name, state.type, [pair for pair in state.values if pair[0] in _OF_ADAPTERS])
+            for state in self.modules
+        ]
+        return hashlib.sha256(repr(about).encode()).hexdigest()
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Hooks and replaced forwards that nobody knows the inside of, in words."""
+        found = [
+            f"{what} on {state.name or 'the model itself'}"
+            for state in self.modules
+            for _, what in state.hooks
+        ]
+        found += [
+            f"a replaced forward of {state.name or 'the model'}"
+            for state in self.modules
+            if any(key == "forward" for key, _ in state.values)
+        ]
+        return (*found, *(value for key, value in self.code if key.startswith(_GLOBAL)))
+
+    def inside(self, name: str) -> Hashable:
+        """Only what is of the module of this name and what is in it, and of the tokenizer."""
+
+        def within(each: str) -> bool:
+            return each == name or each.startswith(f"{name}.")
+
+        return (
+            tuple(state for state in self.weights if within(state.name)),
+            tuple(state for state in self.modules if within(state.name)),
+            self.tokenizer,
+        )
+
+
+def what_changed(before: Identity, now: Identity) -> str:
+    """What makes two identities differ, as clauses; "" where nothing does."""
+    return _listed(
+        [
+            *_changed_code(before, now),
+            *_changed_weights(before, now, by_value=False),
+        ]
+    )
+
+
+def what_else_changed(before: Identity, now: Identity, besides: Iterable[str]) -> str:
+    """As `what_changed`, but of weights only which hold other values, and not of some.
+
+    Args:
+        before: The identity that something was made under.
+        now: The present one.
+        besides: Parameters that are left out, such as edited matrices.
+    """
+    return _listed(
+        [
+            *_changed_code(before, now),
+            *_changed_weights(before, now, by_value=True, besides=frozenset(besides)),
+        ]
+    )
+
+
+# ------------------------------------------------------------------------------- reading
+
+
+class IdentityReader:
+    """Reads the identity of one model, as often as it is asked.
+
+    A read walks the modules and looks at about one in d_model of the weights: about a millisecond
+    on the bundled model, and a hundredth of a forward pass over one row on a large one. On a GPU
+    it adds some ten kernels and waits once for the device, as every number that is shown does.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        wrappers: What the user calls in place of the model, and what is between.
+    """
+
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, wrappers: Iterable[nn.Module] = ()
+    ) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self._wrappers = tuple(wrappers)
+        self._lines = _Lines()
+        self._restless: frozenset[tuple[str, str]] = frozenset()
+        """(module, attribute) and buffers that a pass itself changes."""
+
+    def read(self) -> Identity:
+        """The identity now."""
+        named = list(self._model.named_modules())
+        around = [(f"({type(wrapper).__name__})", wrapper) for wrapper in self._wrappers]
+        modules = tuple(self._module_state(name, module) for name, module in [*named, *around])
+        weights = {
+            f"{name}.{key}" if name else key: weight
+            for name, module in named
+            for key, weight in self._weights_of(name, module)
+        }
+        sums = self._lines.sums(weights)
+        return Identity(
+            modules,
+            tuple(
+                WeightState(name, _which_tensor(weight), sums.get(name))
+                for name, weight in weights.items()
+            ),
+            tuple(_code(self._model, {type(module) for _, module in named})),
+            tuple(_config_values(getattr(self._model, "config", None))),
+            tokenizer_state(self._tokenizer),
+        )
+
+    def leave_out_what_a_pass_changes(self, before: Identity, after: Identity) -> None:
+        """Note what differs between reads around passes of the model itself, to ignore it.
+
+        Buffers and plain values only: a pass leaves parameters alone.
+        """
+        parameters = {name for name, _ in self._model.named_parameters(remove_duplicate=False)}
+        values = {(s.name, key): v for s in before.modules for key, v in s.values}
+        moved = {
+            (state.name, key)
+            for state in after.modules
+            for key, value in state.values
+            if (state.name, key) not in values or values[state.name, key] != value
+        }
+        tensors = {state.name: state for state in before.weights}
+        moved |= {
+            (state.name.rpartition(".")[0], state.name.rpartition(".")[2])
+            for state in after.weights
+            if state.name not in parameters and tensors.get(state.name) != state
+        }
+        self._restless |= moved
+
+    def _module_state(self, name: str, module: nn.Module) -> ModuleState:
+        holds = vars(module)
+        values = tuple(
+            (key, _frozen(value))
+            for key, value in holds.items()
+            if key not in _OF_TORCH and self._counts(name, module, key, value)
+        )
+        hooks = ()
+        if module._forward_hooks or module._forward_pre_hooks:
+            hooks = tuple(foreign_hooks(module))
+        return ModuleState(name, _number(module), type(module).__name__, values, hooks)
+
+    def _counts(self, name: str, module: nn.Module, key: str, value: Any) -> bool:
+        if key in _OF_NO_EFFECT or (name, key) in self._restless:
+            return False
+        if key == "forward":
+            known = hasattr(module, "_hf_hook") or is_compiled(module)
+            return not known and not _of_a_library(value)
+        return not (key.startswith("max_seq_len_cached") and _rotates_dynamically(module))
+
+    def _weights_of(self, name: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        for key, weight in module._parameters.items():
+            if weight is not None:
+                yield key, weight
+        dynamic = bool(module._buffers) and _rotates_dynamically(module)
+        for key, weight in module._buffers.items():
+            rewritten = dynamic and key.endswith("inv_freq") and "original" not in key
+            if weight is not None and not rewritten and (name, key) not in self._restless:
+                yield key, weight
+
+
+def _rotates_dynamically(module: nn.Module) -> bool:
+    """Whether a rotary embedding rewrites its own frequencies by the length of the prompt."""
+    kind = getattr(module, "rope_type", None)
+    kinds = kind.values() if isinstance(kind, Mapping) else [kind]
+    return any("dynamic" in str(each) or each == "longrope" for each in kinds)
+
+
+# ------------------------------------------------------------------------------- weights
+
+
+def _which_tensor(weight: Tensor) -> tuple[Any, ...]:
+    """Which tensor it is, where and what, and how often it was written in place.
+
+    Tensors of inference mode do not count; offloaded weights are other tensors after each pass.
+    """
+    if weight.is_meta:
+        return ()
+    writes = 0 if weight.is_inference() else weight._version
+    return (
+        *(_number(weight), weight.data_ptr(), writes),
+        *(weight.dtype, weight.device, weight.shape),
+    )
+
+
+class _Lines:
+    """Sums over a line through each weight, by views that are made once.
+
+    Integer sums of the elements' bits, each times an odd number of its own: they repeat exactly,
+    and no write of a single element on the line leaves its sum as it was.
+    """
+
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._groups: list[_Group] = []
+
+    def sums(self, weights: Mapping[str, Tensor]) -> dict[str, int]:
+        """By name, of those that can be read."""
+        readable = {
+            name: weight
+            for name, weight in weights.items()
+            if type(weight) in (Tensor, nn.Parameter)
+            and weight.layout is torch.strided
+            and not weight.is_meta
+        }
+        key = [(name, weight.data_ptr(), weight.shape) for name, weight in readable.items()]
+        key += [(weight.dtype, weight.device, weight.stride()) for weight in readable.values()]
+        if key != self._key:
+            by_kind: dict[Any, dict[str, Tensor]] = {}
+            for name, weight in readable.items():
+                if weight.numel():
+                    by_kind.setdefault((weight.dtype, weight.device), {})[name] = weight
+            self._groups = [_Group(some) for some in by_kind.values()]
+            self._key = key
+        found: dict[str, int] = {}
+        for group in self._groups:
+            found |= group.sums()
+        return found
+
+
+class _Group:
+    """Lines through weights of one dtype on one device."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._names = list(weights)
+        self._views = [line_through(weight.detach()) for weight in weights.values()]
+        ends = list(itertools.accumulate(view.numel() for view in self._views))
+        some = self._views[0]
+        # From the CPU's generator, and one of its own: the user's random numbers do not move.
+        generator = torch.Generator().manual_seed(0)
+        odd = torch.randint(-(2**62), 2**62, (ends[-1],), generator=generator, device="cpu") * 2 + 1
+        self._odd = odd.to(some.device)
+        self._last = torch.tensor(ends, device=some.device) - 1
+        self._bits = _INTEGERS.get(some.element_size() if not some.is_complex() else 0)
+
+    def sums(self) -> dict[str, int]:
+        if self._bits is None:
+            return {}
+        with torch.no_grad():
+            line = torch.cat(self._views)
+            bits = line.view(self._bits).to(torch.int64)
+            totals = (bits * self._odd).cumsum(0)[self._last].tolist()
+        differences = (b - a for a, b in itertools.pairwise([0, *totals]))
+        return {n: d % 2**64 for n, d in zip(self._names, differences, strict=True)}
+
+
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def line_through(weight: Tensor) -> Tensor:
+    """`[n]`: elements that meet every row and every column of a matrix; its storage's, no copy.
+
+    Every s-th element in memory, s being at most as large as either side and without a common
+    divisor with the rows' length. A vector comes out whole; of more axes, the first are one.
+    """
+    flat = weight
+    if not weight.is_contiguous():
+        turned = weight.mT if weight.ndim == 2 else weight
+        if not turned.is_contiguous():
+            return weight.flatten()[:1] if not weight.ndim else weight.select(0, 0).flatten()
+        flat = turned
+    if flat.ndim < 2:
+        return flat.view(-1)
+    width = flat.shape[-1]
+    step = max(1, min(width, flat.numel() // width))
+    while math.gcd(step, width) > 1:
+        step -= 1
+    return flat.view(-1)[::step]
+
+
+# ------------------------------------------------------------------------ values and code
+
+_numbers: dict[int, tuple[weakref.ref[Any], int]] = {}
+_count = itertools.count()
+
+
+def _number(thing: Any) -> Hashable:
+    """A number that no other object gets, not even one that takes its place in memory."""
+    place = id(thing)
+    known = _numbers.get(place)
+    if known is not None and known[0]() is thing:
+        return known[1]
+    try:
+        reference = weakref.ref(thing, functools.partial(_forget, place))
+    except TypeError:
+        return place
+    number = next(_count)
+    _numbers[place] = (reference, number)
+    return number
+
+
+def _forget(place: int, reference: weakref.ref[Any]) -> None:
+    known = _numbers.get(place)
+    if known is not None and known[0] is reference:
+        _numbers.pop(place, None)
+
+
+def _frozen(value: Any, depth: int = 0) -> Hashable:
+    """A plain value as something that can be compared and hashed; else which object it is."""
+    if value is None or isinstance(value, (bool, int, str, bytes, torch.dtype, torch.device)):
+        return value
+    if isinstance(value, float):
+        return value if value == value else "nan"
+    if isinstance(value, Tensor):
+        return _which_tensor(value)
+    if depth < _DEEPEST and isinstance(value, (dict, list, tuple, set, frozenset)):
+        return _frozen_container(value, depth)
+    return type(value).__name__, _number(value)
+
+
+def _frozen_container(value: Any, depth: int) -> Hashable:
+    if len(value) > _LARGEST:
+        return type(value).__name__, len(value)
+    if isinstance(value, dict):
+        return tuple((_frozen(k, depth + 1), _frozen(v, depth + 1)) for k, v in value.items())
+    parts = (_frozen(each, depth + 1) for each in value)
+    return frozenset(parts) if isinstance(value, (set, frozenset)) else tuple(parts)
+
+
+def _config_values(config: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values of a configuration, those of configurations in it with a dot."""
+    for key, value in vars(config).items() if config is not None else ():
+        if key in _OF_THE_CHECKPOINT:
+            continue
+        if hasattr(value, "to_dict") and hasattr(value, "get_text_config"):
+            yield from ((f"{key}.{inner}", each) for inner, each in _config_values(value))
+        else:
+            yield key, _frozen(value)
+
+
+_GLOBAL = "hook of every module "
+_SWITCHES = ("forward", "_disable_adapters", "_active_adapter", "merged_adapters")
+_OF_ADAPTERS = (*_SWITCHES[1:], "scaling")
+_IS_CODE = ("forward", "_compiled_call_impl", "_orig_mod")
+
+
+def _code(model: Any, types: Iterable[type[nn.Module]]) -> Iterator[tuple[str, Any]]:
+    """Code that modules run and do not hold: the forwards of their classes, attention, hooks."""
+    for kind in sorted(types, key=lambda kind: kind.__qualname__):
+        yield f"{kind.__qualname__}.forward", _number(kind.forward)
+    for table in (torch_modules._global_forward_hooks, torch_modules._global_forward_pre_hooks):
+        for number, hook in table.items():
+            if not is_ours(hook) and not _of_a_library(hook):
+                yield f"{_GLOBAL}{number}", f"a hook of every module, {_called(hook)}"
+    attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    if isinstance(attention, str):
+        yield "attention function", _number(_attention_functions().get(attention))
+
+
+@functools.cache
+def _attention_functions() -> Mapping[str, Any]:
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    return ALL_ATTENTION_FUNCTIONS
+
+
+def foreign_hooks(module: nn.Module) -> Iterator[tuple[Any, str]]:
+    """Which, and in words, of each hook of a module that is not ours and not of a library."""
+    for kind, table in (
+        ("forward hook", module._forward_hooks),
+        ("forward pre-hook", module._forward_pre_hooks),
+    ):
+        for number, hook in list(table.items()):
+            if not is_ours(hook) and not _of_a_library(hook):
+                yield (kind, number, _number(hook)), f"the {kind} {_called(hook)}"
+
+
+def _innermost(code: Any) -> Any:
+    while isinstance(code, functools.partial):
+        code = code.func
+    return code
+
+
+def _home(code: Any) -> str:
+    code = _innermost(code)
+    return getattr(code, "__module__", None) or type(code).__module__ or ""
+
+
+def _of_a_library(code: Any) -> bool:
+    return _home(code).partition(".")[0] in _LIBRARIES
+
+
+def _called(code: Any) -> str:
+    code = _innermost(code)
+    name = getattr(code, "__qualname__", None) or type(code).__qualname__
+    name = name.rpartition("<locals>.")[2]
+    return f"'{name}' of {_home(code) or 'unknown'}"
+
+
+# ----------------------------------------------------------------------------- tokenizer
+
+
+def tokenizer_state(tokenizer: Any) -> tuple[tuple[str, Any], ...]:
+    """What decides the ids that a text becomes; attributes only, as others may be using it."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    names = (*_TOKENIZER_FLAGS, "special_tokens_map", "model_max_length")
+    found = [(name, _frozen(getattr(tokenizer, name, None))) for name in names]
+    parts = ("normalizer", "pre_tokenizer", "post_processor") if backend is not None else ()
+    return (
+        *found,
+        ("tokens", _length(tokenizer)),
+        *((part, repr(getattr(backend, part, None))) for part in parts),
+    )
+
+
+_TOKENIZER_FLAGS = ("add_bos_token", "add_eos_token", "add_prefix_space", "split_special_tokens")
+
+
+def _length(tokenizer: Any) -> int | None:
+    try:
+        return len(tokenizer)
+    except TypeError:
+        return None
+
+
+# ------------------------------------------------------------------------------ in words
+
+
+def _listed(changes: list[str]) -> str:
+    more = len(changes) - MOST_SAID
+    return "; ".join([*changes[:MOST_SAID], *([f"and {more} more"] if more > 0 else [])])
+
+
+def _changed_code(before: Identity, now: Identity) -> Iterator[str]:
+    """All but the weights."""
+    old = {state.name: state for state in before.modules}
+    new = {state.name: state for state in now.modules}
+    same = [(old[n], new[n]) for n in new if n in old and old[n].number == new[n].number]
+    yield from _changed_hooks(same)
+    yield from _changed_values(same)
+    yield from _changed_modules(old, new)
+    yield from _changed_config(before, now)
+    yield from _changed_tokenizer(before, now)
+    for key, old, new in _differences(before.code, now.code):
+        if key.startswith(_GLOBAL):
+            yield f"{old or new} was {'removed' if old else 'added'}"
+        elif old is not None and new is not None:
+            yield f"{key} was replaced"
+
+
+def _changed_modules(
+    old: Mapping[str, ModuleState], new: Mapping[str, ModuleState]
+) -> Iterator[str]:
+    """Outermost ones only."""
+    changed: dict[str, list[str]] = {}
+    outer: list[str] = []
+    for name, state in {**old, **new}.items():
+        was, is_now = old.get(name), new.get(name)
+        if (was and is_now and was.number == state.number) or _is_inside(name, outer):
+            continue
+        outer.append(name)
+        words = f"was replaced ({was.type} → {is_now.type})" if was and is_now else ""
+        words = words or ("was added" if is_now else "was removed")
+        changed.setdefault(words, []).append(name or "itself")
+    for words, names in changed.items():
+        yield f"the module {and_more(names)} {words}"
+
+
+def _is_inside(name: str, outer: Iterable[str]) -> bool:
+    return any(name.startswith(f"{each}.") or not each for each in outer)
+
+
+def _changed_hooks(pairs: Iterable[tuple[ModuleState, ModuleState]]) -> Iterator[str]:
+    changed: dict[str, list[str]] = {}
+    for old, new in pairs:
+        for some, others, verb in ((new, old, "added to"), (old, new, "removed from")):
+            known = {which for which, _ in others.hooks}
+            for which, what in some.hooks:
+                if which not in known:
+                    name = new.name or "the model itself"
+                    changed.setdefault(f"{what} was {verb}", []).append(name)
+    for what, names in changed.items():
+        yield f"{what} {and_more(names)}"
+
+
+def _changed_values(pairs: Iterable[tuple[ModuleState, ModuleState]]) -> Iterator[str]:
+    by_change: dict[tuple[str, Any, Any], list[str]] = {}
+    for old, new in pairs:
+        for key, was, is_now in _differences(old.values, new.values):
+            by_change.setdefault((key, was, is_now), []).append(new.name or "the model itself")
+    told_first = sorted(by_change, key=lambda change: change[0] not in _SWITCHES)
+    for key, was, is_now in told_first:
+        names = by_change[key, was, is_now]
+        yield _in_words(key, was, is_now, and_more(names))
+
+
+def _in_words(key: str, was: Any, is_now: Any, where: str) -> str:
+    if key == "forward":
+        return f"the forward of {where} was {'replaced' if is_now is not None else 'put back'}"
+    if key == "_compiled_call_impl":
+        return f"{where} was compiled"
+    if key in ("_disable_adapters", "_adapters_disabled"):
+        return f"the adapters of {where} were switched {'off' if is_now else 'on'}"
+    if key == "merged_adapters":
+        names = ", ".join(map(str, is_now or was or ()))
+        return f"the adapter {names} of {where} was {'merged' if is_now else 'unmerged'}"
+    if key == "_active_adapter":
+        return f"the active adapter of {where} is {_plain(is_now)} (was {_plain(was)})"
+    if _is_plain(was) and _is_plain(is_now):
+        return f"{key} of {where} is {_plain(is_now)} (was {_plain(was)})"
+    return f"{key} of {where} was changed"
+
+
+def _changed_weights(
+    before: Identity, now: Identity, *, by_value: bool, besides: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    old = {state.name: state for state in before.weights}
+    written: list[str] = []
+    moved: list[str] = []
+    for state in now.weights:
+        was = old.get(state.name)
+        if was is None or state.name in besides or was == state:
+            continue
+        if state.values is not None and was.values == state.values:
+            if by_value:
+                continue
+            rewritten = was.tensor[2:3] != state.tensor[2:3]
+            (written if rewritten else moved).append(state.name)
+        else:
+            written.append(state.name)
+    if written:
+        yield f"the weights of {and_more(written)} were written"
+    if moved:
+        yield f"the weights of {and_more(moved)} were replaced or moved"
+
+
+def _changed_config(before: Identity, now: Identity) -> Iterator[str]:
+    for key, was, is_now in _differences(before.config, now.config):
+        if "_attn_implementation" in key:
+            yield f"the implementation of attention is {_plain(is_now)} (was {_plain(was)})"
+        elif _is_plain(was) and _is_plain(is_now):
+            yield f"config.{key} is {_plain(is_now)} (was {_plain(was)})"
+        else:
+            yield f"config.{key} was changed"
+
+
+def _changed_tokenizer(before: Identity, now: Identity) -> Iterator[str]:
+    for key, was, is_now in _differences(before.tokenizer, now.tokenizer):
+        if key == "tokens":
+            yield f"the tokenizer has {is_now} tokens (had {was})"
+        elif _is_plain(was) and _is_plain(is_now) and len(f"{was}{is_now}") < 80:
+            yield f"{key} of the tokenizer is {_plain(is_now)} (was {_plain(was)})"
+        else:
+            yield f"{key} of the tokenizer was changed"
+
+
+def _differences(
+    before: tuple[tuple[str, Any], ...], now: tuple[tuple[str, Any], ...]
+) -> Iterator[tuple[str, Any, Any]]:
+    old, new = dict(before), dict(now)
+    for key in dict.fromkeys([*old, *new]):
+        if old.get(key) != new.get(key):
+            yield key, old.get(key), new.get(key)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(isinstance(each, (str, int, float)) for each in value) and len(value) < 5
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return repr(value)
+
+
+def and_more(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
