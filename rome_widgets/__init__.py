@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rome_widgets.editing.statistics.second_moment import second_moment as second_moment
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
+    from rome_widgets.files.notebooks import tour as tour
     from rome_widgets.files.trace_file import load_restoration as load_restoration
     from rome_widgets.files.trace_file import load_trace as load_trace
     from rome_widgets.model.language_model import LanguageModel as LanguageModel
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from rome_widgets.widgets.trace.trace_explorer import TraceExplorer as TraceExplorer
     from rome_widgets.widgets.trace.trace_grid import TraceGrid as TraceGrid
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Cancelled": "errors",
@@ -91,6 +92,7 @@ _HOME = {
     "methods": "editing.methods",
     "register": "editing.methods",
     "second_moment": "editing.statistics.second_moment",
+    "tour": "files.notebooks",
     "trace": "tracing.tracer",
 }
 
