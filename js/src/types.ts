@@ -338,6 +338,17 @@ export interface ChangeRow {
   message: string | null;
 }
 
+/** What the form's target is for the model: the fields of `TargetInfo`. */
+export interface TargetInfo {
+  target: string;
+  tokens: string[];
+  /** The same word as the model writes it; "" where that is how it was typed. */
+  spelling: string;
+  reason: string;
+  /** Other targets that the model knows. */
+  offers: string[];
+}
+
 export interface TestPrompt {
   text: string;
   group: PromptGroup;
@@ -375,6 +386,7 @@ export interface EditTraits extends LiveTraits {
   method: string;
   layer: number | null;
   settings: Record<string, number>;
+  about_target: TargetInfo | Empty;
   suggestion: { waiting?: boolean; layer?: number; reason?: string };
   steps: (number | null)[][];
   edits: EditRecord[];

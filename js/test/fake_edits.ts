@@ -51,6 +51,7 @@ export const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
     },
     examples: [request],
   },
+  about_target: {},
   suggestion: {},
   steps: [],
   edits: [record("e1"), record("e2", { applied: false })],

@@ -29,6 +29,7 @@ from rome_widgets.editing.methods import METHODS, find_editor, known_for
 from rome_widgets.editing.methods.editor import Found, Task
 from rome_widgets.editing.request import Request, Stated, read_requests
 from rome_widgets.editing.settings import Settings
+from rome_widgets.editing.spelling import other_spelling
 from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.errors import (
     Cancelled,
@@ -174,8 +175,10 @@ def _finish(task: Task, method: str, found: Found, started: float, identity: Ide
     both = compare_updates(lm, found.updates)
     measured = perplexity.measure(both, lm, text)
     said = [target_said(both, lm, each.prompt, each.target_ids) for each in task.requests]
+    spellings = [other_spelling(lm, each.prompt, each.fact.target) for each in task.requests]
     doubts = (
         *found.warnings,
+        *(str(spelling) for spelling in spellings if spelling is not None),
         *(
             doubt
             for each, sides in zip(task.requests, said, strict=True)

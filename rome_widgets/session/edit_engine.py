@@ -26,6 +26,7 @@ from rome_widgets.records.fact import fill
 from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind, WordScore
 from rome_widgets.session.generation_engine import GeneratingEngine
 from rome_widgets.session.session import Flag, KnownEdit
+from rome_widgets.session.targets import about_target
 from rome_widgets.widgets.edit.edit_rows import SHOULD_CHANGE
 from rome_widgets.widgets.edit.engine import (
     GROUPS,
@@ -35,6 +36,7 @@ from rome_widgets.widgets.edit.engine import (
     ModelState,
     Outcome,
     PromptChange,
+    TargetInfo,
     TestPrompt,
 )
 from rome_widgets.widgets.live.engine import Stop, Tell
@@ -150,6 +152,10 @@ class EditingEngine(GeneratingEngine):
         return choose_layer.layer_of_peak(
             self.lm, *choose_layer.traced_effects(self.lm, asked, check)
         )
+
+    def about_target(self, request: EditRequest) -> TargetInfo:
+        """The target's tokens, its usual spelling, and others that the model knows."""
+        return about_target(self.lm, request)
 
     def layer_at_peak(self, effects: Mapping[int, float], total: float) -> tuple[int, str]:
         """The layer that the effects of a trace point to, and why."""

@@ -17,6 +17,7 @@ from rome_widgets.widgets.edit.engine import (
     ModelState,
     Outcome,
     PromptChange,
+    TargetInfo,
     TestPrompt,
 )
 
@@ -171,6 +172,17 @@ class FakeEditor:
     def suggest_layer(self, request: EditRequest, cancelled: Callable[[], bool]) -> tuple[int, str]:
         self._called("suggest", request.subject)
         return 5, "the MLP trace peaks at layer 5"
+
+    def about_target(self, request: EditRequest) -> TargetInfo:
+        target = request.target.strip()
+        spelling = target.title() if target.islower() else ""
+        return TargetInfo(
+            request.target,
+            [first_token(target), *target.split(" ")[1:]] if target else [],
+            spelling,
+            f"The model rather writes “{spelling}”." if spelling else "",
+            ["London", "Rome"],
+        )
 
     def layer_at_peak(self, effects: Mapping[int, float], total: float) -> tuple[int, str]:
         layer = max(effects, key=lambda each: effects[each])

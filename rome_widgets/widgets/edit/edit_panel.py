@@ -23,7 +23,13 @@ from rome_widgets.widgets.edit.edit_rows import (
     read_request,
     read_tests,
 )
-from rome_widgets.widgets.edit.engine import EditEngine, EditRecord, EditRequest, TestPrompt
+from rome_widgets.widgets.edit.engine import (
+    EditEngine,
+    EditRecord,
+    EditRequest,
+    TargetInfo,
+    TestPrompt,
+)
 from rome_widgets.widgets.edit.orders import (
     ComparedEdit,
     EditHistory,
@@ -39,7 +45,7 @@ from rome_widgets.widgets.live.base import Theme, bundle
 from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.live.job import Job, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, Slot, describe_error, is_engine
-from rome_widgets.widgets.live.traits import number, text
+from rome_widgets.widgets.live.traits import fields_of, number, text
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
 
 MOST_STRENGTH = 1.5
@@ -84,7 +90,7 @@ class EditPanel(LiveWidget):
     _esm, _css = bundle("edit")
     _view = t.Unicode("edit").tag(sync=True)
     _answers = "rows"
-    _jobs = ("compare", "refresh", "suggest")
+    _jobs = ("compare", "refresh", "suggest", "target")
     engine = t.Dict().tag(sync=True)
     """Name and depth of the model, its methods with title and defaults, and examples."""
     template = t.Unicode("{}").tag(sync=True)
@@ -96,6 +102,9 @@ class EditPanel(LiveWidget):
     settings = t.Dict().tag(sync=True)
     suggestion = t.Dict().tag(sync=True)
     """A layer and the reason for it; `{"waiting": True}` while a trace looks for it."""
+    about_target = t.Dict().tag(sync=True)
+    """What the form's target is for the model: its tokens, the same word as the model writes it and
+    why, and other targets that it knows."""
     steps = t.List().tag(sync=True)
     """Loss, nll, kl, probability and norm of each step of the last optimisation."""
     edits = t.List().tag(sync=True)
@@ -176,6 +185,7 @@ class EditPanel(LiveWidget):
             **host,
         )
         self._refresh()
+        self._ask_about_target()
         if trace is not None:
             self.follow(trace)
 
@@ -371,6 +381,33 @@ class EditPanel(LiveWidget):
     def _form_changed(self, change: dict) -> None:
         self._settle("form")
 
+    @t.observe("template", "subject", "target", "true_object")
+    def _target_changed(self, change: dict) -> None:
+        self._ask_about_target()
+
+    def _ask_about_target(self) -> None:
+        """Ask what the target is, once there is a fact that it could be of."""
+        with self._writing:
+            request = self.request
+            if request.template.count("{}") != 1 or not request.subject.strip():
+                self._worker.cancel(self._slots["target"])
+                self.about_target = {}
+                return
+            job = Job(
+                request,
+                plainly(partial(self._engine.about_target, request)),
+                on_done=self._told_of_target,
+                on_failed=self._target_unknown,
+            )
+            self._submit("target", job)
+
+    def _told_of_target(self, request: EditRequest, about: TargetInfo) -> None:
+        self.about_target = fields_of(about)
+
+    def _target_unknown(self, request: EditRequest, error: Exception) -> None:
+        """While it is typed, a fact need not be one; Apply says what is wrong with it."""
+        self.about_target = {}
+
     @t.observe("template", "subject")
     def _other_fact(self, change: dict) -> None:
         """A layer that a trace pointed to, and the reason, go with the fact that was traced."""
@@ -474,6 +511,7 @@ class EditPanel(LiveWidget):
             finally:  # Also where an observer of the user's raises.
                 if changed:
                     self._ask_for_rows()
+                    self._ask_about_target()
                 self._acks = [*self._acks, order.id][-KEPT_ACKS:]
                 self.status = "queued" if self._open else order.status
 
@@ -513,6 +551,7 @@ class EditPanel(LiveWidget):
         self.trail = []
         if self._watched:
             self._ask_for_rows()
+            self._ask_about_target()
 
     def _watched_again(self) -> None:
         self._refresh()

@@ -77,6 +77,22 @@ class ModelState:
 
 
 @dataclass(frozen=True)
+class TargetInfo:
+    """What a target is for a model, before anything is written."""
+
+    target: str = ""
+    """As it was asked about; "" for none."""
+    tokens: Sequence[str] = ()
+    """What the model reads it as after the prompt."""
+    spelling: str = ""
+    """How the model writes the same word, where otherwise."""
+    reason: str = ""
+    """Why that is offered, in a sentence."""
+    offers: Sequence[str] = ()
+    """Other targets that the model knows, the best first."""
+
+
+@dataclass(frozen=True)
 class TestPrompt:
     """A prompt whose prediction is compared before and after."""
 
@@ -180,6 +196,10 @@ class EditEngine(GenerationEngine, Protocol):
 
     def suggest_layer(self, request: EditRequest, cancelled: Stop) -> tuple[int, str]:
         """The layer to edit, from a trace of this request, and why."""
+        ...
+
+    def about_target(self, request: EditRequest) -> TargetInfo:
+        """What the target of a fact is for the model; it may be missing."""
         ...
 
     def layer_at_peak(self, effects: Mapping[int, float], total: float) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
+import { visible } from "../../format.js";
 import type { EditTraits } from "../../types.js";
 import { button, choice, type Part, textField } from "../controls.js";
 import type { Live } from "../live.js";
@@ -39,6 +40,7 @@ export const editForm = (
       return html`<label class="rw-field">${name} ${textField(bridge, trait, name, empty, width, actions.apply)}</label>`;
     })}
   </div>
+  ${aboutTarget(bridge)}
   ${method(bridge, actions)}
 `;
 
@@ -57,6 +59,31 @@ function sentence(bridge: Bridge<EditTraits>, model: Live, { apply, ready }: For
     }
   </div>`;
 }
+
+/** How many tokens the new object has, how the model writes it, and others that it knows. */
+function aboutTarget(bridge: Bridge<EditTraits>): TemplateResult {
+  const { target = "", tokens = [], spelling = "", reason = "", offers = [] } = bridge.get("about_target");
+  const current = target !== "" && target === bridge.get("target");
+  const use = (word: string) => bridge.set({ target: word });
+  return html`<div class="rw-controls rw-target" role="group" aria-label="New object">
+    ${current ? html`<span class="rw-mute">${tokenCount(tokens)}</span>` : nothing}
+    ${
+      current && spelling
+        ? html`<span class="rw-attention">⚠ ${reason}</span>${button("spelling", html`Use “<bdi>${visible(spelling)}</bdi>”`, () => use(spelling))}`
+        : nothing
+    }
+    ${
+      offers.length > 0
+        ? html`<span class="rw-mute">the model knows</span>${offers.map((word) => button("offer", html`<bdi>${visible(word)}</bdi>`, () => use(word), "rw-quiet"))}`
+        : nothing
+    }
+  </div>`;
+}
+
+const tokenCount = (tokens: readonly string[]): string =>
+  tokens.length === 1
+    ? "1 token"
+    : `${tokens.length} tokens: ${tokens.map((each) => `‘${visible(each)}’`).join(" ")}`;
 
 /** How the edit is made. */
 function method(bridge: Bridge<EditTraits>, { ready, suggest }: FormActions): TemplateResult {

@@ -116,6 +116,35 @@ test("two points of the strength are not joined, three are", async () => {
   await model.receive({ trail: [...edit().trail, [1.5, 0.9, 0.05]] });
   expect(lines().map((line) => line.getAttribute("points")?.split(" ").length)).toEqual([3, 3]);
 });
+const about = { target: "Paris", tokens: [" Paris"], spelling: "", reason: "", offers: ["London", "Rome"] };
+test("the tokens of a target are counted before Apply, and forgotten once another is typed", async () => {
+  const { model, words } = show(edit({ about_target: about }));
+  expect(words(".rw-target > .rw-mute")).toEqual(["1 token", "the model knows"]);
+  const tokens = [" New", " York", "\u202e"];
+  await model.receive({ target: "New York", about_target: { ...about, target: "New York", tokens } });
+  expect(words(".rw-target > .rw-mute")[0]).toBe("3 tokens: ‘ New’ ‘ York’ ‘⟨202E⟩’");
+  await model.receive({ target: "New Yorker" });
+  expect(words(".rw-target > .rw-mute")).toEqual(["the model knows"]);
+  await model.receive({ about_target: {} });
+  expect(words(".rw-target > *")).toEqual([]);
+});
+test("targets that the model knows are a click away", () => {
+  const { model, all } = show(edit({ about_target: about }));
+  const offers = all("[data-action=offer]");
+  expect(offers.map((each) => each.textContent)).toEqual(["London", "Rome"]);
+  click(offers[1] as HTMLElement);
+  expect(model.sent("target")).toBe("Rome");
+});
+test("a target that the model writes otherwise is offered so", async () => {
+  const reason = "The model rather writes “Paris”.";
+  const typed = { ...about, target: "paris", spelling: "Paris", reason };
+  const { model, words, find, all } = show(edit({ target: "paris", about_target: typed }));
+  expect(words(".rw-target .rw-attention")).toEqual([`⚠ ${reason}`]);
+  click(find("[data-action=spelling]"));
+  expect(model.sent("target")).toBe("Paris");
+  await model.receive({ target: "Paris" });
+  expect(all("[data-action=spelling]")).toHaveLength(0);
+});
 test("a word of several tokens is followed whole, its first token beside it", () => {
   const [row, ...others] = edit().rows;
   const zurich = "Zürich Hauptbahnhof";
