@@ -1,12 +1,12 @@
 /** The numbers on screen as a file, and files handed to the person. */
 
+import { inSubject } from "./geometry.js";
 import type { Kind, TraceInfo } from "./types.js";
 
 const quoted = (text: string): string => `"${text.replaceAll('"', '""')}"`;
 
 /** One row per state, as `CausalTrace.to_frame` has them; no number where none was computed. */
 export function csv(info: TraceInfo, scores: ReadonlyMap<Kind, Float32Array>): string {
-  const [start, stop] = info.subject_span;
   const rows = [...scores].flatMap(([kind, grid]) =>
     [...grid].map((score, at) => {
       const layer = at % info.n_layers;
@@ -14,7 +14,7 @@ export function csv(info: TraceInfo, scores: ReadonlyMap<Kind, Float32Array>): s
       const token = quoted(info.tokens[pos] ?? "");
       const known = !Number.isNaN(score);
       const effect = known && info.corrupted !== null ? score - info.corrupted : "";
-      return [kind, pos, token, pos >= start && pos < stop, layer, known ? score : "", effect].join();
+      return [kind, pos, token, inSubject(info, pos), layer, known ? score : "", effect].join();
     }),
   );
   return ["kind,pos,token,in_subject,layer,score,indirect_effect", ...rows, ""].join("\r\n");

@@ -1,6 +1,6 @@
 /** Where things are: cells in pixels, windows in layers, and how a figure fits its width. Pure. */
 
-import type { Cell, Kind } from "./types.js";
+import type { Cell, Kind, TraceInfo } from "./types.js";
 
 /** `[start, stop)` of the layers that a cell restores; the rule of `results.window_layers`. */
 export function windowLayers(kind: Kind, layer: number, window: number, nLayers: number): [number, number] {
@@ -160,3 +160,7 @@ export function lassoed(polygon: readonly Point[], rows: number, columns: number
       if (inside(polygon, layer + 0.5, pos + 0.5)) out.push([pos, layer, kind]);
   return out;
 }
+
+/** Whether the token at `pos` was corrupted: of every mention of the subject that was meant. */
+export const inSubject = (info: Pick<TraceInfo, "subject_span" | "subject_spans">, pos: number): boolean =>
+  (info.subject_spans ?? [info.subject_span]).some(([start, stop]) => pos >= start && pos < stop);

@@ -3,7 +3,7 @@
 import { computed, type ReadonlySignal, signal } from "@preact/signals-core";
 import type { Bridge } from "./bridge.js";
 import type { Ramp } from "./colormap.js";
-import { ROOMY } from "./geometry.js";
+import { inSubject, ROOMY } from "./geometry.js";
 import { byKind, extent, type Grids } from "./grid_numbers.js";
 import { type Reading, read, reading, unread } from "./scale.js";
 import type { Cell, Comparison, GridTraits, Kind, Scale, TraceInfo } from "./types.js";
@@ -140,9 +140,9 @@ export function strongestCells(
       const info = trace.value;
       const grid = grids[side].value?.get(kind);
       if (!info || !grid) return null;
-      const [start, stop] = side === "change" ? [0, info.tokens.length] : info.subject_span;
       let [found, most] = [-1, side === "change" ? 0 : -1];
-      for (let i = start * info.n_layers; i < stop * info.n_layers; i++) {
+      for (let i = 0; i < info.tokens.length * info.n_layers; i++) {
+        if (side !== "change" && !inSubject(info, Math.floor(i / info.n_layers))) continue;
         const score = weigh(side)(grid[i] as number);
         if (score > most) [found, most] = [i, score];
       }

@@ -21,6 +21,10 @@ export interface Settings {
   place: [number, number] | null;
   /** The very token, where it must be that of another trace. */
   answer_id: number | null;
+  /** Every mention of the subject is corrupted. */
+  all_mentions: boolean;
+  /** The ids of a prompt that was given as messages or ids, where those of its text are others. */
+  ids: number[] | null;
 }
 
 /** The words and numbers around a grid; the grid itself is the `scores` trait. */
@@ -30,6 +34,8 @@ export interface TraceInfo {
   subject: string;
   tokens: string[];
   subject_span: [number, number];
+  /** Of every mention that was corrupted; the last is `subject_span`. */
+  subject_spans?: [number, number][];
   answer: string;
   answer_id: number;
   clean: number | null;
@@ -240,6 +246,16 @@ export interface KeptInfo {
   restoration: RestorationInfo | Empty;
 }
 
+/** Where the subject of a prompt may be, as Python found it; characters are counted as Python does. */
+export interface SubjectPlaces {
+  prompt: string;
+  subject: string;
+  there: boolean;
+  at: [number, number][];
+  /** Subjects to take instead where it is nowhere. */
+  offers: string[];
+}
+
 /** Synced traits of `TraceExplorer`. */
 export interface ExplorerTraits extends GridTraits {
   prompt: string;
@@ -250,6 +266,8 @@ export interface ExplorerTraits extends GridTraits {
   window: number | null;
   answer: string | null;
   place: [number, number] | null;
+  all_mentions: boolean;
+  subject_places: SubjectPlaces | Empty;
   history: HistoryRun[];
   /** Its `id`; 0 while none of the history is on screen. */
   run_shown: number;

@@ -104,6 +104,8 @@ export const info: TraceInfo = {
     answer: null,
     place: null,
     answer_id: null,
+    all_mentions: false,
+    ids: null,
   },
 };
 
@@ -158,6 +160,14 @@ export const explorerTraits = (): ExplorerTraits => ({
   window: null,
   answer: null,
   place: null,
+  all_mentions: false,
+  subject_places: {
+    prompt: info.prompt,
+    subject: info.subject,
+    there: true,
+    at: [[0, 16]],
+    offers: [],
+  },
   history: [],
   run_shown: 0,
   kept: {},

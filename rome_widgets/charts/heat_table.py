@@ -60,7 +60,7 @@ def trace_heat_map(
 ) -> str:
     """The heat map of one kind; a star marks the tokens of the subject. See `heat_map`."""
     caption = f"{TITLES[kind]} · {layers_restored(trace, kind)}"
-    return heat_map(caption, trace.tokens, grid, scale, titles, range(*trace.subject_span))
+    return heat_map(caption, trace.tokens, grid, scale, titles, trace.subject_positions)
 
 
 def layers_restored(trace: CausalTrace, kind: Kind) -> str:

@@ -48,7 +48,7 @@ from rome_widgets.records.fact import HOLE
 from rome_widgets.records.html import plural, quoted, shortened, table
 from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import Kind, check_kinds
-from rome_widgets.records.subject import Occurrence
+from rome_widgets.records.subject import Occurrence, subject_places
 
 T = TypeVar("T")
 
@@ -289,6 +289,18 @@ class LanguageModel:
     ) -> list[tuple[int, int]]:
         """The characters of a prompt that are its subject, one span per mention that is meant."""
         return tokens.find_in_prompt(self._encoder, prompt, subject, occurrence)[0]
+
+    def subject_places(self, prompt: str, subject: str) -> list[tuple[int, int]]:
+        """Every mention of a subject that may be meant, as spans of characters."""
+        return subject_places(prompt, subject, tokens.words_of(self._encoder, prompt))
+
+    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+        """The words at these positions of a prompt, and which characters they are."""
+        return tokens.subject_at(self._encoder, prompt, start, stop)
+
+    def with_ids(self, prompt: str, ids: Iterable[int] | None) -> str:
+        """A prompt that was read as these ids before; None: those of its text."""
+        return prompt if ids is None else tokens.with_ids(self._encoder, prompt, ids)
 
     def start_of_words(self, prompt: str, before: int) -> int:
         """Where the words begin that the character `before` is among; see `tokens`."""

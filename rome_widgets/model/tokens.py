@@ -15,6 +15,7 @@ import functools
 import logging
 import re
 import unicodedata
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -129,7 +130,7 @@ def encode_prompt(
     check_text(text, "prompt")
     reading = read_text(tokenizer, text)
     ids, offsets = reading.ids, reading.offsets
-    places, notes = find_in_prompt(tokenizer, text, subject, occurrence, reading)
+    places, notes = find_in_prompt(tokenizer, text, subject, occurrence)
     check_ids(ids, max_tokens=max_tokens, n_embeddings=n_embeddings)
     spans = dict.fromkeys(span_of_chars(offsets, chars) for chars in places)
     notes += [*reading.notes, *_notes(tokenizer, text, reading, max(b for _, b in spans))]
@@ -170,23 +171,21 @@ def find_in_prompt(
     text: str,
     subject: str | Span,
     occurrence: Occurrence | None = None,
-    reading: Reading | None = None,
 ) -> tuple[list[Span], list[str]]:
     """Where the subject is, and what to say about it: see `records.subject.find_subject`.
 
     It is looked for in what is said first, and only then in headers and special tokens.
     """
-    reading = reading or read_text(tokenizer, text)
-    return find_subject(text, subject, occurrence, _words(tokenizer, text, reading))
+    return find_subject(text, subject, occurrence, words_of(tokenizer, text))
 
 
-def _words(tokenizer: Any, text: str, reading: Reading) -> list[Span] | None:
+def words_of(tokenizer: Any, text: str) -> list[Span] | None:
     """Where a subject is looked for first: in what is said, not in special tokens or headers."""
     if isinstance(text, RenderedPrompt) and text.said:
         return list(text.said)
-    special = _special_ids(tokenizer)
-    pairs = zip(reading.ids, reading.offsets, strict=True)
-    marks = [(a, b) for token, (a, b) in pairs if a < b and token in special]
+    names = sorted((n for n in _special_tokens(tokenizer).values() if n in text), key=len)
+    pattern = "|".join(map(re.escape, reversed(names)))
+    marks = [found.span() for found in re.finditer(pattern, text) if found[0]]
     edges = [0, *(edge for mark in marks for edge in mark), len(text)]
     between = zip(edges[::2], edges[1::2], strict=True)
     return [(a + _header(text[a:b]), b) for a, b in between] if marks else None
@@ -194,7 +193,7 @@ def _words(tokenizer: Any, text: str, reading: Reading) -> list[Span] | None:
 
 def start_of_words(tokenizer: Any, text: str, before: int) -> int:
     """Where the turn's own words begin that the character `before` is among; 0 without turns."""
-    spans = _words(tokenizer, text, read_text(tokenizer, text))
+    spans = words_of(tokenizer, text)
     if not spans:
         return 0
     start = max((a for a, _ in spans if a <= before), default=0)
@@ -300,6 +299,13 @@ def rendered_text(tokenizer: Any, text: str, said: Iterable[Span] | None = None)
     ids = _encode(tokenizer, text, add=False)[0]
     plain = read_text(tokenizer, text).ids == ids
     return RenderedPrompt(text, ids, plain=plain, whole=True, said=said)
+
+
+def with_ids(tokenizer: Any, text: str, ids: Iterable[int]) -> RenderedPrompt:
+    """A text that was read as these ids before."""
+    ids = list(ids)
+    whole = _encode(tokenizer, text, add=False)[0] == ids
+    return RenderedPrompt(text, ids, plain=False, whole=whole)
 
 
 def _contents(text: str, messages: Iterable[Mapping[str, Any]]) -> list[Span]:
@@ -476,11 +482,20 @@ def _texts(tokenizer: Any, ids: Iterable[int]) -> str:
     return "".join(token_text(tokenizer, token) for token in ids)
 
 
-def _special_ids(tokenizer: Any) -> set[int]:
-    """Ids of special tokens, those of a chat template included."""
+_SPECIAL: weakref.WeakKeyDictionary[Any, tuple[int, dict[int, str]]] = weakref.WeakKeyDictionary()
+
+
+def _special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Special tokens by id, those of a chat template included; some tokenizers have thousands."""
+    known = _SPECIAL.get(tokenizer)
+    if known is not None and known[0] == len(tokenizer):
+        return known[1]
     added = getattr(tokenizer, "added_tokens_decoder", {})
-    named = (token for token, about in added.items() if getattr(about, "special", False))
-    return {*getattr(tokenizer, "all_special_ids", ()), *named}
+    ids = {token for token, about in added.items() if getattr(about, "special", False)}
+    ids |= set(getattr(tokenizer, "all_special_ids", ()))
+    found = {token: str(tokenizer.convert_ids_to_tokens(token)) for token in ids}
+    _SPECIAL[tokenizer] = len(tokenizer), found
+    return found
 
 
 def encode_without_specials(tokenizer: Any, text: str) -> list[int]:
@@ -585,7 +600,7 @@ def _notes(tokenizer: Any, text: str, reading: Reading, stop: int) -> list[str]:
             "The subject reaches the last token, where the prediction is read: "
             "restoring there gives the clean run back."
         )
-    special = _special_ids(tokenizer)
+    special = _special_tokens(tokenizer)
     pairs = zip(reading.ids, reading.offsets, strict=True)
     read = dict.fromkeys(text[a:b].strip() for i, (a, b) in pairs if a < b and i in special)
     if isinstance(text, RenderedPrompt) and text.said is not None:
@@ -709,8 +724,7 @@ def answer_ids(tokenizer: Any, text: str, word: str) -> list[int]:
 
 
 def _begins_special(tokenizer: Any, word: str) -> bool:
-    names = map(tokenizer.convert_ids_to_tokens, _special_ids(tokenizer))
-    return any(word.startswith(name) for name in names if name)
+    return any(word.startswith(name) for name in _special_tokens(tokenizer).values() if name)
 
 
 def _joins(first: str) -> bool:

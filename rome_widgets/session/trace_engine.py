@@ -7,18 +7,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from rome_widgets import bundled
 from rome_widgets.model.base_weights import without_edits
 from rome_widgets.model.identity import Identity
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.load import load_expression
-from rome_widgets.model.tokens import subject_at
+from rome_widgets.model.tokens import RenderedPrompt
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
+from rome_widgets.records.subject import Occurrence, likely_subject
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.session.session import Flag, session_of
 from rome_widgets.tracing.lens import read_clean_lens
 from rome_widgets.tracing.noise import default_samples
-from rome_widgets.tracing.tracer import CausalTracer, Prompt, as_text
+from rome_widgets.tracing.tracer import CausalTracer, Prompt, read_stated
 from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
@@ -57,12 +59,28 @@ class TracingEngine:
         """Another one whenever what decides the model's output has changed."""
         return self.lm.identity
 
-    def read_prompt(self, prompt: Prompt, subject: str) -> tuple[str, str, tuple[int, int] | None]:
-        """Text and subject of whatever states a fact, and where a fact says that the subject is."""
-        prompt, found = as_text(prompt, subject)
-        if isinstance(found, str):
-            return prompt, found, None
-        return prompt, prompt[slice(*found)], found
+    def read_prompt(
+        self, prompt: Prompt, subject: str, occurrence: Occurrence | None = None
+    ) -> TraceSettings:
+        """Settings with prompt, ids, subject and place of whatever states a fact."""
+        text, found = read_stated(self.lm, prompt, subject)
+        place = None if isinstance(found, str) else found
+        words = found if isinstance(found, str) else text[slice(*found)]
+        ids = text.ids if isinstance(text, RenderedPrompt) and not text.plain else None
+        rendered = isinstance(text, RenderedPrompt) and self.lm.subject_places(text, words)
+        if occurrence is not None or (place is None and rendered):
+            place = self.lm.find_subject(text, words, occurrence)[-1]
+        every = isinstance(occurrence, str) and occurrence == "all"
+        place = None if every else place
+        return TraceSettings(str(text), str(words), place=place, ids=ids, all_mentions=every)
+
+    def subject_places(self, prompt: str, subject: str) -> list[tuple[int, int]]:
+        """The characters of every mention of a subject that may be meant."""
+        return self.lm.subject_places(prompt, subject)
+
+    def likely_subject(self, prompt: str) -> str:
+        """A subject of the bundled list that stands in the prompt, else its longest name."""
+        return likely_subject(prompt, bundled.subjects())
 
     def trace(
         self,
@@ -119,20 +137,23 @@ class TracingEngine:
         key = (settings, self.lm.identity)
         return self._keep(key, self._tracers.get(key) or self._make(settings))
 
-    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+    def subject_at(
+        self, settings: TraceSettings, start: int, stop: int
+    ) -> tuple[str, tuple[int, int]]:
         """The words at these positions, and which characters of the prompt they are."""
-        return subject_at(self.lm.tokenizer, prompt, start, stop)
+        return self.lm.subject_at(self.lm.with_ids(settings.prompt, settings.ids), start, stop)
 
     def _make(self, settings: TraceSettings) -> CausalTracer:
         return CausalTracer(
             self.lm,
-            settings.prompt,
+            self.lm.with_ids(settings.prompt, settings.ids),
             settings.place or settings.subject,
             noise=settings.noise,
             samples=settings.samples,
             window=settings.window,
             seed=settings.seed,
             answer=settings.answer if settings.answer_id is None else settings.answer_id,
+            occurrence="all" if settings.all_mentions else None,
         )
 
     def _keep(self, key: tuple, tracer: CausalTracer) -> CausalTracer:

@@ -11,6 +11,12 @@ import numpy as np
 from rome_widgets.errors import Cancelled, PromptError, SubjectNotFound
 from rome_widgets.records.explanations import Flow, Lens, LensRun, RestoringPath
 from rome_widgets.records.states import KINDS, Kind, State, cell_states
+from rome_widgets.records.subject import (
+    Occurrence,
+    find_subject,
+    likely_subject,
+    subject_places,
+)
 from rome_widgets.records.trace import CausalTrace, Prediction, Progress, Restoration
 from rome_widgets.session.session import Session
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
@@ -219,8 +225,20 @@ class FakeEngine:
         self._edits[:] = range(count)
         self.session.edits_changed()
 
-    def read_prompt(self, prompt: str, subject: str) -> tuple[str, str, None]:
-        return prompt, subject, None
+    def read_prompt(
+        self, prompt: str, subject: str, occurrence: Occurrence | None = None
+    ) -> TraceSettings:
+        if occurrence is None:
+            return TraceSettings(prompt, subject)
+        every = occurrence == "all"
+        place = None if every else find_subject(prompt, subject, occurrence)[0][-1]
+        return TraceSettings(prompt, subject, place=place, all_mentions=every)
+
+    def subject_places(self, prompt: str, subject: str) -> list[tuple[int, int]]:
+        return subject_places(prompt, subject)
+
+    def likely_subject(self, prompt: str) -> str:
+        return likely_subject(prompt)
 
     def _edited(self, trace: CausalTrace, answer_id: int | None) -> CausalTrace:
         """The trace as the edited model gives it; it says Paris unless another word is followed."""
@@ -294,8 +312,10 @@ class FakeEngine:
     def _like(self, whole: CausalTrace, scores: dict, settings: TraceSettings) -> CausalTrace:
         return replace(whole, scores={kind: grid.copy() for kind, grid in scores.items()})
 
-    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
-        words = prompt.split(" ")
+    def subject_at(
+        self, settings: TraceSettings, start: int, stop: int
+    ) -> tuple[str, tuple[int, int]]:
+        words = settings.prompt.split(" ")
         if not 0 <= start < stop <= len(words):
             raise PromptError(f"The positions {start} to {stop} are not in the prompt.")
         first = len(" ".join(words[:start])) + (start > 0)

@@ -12,6 +12,7 @@ import torch
 import traitlets
 
 import rome_widgets as rw
+from rome_widgets import bundled
 from rome_widgets.errors import Cancelled, ModelChanged
 from rome_widgets.session.trace_engine import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
@@ -194,6 +195,51 @@ def test_a_facts_own_place_is_corrupted_while_the_subject_stands_there(lm):
     assert explorer.run(wait=True).subject_span == (0, 1)
     explorer.prompt = "and w14 w14 w9"
     assert explorer.run(wait=True).subject_span == (2, 3)
+
+
+@pytest.mark.parametrize("kind", tiny.CHATS)
+def test_chats_and_ids_are_explored_and_told_in_code_with_their_ids(kind):
+    lm = tiny.chat_lm(kind)
+    messages = [
+        {"role": "system", "content": "You know the Space Needle."},
+        {"role": "user", "content": "Where is the Space Needle?"},
+    ]
+    ids = lm.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    for prompt in (messages, ids):
+        explorer = rw.TraceExplorer(lm, prompt, "the Space Needle", samples=2, noise=9)
+        trace = explorer.run(wait=True)
+        assert list(trace.token_ids) == ids
+        assert explorer.prompt == trace.prompt == lm.tokenizer.decode(ids)
+        scope = {}
+        code = explorer.code.replace(explorer._engine.load_code, "the_lm")
+        exec(code, scope | {"the_lm": lm, "print": lambda *_: None}, scope)
+        assert scope["trace"].token_ids == trace.token_ids
+        assert scope["trace"].subject_span == trace.subject_span
+        assert explorer._engine.subject_at(explorer.settings, *trace.subject_span)[0] == (
+            "the Space Needle"
+        )
+        explorer.prompt = explorer.prompt + "It is"
+        more = lm.tokenizer(explorer.prompt)["input_ids"]
+        read = list(explorer.run(wait=True).token_ids)
+        assert read in (more, more[1:], more[:-1], more[1:-1])
+        explorer.recall(1)
+        assert list(explorer.run(wait=True).token_ids) == ids
+
+
+def test_every_mention_of_a_subject_is_traced(lm):
+    options = {"samples": 2, "occurrence": "all"}
+    explorer = rw.TraceExplorer(lm, "w3 w14 w5 w14 w8", "w14", **options)
+    trace = explorer.run(wait=True)
+    assert trace.subject_spans == ((1, 2), (3, 4))
+    wanted = rw.trace(lm, "w3 w14 w5 w14 w8", "w14", **options)
+    assert (trace.scores["mlp"] == wanted.scores["mlp"]).all()
+
+
+def test_the_likeliest_subject_is_one_of_the_bundled_list_before_others(lm, monkeypatch):
+    monkeypatch.setattr(bundled, "subjects", lambda: ["Rome", "France"])
+    engine = TracingEngine(lm)
+    assert engine.likely_subject("Zanzibar Kong saw France in") == "France"
+    assert engine.likely_subject("Zanzibar Kong is in") == "Zanzibar Kong"
 
 
 def test_a_resumed_widget_has_the_numbers_of_an_uninterrupted_one(lm, monkeypatch):

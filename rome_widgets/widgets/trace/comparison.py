@@ -150,7 +150,8 @@ def differences_in_words(a: KeptTrace, b: CausalTrace, edits: int) -> Words:
 
 def _subject(trace: CausalTrace) -> str:
     start, stop = trace.subject_span
-    return f"noise on “{''.join(trace.tokens[start:stop]).strip()}”"
+    every = ", every mention" if len(trace.subject_spans) > 1 else ""
+    return f"noise on “{''.join(trace.tokens[start:stop]).strip()}”{every}"
 
 
 def _settings(trace: CausalTrace) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
+from rome_widgets.records.subject import Occurrence
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.widgets.live.engine import Engine, Stop, Tell
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
@@ -46,8 +47,22 @@ class TraceEngine(Engine, Protocol):
         """One value for all that decides what the model computes now; another after a change."""
         ...
 
-    def read_prompt(self, prompt: Any, subject: str) -> tuple[str, str, tuple[int, int] | None]:
-        """Text and subject of whatever states a fact, and where a fact says that the subject is."""
+    def read_prompt(
+        self, prompt: Any, subject: str, occurrence: Occurrence | None = None
+    ) -> TraceSettings:
+        """Settings with prompt, ids, subject and place of whatever states a fact.
+
+        Raises:
+            RomeWidgetsError: It states none.
+        """
+        ...
+
+    def subject_places(self, prompt: str, subject: str) -> Sequence[tuple[int, int]]:
+        """The characters of every mention of a subject that may be meant; quick."""
+        ...
+
+    def likely_subject(self, prompt: str) -> str:
+        """What a prompt is most likely about; "" where nobody knows; quick."""
         ...
 
     def trace(
@@ -76,7 +91,9 @@ class TraceEngine(Engine, Protocol):
         """
         ...
 
-    def subject_at(self, prompt: str, start: int, stop: int) -> tuple[str, tuple[int, int]]:
+    def subject_at(
+        self, settings: TraceSettings, start: int, stop: int
+    ) -> tuple[str, tuple[int, int]]:
         """The words at the positions `[start, stop)` of a prompt, and which characters they are.
 
         Raises:

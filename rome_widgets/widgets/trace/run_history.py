@@ -66,6 +66,8 @@ def _in_words(run: Run) -> str:
     said += [f"{asked.samples} samples", f"seed {asked.seed}"]
     if asked.answer is not None:
         said.append(f"answer {asked.answer}")
+    if asked.all_mentions:
+        said.append("every mention")
     if run.edits:
         said.append(plural(run.edits, "edit"))
     if not run.trace.complete:

@@ -19,7 +19,8 @@ from rome_widgets.errors import (
     StateError,
     SubjectNotFound,
 )
-from rome_widgets.records.fact import Fact
+from rome_widgets.records.fact import HOLE, Fact
+from rome_widgets.records.subject import Occurrence, nearest
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.widgets.live.base import Theme, bundle
 from rome_widgets.widgets.live.engine import Stop, Tell
@@ -61,7 +62,17 @@ logger = logging.getLogger(__name__)
 
 MOST_TRIES = 5
 """Starts of a trace that changes come into which nobody told of: perhaps its own runs'."""
-FORM = ("prompt", "subject", "noise", "samples", "seed", "window", "answer", "place")
+FORM = (
+    "prompt",
+    "subject",
+    "noise",
+    "samples",
+    "seed",
+    "window",
+    "answer",
+    "place",
+    "all_mentions",
+)
 
 
 class TraceExplorer(ExplainedGrid):
@@ -82,8 +93,8 @@ class TraceExplorer(ExplainedGrid):
 
     Args:
         model: A `LanguageModel`, or an engine as `TraceEngine` describes it.
-        prompt: Text that stops just before the fact, a `Fact`, or a record of one; the trace starts
-            at once when it is given.
+        prompt: Text that stops just before the fact, a `Fact` or a record of one, chat messages, or
+            token ids; the trace starts at once when it is given.
         subject: The words of it to corrupt; not needed with a fact.
         noise: Multiple of σ.
         samples: Noise draws averaged over; None: as many as `rome_widgets.trace` takes.
@@ -91,6 +102,7 @@ class TraceExplorer(ExplainedGrid):
         window: Layers restored together by an MLP or attention cell; None: by the model's depth.
         answer: The word to follow; None takes the clean run's own.
         place: Characters of the subject in the prompt, where it is not the last occurrence.
+        occurrence: Which mention of the subject, as for `trace`: "last", "first", a number, "all".
         kind: "all", or the one kind to show.
         selection: Cells to select, triples `(pos, layer, kind)`.
         cursor: The cell of the keyboard cursor, or None.
@@ -127,6 +139,12 @@ class TraceExplorer(ExplainedGrid):
     answer = t.Unicode(None, allow_none=True).tag(sync=True)
     place = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
     """Characters of the subject, half-open; it holds for as long as the subject stands there."""
+    all_mentions = t.Bool(False, help="Corrupt every mention of the subject, not one.").tag(
+        sync=True
+    )
+    subject_places = t.Dict().tag(sync=True)
+    """Where the subject may be: the prompt and the subject that were looked up, whether it is
+    `there`, the spans of characters `at` which it stands, and `offers` where it stands nowhere."""
     retrace = t.Bool(True).tag(sync=True)
     stale = t.Bool(False).tag(sync=True)
     """The model is no longer the one that the trace on screen was made on."""
@@ -142,6 +160,12 @@ class TraceExplorer(ExplainedGrid):
     _file = t.Dict().tag(sync=True)
     """A file for the page to save: name, type, data and the id of the request for it."""
 
+    _ids: tuple[str, tuple[int, ...]] | None = None
+    """A prompt, and the ids it was given with, where those of its text are others."""
+    _typed = False
+    """The page is sending a prompt."""
+    _stood = ""
+    """The last subject that stood in its prompt."""
     _run: RunInProgress | None = None
     """The run asked for last, also when it has ended; None before the first, and after `recall`."""
     _shown: Run | None = None
@@ -163,6 +187,7 @@ class TraceExplorer(ExplainedGrid):
         window: int | None = None,
         answer: str | None = None,
         place: tuple[int, int] | None = None,
+        occurrence: Occurrence | None = None,
         kind: GridKind = "all",
         selection: Iterable[Iterable] = (),
         cursor: Sequence[Any] | None = None,
@@ -186,12 +211,16 @@ class TraceExplorer(ExplainedGrid):
         self._engine: TraceEngine = model
         engine = self._engine
         self._history = RunHistory()
+        every = False
         if not isinstance(prompt, str) or (prompt and subject):
-            prompt, subject, found = engine.read_prompt(prompt, subject)
-            place = place or found
+            given = engine.read_prompt(prompt, subject, occurrence)
+            prompt, subject, every = given.prompt, given.subject, given.all_mentions
+            place = place or given.place
+            self._ids = None if given.ids is None else (prompt, given.ids)
         samples = engine.default_samples if samples is None else samples
         form = {"noise": noise, "samples": samples, "seed": seed, "window": window}
         fact = {"prompt": prompt, "subject": subject, "answer": answer, "place": place}
+        fact["all_mentions"] = every
         view = {"kind": kind, "scale": scale, "palette": palette, "values": values}
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         LiveWidget.__init__(
@@ -224,10 +253,13 @@ class TraceExplorer(ExplainedGrid):
         form = {name: getattr(self, name) for name in FORM}
         if self.place is not None and self.prompt[slice(*self.place)] != self.subject:
             form["place"] = None
+        if self._ids is not None and self._ids[0] == self.prompt:
+            form["ids"] = self._ids[1]
         return TraceSettings(**form)
 
     @settings.setter
     def settings(self, settings: TraceSettings) -> None:
+        self._ids = None if settings.ids is None else (settings.prompt, settings.ids)
         self._write(**{name: getattr(settings, name) for name in FORM})
 
     def run(self, wait: bool = False) -> CausalTrace | None:
@@ -459,6 +491,55 @@ class TraceExplorer(ExplainedGrid):
                 if never_began:
                     self._trace_stopped(run, Cancelled("It never began."))
 
+    def set_state(self, sync_data: dict) -> None:
+        """Take what the page sent; a prompt that was typed there may be about another subject."""
+        self._typed = "prompt" in sync_data
+        try:
+            super().set_state(sync_data)
+        finally:
+            self._typed = False
+
+    @t.observe("prompt", "subject")
+    def _subject_moved(self, change: dict) -> None:
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """Say where the subject may be, and what else to take where it is nowhere.
+
+        Of a prompt that was typed on the page the likeliest subject is taken at once, where that of
+        the prompt before is not in it: nobody typed that for this one.
+        """
+        prompt, subject = self.prompt, self.subject
+        at = self._engine.subject_places(prompt, subject)
+        there = bool(at) or prompt.count(HOLE) == 1
+        likely = "" if there else self._engine.likely_subject(prompt)
+        if self._typed and likely and self._is_left_over:
+            subject, there = likely, True
+            at = self._engine.subject_places(prompt, subject)
+        if there:
+            self._stood = subject
+        offers = [] if there or not prompt.strip() else [nearest(prompt, subject)[0], likely]
+        found = {
+            "prompt": text(prompt),
+            "subject": text(subject),
+            "at": [list(place) for place in at],
+            "there": there,
+            "offers": [text(each) for each in dict.fromkeys(offers) if each],
+        }
+        if (found, subject) != (self.subject_places, self.subject):
+            self._write(subject_places=found, subject=subject)
+
+    @property
+    def _is_left_over(self) -> bool:
+        """Whether the subject is that of an earlier prompt, or there is none."""
+        return not self.subject.strip() or self.subject == self._stood
+
+    def _trace_asked(self) -> None:
+        """Trace, unless the page's prompt is a new one and nobody has said what it is about."""
+        self._look_up()
+        if self.subject_places["there"] or not self._is_left_over:
+            self.run()
+
     @t.observe("prompt", "subject", "noise", "samples", "seed", "window", "answer")
     def _form_changed(self, change: dict) -> None:
         # Only what the form itself was refused for. A run's error stays until the next run: leaving
@@ -477,7 +558,7 @@ class TraceExplorer(ExplainedGrid):
     def _requested(self, change: dict) -> None:
         request = change["new"] or {}
         ops: dict[str, Callable[[], Any]] = {
-            "trace": self.run,
+            "trace": self._trace_asked,
             "resume": self.resume,
             "path": self.find_path,
             "stop_path": self.stop_path,
@@ -499,13 +580,16 @@ class TraceExplorer(ExplainedGrid):
         """Trace the prompt on screen with the subject at these of its positions."""
         if self._basis is None:
             return
-        prompt = self._basis.settings.prompt
+        settings = self._basis.settings
         try:
-            subject, place = self._engine.subject_at(prompt, int(start), int(stop))
+            subject, place = self._engine.subject_at(settings, int(start), int(stop))
         except (RomeWidgetsError, TypeError, ValueError) as error:
             self._report("form", describe_error(error))
             return
-        self._write(prompt=prompt, subject=subject, place=place)
+        moved = replace(settings, subject=subject, place=place, all_mentions=False)
+        self._ids = None if settings.ids is None else (settings.prompt, settings.ids)
+        names = ("prompt", "subject", "place", "all_mentions")
+        self._write(**{name: getattr(moved, name) for name in names})
         self.run()
 
     def _draw(self, request: dict[str, Any]) -> None:

@@ -23,3 +23,7 @@ class TraceSettings:
     """Characters of the subject, where that may not be its last occurrence in the prompt."""
     answer_id: int | None = None
     """The very token to follow, where it must be that of another trace; goes before `answer`."""
+    all_mentions: bool = False
+    """Corrupt every mention of the subject, not one."""
+    ids: tuple[int, ...] | None = None
+    """The ids of the prompt, where it was given as messages or ids and its text has others."""

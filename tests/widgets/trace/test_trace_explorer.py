@@ -552,6 +552,74 @@ class TestPlace:
         explorer.prompt = "So " + TWICE
         assert explorer.settings.place is None
 
+    def test_every_mention_can_be_meant_and_the_code_says_so(self, engine):
+        explorer = TraceExplorer(engine, prompt=TWICE, subject=SUBJECT, occurrence="all")
+        assert explorer.wait(PATIENCE)
+        assert explorer.all_mentions
+        assert engine.traced[-1].all_mentions
+        assert 'occurrence="all"' in explorer.code
+        assert "every mention" in explorer.history[-1]["words"]
+        explorer.set_state({"_request": {"id": 1, "op": "subject", "start": 0, "stop": 3}})
+        assert not explorer.all_mentions
+
+    @pytest.mark.parametrize(("occurrence", "place"), [("first", (0, 16)), (-1, (35, 51))])
+    def test_one_mention_can_be_named_by_its_number(self, engine, occurrence, place):
+        explorer = TraceExplorer(engine, TWICE, SUBJECT, occurrence=occurrence, auto_run=False)
+        assert explorer.place == place
+
+    def test_python_says_where_the_subject_may_be(self, engine):
+        explorer = TraceExplorer(engine, "Ann met Anna and Ann", "Ann", auto_run=False)
+        assert explorer.subject_places["at"] == [[0, 3], [17, 20]]
+        explorer.subject = "Anna"
+        assert explorer.subject_places["at"] == [[8, 12]]
+        explorer.subject = "anna"
+        assert explorer.subject_places["at"] == []
+        assert explorer.subject_places["offers"][0] == "Anna"
+
+
+EIFFEL = "I saw the Eiffel Tower in"
+
+
+class TestNewPrompt:
+    """Only a prompt is typed on the page; its subject is not yet said."""
+
+    def test_the_likeliest_subject_takes_the_place_of_the_one_before(self, explorer, engine):
+        explorer.set_state({"prompt": EIFFEL, "_request": {"id": 1, "op": "trace"}})
+        assert explorer.wait(PATIENCE)
+        assert (explorer.subject, explorer.error) == ("Eiffel Tower", None)
+        assert engine.traced[-1].subject == "Eiffel Tower"
+
+    def test_so_it_does_where_the_request_comes_first(self, explorer, engine):
+        explorer.set_state({"_request": {"id": 1, "op": "trace"}, "prompt": EIFFEL})
+        assert explorer.wait(PATIENCE)
+        assert (engine.traced[-1].subject, explorer.error) == ("Eiffel Tower", None)
+
+    def test_an_empty_form_finds_a_subject_too(self, engine):
+        explorer = TraceExplorer(engine)
+        explorer.set_state({"prompt": EIFFEL})
+        assert explorer.subject == "Eiffel Tower"
+        assert engine.traced == []
+
+    def test_where_none_is_likely_nothing_is_traced_and_no_error_shown(self, explorer, engine):
+        before = len(engine.traced)
+        explorer.set_state({"prompt": "it is in", "_request": {"id": 1, "op": "trace"}})
+        assert explorer.wait(PATIENCE)
+        assert (len(engine.traced), explorer.error) == (before, None)
+        assert not explorer.subject_places["there"]
+
+    def test_a_subject_that_was_typed_stays_and_is_answered_with_what_may_be_meant(self, explorer):
+        explorer.set_state({"subject": "Eifel Tower"})
+        explorer.set_state({"prompt": EIFFEL, "_request": {"id": 1, "op": "trace"}})
+        assert explorer.wait(PATIENCE)
+        assert explorer.subject == "Eifel Tower"
+        assert explorer.subject_places["offers"] == ["Eiffel Tower"]
+        assert explorer.error["type"] == "SubjectNotFound"
+
+    def test_python_sets_only_what_it_names(self, explorer):
+        explorer.prompt = EIFFEL
+        assert explorer.subject == SUBJECT
+        assert explorer.subject_places["offers"][-1] == "Eiffel Tower"
+
 
 class TestFixes:
     def test_a_near_subject_can_be_used_with_one_click(self, explorer):

@@ -11,6 +11,7 @@ import {
   probability,
   tokenLabel,
 } from "../../format.js";
+import { inSubject } from "../../geometry.js";
 import type { GridState } from "../../grid_state.js";
 import { read, reading, SCALES, scaleText } from "../../scale.js";
 import type { Detail } from "../../selected_states.js";
@@ -72,10 +73,9 @@ export function speak(root: () => HTMLElement | undefined, state: GridState): ()
 
 function said(state: GridState, info: TraceInfo, detail: Detail): TemplateResult {
   const [pos, layer, kind] = detail.cell;
-  const [start, stop] = info.subject_span;
   return html`
     <span class="rw-where">
-      <b>“<bdi>${tokenLabel(info.tokens[pos] ?? "")}</bdi>”${pos >= start && pos < stop ? "*" : ""}, ${KIND_NAMES[kind]} layer ${layer}</b>
+      <b>“<bdi>${tokenLabel(info.tokens[pos] ?? "")}</bdi>”${inSubject(info, pos) ? "*" : ""}, ${KIND_NAMES[kind]} layer ${layer}</b>
       ${
         detail.layers[1] - detail.layers[0] > 1
           ? html` <span class="rw-mute">(${layerRange(detail.layers)} restored)</span>`

@@ -3,7 +3,7 @@
 import { html, nothing, render, svg, type TemplateResult } from "lit-html";
 import { cellText, rowText } from "../../aria.js";
 import { KIND_NAMES } from "../../format.js";
-import { windowLayers } from "../../geometry.js";
+import { inSubject, windowLayers } from "../../geometry.js";
 import type { Gesture, GridState } from "../../grid_state.js";
 import { border, brackets } from "../../outline.js";
 import { read } from "../../scale.js";
@@ -129,7 +129,6 @@ export function activeRow(
     return cellText(cell[1], score, info.corrupted, estimate, before, state.comparison.value?.names[0]);
   },
 ): TemplateResult {
-  const [start, stop] = info.subject_span;
   const before = state.kinds.value.indexOf(kind) * info.n_layers + 2;
   const first = Math.max(0, layer - BESIDE);
   const layers = Array.from(
@@ -142,7 +141,7 @@ export function activeRow(
       ${layers.map((each) => html`<span role="columnheader" aria-colindex=${before + each}>${KIND_NAMES[kind]} ${each}</span>`)}
     </div>
     <div role="row" aria-rowindex=${pos + 2}>
-      <span role="rowheader" aria-colindex="1">${KIND_NAMES[kind]}: ${rowText(info.tokens[pos] ?? "", pos >= start && pos < stop)}</span>
+      <span role="rowheader" aria-colindex="1">${KIND_NAMES[kind]}: ${rowText(info.tokens[pos] ?? "", inSubject(info, pos))}</span>
       ${layers.map(
         (each) => html`<span
           role="gridcell"

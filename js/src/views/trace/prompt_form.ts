@@ -6,21 +6,23 @@ import type { Bridge } from "../../bridge.js";
 import { tokenLabel } from "../../format.js";
 import type { GridState } from "../../grid_state.js";
 import type { ExplorerTraits, Settings, TraceInfo } from "../../types.js";
-import { button, choice, entered, type Part, textField } from "../controls.js";
+import { button, entered, type Part, textField } from "../controls.js";
 import type { Live } from "../live.js";
+import { type Place, subjectPlaces, whichSubject, withMarks } from "./subject_places.js";
 import type { TraceFrame } from "./trace_frame.js";
 
-const SETTINGS = ["prompt", "subject", "noise", "samples", "seed", "window", "answer"] as const;
+const SETTINGS = [
+  "prompt",
+  "subject",
+  "noise",
+  "samples",
+  "seed",
+  "window",
+  "answer",
+  "all_mentions",
+] as const;
 
 type NumberTrait = "noise" | "samples" | "seed" | "window";
-
-/** Where the subject stands in the prompt, UTF-16. */
-function places(prompt: string, subject: string): number[] {
-  const found: number[] = [];
-  for (let at = prompt.indexOf(subject); subject && at >= 0; at = prompt.indexOf(subject, at + 1))
-    found.push(at);
-  return found;
-}
 
 /** What the edited model says instead of the word that is followed. */
 function saysNow({ trace, comparison }: GridState) {
@@ -30,29 +32,26 @@ function saysNow({ trace, comparison }: GridState) {
 }
 
 export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
-  /** Words marked in the prompt, which can become the subject. */
-  const marked = signal("");
+  /** Words marked in the prompt, which can become the subject, and where they begin. */
+  const marked = signal({ words: "", at: 0 });
+  const NONE = { words: "", at: 0 };
 
-  /** The place of the subject as Python counts characters: its own, not half of a pair. */
-  const counted = (at: number): [number, number] => {
-    const start = [...bridge.get("prompt").slice(0, at)].length;
-    return [start, start + [...bridge.get("subject")].length];
-  };
-  /** Which of its places is meant: the one that was chosen, else the last. */
-  function meant(): { all: number[]; at: number; chosen: boolean } {
-    const all = places(bridge.get("prompt"), bridge.get("subject"));
-    const place = JSON.stringify(bridge.get("place"));
-    const at = all.find((each) => JSON.stringify(counted(each)) === place);
-    return { all, at: at ?? all.at(-1) ?? -1, chosen: at !== undefined };
-  }
+  const subject = subjectPlaces(bridge);
+  const { counted, index, places, meant } = subject;
 
-  const ready = () => bridge.get("prompt").trim() !== "" && bridge.get("subject").trim() !== "";
+  const ready = () => bridge.get("prompt").trim() !== "";
   const trace = () => {
-    marked.value = "";
+    marked.value = NONE;
     model.ask("trace");
   };
+  /** Also without a subject: Python finds the likeliest one of a new prompt. */
   const enter = () => {
     if (ready()) trace();
+  };
+  /** The subject, perhaps at one place of several. */
+  const choose = (subject: string, place: Place | null = null) => {
+    marked.value = NONE;
+    bridge.set({ subject, place, all_mentions: false });
   };
 
   /** It differs from what the picture was made with. */
@@ -68,21 +67,24 @@ export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
 
   const mark = (event: Event): void => {
     const { value, selectionStart, selectionEnd } = event.target as HTMLTextAreaElement;
-    marked.value = value.slice(selectionStart ?? 0, selectionEnd ?? 0).trim();
+    const [start, chosen] = [selectionStart ?? 0, value.slice(selectionStart ?? 0, selectionEnd ?? 0)];
+    const words = chosen.trim();
+    const at = start + chosen.length - chosen.trimStart().length;
+    marked.value = { words, at };
+    // Of a prompt without its subject, marking words says what it is.
+    if (event.type === "pointerup" && words && !places().there) choose(words, counted(at, words));
   };
 
   /** The prompt, to be read with its subject marked, and over it to be edited. */
   function sentence(state: GridState, leads: boolean): TemplateResult {
-    const [prompt, subject] = [bridge.get("prompt"), bridge.get("subject")];
-    const { at } = meant();
+    const prompt = bridge.get("prompt");
     const info = state.trace.value;
     const now = saysNow(state);
     return html`<div class="rw-editor">
-      <div class="rw-sentence" aria-hidden="true">${
-        at < 0
-          ? prompt
-          : html`${prompt.slice(0, at)}<mark>${subject}</mark>${prompt.slice(at + subject.length)}`
-      }${leads && info ? html`<span class="rw-leads"> → <bdi>${tokenLabel(info.answer)}</bdi>${now ? html`, now <bdi>${tokenLabel(now.token)}</bdi>` : nothing}</span>` : "\u200b"}</div>
+      <div class="rw-sentence" aria-hidden="true">${withMarks(
+        prompt,
+        meant().at.map(([start, stop]) => [index(start), index(stop)]),
+      )}${leads && info ? html`<span class="rw-leads"> → <bdi>${tokenLabel(info.answer)}</bdi>${now ? html`, now <bdi>${tokenLabel(now.token)}</bdi>` : nothing}</span>` : "\u200b"}</div>
       <textarea
         class="rw-sentence"
         rows="1"
@@ -93,12 +95,12 @@ export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
         data-is=${prompt}
         @input=${(event: Event) => {
           bridge.set({ prompt: (event.target as HTMLTextAreaElement).value }, { send: false });
-          marked.value = "";
+          marked.value = NONE;
         }}
         @change=${() => bridge.send()}
         @select=${mark}
         @pointerup=${mark}
-        @blur=${() => setTimeout(() => (marked.value = ""), 200)}
+        @blur=${() => setTimeout(() => (marked.value = NONE), 200)}
         @keydown=${entered(enter)}
       ></textarea>
     </div>`;
@@ -111,30 +113,6 @@ export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
     if (model.busy()) return button("cancel", "Cancel", model.cancel, "rw-button");
     const label = info && !changed ? "Trace again" : "Trace";
     return button("trace", label, trace, `rw-button${primary ? " rw-primary" : ""}`, !ready());
-  }
-
-  /** What stands beside the subject: another one that was marked, or which of its places is meant. */
-  function whichSubject(): Part {
-    const subject = bridge.get("subject");
-    const { all, at } = meant();
-    if (marked.value && marked.value !== subject)
-      return html`<button class="rw-button rw-small" type="button" data-action="subject" @pointerdown=${(
-        event: Event,
-      ) => {
-        event.preventDefault();
-        bridge.set({ subject: marked.value });
-        marked.value = "";
-      }}>
-        make “<bdi>${tokenLabel(marked.value, 24)}</bdi>” the subject
-      </button>`;
-    if (subject && at < 0) return html`<span class="rw-attention">not in the prompt</span>`;
-    if (all.length < 2) return nothing;
-    return html`<span class="rw-mute" title="The subject stands in the prompt ${all.length} times; one of them is corrupted.">which one</span>${choice(
-      "Which occurrence of the subject",
-      all.map((_, n) => [`${n}`, `${n + 1}`] as const),
-      `${all.indexOf(at)}`,
-      (n) => bridge.set({ place: counted(all[Number(n)] as number) }),
-    )}`;
   }
 
   return {
@@ -153,7 +131,7 @@ export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
           <label class="rw-field">subject
             ${textField(bridge, "subject", "Subject", "its subject", width, enter)}
           </label>
-          ${whichSubject()}
+          ${whichSubject(bridge, subject, marked.value, choose)}
           <span class="rw-space"></span>
           ${settingFields(bridge, info, enter)}
         </div>

@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import { tokenLabel } from "../../format.js";
-import { TALL } from "../../geometry.js";
+import { inSubject, TALL } from "../../geometry.js";
 import type { GridState } from "../../grid_state.js";
 import type { TraceInfo } from "../../types.js";
 import type { gestures } from "./gestures.js";
@@ -32,7 +32,7 @@ export function tokenColumn(
     @click=${on.row}
     @pointerover=${on.point}
     @pointerleave=${on.leave}
-  ><div class="rw-here" style="height:${height}px" hidden></div><div class="rw-rows"></div>${bracket(draft?.of === info ? draft.span : info.subject_span, height, on)}</div>`;
+  ><div class="rw-here" style="height:${height}px" hidden></div><div class="rw-rows"></div>${otherMentions(info).map(([start, stop]) => span(start, stop, height))}${bracket(draft?.of === info ? draft.span : info.subject_span, height, on)}</div>`;
 }
 
 /** Pixels of a row of the column that `part` belongs to. */
@@ -66,8 +66,7 @@ function label(token: string, pos: number, info: TraceInfo): HTMLElement {
   made.className = "rw-token";
   made.dataset.pos = String(pos);
   made.appendChild(document.createElement("bdi")).textContent = tokenLabel(token);
-  if (pos >= info.subject_span[0] && pos < info.subject_span[1])
-    made.appendChild(document.createElement("i")).textContent = "*";
+  if (inSubject(info, pos)) made.appendChild(document.createElement("i")).textContent = "*";
   return made;
 }
 
@@ -81,6 +80,12 @@ function inSight(column: HTMLElement, rows: number, height: number): [number, nu
   ];
 }
 
+/** Those that were corrupted besides the last; their brackets cannot be dragged. */
+const otherMentions = (info: TraceInfo) => (info.subject_spans ?? []).slice(0, -1);
+
+const span = (start: number, stop: number, height: number, inside: unknown = nothing) =>
+  html`<div class="rw-span" style="top:${start * height}px;height:${(stop - start) * height}px">${inside}</div>`;
+
 function bracket([start, stop]: readonly [number, number], height: number, on: TokenHandlers) {
   const grip = (end: 0 | 1) => html`<b
     class=${end ? "rw-grip rw-end" : "rw-grip"}
@@ -90,9 +95,7 @@ function bracket([start, stop]: readonly [number, number], height: number, on: T
     @pointerup=${on.drop}
     @pointercancel=${on.stay}
   ></b>`;
-  return html`<div class="rw-span" style="top:${start * height}px;height:${(stop - start) * height}px">
-    ${on.grips ? [grip(0), grip(1)] : nothing}
-  </div>`;
+  return span(start, stop, height, on.grips ? [grip(0), grip(1)] : nothing);
 }
 
 /** Dragging the ends of the subject; only where `subject` can make it another one. */

@@ -63,7 +63,18 @@ test("explorer forgets marked words once something is typed, and keeps what was 
 test("of a subject that occurs twice the one that is meant is chosen, counted as Python counts", async () => {
   const prompt = "😀 The Space Needle or The Space Needle is in";
   const settings = { ...info.settings, prompt };
-  const { find, model, root } = show({ ...explorerTraits(), prompt, _trace: { ...info, prompt, settings } });
+  const { subject } = info;
+  const at = [
+    [2, 18],
+    [22, 38],
+  ];
+  const subject_places = { prompt, subject, there: true, at, offers: [] };
+  const { find, model, root } = show({
+    ...explorerTraits(),
+    prompt,
+    subject_places,
+    _trace: { ...info, prompt, settings },
+  });
   expect(find(".rw-sentence").textContent).toContain("😀 The Space Needle or The Space Needle is in");
   expect(find("[data-choice='1']").getAttribute("aria-pressed")).toBe("true");
   expect(root.textContent).not.toContain("changed since this trace");
@@ -71,9 +82,66 @@ test("of a subject that occurs twice the one that is meant is chosen, counted as
   expect(model.sent("place")).toEqual([2, 18]);
   expect(find("[data-choice='0']").getAttribute("aria-pressed")).toBe("true");
   expect(root.textContent).toContain("changed since this trace");
-  expect(find("mark").previousSibling?.textContent ?? find(".rw-sentence").textContent).toContain("😀");
+  expect(find(".rw-sentence").innerHTML.replace(/<!--.*?-->/g, "")).toMatch(/^😀 <mark>/);
   await model.receive({ prompt: info.prompt });
   expect(find("mark").textContent).toBe("The Space Needle");
+});
+test("every mention can be meant: all are marked, and one is chosen again", () => {
+  const prompt = "Rome, home of Romeo, Rome";
+  const subject_places = {
+    prompt,
+    subject: "Rome",
+    there: true,
+    at: [
+      [0, 4],
+      [21, 25],
+    ],
+    offers: [],
+  };
+  const { find, model, root } = show({ ...explorerTraits(), prompt, subject: "Rome", subject_places });
+  const marks = () => [...root.querySelectorAll("mark")].map((mark) => mark.textContent);
+  expect(marks()).toEqual(["Rome"]);
+  find("[data-choice=all]").click();
+  expect([model.sent("all_mentions"), model.get("place")]).toEqual([true, null]);
+  expect(marks()).toEqual(["Rome", "Rome"]);
+  expect(find(".rw-sentence").textContent).toContain(prompt);
+  find("[data-choice='0']").click();
+  expect([model.sent("all_mentions"), model.sent("place")]).toEqual([false, [0, 4]]);
+});
+test("words marked in a prompt are the subject just there, though Python would mean another place", () => {
+  const prompt = "Rome, home of Romeo";
+  const { find, model } = show({ ...explorerTraits(), prompt, subject: "home" });
+  const text = find<HTMLTextAreaElement>("textarea");
+  text.setSelectionRange(14, 18);
+  text.dispatchEvent(new Event("select"));
+  find("[data-action=subject]").dispatchEvent(new PointerEvent("pointerdown", { bubbles: true }));
+  expect([model.sent("subject"), model.sent("place")]).toEqual(["Rome", [14, 18]]);
+});
+test("of a prompt without its subject, words marked with the mouse become it at once", () => {
+  const { find, model } = show({ ...explorerTraits(), prompt: "Mount Fuji is in" });
+  const text = find<HTMLTextAreaElement>("textarea");
+  text.setSelectionRange(0, 11);
+  text.dispatchEvent(new PointerEvent("pointerup"));
+  expect([model.sent("subject"), model.sent("place")]).toEqual(["Mount Fuji", [0, 10]]);
+});
+test("subjects that a new prompt may be about are offered as buttons, without an error", () => {
+  const prompt = "the mount Fuji is in";
+  const subject_places = { prompt, subject: info.subject, there: false, at: [], offers: ["Fuji", "mount"] };
+  const { model, root } = show({ ...explorerTraits(), prompt, subject_places });
+  const offers = [...root.querySelectorAll<HTMLElement>("[data-action=offer]")];
+  expect(offers.map((offer) => offer.textContent?.trim())).toEqual(["use “Fuji”", "use “mount”"]);
+  expect(root.querySelector(".rw-error")).toBeNull();
+  offers[1]?.click();
+  expect(model.sent("subject")).toBe("mount");
+});
+test("what Python has not looked up yet is marked where there is no doubt, and not where there is", async () => {
+  const { model, root } = show(explorerTraits());
+  const marks = () => [...root.querySelectorAll("mark")].map((mark) => mark.textContent);
+  await model.receive({ prompt: "Is The Space Needle in" });
+  expect(marks()).toEqual(["The Space Needle"]);
+  await model.receive({ prompt: "The Space Needle, The Space Needle" });
+  expect(marks()).toEqual([]);
+  expect(root.textContent).not.toContain("not in the prompt");
 });
 test("an answer of several tokens says which is followed; an emptied one is the model's own", () => {
   const settings = { ...info.settings, answer: "Buenos Aires" };
