@@ -418,7 +418,7 @@ class CausalTracer:
             return (), 0
         fewer = copy.copy(self)
         noise = self._runs.noise[:SEARCHED_SAMPLES]
-        fewer._runs = cached_runs(self.lm, self.token_ids, self.subject_span, noise)
+        fewer._runs = cached_runs(self.lm, self.token_ids, self._runs.positions.tolist(), noise)
         fewer._held = {state: held[:SEARCHED_SAMPLES] for state, held in self._held.items()}
         corrupted = float(fewer._runs.corrupted[self.answer_id])
         begun = replace(empty, corrupted=corrupted)

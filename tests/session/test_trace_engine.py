@@ -273,7 +273,8 @@ def test_the_code_of_a_view_prints_its_probability(lm, monkeypatch, capsys):
 
 def test_the_code_of_the_bundled_model_loads_it():
     lm = rw.load()
-    explorer = rw.TraceExplorer(lm, "The Space Needle is in the city of", "The Space Needle")
+    fact = "The Space Needle is in the city of", "The Space Needle"
+    explorer = rw.TraceExplorer(lm, *fact, samples=10)
     explorer.selection = [(6, 4, "hidden")]
     assert explorer.wait(60)
     scope = {}

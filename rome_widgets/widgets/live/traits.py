@@ -96,7 +96,7 @@ def describe_trace(trace: CausalTrace) -> dict[str, Any]:
         "kinds": list(trace.kinds),
         "windows": {kind: int(trace.windows.get(kind, 1)) for kind in trace.kinds},
         "noise": str(trace.noise.get("text", "")),
-        "baseline": _rows(trace.baseline),
+        "baseline": describe_rows(trace.baseline),
         "whole": _whole(trace.whole),
         "ms": None,
         "settings": None,
@@ -133,7 +133,7 @@ def describe_restoration(
     return {
         **unanswered(selection, None, restoration.states, single),
         **{name: encodable(getattr(restoration, name)) for name in names},
-        "rows": _rows(restoration.top(ROWS)),
+        "rows": describe_rows(restoration.top(ROWS)),
         "whole": _whole(restoration.whole),
         "source": source,
         "ms": ms,
@@ -168,5 +168,6 @@ def _whole(whole: WholeAnswer | None) -> dict[str, Any] | None:
     return None if whole is None else encodable(whole._asdict())
 
 
-def _rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+def describe_rows(predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+    """Predictions as JSON."""
     return [encodable(row._asdict()) for row in predictions]

@@ -10,8 +10,9 @@ import numpy as np
 from rome_widgets.errors import StateError
 from rome_widgets.records.html import plural
 from rome_widgets.records.states import Kind, State
-from rome_widgets.records.trace import CausalTrace
-from rome_widgets.widgets.live.traits import encodable, number, text
+from rome_widgets.records.trace import CausalTrace, predictions
+from rome_widgets.widgets.live.traits import ROWS, describe_rows, encodable, number, text
+from rome_widgets.widgets.trace.trace_run import Basis
 
 SAME = (
     "prompt",
@@ -127,7 +128,23 @@ class KeptTrace:
     edits: int | None
     """How many were active; None where nobody knows."""
     restoration: dict[str, Any] = field(default_factory=dict)
-    """The answer that was on screen, as the `restoration` trait held it; `{}` without one."""
+    """Its answer to a selection, as the page is told of it; `{}` without one."""
+    answer: Any = None
+    """The same as a `Restoration`."""
+    own: bool = True
+    """The answer is the one that was on screen when A was kept, and goes on standing for it."""
+    basis: Basis | None = None
+    """What A was made of, where it can be asked again."""
+
+    def beside(self, other: Any) -> dict[str, Any]:
+        """The answer for the page, also with the tokens that the answer beside it names."""
+        if self.answer is None or other is None:
+            return self.restoration
+        rows = self.restoration["rows"]
+        known = {row["id"] for row in rows}
+        texts = {row.id: row.token for row in other.top(ROWS) if row.id not in known}
+        more = predictions(self.answer.distributions, texts, texts)
+        return {**self.restoration, "rows": [*rows, *describe_rows(more)]}
 
 
 def why_not_comparable(a: CausalTrace, b: CausalTrace) -> str:
@@ -164,15 +181,20 @@ def _settings(trace: CausalTrace) -> list[str]:
     ]
 
 
-def describe_kept(a: KeptTrace, b: CausalTrace | None, beside: bool) -> dict[str, Any]:
-    """The `kept` trait: A in words and numbers, and what of it can be compared with B."""
+def describe_kept(
+    a: KeptTrace, b: CausalTrace | None, beside: bool, answer: Any = None
+) -> dict[str, Any]:
+    """The `kept` trait: A in words and numbers, and what of it can be compared with B.
+
+    `answer` is B's restoration, where there is one.
+    """
     reason = why_not_comparable(a.trace, b) if beside and b is not None else ""
     return {
         **{name: encodable(getattr(a.trace, name)) for name in ("prompt", "tokens", "answer")},
         "comparing": beside,
         "reason": reason,
         "rows": _rows(a.trace, b) if reason and b is not None else [],
-        "restoration": a.restoration,
+        "restoration": a.beside(answer) if beside else a.restoration,
     }
 
 

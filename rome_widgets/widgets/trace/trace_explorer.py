@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,8 +27,10 @@ from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.live.job import Job, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error, is_engine
 from rome_widgets.widgets.live.traits import (
+    RecordedRestoration,
     describe_restoration,
     describe_trace,
+    encodable,
     pack_scores,
     text,
     unanswered,
@@ -73,6 +75,13 @@ FORM = (
     "place",
     "all_mentions",
 )
+
+
+@dataclass(frozen=True, eq=False)
+class CellsAskedOfA(CellsAsked):
+    """Cells that what was kept as A is asked about."""
+
+    kept: KeptTrace | None = None
 
 
 class TraceExplorer(ExplainedGrid):
@@ -127,7 +136,7 @@ class TraceExplorer(ExplainedGrid):
     _esm, _css = bundle("trace")
     _view = t.Unicode("explorer").tag(sync=True)
     _answers = "restoration"
-    _jobs = ("trace", "restore", "path", "page", "draw")
+    _jobs = ("trace", "restore", "restore_a", "path", "page", "draw")
     engine = t.Dict().tag(sync=True)
     """Name and depth of the model, and examples that work with it."""
     prompt = t.Unicode("").tag(sync=True)
@@ -421,8 +430,15 @@ class TraceExplorer(ExplainedGrid):
                     "A trace that is finished or cancelled was wanted.",
                     "Trace with run().",
                 )
-            answer = self._restoration if self._answered else {}
-            self._a = KeptTrace(self._shown.trace, self._shown.edits, answer)
+            shown, answered = self._shown, self._answered
+            self._a = KeptTrace(
+                shown.trace,
+                shown.edits,
+                self._restoration if answered else {},
+                self.restoration if answered else None,
+                own=answered,
+                basis=shown.basis,
+            )
             self._comparing_a = False
             self._put_beside(self._shown)
 
@@ -430,7 +446,8 @@ class TraceExplorer(ExplainedGrid):
         """Show A beside what is on screen, now and after each run, until `stop_comparing`.
 
         Grids are compared where they have the same tokens, kinds, layers and answer; `kept` holds
-        what can be compared of others, and why not more. Of restorations the rows are compared.
+        what can be compared of others, and why not more. Of restorations the rows are compared: the
+        one that was kept, else what A says to the selection on screen, where A can still be asked.
 
         Args:
             a: The id of a run of the history, or a trace; None: what `keep_as_a` kept.
@@ -440,10 +457,10 @@ class TraceExplorer(ExplainedGrid):
         """
         with self._writing:
             if isinstance(a, CausalTrace):
-                self._a = KeptTrace(a, None)
+                self._a = KeptTrace(a, None, own=False)
             elif a is not None:
                 run = self._history.find(a)
-                self._a = KeptTrace(run.trace, run.edits)
+                self._a = KeptTrace(run.trace, run.edits, own=False, basis=run.basis)
             if self._a is None:
                 raise StateError(
                     "Nothing was kept as A.",
@@ -453,6 +470,7 @@ class TraceExplorer(ExplainedGrid):
             self._comparing_a = True
             if self._run is None or self._run.state != "filling":  # Else it does when it ends.
                 self._put_beside(self._shown)
+            self._ask_a()
 
     def stop_comparing(self) -> None:
         """Show only the trace on screen; a trace before an edit is forgotten, A stays kept."""
@@ -669,8 +687,52 @@ class TraceExplorer(ExplainedGrid):
         elif shown is not None and (against := shown.against) is not None:
             beside = against.trace, in_words(against.edits, shown.edits)
         with self.hold_sync():
-            self.kept = {} if a is None else describe_kept(a, b, self._comparing_a)
+            self._put_kept(b)
             self._put_before(*beside, running=running)
+
+    def _put_kept(self, b: CausalTrace | None) -> None:
+        a, answer = self._a, self.restoration if self._answered else None
+        self.kept = {} if a is None else describe_kept(a, b, self._comparing_a, answer)
+
+    def _put_answer(
+        self,
+        restoration: Restoration | RecordedRestoration | None,
+        described: dict[str, Any] | None = None,
+    ) -> None:
+        super()._put_answer(restoration, described)
+        if self._a is not None and self._comparing_a:
+            self._put_kept(None if self._shown is None else self._shown.trace)
+            self._ask_a()
+
+    def _ask_a(self) -> None:
+        """Ask A about the selection, where it has no answer of its own and its model is there."""
+        a, b = self._a, self._basis
+        if a is None or a.own or not self._comparing_a:
+            return
+        meant = (self._cells, self._is_single)
+        said = a.restoration
+        if said and (said["selection"], said["single"]) != (encodable(meant[0]), meant[1]):
+            self._a = a = replace(a, restoration={}, answer=None)
+            self._put_kept(None if self._shown is None else self._shown.trace)
+        here = a.basis is not None and a.basis.weights == self._engine.identity
+        same = b is not None and self._trace.get("tokens") == encodable(a.trace.tokens)
+        if not (here and same and self._answered) or a.restoration or a.basis is None:
+            return
+        job = Job(
+            CellsAskedOfA(a.basis, tuple(meant[0]), meant[1], kept=a),
+            partial(_restore, self._engine),
+            on_done=self._a_answered,
+            on_failed=self._restore_failed,
+        )
+        self._submit("restore_a", job, quick=True)
+
+    def _a_answered(self, asked: CellsAskedOfA, made: tuple[Restoration, Hashable, float]) -> None:
+        (found, weights, ms), a = made, asked.kept
+        meant = (asked.selection, asked.single) == (tuple(self._cells), self._is_single)
+        if a is not None and a is self._a and meant and weights == asked.basis.weights:
+            said = describe_restoration(found, asked.selection, "exact", ms, single=asked.single)
+            self._a = replace(a, restoration=said, answer=found)
+            self._put_kept(None if self._shown is None else self._shown.trace)
 
     def _trace_done(self, run: RunInProgress, trace: CausalTrace) -> None:
         if run.weights != self._engine.identity:  # Of which of the two, nobody knows.

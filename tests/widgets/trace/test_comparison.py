@@ -374,6 +374,56 @@ class TestAAndB:
         assert explorer.before.windows["mlp"] == 3
         assert len(explorer.before_scores) == len(explorer.scores)
 
+    @pytest.mark.parametrize("keep", ["page", "run", "trace"])
+    def test_a_is_asked_about_the_selection_where_its_model_is_there(self, explorer, engine, keep):
+        if keep == "page":
+            explorer.keep_as_a()
+        traced(explorer, window=1)
+        explorer.compare({"page": None, "run": 1, "trace": fake_trace()}[keep])
+        for selection in ([(2, 3, "mlp")], [(1, 1, "attn"), (2, 4, "mlp")]):
+            explorer.selection = selection
+            assert explorer.wait(PATIENCE)
+            said = explorer.kept["restoration"]
+            if keep == "trace":
+                assert said == {}, "of a trace nobody knows the model"
+                continue
+            expected = engine.restore(replace(explorer.settings, window=None), explorer.selection)
+            assert said["selection"] == [list(cell) for cell in selection]
+            assert said["states"] == [list(state) for state in expected.states]
+            assert said["probability"] == pytest.approx(expected.probability)
+            assert {row["id"] for row in explorer._restoration["rows"]} <= {
+                row["id"] for row in said["rows"]
+            }
+        explorer.selection = []
+        assert explorer.wait(PATIENCE)
+        assert explorer.kept["restoration"] == {}
+        json.dumps(explorer.kept, allow_nan=False)
+
+    def test_a_of_another_model_is_not_asked(self, explorer):
+        explorer.keep_as_a()
+        edited(explorer, 0.9)
+        explorer.compare()
+        explorer.selection = [(2, 3, "mlp")]
+        assert explorer.wait(PATIENCE)
+        assert explorer._restoration["probability"] is not None
+        assert explorer.kept["restoration"] == {}
+
+    def test_a_kept_restoration_stays_and_names_every_token_beside_it(self, explorer, monkeypatch):
+        monkeypatch.setattr("rome_widgets.widgets.live.traits.ROWS", 2)
+        monkeypatch.setattr("rome_widgets.widgets.trace.comparison.ROWS", 2)
+        explorer.selection = [(2, 3, "mlp")]
+        assert explorer.wait(PATIENCE)
+        explorer.keep_as_a()
+        explorer.compare()
+        kept = explorer.restoration
+        explorer.selection = [(0, 0, "attn")]
+        assert explorer.wait(PATIENCE)
+        said = explorer.kept["restoration"]
+        assert said["selection"] == [[2, 3, "mlp"]]
+        for row in explorer._restoration["rows"]:
+            (mine,) = [each for each in said["rows"] if each["id"] == row["id"]]
+            assert mine["restored"] == pytest.approx(kept.distributions[2, row["id"]])
+
     def test_it_stays_beside_what_comes_after_until_stopped(self, explorer):
         explorer.keep_as_a()
         explorer.compare()
