@@ -37,7 +37,7 @@ def trace_picture(trace: CausalTrace) -> str:
     height = max(2, min(18, _MOST_TALL // rows))
     width = max(2, min(20, _MOST_WIDE // columns))
     names = [
-        shortened(label(token), 18) + ("*" if pos in range(*trace.subject_span) else "")
+        shortened(label(token), 18) + ("*" if pos in trace.subject_positions else "")
         for pos, token in enumerate(trace.tokens)
     ]
     left, top = 12 + 7 * max(map(len, names)), 58

@@ -225,10 +225,9 @@ def _panel(
 
     Only the first names the tokens.
     """
-    start, stop = trace.subject_span
+    corrupted = set(trace.subject_positions)
     names = [
-        token.strip() + ("*" if start <= pos < stop else "")
-        for pos, token in enumerate(trace.tokens)
+        token.strip() + ("*" if pos in corrupted else "") for pos, token in enumerate(trace.tokens)
     ]
     tokens = alt.Axis(labelExpr=f"{_js_array(names)}[datum.value]", **_BARE)
     numbered = list(range(0, trace.n_layers, 1 if trace.n_layers <= FEW_LAYERS else 5))

@@ -17,12 +17,13 @@ from rome_widgets.editing.compare import (
 from rome_widgets.editing.edit import Edit, edit
 from rome_widgets.editing.methods import METHODS, methods_for
 from rome_widgets.editing.request import read_request
-from rome_widgets.errors import Cancelled, StateError
+from rome_widgets.errors import Cancelled, PromptError, StateError
 from rome_widgets.evaluation.metrics import Question, measure
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
+from rome_widgets.model.tokens import RenderedPrompt, is_ids, is_messages
 from rome_widgets.model.word_scores import score_words
 from rome_widgets.records.edit import EditProgress
-from rome_widgets.records.fact import fill
+from rome_widgets.records.fact import HOLE, Fact, fill
 from rome_widgets.records.metrics import PROMPT_KINDS, PromptKind, WordScore
 from rome_widgets.session.generation_engine import GeneratingEngine
 from rome_widgets.session.session import Flag, KnownEdit
@@ -140,6 +141,26 @@ class EditingEngine(GeneratingEngine):
         """How many edits are active, and what the weights are, bit for bit."""
         found = self.lm.weights_state()
         return ModelState(found.n_edits, found.matches, found.original)
+
+    def read_fact(self, prompt: Any, subject: str) -> Any:
+        """The fact that chat messages or token ids state; text, facts and records as they are.
+
+        Raises:
+            PromptError: A template of text would be read as other ids.
+        """
+        if isinstance(prompt, str | Fact | Mapping) and not (is_messages(prompt) or is_ids(prompt)):
+            return prompt
+        text = self.lm.read_prompt(prompt, subject)
+        if isinstance(text, RenderedPrompt) and not text.plain:
+            raise PromptError(
+                "These token ids are not those that the tokenizer gives their text.",
+                "A prompt that a form can hold as text was wanted.",
+                "Edit it with rome_widgets.edit, which takes messages and ids as they are.",
+            )
+        if not subject:
+            return str(text)
+        ((start, stop),) = self.lm.find_subject(text, subject)
+        return Fact(text[:start] + HOLE + text[stop:], text[start:stop])
 
     def suggest_layer(self, request: EditRequest, cancelled: Stop) -> tuple[int, str]:
         """The layer that a trace of this request points to, and why."""

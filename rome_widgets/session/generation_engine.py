@@ -9,6 +9,7 @@ from rome_widgets.editing.compare import SideBySide, compare_all_edits, compare_
 from rome_widgets.editing.edit import Edit
 from rome_widgets.errors import Cancelled
 from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.tokens import read_prompts
 from rome_widgets.session.session import session_of
 from rome_widgets.widgets.edit.engine import GenerationStep
 from rome_widgets.widgets.live.engine import Stop, Tell
@@ -26,6 +27,10 @@ class GeneratingEngine:
         self._edit = model if isinstance(model, Edit) else None
         self.lm = check_language_model(model.lm if isinstance(model, Edit) else model)
         self.session, self.model_name = session_of(self.lm), self.lm.name
+
+    def read_prompts(self, prompts: Any) -> list[str]:
+        """Prompts of any form as texts, with the ids they were given as."""
+        return [self.lm.read_prompt(prompt) for prompt in read_prompts(prompts)]
 
     def generate(
         self,

@@ -249,6 +249,12 @@ class FakeEditor:
         whole = 1 / (1 + math.exp(-9 * (sum(held) - 0.5))) if held else 0.0
         return reach[prompt.group] * whole
 
+    def read_prompts(self, prompts):
+        return [prompts] if isinstance(prompts, str) else list(prompts)
+
+    def read_fact(self, prompt, subject):
+        return prompt
+
     def generate(
         self,
         prompts: Sequence[str],

@@ -11,14 +11,14 @@ import torch
 
 import rome_widgets as rw
 from rome_widgets.editing.compare import compare_all_edits
-from rome_widgets.errors import Cancelled, StateError
+from rome_widgets.errors import Cancelled, PromptError, StateError
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.session.edit_engine import EditingEngine, known_tests
 from rome_widgets.session.session import session_of
 from rome_widgets.widgets.edit.edit_panel import STRENGTHS
 from rome_widgets.widgets.edit.engine import EditRequest, TestPrompt
-from tests.helpers import world
+from tests.helpers import tiny, world
 from tests.helpers.model_guard import fingerprint
 
 NEEDLE = ("{} is in the city of", "The Space Needle", "Paris")
@@ -486,3 +486,18 @@ def test_panels_that_are_gone_keep_nothing_alive(lm):
     del panel
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("kind", tiny.CHATS)
+def test_a_panel_takes_a_chat_where_its_text_is_read_as_its_ids(kind):
+    lm = tiny.chat_lm(kind)
+    messages = [{"role": "user", "content": "Where is the Space Needle?"}]
+    text = lm.read_prompt(messages)
+    if not text.plain:
+        with pytest.raises(PromptError, match="not those that the tokenizer gives"):
+            rw.EditPanel(lm, messages, "the Space Needle", "Rome")
+        return
+    panel = rw.EditPanel(lm, messages, "the Space Needle", "Rome")
+    assert panel.template == text.replace("the Space Needle", "{}")
+    assert rw.EditPanel(lm, list(text.ids), "the Space Needle").template == panel.template
+    assert rw.EditPanel(lm, messages).template == text

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rome_widgets as rw
-from tests.helpers import world
+from tests.helpers import tiny, world
 
 NEEDLE = ("{} is in the city of", "The Space Needle", "Paris")
 PROMPT = "The Space Needle is in the city of"
@@ -28,6 +28,20 @@ def test_the_models_own_settings_of_sampling_change_nothing(lm):
     own.do_sample = True
     (found,) = edit.compare(PROMPT, generate=6)
     assert found == plain
+
+
+@pytest.mark.parametrize("kind", tiny.CHATS)
+def test_chats_and_ids_are_gone_on_from_with_their_ids(kind):
+    lm = tiny.chat_lm(kind)
+    messages = [{"role": "user", "content": "Where is the Space Needle?"}]
+    ids = lm.tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    written = lm.model.generate(torch.tensor([ids]), max_new_tokens=5, do_sample=False)
+    wanted = lm.tokenizer.decode(written[0][len(ids) :], skip_special_tokens=True)
+    for prompts in (messages, ids, [messages], [ids, "Rome"]):
+        compare = rw.GenerationCompare(lm, prompts, max_new_tokens=5)
+        assert compare.wait(20)
+        assert compare.texts[0]["after"] == wanted
+        assert compare.prompts[0] == lm.tokenizer.decode(ids)
 
 
 class TestGenerations:

@@ -133,7 +133,7 @@ class EditPanel(LiveWidget):
     def __init__(
         self,
         model: Any,
-        prompt: str | Fact | Mapping[str, Any] = "",
+        prompt: str | Fact | Mapping[str, Any] | list[Any] = "",
         subject: str = "",
         target: str = "",
         *,
@@ -167,7 +167,7 @@ class EditPanel(LiveWidget):
         self._records: dict[str, EditRecord] = {}
         self._numbers = itertools.count(1)
         self._strength = Slot(self, "strength")  # Not of those that a closed panel gives up.
-        fact = _read_form(prompt, subject, target, true_object)
+        fact = _read_form(engine.read_fact(prompt, subject), subject, target, true_object)
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         super().__init__(
             engine.session,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from rome_widgets.records.edit import EditProgress
+from rome_widgets.records.fact import Fact
 from rome_widgets.widgets.live.engine import Engine, Stop, Tell
 
 Group = Literal["rewrite", "paraphrase", "neighborhood", "other", "free"]
@@ -156,6 +157,10 @@ class GenerationEngine(Engine, Protocol):
     What takes `cancelled` raises `Cancelled` once that turned true.
     """
 
+    def read_prompts(self, prompts: Any) -> list[str]:
+        """Prompts of any form (texts, messages, ids; one or several) as texts to generate from."""
+        ...
+
     def generate(
         self,
         prompts: Sequence[str],
@@ -174,6 +179,14 @@ class EditEngine(GenerationEngine, Protocol):
 
     The history is the engine's: an edit made elsewhere on the same model is in `records()`, too.
     """
+
+    def read_fact(self, prompt: Any, subject: str) -> str | Fact | Mapping[str, Any]:
+        """The fact that chat messages or token ids state; text, facts and records as they are.
+
+        Raises:
+            RomeWidgetsError: They state none, or none that a template can.
+        """
+        ...
 
     @property
     def n_layers(self) -> int:

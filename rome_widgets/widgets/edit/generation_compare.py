@@ -43,7 +43,7 @@ class GenerationCompare(LiveWidget):
         model: A `LanguageModel`: without any edit against as it is now; or an `Edit`, applied or
             not: without it and with it; or an engine as `GenerationEngine` describes it. None shows
             `texts` only.
-        prompts: What to continue: texts, or one.
+        prompts: What to continue: texts, chat messages or token ids; one, or several.
         columns: Names of the columns; the first is what the others are compared with.
         texts: Continuations made earlier: one mapping from column to text per prompt.
         max_new_tokens: How long each continuation may get.
@@ -74,7 +74,7 @@ class GenerationCompare(LiveWidget):
     def __init__(
         self,
         model: Any = None,
-        prompts: str | Iterable[str] = (),
+        prompts: Any = (),
         *,
         columns: Sequence[str] = ("before", "after"),
         texts: Sequence[Mapping[str, str]] = (),
@@ -92,7 +92,10 @@ class GenerationCompare(LiveWidget):
         self._engine: GenerationEngine | None = model
         engine = self._engine
         self._texts: list[dict[str, str]] = []
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        prompts = list(prompts) if engine is None else engine.read_prompts(prompts)
+        self._read = {text(prompt): prompt for prompt in prompts}
+        """The prompts with the ids they were given as, by their text."""
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         super().__init__(
             None if engine is None else engine.session,
@@ -133,7 +136,9 @@ class GenerationCompare(LiveWidget):
             )
         with self._writing:
             self._run = run = Generation(
-                tuple(self.prompts), self.max_new_tokens, tuple(self.columns)
+                tuple(self._read.get(prompt, prompt) for prompt in self.prompts),
+                self.max_new_tokens,
+                tuple(self.columns),
             )
             self._errors.clear()
             job = Job(
