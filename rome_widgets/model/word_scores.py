@@ -68,10 +68,11 @@ def score_words(
         ):
             for token in tokens_after[row]:
                 found[row, token] = _log(float(each[token])), token == likeliest
-    return [
-        WordScore(*map(fmean, zip(*(found[step] for step in steps), strict=True)), len(steps))
-        for steps in steps_of_words
-    ]
+    scores = []
+    for steps in steps_of_words:
+        logs, hits = zip(*(found[step] for step in steps), strict=True)
+        scores.append(WordScore(fmean(logs), fmean(hits), len(steps)))
+    return scores
 
 
 def likeliest_tokens(lm: LanguageModel, prompts: Sequence[str]) -> list[int]:

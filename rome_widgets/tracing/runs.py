@@ -338,7 +338,7 @@ class Runs:
         Raises:
             ContextTooLong: They are more tokens than the model has positions.
         """
-        check_ids([*self.ids[0], *answer[:-1]], max_tokens=self.lm.n_positions)
+        check_ids([*self.ids[0].tolist(), *answer[:-1]], max_tokens=self.lm.n_positions)
         longer = copy.copy(self)
         behind = torch.tensor([list(answer[:-1])], dtype=self.ids.dtype, device=self.ids.device)
         longer.ids = torch.cat([self.ids, behind], dim=1)
