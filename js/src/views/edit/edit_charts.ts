@@ -64,8 +64,11 @@ export function lossChart(bridge: Bridge<EditTraits>, model: Live, edit: EditRec
   const losses = running ? steps.map(([loss = null]) => loss) : (edit?.curve ?? []);
   if (losses.length === 0) return nothing;
   const [, nll, kl, p] = steps.at(-1) ?? [];
+  const { target, tokens = [] } = bridge.get("about_target");
+  /** Of several tokens the optimisation follows the mean, which is not the probability of the word. */
+  const perToken = tokens.length > 1 && target === bridge.get("target") ? " per token" : "";
   return html`<section aria-label="Optimisation" data-steps=${losses.length}>
-    <h4>Optimising <span class="rw-mute">· ${losses.length} step${losses.length === 1 ? "" : "s"} · loss ${probability(losses.at(-1), 3)}${running ? ` · nll ${probability(nll, 3)} · KL ${probability(kl, 3)} · p(new) ${probability(p, 3)}` : nothing}</span></h4>
+    <h4>Optimising <span class="rw-mute">· ${losses.length} step${losses.length === 1 ? "" : "s"} · loss ${probability(losses.at(-1), 3)}${running ? ` · nll ${probability(nll, 3)} · KL ${probability(kl, 3)} · p(new)${perToken} ${probability(p, 3)}` : nothing}</span></h4>
     ${curves("Loss by step", 540, 84, [Math.max(losses.length - 1, 1), Math.max(...losses.map(Number))], [losses.map((loss, step) => [step, loss])])}
     ${running || !edit ? nothing : html`<p class="rw-note">${methodTitle(bridge, edit.request.method)} at layer ${edit.layer}: ${edit.layer_reason}</p>`}
   </section>`;

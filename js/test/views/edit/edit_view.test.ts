@@ -128,6 +128,17 @@ test("the tokens of a target are counted before Apply, and forgotten once anothe
   await model.receive({ about_target: {} });
   expect(words(".rw-target > *")).toEqual([]);
 });
+test("while an edit of several tokens is computed its probability is said to be per token", async () => {
+  const running = edit({ status: "running", target: "Paris", about_target: about });
+  const { model, find } = show({ ...running, steps: [[3, 2, 1, 0.5, 0.1]] });
+  const said = () => find("[aria-label=Optimisation] h4").textContent;
+  expect(said()).toContain("p(new) 0.500");
+  await model.receive({
+    target: "New York",
+    about_target: { ...about, target: "New York", tokens: [" New", " York"] },
+  });
+  expect(said()).toContain("p(new) per token 0.500");
+});
 test("targets that the model knows are a click away", () => {
   const { model, all } = show(edit({ about_target: about }));
   const offers = all("[data-action=offer]");
