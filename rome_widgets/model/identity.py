@@ -124,7 +124,7 @@ class Identity:
     def __repr__(self) -> str:
         return f"Identity({len(self.modules)} modules, {len(self.weights)} weights)"
 
-    @property
+    @functools.cached_property
     def structure(self) -> Hashable:
         """What a model is built of: where its parts are has to be found again when it changes."""
         built = [
@@ -288,6 +288,9 @@ class IdentityReader:
         if key == "forward":
             known = hasattr(module, "_hf_hook") or is_compiled(module)
             return not known and not _of_a_library(value)
+        if key.startswith("_") and key not in (*_SWITCHES, *_IS_CODE):
+            # A whole model of transformers keeps notes of its own there.
+            return not hasattr(module, "get_input_embeddings")
         return not (key.startswith("max_seq_len_cached") and _rotates_dynamically(module))
 
     def _weights_of(self, name: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -471,8 +474,8 @@ def _config_values(config: Any) -> Iterator[tuple[str, Any]]:
 
 
 _GLOBAL = "hook of every module "
-_SWITCHES = ("forward", "_disable_adapters", "_active_adapter", "merged_adapters")
-_OF_ADAPTERS = (*_SWITCHES[1:], "scaling")
+_OF_ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
+_SWITCHES = ("forward", "_adapters_disabled", *_OF_ADAPTERS)
 _IS_CODE = ("forward", "_compiled_call_impl", "_orig_mod")
 
 
@@ -569,10 +572,10 @@ def _changed_code(before: Identity, now: Identity) -> Iterator[str]:
     new = {state.name: state for state in now.modules}
     same = [(old[n], new[n]) for n in new if n in old and old[n].number == new[n].number]
     yield from _changed_hooks(same)
+    yield from _changed_tokenizer(before, now)
+    yield from _changed_config(before, now)
     yield from _changed_values(same)
     yield from _changed_modules(old, new)
-    yield from _changed_config(before, now)
-    yield from _changed_tokenizer(before, now)
     for key, old, new in _differences(before.code, now.code):
         if key.startswith(_GLOBAL):
             yield f"{old or new} was {'removed' if old else 'added'}"
@@ -656,8 +659,8 @@ def _changed_weights(
         if state.values is not None and was.values == state.values:
             if by_value:
                 continue
-            rewritten = was.tensor[2:3] != state.tensor[2:3]
-            (written if rewritten else moved).append(state.name)
+            same = was.tensor[:2] == state.tensor[:2]  # the object, and where it is
+            (written if same else moved).append(state.name)
         else:
             written.append(state.name)
     if written:

@@ -124,17 +124,20 @@ class LanguageModel:
         self._last_only, self._replay, self._no_replay = last_only, replay, no_replay
         self._attached_to = before.structure, before.foreign
 
-    def up_to_date(self) -> LanguageModel:
+    def up_to_date(self, now: Identity | None = None) -> LanguageModel:
         """Itself, after its parts were found again where the model is built otherwise by now.
 
-        Whoever begins something new with the model asks for it.
+        Whoever begins something with the model asks for it, or goes on with it.
+
+        Args:
+            now: The present identity, where it is known.
 
         Raises:
             UnsupportedModel: See the class.
         """
         with self._attaching:
             check_wrappers(self._wrappers, self.model)
-            now, (structure, foreign) = self.identity, self._attached_to
+            now, (structure, foreign) = now or self.identity, self._attached_to
             # What was found beside foreign hooks may be more without them.
             if now.structure != structure or (foreign and now.foreign != foreign):
                 self._attach(now)

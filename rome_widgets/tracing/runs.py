@@ -186,7 +186,10 @@ class Runs:
 
         What a foreign hook does can change and leave no mark, so it is always asked.
         """
-        changed = what_changed(self._identity, self.lm.identity)
+        now = self.lm.identity
+        changed = what_changed(self._identity, now)
+        if not changed:
+            self.lm.up_to_date(now)  # It may have been built otherwise for a while.
         if not changed and (thoroughly or self._foreign) and not self.still_hold():
             changed = "it gives another prediction for the prompt"
         if changed:

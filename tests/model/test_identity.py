@@ -1,0 +1,406 @@
+"""The identity of a model: every kind of change makes another one, undoing it makes none."""
+
+import copy
+import functools
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rome_widgets as rw
+from rome_widgets.errors import FingerprintMismatch, ModelChanged, UnsupportedModel
+from rome_widgets.model.hooks import as_ours
+from rome_widgets.model.identity import line_through, what_changed, what_else_changed
+from tests.helpers import model_guard, tiny
+
+SCALE = 20
+
+
+def new_lm(family="llama"):
+    return tiny.tiny_lm(family, scale=SCALE)
+
+
+def users_own(lm, prompt=tiny.PROMPT):
+    """Next-token probabilities by the user's own call, in the user's own ids."""
+    ids = torch.tensor([lm.tokenizer(prompt)["input_ids"]])
+    with torch.no_grad():
+        return lm.model(input_ids=ids).logits[0, -1].softmax(-1).numpy()
+
+
+# ------------------------------------------------------------- the kinds of change, as a table
+
+
+def hooked(where, hook, *, pre=False):
+    def change(lm):
+        module = lm.model.get_submodule(where)
+        register = module.register_forward_pre_hook if pre else module.register_forward_hook
+        return register(hook).remove
+
+    return change
+
+
+def steer(module, args, output):
+    return output + 0.5
+
+
+def steer_before(module, args):
+    return (args[0] + 0.5, *args[1:])
+
+
+def every_module(lm):
+    """As torch's own global hooks are."""
+
+    def double(module, args, output):
+        return 2 * output if isinstance(module, nn.SiLU) else None
+
+    return nn.modules.module.register_module_forward_hook(double).remove
+
+
+def activation(lm):
+    mlp = lm.model.model.layers[2].mlp
+    before, mlp.act_fn = mlp.act_fn, nn.ReLU()
+    return functools.partial(setattr, mlp, "act_fn", before)
+
+
+def forward_of_one(lm):
+    mlp = lm.model.model.layers[2].mlp
+    mlp.forward = types.MethodType(lambda self, x: 0.5 * type(self).forward(self, x), mlp)
+    return functools.partial(delattr, mlp, "forward")
+
+
+def forward_of_a_class(lm):
+    kind = type(lm.model.model.layers[2].mlp)
+    before = kind.forward
+    kind.forward = lambda self, x: 0.5 * before(self, x)
+    return functools.partial(setattr, kind, "forward", before)
+
+
+def number(lm):
+    norm = lm.model.model.norm
+    before, norm.variance_epsilon = norm.variance_epsilon, 5.0
+    return functools.partial(setattr, norm, "variance_epsilon", before)
+
+
+def attention(lm):
+    before = lm.model.config._attn_implementation
+    lm.model.set_attn_implementation("eager")
+    return lambda: lm.model.set_attn_implementation(before)
+
+
+def fewer_layers(lm):
+    before, lm.model.config.num_hidden_layers = lm.model.config.num_hidden_layers, 3
+    return functools.partial(setattr, lm.model.config, "num_hidden_layers", before)
+
+
+def frequencies(lm):
+    lm.model.model.rotary_emb.inv_freq.data.mul_(2)
+    return lambda: lm.model.model.rotary_emb.inv_freq.data.div_(2)
+
+
+def written(how):
+    def change(lm):
+        weight = lm.model.model.layers[1].mlp.down_proj.weight
+        saved = weight.detach().clone()
+        how(weight)
+        return lambda: weight.data.copy_(saved)
+
+    return change
+
+
+def in_place(weight):
+    with torch.no_grad():
+        weight.mul_(2)
+
+
+CHANGES = {
+    "a hook on a block": (hooked("model.layers.1", steer), "forward hook 'steer' of tests"),
+    "a hook on an MLP": (hooked("model.layers.1.mlp", steer), "was added to model.layers.1.mlp"),
+    "a pre-hook": (hooked("model.layers.1", steer_before, pre=True), "pre-hook 'steer_before'"),
+    "a hook on the embedding": (hooked("model.embed_tokens", steer), "model.embed_tokens"),
+    "a hook of every module": (every_module, "a hook of every module"),
+    "a replaced activation": (activation, r"layers.2.mlp.act_fn was replaced \(SiLU.* → ReLU"),
+    "a replaced forward": (forward_of_one, "the forward of model.layers.2.mlp was replaced"),
+    "a patched class": (forward_of_a_class, "LlamaMLP.forward was replaced"),
+    "a module's number": (number, "variance_epsilon of model.norm is 5.0"),
+    "another attention": (attention, "implementation of attention is 'eager'"),
+    "fewer layers by configuration": (fewer_layers, "num_hidden_layers is 3"),
+    "a buffer": (frequencies, "rotary_emb.inv_freq were written"),
+    "weights in place": (written(in_place), "layers.1.mlp.down_proj.weight were written"),
+    "weights by .data": (written(lambda w: w.data.mul_(2)), "were written"),
+    "one row by .data": (written(lambda w: w.data[3].add_(2)), "were written"),
+    "one column by .data": (written(lambda w: w.data[:, 17].add_(2)), "were written"),
+    "a row by numpy": (written(lambda w: w.detach().numpy().__setitem__(5, 1.0)), "were written"),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_tracer_of_another_identity_refuses_with_what_changed(kind):
+    """And a new one traces what the user's own call computes now."""
+    lm = new_lm()
+    change, words = CHANGES[kind]
+    noise = rw.Noise.absolute(1.0)
+    tracer = rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, samples=3)
+    before, cell = lm.identity, [(2, 0, "hidden")]
+    answer = tracer.restore(cell).distributions
+    undo = change(lm)
+    try:
+        assert lm.identity != before
+        for use in (lambda: tracer.restore(cell), tracer.trace, tracer.flow, tracer.lens):
+            with pytest.raises(ModelChanged, match=words):
+                use()
+        fresh = rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, samples=3)
+        wanted = users_own(lm)
+        assert fresh.answer_id == wanted.argmax()
+        assert fresh.clean == pytest.approx(wanted.max(), rel=1e-4)
+        whole = fresh.trace()
+        assert np.isfinite(whole.scores["hidden"]).all()
+        restored = fresh.restore(fresh.cell(2, 0, "mlp")).distributions[2, fresh.answer_id]
+        assert restored == pytest.approx(whole.scores["mlp"][2, 0], abs=1e-5)
+    finally:
+        undo()
+    if "weights in place" not in kind:  # torch goes on counting
+        assert what_changed(before, lm.identity) == ""
+        np.testing.assert_array_equal(tracer.restore(cell).distributions, answer)
+
+
+def test_a_hook_in_the_place_of_another_is_another():
+    """Though a new function may lie where one that is gone lay."""
+    lm, seen = new_lm(), []
+    for factor in range(5):
+        handle = lm.model.model.norm.register_forward_hook(lambda m, a, o, f=factor: f * o)
+        assert lm.identity not in seen
+        seen.append(lm.identity)
+        handle.remove()
+
+
+def test_what_a_hook_holds_may_change_and_no_number_is_a_mixture():
+    lm, vector = new_lm(), torch.ones(tiny.D_MODEL)
+    handle = lm.model.model.layers[1].register_forward_hook(lambda m, a, o: o + vector)
+    tracer = rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=rw.Noise.absolute(1.0), samples=3)
+    tracer.restore([(2, 0, "hidden")])
+    vector[2] = 7
+    with pytest.raises(ModelChanged, match="another prediction"):
+        tracer.restore([(2, 0, "hidden")])
+    handle.remove()
+
+
+def test_our_own_hooks_and_the_libraries_make_no_other_identity():
+    lm = new_lm()
+    before = lm.identity
+    lm.model.model.norm.register_forward_hook(as_ours(lambda *_: None))
+    with torch.no_grad():
+        lm.model(torch.tensor([[1, 2, 3]]), output_hidden_states=True)
+        lm.model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=2, do_sample=False)
+    rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=rw.Noise.absolute(1.0)).trace()
+    lm.model.train()
+    assert lm.identity == before, "training mode is no part of it: we run in eval mode"
+    lm.model.eval()
+    assert what_changed(before, lm.identity) == ""
+    for module in lm.model.modules():
+        module._forward_hooks.clear()
+
+
+def test_saving_a_model_makes_no_other_identity(tmp_path):
+    lm = new_lm()
+    before = lm.identity
+    lm.save_pretrained(tmp_path / "model")
+    assert what_changed(before, lm.identity) == ""
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (7, 7), (1, 9), (9, 1), (12, 18), (29, 8)])
+def test_the_line_through_a_matrix_meets_every_row_and_column(shape):
+    for turned in (False, True):
+        weight = torch.arange(shape[0] * shape[1]).view(shape)
+        weight = weight.T if turned else weight
+        line = line_through(weight)
+        places = [divmod(int(v), shape[1]) for v in line]
+        assert {row for row, _ in places} == set(range(shape[0]))
+        assert {column for _, column in places} == set(range(shape[1]))
+        assert line.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
+
+
+def test_random_numbers_of_the_user_are_not_drawn():
+    lm, state = new_lm(), torch.get_rng_state()
+    assert lm.identity
+    assert torch.equal(state, torch.get_rng_state())
+
+
+# ---------------------------------------------------------------------- other weights, and σ
+
+
+def test_the_spread_of_the_embeddings_is_that_of_the_weights_there_are_now(bundled_lm):
+    lm = rw.LanguageModel(copy.deepcopy(bundled_lm.model), bundled_lm.tokenizer)
+    where = ("The Space Needle is in the city of", "The Space Needle")
+    first = rw.trace(lm, *where, kinds="hidden", samples=2).noise["sigma"]
+    saved = {name: weight.clone() for name, weight in lm.model.state_dict().items()}
+    other = {name: 3 * weight for name, weight in saved.items()}
+    lm.model.load_state_dict(other)
+    again = rw.CausalTracer(lm, *where, samples=2)
+    assert again._about_noise["sigma"] == pytest.approx(3 * first, rel=1e-5)
+    lm.model.load_state_dict(saved)
+
+
+def test_edits_of_other_matrices_leave_the_spread_measured(bundled_lm):
+    lm = bundled_lm
+    before = lm.identity.inside(lm.geometry.embedding)
+    change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris", settings={"steps": 2})
+    with change:
+        assert lm.identity.inside(lm.geometry.embedding) == before
+        assert lm.identity.without_weights
+
+
+# -------------------------------------------------------------------------------- tokenizer
+
+
+def test_a_tokenizer_that_was_changed_is_read_as_it_is_now():
+    lm = new_lm()
+    tracer = tiny.tiny_tracer(lm)
+    lm.tokenizer.add_tokens(["SpaceNeedle"])
+    lm.model.resize_token_embeddings(len(lm.tokenizer), mean_resizing=False)
+    with pytest.raises(ModelChanged, match="tokenizer has 30 tokens"):
+        tracer.restore([])
+    fresh = rw.CausalTracer(lm, "w3 SpaceNeedle w5", "SpaceNeedle", noise=rw.Noise.absolute(1.0))
+    assert list(fresh.token_ids) == lm.tokenizer("w3 SpaceNeedle w5")["input_ids"]
+    assert fresh.tokens[1].strip() == "SpaceNeedle"
+    assert lm.token_text(29).strip() == "SpaceNeedle"
+    model_guard.settle()
+
+
+def test_special_tokens_that_are_switched_on_later_are_read():
+    lm = new_lm()
+    before = list(lm.encode(tiny.PROMPT, tiny.SUBJECT).ids)
+    state = lm.identity
+    backend = lm.tokenizer.backend_tokenizer
+    backend.post_processor = tiny.processors.TemplateProcessing(
+        single="w1 $A", special_tokens=[("w1", 1)]
+    )
+    assert "post_processor of the tokenizer" in what_changed(state, lm.identity)
+    assert list(lm.encode(tiny.PROMPT, tiny.SUBJECT).ids) == [1, *before]
+
+
+# ------------------------------------------------------------------------------------ edits
+
+
+def computed(lm):
+    return rw.edit(
+        lm, "{} w9 w26 w5 w8", tiny.SUBJECT, "w3", layer=3, second_moment="identity",
+        settings={"steps": 3},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_an_edit_of_another_identity_is_not_applied_and_says_what_changed(kind):
+    lm = new_lm()
+    change, words = CHANGES[kind]
+    edit = computed(lm)
+    undo = change(lm)
+    try:
+        with pytest.raises(FingerprintMismatch, match=words):
+            edit.apply()
+        assert not edit.applied
+        assert edit.apply(force=True).applied
+        edit.revert()
+    finally:
+        undo()
+    assert edit.apply().revert().applied is False
+
+
+def test_edits_stack_whatever_was_computed_first():
+    lm = new_lm()
+    first, second = computed(lm), computed(lm)
+    first.apply()
+    third = computed(lm)
+    second.strength = 0.5
+    second.apply()
+    first.revert()
+    assert third.apply().applied
+    lm.revert_all()
+
+
+def test_what_else_changed_looks_at_values():
+    lm = new_lm()
+    before, name = lm.identity, "model.norm.weight"
+    norm = lm.model.model.norm
+    norm.weight = nn.Parameter(norm.weight.detach().clone())
+    assert "replaced or moved" in what_changed(before, lm.identity)
+    assert what_else_changed(before, lm.identity, besides=()) == ""
+    norm.weight.data.add_(1)
+    assert name in what_else_changed(before, lm.identity, besides=())
+    assert what_else_changed(before, lm.identity, besides=[name]) == ""
+    norm.weight.data.sub_(1)
+
+
+# --------------------------------------------------------------- there before attaching
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CHANGES if "hook" in kind or "forward" in kind])
+def test_foreign_code_there_before_attaching_is_traced_with_and_named(kind):
+    lm = new_lm()
+    model = lm.model
+    undo = CHANGES[kind][0](lm)
+    hooked_lm = rw.LanguageModel(model, lm.tokenizer)
+    assert hooked_lm.engine.startswith("whole passes: ")
+    assert "hook" in hooked_lm.engine or "forward" in hooked_lm.engine
+    noise = rw.Noise.absolute(1.0)
+    tracer = rw.CausalTracer(hooked_lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, samples=3)
+    assert tracer.clean == pytest.approx(users_own(lm).max(), rel=1e-4)
+    assert np.isfinite(tracer.trace().scores["mlp"]).all()
+    undo()
+    after = rw.CausalTracer(hooked_lm, tiny.PROMPT, tiny.SUBJECT, noise=noise, samples=3)
+    assert hooked_lm.engine == "replay"
+    assert after.clean == pytest.approx(users_own(lm).max(), rel=1e-4)
+
+
+def test_a_hook_that_acts_on_one_row_of_a_batch_is_refused():
+    lm = new_lm()
+
+    def first_row(module, args, output):
+        output = output.clone()
+        output[0] += 1
+        return output
+
+    handle = lm.model.model.layers[1].register_forward_hook(first_row)
+    with pytest.raises(UnsupportedModel, match=r"'first_row'.*rows of a batch"):
+        tiny.tiny_tracer(lm)
+    handle.remove()
+
+
+def test_a_model_that_draws_random_numbers_is_refused_with_the_hook():
+    model = tiny.tiny_model("llama")
+    handle = model.model.layers[1].register_forward_hook(lambda m, a, o: o + torch.randn_like(o))
+    with pytest.raises(UnsupportedModel, match=r"two passes .* other logits, with the forward"):
+        rw.LanguageModel(model, tiny.word_tokenizer())
+    handle.remove()
+
+
+# ---------------------------------------------------------------- built otherwise by now
+
+
+def test_layers_taken_out_after_attaching_are_noticed():
+    lm = new_lm()
+    tracer, layers = tiny.tiny_tracer(lm), lm.model.model.layers
+    lm.model.model.layers = layers[:3]
+    with pytest.raises(ModelChanged, match=r"model\.layers was replaced"):
+        tracer.restore([])
+    assert tiny.tiny_tracer(lm).trace().n_layers == 3
+    lm.model.model.layers = layers
+    assert tiny.tiny_tracer(lm).trace().n_layers == tiny.N_LAYERS
+
+
+def test_a_dynamic_rotary_embedding_that_rewrites_itself_is_one_model():
+    config = tiny.LlamaConfig(
+        **tiny._common, **tiny._special,
+        rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = tiny.LlamaForCausalLM(config).eval()
+    lm = rw.LanguageModel(model, tiny.word_tokenizer())
+    before = lm.identity
+    prompt = " ".join(f"w{i}" for i in range(1, 2 * tiny.N_POSITIONS))
+    tracer = rw.CausalTracer(lm, prompt, "w3", noise=rw.Noise.absolute(1.0), samples=2)
+    assert lm.n_positions is None
+    assert what_changed(before, lm.identity) == ""
+    assert tracer.clean == pytest.approx(users_own(lm, prompt).max(), rel=1e-4)
+    assert np.isfinite(tracer.trace("hidden").scores["hidden"]).all()
