@@ -56,6 +56,7 @@ _OF_NO_EFFECT = frozenset(
     }
 )
 """Attributes of modules that no forward pass in eval mode depends on."""
+_NOT_LOOKED_AT = _OF_TORCH | _OF_NO_EFFECT
 _OF_THE_CHECKPOINT = frozenset(
     {
         *("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"),
@@ -273,9 +274,9 @@ class IdentityReader:
     def _module_state(self, name: str, module: nn.Module) -> ModuleState:
         holds = vars(module)
         values = tuple(
-            (key, _frozen(value))
-            for key, value in holds.items()
-            if key not in _OF_TORCH and self._counts(name, module, key, value)
+            (key, _frozen(holds[key]))
+            for key in sorted(holds.keys() - _NOT_LOOKED_AT)
+            if self._counts(name, module, key, holds[key])
         )
         hooks = ()
         if module._forward_hooks or module._forward_pre_hooks:
@@ -283,7 +284,7 @@ class IdentityReader:
         return ModuleState(name, _number(module), type(module).__name__, values, hooks)
 
     def _counts(self, name: str, module: nn.Module, key: str, value: Any) -> bool:
-        if key in _OF_NO_EFFECT or (name, key) in self._restless:
+        if (name, key) in self._restless:
             return False
         if key == "forward":
             known = hasattr(module, "_hf_hook") or is_compiled(module)
@@ -442,15 +443,19 @@ def _forget(place: int, reference: weakref.ref[Any]) -> None:
 
 def _frozen(value: Any, depth: int = 0) -> Hashable:
     """A plain value as something that can be compared and hashed; else which object it is."""
-    if value is None or isinstance(value, (bool, int, str, bytes, torch.dtype, torch.device)):
+    kind = type(value)  # not `isinstance`: a configuration takes long to say what it is
+    if kind in _ATOMS or issubclass(kind, (int, str, bytes)):
         return value
-    if isinstance(value, float):
+    if issubclass(kind, float):
         return value if value == value else "nan"
-    if isinstance(value, Tensor):
+    if issubclass(kind, Tensor):
         return _which_tensor(value)
-    if depth < _DEEPEST and isinstance(value, (dict, list, tuple, set, frozenset)):
+    if depth < _DEEPEST and issubclass(kind, (dict, list, tuple, set, frozenset)):
         return _frozen_container(value, depth)
-    return type(value).__name__, _number(value)
+    return kind.__name__, _number(value)
+
+
+_ATOMS = frozenset({type(None), bool, int, str, bytes, torch.dtype, torch.device})
 
 
 def _frozen_container(value: Any, depth: int) -> Hashable:

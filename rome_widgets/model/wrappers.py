@@ -48,7 +48,8 @@ def _inside(model: Any) -> Any:
 
 
 def _is_peft(model: Any) -> bool:
-    return hasattr(model, "get_base_model") and hasattr(model, "peft_config")
+    # By its class: a compiled wrapper passes on what is asked of it.
+    return hasattr(type(model), "get_base_model") and hasattr(model, "peft_config")
 
 
 def check_wrappers(wrappers: Iterable[nn.Module], inner: nn.Module) -> None:

@@ -13,7 +13,13 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from rome_widgets.errors import ModelChanged, OutOfMemory, UnsupportedModel
+from rome_widgets.errors import (
+    ContextTooLong,
+    ModelChanged,
+    OutOfMemory,
+    RomeWidgetsError,
+    UnsupportedModel,
+)
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.identity import and_more, what_changed
 from rome_widgets.model.language_model import LanguageModel
@@ -166,9 +172,29 @@ class Runs:
 
     def _alone(self) -> Tensor:
         """`[vocab]`: the clean prediction of a pass over one row, as the user's own call makes."""
-        return within_memory(
-            lambda: self.lm.next_token_probabilities(self.ids)[0], "run the prompt once"
-        )
+        return within_memory(lambda: self._pass_over(self.ids), "run the prompt once")
+
+    def _pass_over(self, ids: Tensor) -> Tensor:
+        """`[vocab]`: the prediction after one row.
+
+        Raises:
+            ContextTooLong: It fails where half as many positions do not.
+        """
+        try:
+            return self.lm.next_token_probabilities(ids)[0]
+        except (RomeWidgetsError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, IndexError, ValueError) as error:
+            half = ids.shape[1] // 2
+            if not half:
+                raise
+            self.lm.next_token_probabilities(ids[:, :half])  # else it is not the length
+            raise ContextTooLong(
+                f"A pass over the prompt fails over its {ids.shape[1]} tokens and not over the "
+                f"first {half} ({type(error).__name__}: {error}).",
+                "No more tokens than the model has positions were wanted.",
+                "Shorten the prompt.",
+            ) from error
 
     def _prove_rows_alike(self) -> None:
         """Foreign code does to each row of a batch what it does to one alone."""

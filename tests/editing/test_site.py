@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+import rome_widgets as rw
 from rome_widgets.editing.site import find_site
 from rome_widgets.errors import EditRefused, SettingsError
-from tests.helpers import families, world
+from tests.helpers import families, tiny, world
 from tests.helpers.world import small_edit
 
 
@@ -89,3 +90,46 @@ def test_an_offloaded_matrix_is_refused():
     lm.model.transformer.h[1].mlp.c_proj._hf_hook = Hook()
     with pytest.raises(EditRefused, match="offloaded"):
         small_edit(lm, "w3 {}", "w14", "w8")
+
+
+def of_inference_mode(*, frozen):
+    with torch.inference_mode():
+        return tiny.tiny_model("llama", scale=20).requires_grad_(not frozen)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("method", ["rome", "r-rome", "ft", "ft-l"])
+def test_weights_of_inference_mode_trace_and_are_refused_as_what_they_are(frozen, method):
+    lm = rw.LanguageModel(of_inference_mode(frozen=frozen), tiny.word_tokenizer())
+    assert tiny.tiny_tracer(lm).trace().complete
+    with pytest.raises(EditRefused, match=r"made under torch\.inference_mode") as caught:
+        rw.edit(lm, "{} w9", "w14", "w3", method=method, layer=2, second_moment="identity")
+    assert "outside torch.inference_mode()" in caught.value.remedy
+
+
+def test_an_edit_made_elsewhere_goes_into_weights_of_inference_mode(tmp_path):
+    lm = rw.LanguageModel(tiny.tiny_model("llama", scale=20), tiny.word_tokenizer())
+    settings = {"steps": 2}
+    made = rw.edit(
+        lm, "{} w9", "w14", "w3", layer=2, second_moment="identity", settings=settings
+    ).save(tmp_path / "edit")
+    other = rw.LanguageModel(of_inference_mode(frozen=True), tiny.word_tokenizer())
+    change, before = rw.load_edit(other, made), other.identity
+    change.apply()
+    assert other.identity != before
+    change.revert()
+    assert other.identity == before
+
+
+def test_an_edit_computed_inside_inference_mode_is_that_computed_outside():
+    lm = rw.LanguageModel(tiny.tiny_model("llama", scale=20), tiny.word_tokenizer())
+
+    def computed():
+        return rw.edit(
+            lm, "{} w9", "w14", "w3", layer=2, second_moment="identity", settings={"steps": 2}
+        )
+
+    with torch.inference_mode():
+        inside, tracer = computed(), tiny.tiny_tracer(lm)
+    assert inside.id == computed().id
+    assert tracer.estimate().estimated

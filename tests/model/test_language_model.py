@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from transformers import MptConfig, MptForCausalLM
 
 import rome_widgets as rw
-from rome_widgets.errors import StateError, UnsupportedModel, VocabMismatch
+from rome_widgets.errors import ContextTooLong, StateError, UnsupportedModel, VocabMismatch
 from rome_widgets.model.language_model import check_language_model
 from tests.helpers import families, tiny
 
@@ -171,6 +172,44 @@ def test_the_longest_prompt_is_the_smaller_of_what_model_and_tokenizer_take(lm):
     assert rw.LanguageModel(lm.model, tokenizer).n_positions == 9
     mamba = rw.LanguageModel(families.tiny_family("mamba"), tiny.word_tokenizer())
     assert mamba.n_positions is None
+
+
+def mpt():
+    return MptForCausalLM(
+        MptConfig(d_model=8, n_heads=2, n_layers=2, max_seq_len=tiny.N_POSITIONS, vocab_size=29)
+    )
+
+
+def dynamic():
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    config = tiny.LlamaConfig(**tiny._common, **tiny._special, rope_parameters=rope)
+    return tiny.LlamaForCausalLM(config)
+
+
+def test_positions_are_counted_by_whatever_name_the_model_has_for_them():
+    model = mpt().eval()
+    lm = rw.LanguageModel(model, tiny.word_tokenizer())
+    assert lm.n_positions == tiny.N_POSITIONS
+    with pytest.raises(ContextTooLong, match="17 tokens"):
+        lm.encode("w1 " * 17, "w1")
+
+
+def test_rotary_positions_that_are_scaled_by_length_have_no_end():
+    lm = rw.LanguageModel(dynamic().eval(), tiny.word_tokenizer())
+    assert lm.n_positions is None
+    prompt = " ".join(f"w{i % 27 + 1}" for i in range(3 * tiny.N_POSITIONS))
+    ids = lm.encode(prompt, "w3").ids
+    assert len(ids) == 3 * tiny.N_POSITIONS
+
+
+def test_a_prompt_that_is_too_long_for_a_model_that_does_not_say_so_is_refused():
+    model = tiny.tiny_model("gpt2")
+    lm = rw.LanguageModel(model, tiny.word_tokenizer())
+    model.config.n_positions = 10**9
+    assert lm.n_positions is None
+    prompt = " ".join(f"w{i % 27 + 1}" for i in range(2 * tiny.N_POSITIONS))
+    with pytest.raises(ContextTooLong, match="fails over its 32 tokens and not over the first 16"):
+        rw.CausalTracer(lm, prompt, "w3", noise=rw.Noise.absolute(1.0), samples=2)
 
 
 def test_texts_become_ids_that_the_model_embeds_or_are_refused():

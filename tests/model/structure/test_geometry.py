@@ -148,3 +148,43 @@ def test_blocks_that_do_not_run_are_refused():
     skipped.__class__ = type("Skipped", (type(skipped),), {"__call__": lambda self, x, *a, **k: x})
     with pytest.raises(UnsupportedModel, match="not every block ran"):
         find_geometry(model)
+
+
+def cut(keep):
+    """What people do to a model whose configuration they do not tell of it."""
+
+    def change(model):
+        model.model.layers = nn.ModuleList(model.model.layers[number] for number in keep)
+
+    return change
+
+
+def told(depth):
+    def change(model):
+        model.config.num_hidden_layers = depth
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (cut([0, 1, 2]), ["0", "1", "2"]),
+        (cut([2, 3, 4]), ["0", "1", "2"]),
+        (cut([0, 2, 4]), ["0", "1", "2"]),
+        (cut([1]), ["0"]),
+        (told(3), ["0", "1", "2"]),
+        (told(9), ["0", "1", "2", "3", "4"]),
+    ],
+    ids=["first three", "last three", "every second", "one", "told of fewer", "told of more"],
+)
+def test_the_blocks_that_run_are_the_blocks_whatever_the_configuration_says(change, names):
+    model = tiny.tiny_model("llama", scale=20)
+    change(model)
+    lm = LanguageModel(model, tiny.word_tokenizer())
+    assert lm.geometry.blocks == tuple(f"model.layers.{name}" for name in names)
+    tracer = tiny.tiny_tracer(lm)
+    with torch.no_grad():
+        own = model(torch.tensor([list(tracer.token_ids)])).logits[0, -1].softmax(-1)
+    assert tracer.clean == pytest.approx(float(own.max()), rel=1e-4)
+    assert tracer.trace().complete
