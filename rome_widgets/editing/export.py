@@ -61,7 +61,7 @@ def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:
             "Write an adapter per matrix.",
         )
     config = _config(edits[0], sorted(by_name), ranks.pop(), transposed.pop())
-    folder = a_path(SaveFailed, "folder")(folder, "folder")
+    folder = Path(a_path(SaveFailed, "folder")(folder, "folder"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,6 +12,7 @@ from rome_widgets.records.arguments import a_path, takes
 
 
 @takes(folder=a_path(SaveFailed, "folder"))
+@takes(folder=a_path(SaveFailed, "folder"))
 def tour(folder: str | os.PathLike[str] = ".") -> list[Path]:
     """Copy the notebooks that explain tracing and editing into a folder, to be opened there.
 
@@ -31,12 +32,14 @@ def tour(folder: str | os.PathLike[str] = ".") -> list[Path]:
         >>> [notebook.name for notebook in rw.tour("tour")][:2]
         ['01_trace.ipynb', '02_edit.ipynb']
     """
-    into = Path(folder).expanduser()
+    into = Path(folder)
     try:
+        into = into.expanduser()
         into.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter for `~` where there is no home
         raise SaveFailed(
-            f"{into} cannot be a folder for the notebooks: {error.strerror or error}.",
+            f"{into} cannot be a folder for the notebooks: "
+            f"{getattr(error, 'strerror', None) or error}.",
             remedy="Choose a folder that is there and writable, or one to be made.",
         ) from None
     copies = [into / notebook.name for notebook in _shipped()]

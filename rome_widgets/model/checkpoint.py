@@ -9,7 +9,7 @@ from pathlib import Path
 from rome_widgets.errors import ModelNotFound
 
 WANTED = "A folder with config.json, a tokenizer and safetensors weights was wanted."
-PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+OF_TORCH = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def check_folder(folder: Path) -> None:
@@ -46,14 +46,14 @@ def _inside(folder: Path, names: Iterable[str]) -> str:
 
 
 def _other_weights(folder: Path, names: Iterable[str]) -> str:
-    pickled = next((name for name in sorted(names) if name.endswith(PICKLED)), None)
+    of_torch = next((name for name in sorted(names) if name.endswith(OF_TORCH)), None)
     gguf = next((name for name in sorted(names) if name.endswith(".gguf")), None)
     if gguf is not None:
         return _from_gguf(folder / gguf)
-    if pickled is None:
+    if of_torch is None:
         return "Copy the weights there, or check the path."
     return (
-        f"{pickled} can run code when it is read, so it is not read here. If you trust it: "
+        f"{of_torch} can run code when it is read, so it is not read here. If you trust it: "
         f"AutoModelForCausalLM.from_pretrained({str(folder)!r}, use_safetensors=False)"
         ".save_pretrained(another_folder), and the tokenizer's files with it."
     )

@@ -84,11 +84,14 @@ def finite_number(
     """`value` as a Python float that is finite; see `whole_number`."""
     number = as_float(value)
     if not (math.isfinite(number) and least <= number <= most):
-        limits = [f"at least {least:g}"] * (least > -math.inf) + [f"at most {most:g}"] * (
-            most < math.inf
-        )
-        of = f" of {' and '.join(limits)}" if limits else ""
-        raise error(f"{name} is {said(value)}.", f"A finite number{of} was wanted.")
+        limits = ""
+        if least > -math.inf:
+            limits = (
+                f" of at least {least:g}"
+                if most == math.inf
+                else f" between {least:g} and {most:g}"
+            )
+        raise error(f"{name} is {said(value)}.", f"A finite number{limits} was wanted.")
     return number
 
 

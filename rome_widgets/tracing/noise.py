@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from torch import Tensor
@@ -154,7 +154,7 @@ def draw_noise(
     samples = whole_number(samples, "samples", 1, MOST_SAMPLES, error=NoiseError)
     seed = whole_number(seed, "seed", 0, 2**32 - 1, error=NoiseError)
     shape = (samples, n_tokens, lm.d_embedding)
-    noise = noise if isinstance(noise, Noise) else Noise(noise)
+    noise = noise if isinstance(noise, Noise) else Noise(cast("float", noise))
     random = np.random.RandomState(seed)
     if noise.unit == "uniform":
         values = random.uniform(-noise.scale, noise.scale, size=shape)

@@ -58,7 +58,7 @@ def test_what_cannot_be_read_or_written_out_is_no_number_and_no_raw_error():
 def test_finite_numbers_are_neither_nan_nor_infinite_nor_out_of_range():
     assert finite_number(np.float32(0.5), "n", 0, 1) == 0.5
     for value in (math.nan, math.inf, -0.1, 1.1, True, "0.5", None):
-        with pytest.raises(NoiseError, match="finite number of at least 0 and at most 1 was"):
+        with pytest.raises(NoiseError, match="finite number between 0 and 1 was"):
             finite_number(value, "n", 0, 1, error=NoiseError)
 
 

@@ -143,14 +143,19 @@ def _rows(given: Any, name: str) -> Tensor | None:
     """A tensor of two axes with numbers in it, or None."""
     if given is None:
         return None
-    if isinstance(given, np.ndarray) and given.dtype.kind in "fiu":
-        given = torch.from_numpy(given)
-    right = isinstance(given, Tensor) and given.ndim == 2 and not given.is_meta
-    if not right or not given.is_floating_point() or not given.numel():
+    real = isinstance(given, np.ndarray) and given.dtype.kind == "f"
+    rows = torch.from_numpy(given) if real else given
+    if not (
+        isinstance(rows, Tensor)
+        and rows.ndim == 2
+        and rows.is_floating_point()
+        and rows.numel()
+        and not rows.is_meta
+    ):
         raise SettingsError(
             f"{name} is {said(given)}.", "A tensor of numbers with two axes was wanted."
         )
-    return given
+    return rows
 
 
 Statistics = (
@@ -238,11 +243,11 @@ def second_moment(
     """
     check_language_model(lm).up_to_date()
     ridge = finite_number(ridge, "ridge", 0, error=SettingsError)
-    layers = plain(layers)  # of any library
-    if not isinstance(layers, Iterable) or isinstance(layers, str | bytes):
-        return _gathered(find_site(lm, layers), texts, path, ridge, progress, cancel)
+    wanted: Any = plain(layers)  # numbers of any library
+    if not isinstance(wanted, Iterable) or isinstance(wanted, str | bytes):
+        return _gathered(find_site(lm, cast("int", wanted)), texts, path, ridge, progress, cancel)
     texts, found = arguments.texts(texts, "texts"), {}
-    for site in [find_site(lm, layer) for layer in layers]:
+    for site in [find_site(lm, layer) for layer in wanted]:
         kept = None if path is None else Path(path) / f"layer-{site.layer}.safetensors"
         found[site.layer] = _gathered(site, texts, kept, ridge, progress, cancel)
     return found

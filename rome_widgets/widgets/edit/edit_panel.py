@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import weakref
 from collections.abc import Hashable, Iterable, Mapping
@@ -12,9 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError, said
+from rome_widgets.records.arguments import optional, several, takes, truth
+from rome_widgets.records.arguments import text as text_argument
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.records.fact import Fact, read_fact
+from rome_widgets.records.numbers import as_float, finite_number, plain
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.edit.edit_rows import (
@@ -47,6 +51,8 @@ from rome_widgets.widgets.live.job import Job, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, Slot, describe_error, is_engine
 from rome_widgets.widgets.live.traits import fields_of, number, text
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
+
+logger = logging.getLogger(__name__)
 
 MOST_STRENGTH = 1.5
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -130,6 +136,13 @@ class EditPanel(LiveWidget):
     _taken: tuple[str, str, str] | None = None
     """Prompt, subject and answer of the trace that the form was filled from."""
 
+    @takes(
+        subject=text_argument,
+        target=text_argument,
+        true_object=optional(text_argument),
+        method=optional(text_argument),
+        tests=several,
+    )
     def __init__(
         self,
         model: Any,
@@ -180,7 +193,7 @@ class EditPanel(LiveWidget):
             **fact,
             method=method or next(iter(engine.methods)),
             layer=layer,
-            settings=dict(settings or {}),
+            settings={} if settings is None else settings,
             tests=list(tests),
             **host,
         )
@@ -204,6 +217,7 @@ class EditPanel(LiveWidget):
         """The `Edit` that is selected in the history, to be saved or exported; None without one."""
         return self._engine.find(self.selected) if self.selected else None
 
+    @takes(wait=truth)
     def apply(
         self, wait: bool = False, *, first: Literal["on_top", "revert_all"] | None = None
     ) -> EditRecord | None:
@@ -228,10 +242,12 @@ class EditPanel(LiveWidget):
         self._wait_for(self._places(), self.cancel, order)
         return order.made
 
+    @takes(edit=text_argument)
     def revert(self, edit: str) -> None:
         """Take one edit out; the others stay."""
         self.set_applied(edit, False)
 
+    @takes(edit=text_argument, applied=truth)
     def set_applied(self, edit: str, applied: bool) -> None:
         """Apply or revert an edit of the history."""
         self._order(op="applied", edit=edit, applied=applied)
@@ -240,12 +256,12 @@ class EditPanel(LiveWidget):
         """Back to the weights as they were loaded; the history stays."""
         self._order(op="revert_all")
 
+    @takes(edit=text_argument)
     def set_strength(self, edit: str, strength: float) -> None:
         """Scale an edit; of several waiting strengths of one edit the latest counts."""
-        if not 0 <= strength <= MOST_STRENGTH:
-            raise ValueError(f"A strength is between 0 and {MOST_STRENGTH}, not {strength!r}.")
+        strength = finite_number(strength, "The strength", 0, MOST_STRENGTH)
         with self._writing:
-            self._wanted[edit] = float(strength)
+            self._wanted[edit] = strength
             job = Job(
                 Strengths(),
                 partial(set_strengths, self._engine),
@@ -356,22 +372,23 @@ class EditPanel(LiveWidget):
     def _check_method(self, proposal: dict) -> str:
         if proposal["value"] not in self._engine.methods:
             known = ", ".join(self._engine.methods)
-            raise t.TraitError(f"No method {proposal['value']!r}; there are {known}.")
+            raise t.TraitError(f"No method {said(proposal['value'])}; there are {known}.")
         return proposal["value"]
 
     @t.validate("layer")
     def _check_layer(self, proposal: dict) -> int | None:
         layer, depth = proposal["value"], self._engine.n_layers
         if layer is not None and layer >= depth:
-            raise t.TraitError(f"No layer {layer}; the last is {depth - 1}.")
+            raise t.TraitError(f"No layer {said(layer)}; the last is {depth - 1}.")
         return layer
 
     @t.validate("settings")
     def _check_settings(self, proposal: dict) -> dict[str, float]:
-        for name, value in proposal["value"].items():
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise t.TraitError(f"The setting {name!r} is a number, not {value!r}.")
-        return dict(proposal["value"])
+        numbers = {str(name): plain(value) for name, value in proposal["value"].items()}
+        for name, value in numbers.items():
+            if not math.isfinite(as_float(value)):
+                raise t.TraitError(f"The setting {name!r} is a number, not {said(value)}.")
+        return numbers
 
     @t.validate("tests")
     def _check_tests(self, proposal: dict) -> list[dict[str, Any]]:
@@ -435,13 +452,20 @@ class EditPanel(LiveWidget):
     @t.observe("_orders")
     def _ordered(self, change: dict) -> None:
         for order in change["new"]:
-            if order["id"] not in self._seen:
+            if not isinstance(order, dict) or not isinstance(order.get("id"), str):
+                logger.warning("The page sent an order without an id: %s", said(order))
+            elif order["id"] not in self._seen:
                 self._take(order)
 
     @t.observe("_strengths")
     def _slid(self, change: dict) -> None:
-        for edit, (count, strength) in change["new"].items():
-            if [count, strength] != change["old"].get(edit) and edit in self._records:
+        for edit, slid in change["new"].items():
+            if slid == change["old"].get(edit) or edit not in self._records:
+                continue
+            strength = as_float(slid[1]) if isinstance(slid, list) and len(slid) == 2 else math.nan
+            if math.isnan(strength):
+                logger.warning("The page sent a strength that is none: %s", said(slid))
+            else:
                 self.set_strength(edit, min(MOST_STRENGTH, max(0.0, strength)))
 
     def _follow_model(self) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError
+from rome_widgets.errors import ArgumentError, Cancelled, RomeWidgetsError, said
+from rome_widgets.records.arguments import several, takes, truth
+from rome_widgets.records.arguments import texts as texts_argument
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.edit.engine import GenerationEngine, GenerationStep
 from rome_widgets.widgets.live.base import Theme, bundle
@@ -71,6 +73,7 @@ class GenerationCompare(LiveWidget):
     _run: Generation | None = None
     """The run asked for last, also when it has ended."""
 
+    @takes(columns=texts_argument, texts=several, auto_run=truth)
     def __init__(
         self,
         model: Any = None,
@@ -92,8 +95,10 @@ class GenerationCompare(LiveWidget):
         self._engine: GenerationEngine | None = model
         engine = self._engine
         self._texts: list[dict[str, str]] = []
-        prompts = [prompts] if isinstance(prompts, str) else prompts
-        prompts = list(prompts) if engine is None else engine.read_prompts(prompts)
+        if engine is None:
+            prompts = texts_argument(prompts, "prompts")
+        else:
+            prompts = engine.read_prompts([prompts] if isinstance(prompts, str) else prompts)
         self._read = {text(prompt): prompt for prompt in prompts}
         """The prompts with the ids they were given as, by their text."""
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
@@ -116,6 +121,7 @@ class GenerationCompare(LiveWidget):
         """Continuations by column, one row per prompt."""
         return [dict(row) for row in self._texts]
 
+    @takes(wait=truth)
     def run(self, wait: bool = False) -> list[dict[str, str]] | None:
         """Generate for every prompt; a run that is under way is superseded.
 
@@ -236,7 +242,13 @@ class GenerationCompare(LiveWidget):
 
 
 def _clean(texts: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
-    return [{text(column): text(each) for column, each in row.items()} for row in texts]
+    try:
+        return [{text(column): text(each) for column, each in row.items()} for row in texts]
+    except AttributeError:
+        raise ArgumentError(
+            f"The texts are {said(texts)}.",
+            "For each prompt a mapping was wanted, from a column's name to its text.",
+        ) from None
 
 
 def _row(

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import traitlets as t
 
-from rome_widgets.errors import StateError
+from rome_widgets.errors import StateError, said
 from rome_widgets.records.edit import Comparison
 from rome_widgets.records.trace import Restoration
 from rome_widgets.widgets import fallback
@@ -179,7 +179,11 @@ def _read(runs: Runs) -> list[PredictionRun]:
         return [_of_restoration(runs, *named) for named in enumerate(RESTORATION)]
     if not isinstance(runs, Iterable) or isinstance(runs, (str, Mapping)):
         raise _no_runs(runs)
-    return [_read_run(run) for run in runs]
+    try:
+        listed = list(runs)
+    except Exception:
+        raise _no_runs(runs) from None
+    return [_read_run(run) for run in listed]
 
 
 def _read_run(run: Any) -> PredictionRun:
@@ -193,7 +197,7 @@ def _read_run(run: Any) -> PredictionRun:
 
 def _no_runs(found: Any) -> StateError:
     return StateError(
-        f"{found!r} is nothing to compare.",
+        f"{said(found)} is nothing to compare.",
         "A list of runs was wanted, each with its name, tokens and probabilities.",
         "Pass what edit.compare or tracer.restore returns, or a list of PredictionRun.",
     )

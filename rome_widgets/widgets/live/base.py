@@ -20,8 +20,9 @@ from typing import Any, Literal, Self, get_args
 import anywidget
 import traitlets as t
 
+from rome_widgets.errors import TraitRefused, said
 from rome_widgets.widgets.live.still_copy import SHOWN_BELOW, StillCopy, nobody_watches
-from rome_widgets.widgets.live.traits import encodable
+from rome_widgets.widgets.live.traits import encodable, fitting
 
 Theme = Literal["auto", "light", "dark"]
 STATIC = Path(__file__).parents[1] / "static"
@@ -93,7 +94,33 @@ class RomeWidget(anywidget.AnyWidget):
         """Views by page, of pages that had one."""
         traits["_still_name"] = uuid.uuid4().hex
         self._still_copy = StillCopy(traits["_still_name"], self._still)
-        super().__init__(**traits, **({} if layout is None else {"layout": layout}))
+        try:
+            super().__init__(**traits, **({} if layout is None else {"layout": layout}))
+        except t.TraitError as error:
+            raise _refusal(type(self).__name__, error) from error.__cause__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a trait to a value that fits it, or refuse the value in words."""
+        kind = None if name.startswith("_") else getattr(type(self), name, None)
+        if not isinstance(kind, t.TraitType):
+            super().__setattr__(name, value)
+            return
+        try:
+            super().__setattr__(name, self._fitting(kind, value))
+        except t.TraitError as error:
+            found = f"{type(self).__name__}.{name} cannot be {said(value)}."
+            raise _refusal(found, error) from error.__cause__
+
+    def _fitting(self, kind: t.TraitType[Any, Any], value: Any) -> Any:
+        """`value` as the trait takes it; whatever a trait makes of odd things, a `TraitError`."""
+        value = fitting(kind, value)
+        try:
+            kind._validate(self, value)
+        except t.TraitError:
+            raise
+        except Exception as error:  # a number that is too long to be written out, for one
+            raise t.TraitError(f"{type(error).__name__}: {error}") from None
+        return value
 
     def close(self) -> None:
         """Close the page's end, and that of the layout if nobody else can have it."""
@@ -133,6 +160,10 @@ class RomeWidget(anywidget.AnyWidget):
         """Take what the page sent, not in the middle of what the worker is writing."""
         with self._writing:
             try:
+                for name, value in sync_data.items():
+                    kind = getattr(type(self), name, None)
+                    if isinstance(kind, (t.Int, t.Float)):
+                        fitting(kind, value)
                 super().set_state(sync_data)
             except t.TraitError as error:
                 self._refused(error, sync_data)
@@ -176,6 +207,13 @@ class RomeWidget(anywidget.AnyWidget):
         data, metadata = made
         still = SHOWN_BELOW if self._still_copy.display() else self._still()
         return {**data, "text/plain": self.to_text(), "text/html": still}, metadata
+
+
+def _refusal(found: str, error: t.TraitError) -> TraitRefused:
+    """What a trait refused, in the package's words; its own follow."""
+    if isinstance(error, TraitRefused):
+        return error
+    return TraitRefused(found, str(error))
 
 
 def _refuse_unknown(cls: type, given: Iterable[str]) -> None:

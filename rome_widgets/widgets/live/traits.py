@@ -10,6 +10,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import traitlets as t
 
+from rome_widgets.errors import ArgumentError, said
+from rome_widgets.records.numbers import as_float, as_whole, plain
 from rome_widgets.records.states import Kind, State
 from rome_widgets.records.trace import (
     CausalTrace,
@@ -19,6 +21,8 @@ from rome_widgets.records.trace import (
     recovery,
 )
 
+MOST_NUMBER = 1 << 64
+"""A whole number beyond it is none that a page, or JSON, can hold."""
 ROWS = 8
 """Next tokens shown per restoration."""
 
@@ -50,6 +54,30 @@ class RecordedRestoration:
     def top(self, k: int = 10) -> list[Prediction]:
         """The `k` likeliest next tokens that were recorded."""
         return list(self.rows[:k])
+
+
+def fitting(kind: t.TraitType[Any, Any], value: Any) -> Any:
+    """A value as Python has it, for a trait of this kind.
+
+    A number of any library is a number, and their arrays are lists; a boolean is no number, nor is
+    what is not finite.
+
+    Raises:
+        TraitError: It cannot be read, or is no number where one was wanted.
+    """
+    try:
+        value = plain(value)
+    except ArgumentError as error:
+        raise t.TraitError(str(error)) from None
+    if not isinstance(kind, (t.Int, t.Float)) or value is None or isinstance(value, str):
+        return value
+    if isinstance(kind, t.Int) and isinstance(value, int) and as_whole(value) is not None:
+        fits = abs(value) < MOST_NUMBER
+    else:
+        fits = math.isfinite(as_float(value))
+    if not fits:
+        raise t.TraitError(f"{said(value)} is not a finite number.")
+    return value
 
 
 Record = TypeVar("Record")

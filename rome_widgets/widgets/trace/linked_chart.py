@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import altair as alt
 
 from rome_widgets.charts.trace_charts import linked_trace_chart, place_of, recovery_chart
-from rome_widgets.errors import MissingExtra, StateError
+from rome_widgets.errors import MissingExtra, StateError, said
 from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace
 
@@ -27,9 +27,9 @@ _FIGURES = {"trace": linked_trace_chart, "recovery": recovery_chart}
 
 def linked_chart(grid: TraceGrid, figure: Figure) -> alt.JupyterChart:
     """A chart of the trace on screen; see `TraceGrid.linked_chart`."""
-    if figure not in _FIGURES:
+    if not isinstance(figure, str) or figure not in _FIGURES:
         raise StateError(
-            f"There is no chart {figure!r}.", f"{' or '.join(map(repr, _FIGURES))} was wanted."
+            f"There is no chart {said(figure)}.", f"{' or '.join(map(repr, _FIGURES))} was wanted."
         )
     trace = grid._traced("draw it")
     try:

@@ -15,6 +15,7 @@ import numpy as np
 import traitlets as t
 
 from rome_widgets.errors import Cancelled, StateError
+from rome_widgets.records.arguments import takes, truth
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.trace import CausalTrace
@@ -84,6 +85,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     _lens = t.Dict().tag(sync=True)
     """The lens of `_lens["selection"]`; `{}` while there is none."""
 
+    @takes(wait=truth)
     def find_path(self, recovery: float | None = None, wait: bool = False) -> RestoringPath | None:
         """Look for a small set of states that brings the original prediction back.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rome_widgets.errors import StateError
+from rome_widgets.errors import StateError, said
 from rome_widgets.records.html import plural
+from rome_widgets.records.numbers import as_whole
 from rome_widgets.widgets.live.traits import encodable, text
 from rome_widgets.widgets.trace.trace_run import Run
 
@@ -37,13 +38,14 @@ class RunHistory:
 
     def find(self, run: int) -> Run:
         """The run of this number; a `StateError` where it is not kept."""
-        if run not in self._runs:
+        number = as_whole(run)
+        if number not in self._runs:
             raise StateError(
-                f"There is no run {run!r}.",
+                f"There is no run {said(run)}.",
                 f"Kept are {', '.join(map(str, self._runs)) or 'none yet'}.",
                 "Trace it again.",
             )
-        return self._runs[run]
+        return self._runs[number]
 
     def describe(self) -> list[dict[str, Any]]:
         """The `history` trait, oldest first."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import traitlets as t
@@ -19,6 +19,8 @@ from rome_widgets.errors import (
     StateError,
     SubjectNotFound,
 )
+from rome_widgets.records.arguments import several, takes, truth
+from rome_widgets.records.arguments import text as text_argument
 from rome_widgets.records.fact import HOLE, Fact
 from rome_widgets.records.subject import Occurrence, nearest
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
@@ -184,6 +186,7 @@ class TraceExplorer(ExplainedGrid):
     _comparing_a = False
     """A is shown beside what is on screen."""
 
+    @takes(subject=text_argument, selection=several, retrace=truth, auto_run=truth)
     def __init__(
         self,
         model: Any,
@@ -224,7 +227,7 @@ class TraceExplorer(ExplainedGrid):
         if not isinstance(prompt, str) or (prompt and subject):
             given = engine.read_prompt(prompt, subject, occurrence)
             prompt, subject, every = given.prompt, given.subject, given.all_mentions
-            place = place or given.place
+            place = given.place if place is None else place
             self._ids = None if given.ids is None else (prompt, given.ids)
         samples = engine.default_samples if samples is None else samples
         form = {"noise": noise, "samples": samples, "seed": seed, "window": window}
@@ -249,8 +252,8 @@ class TraceExplorer(ExplainedGrid):
             retrace=retrace,
             **host,
         )
-        if selection := list(selection):
-            self.selection = selection
+        if selection:
+            self.selection = list(selection)
         if cursor is not None:
             self.cursor = cursor
         if auto_run and prompt and subject:
@@ -271,6 +274,7 @@ class TraceExplorer(ExplainedGrid):
         self._ids = None if settings.ids is None else (settings.prompt, settings.ids)
         self._write(**{name: getattr(settings, name) for name in FORM})
 
+    @takes(wait=truth)
     def run(self, wait: bool = False) -> CausalTrace | None:
         """Trace what the form says; a trace that is running is superseded.
 
@@ -289,6 +293,7 @@ class TraceExplorer(ExplainedGrid):
             run = self._start(self.settings)
         return self._result_of(run) if wait else None
 
+    @takes(wait=truth)
     def resume(self, wait: bool = False) -> CausalTrace | None:
         """Go on with the trace on screen, which was cancelled; what it has is not computed again.
 
@@ -574,14 +579,14 @@ class TraceExplorer(ExplainedGrid):
 
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
-        request = change["new"] or {}
+        request: dict[str, Any] = change["new"] or {}
         ops: dict[str, Callable[[], Any]] = {
             "trace": self._trace_asked,
             "resume": self.resume,
             "path": self.find_path,
             "stop_path": self.stop_path,
             "restore": self._answer,
-            "recall": lambda: self.recall(request["run"]),
+            "recall": lambda: self.recall(cast("int", request.get("run"))),
             "keep_as_a": self.keep_as_a,
             "compare": self.compare,
             "stop_comparing": self.stop_comparing,
@@ -612,7 +617,7 @@ class TraceExplorer(ExplainedGrid):
 
     def _draw(self, request: dict[str, Any]) -> None:
         """Draw the figure for the page to save, when the worker has a moment."""
-        if self.trace is not None:
+        if self.trace is not None and {"form", "id"} <= request.keys():
             job = Job(
                 request,
                 plainly(partial(picture, self.trace, request["form"])),

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 import traitlets as t
 
-from rome_widgets.errors import StateError
+from rome_widgets.errors import StateError, said
+from rome_widgets.records.arguments import several, takes
+from rome_widgets.records.numbers import plain
 from rome_widgets.records.states import Kind, State, check_states
 from rome_widgets.records.trace import CausalTrace, Prediction, Restoration, recovery
 from rome_widgets.widgets import fallback
@@ -102,6 +104,7 @@ class TraceGrid(RomeWidget):
     _arriving: CausalTrace | None = None
     """What `trace` is, or will be once all that belongs to it is on screen."""
 
+    @takes(selection=several)
     def __init__(
         self,
         trace: CausalTrace | None = None,
@@ -134,8 +137,8 @@ class TraceGrid(RomeWidget):
         if trace is not None:
             self._show(trace)
             self._put_before(before)
-        if selection := list(selection):
-            self.selection = selection
+        if selection:
+            self.selection = list(selection)
         if cursor is not None:
             self.cursor = cursor
 
@@ -158,6 +161,7 @@ class TraceGrid(RomeWidget):
     def _is_single(self) -> bool:
         return bool(self.selection) and self.single == self.selection
 
+    @takes(states=several)
     def select_states(self, states: Iterable[Iterable]) -> None:
         """Select single states: what is restored is exactly these, without windows.
 
@@ -208,7 +212,7 @@ class TraceGrid(RomeWidget):
         pos = ends[subject] if isinstance(subject, str) else subject
         if kind is None:
             kind = self.kind
-        kinds = trace.kinds if kind == "all" else (kind,)
+        kinds = trace.kinds if isinstance(kind, str) and kind == "all" else (kind,)
         cells = [(pos, layer, each) for each in kinds for layer in _layers(layers, trace.n_layers)]
         states = check_states(cells, len(trace.tokens), trace.n_layers)
         _check_traced(trace.kinds, states)
@@ -428,8 +432,14 @@ def _layers(layers: int | slice | Iterable[int] | None, n_layers: int) -> Iterab
     if layers is None:
         return range(n_layers)
     if isinstance(layers, slice):
-        return range(n_layers)[layers]
-    return layers if isinstance(layers, Iterable) else [layers]
+        try:
+            return range(n_layers)[layers]
+        except (TypeError, ValueError):
+            raise StateError(
+                f"The layers are {said(layers)}.", "A slice of whole numbers was wanted."
+            ) from None
+    wanted: Any = plain(layers)
+    return wanted if isinstance(wanted, Iterable) else [wanted]
 
 
 def _union(trace: CausalTrace, cells: Iterable[State]) -> list[State]:
