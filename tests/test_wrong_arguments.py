@@ -75,18 +75,24 @@ MADE_BY_THE_PACKAGE = {
 }
 """Records: nobody writes them by hand, so only their methods are called."""
 
-OF_THE_ENGINE = {
-    "run",
-    "named",
-    "remember",
-    "next_token_probabilities",
-    "next_token_log_probabilities",
-    "probabilities_at_end",
-    "find_subject",
-    "start_of_words",
-    "with_words",
+FOR_USERS = {
+    "answer_ids",
+    "check_kinds",
+    "embed",
+    "encode",
+    "encode_alone",
+    "encode_text",
+    "forget_memory",
+    "prompt_ids",
+    "read_prompt",
+    "revert_all",
+    "save_pretrained",
+    "sites",
+    "token_text",
+    "use_less_memory",
 }
-"""Methods of a `LanguageModel` that take functions and tensors of the package's own."""
+"""Of the methods of a `LanguageModel` those that take what a person has; others are the engine's,
+which gives them functions, spans and tensors of its own."""
 
 OF_IPYWIDGETS = {"get_state", "set_state", "close", "wait"}
 """Methods of widgets that the host calls, and what only waits; messages have a test below."""
@@ -269,7 +275,6 @@ CLASSES = [name for name in NAMES if isinstance(getattr(rw, name), type)]
 def methods_of(name):
     """The public methods of a class that are the package's own."""
     made = getattr(rw, name)
-    left_out = (OF_THE_ENGINE if name == "LanguageModel" else set()) | OF_IPYWIDGETS
     homes = [each for each in made.__mro__ if each.__module__.startswith("rome_widgets")]
     for method in dict.fromkeys(name for home in homes for name in vars(home)):
         if (
