@@ -277,11 +277,9 @@ def methods_of(name):
     made = getattr(rw, name)
     homes = [each for each in made.__mro__ if each.__module__.startswith("rome_widgets")]
     for method in dict.fromkeys(name for home in homes for name in vars(home)):
-        if (
-            not method.startswith("_")
-            and method not in left_out
-            and callable(getattr(made, method))
-        ):
+        of_the_engine = name == "LanguageModel" and method not in FOR_USERS
+        hidden = method.startswith("_") or method in OF_IPYWIDGETS or of_the_engine
+        if not hidden and callable(getattr(made, method)):
             yield method
 
 

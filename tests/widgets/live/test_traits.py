@@ -1,12 +1,16 @@
 """Results as the page is told of them."""
 
 import json
+import math
 
 import numpy as np
 import pytest
+import torch
+import traitlets as t
 
 from rome_widgets.records.states import KINDS
 from rome_widgets.widgets import TraceGrid
+from rome_widgets.widgets.live.traits import fitting
 from tests.helpers.fake_engine import fake_trace
 
 
@@ -28,3 +32,18 @@ def test_the_description_is_json_even_when_numbers_are_missing():
     text = json.dumps(TraceGrid(trace)._trace, allow_nan=False)
     text.encode("utf-8")
     assert json.loads(text)["clean"] is None
+
+
+@pytest.mark.parametrize("kind", [t.Int(), t.Float(), t.CFloat()], ids=lambda kind: kind.info())
+def test_numbers_of_any_library_fit_a_number_and_what_is_none_does_not(kind):
+    for value in (3, np.int64(3), np.array(3), torch.tensor(3)):
+        assert (fitting(kind, value), type(fitting(kind, value))) == (3, int)
+    assert fitting(kind, None) is None
+    for value in (True, np.bool_(1), math.nan, math.inf, 10**400, torch.empty((), device="meta")):
+        with pytest.raises(t.TraitError, match="not a finite number|cannot be read"):
+            fitting(kind, value)
+
+
+def test_arrays_of_any_library_fit_as_lists():
+    assert fitting(t.List(), np.array([[1, 2]])) == fitting(t.List(), torch.tensor([[1, 2]]))
+    assert fitting(t.Unicode(), "w") == "w"
