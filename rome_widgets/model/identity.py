@@ -209,9 +209,10 @@ def what_else_changed(before: Identity, now: Identity, besides: Iterable[str]) -
 class IdentityReader:
     """Reads the identity of one model, as often as it is asked.
 
-    A read walks the modules and looks at about one in d_model of the weights: about a millisecond
-    on the bundled model, and a hundredth of a forward pass over one row on a large one. On a GPU
-    it adds some ten kernels and waits once for the device, as every number that is shown does.
+    A read walks the modules and looks at about one in d_model of the weights. On a CPU that is 1.3
+    ms for the bundled model, 11 ms for SmolLM2-135M, 19 ms for Gemma 3 270M with its 262,144 rows
+    of embedding: a tenth of a pass over one short prompt. On a GPU (not measured) it starts some
+    ten kernels for each dtype and waits once for the device.
 
     Args:
         model: The model.
