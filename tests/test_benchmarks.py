@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, jobs, memory, naive, trace
+from benchmarks import gpu, jobs, memory, naive, threads, trace
 from benchmarks.jobs import Job, Shape
 from tests.helpers import reference, tiny
 from tests.helpers.model_guard import settle
@@ -104,3 +104,13 @@ def test_without_a_gpu_the_floors_are_said(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "30 times" in out
     assert "20 ms" in out
+
+
+def test_ways_of_using_threads_are_compared_and_leave_the_number_as_it_was():
+    before, seen = torch.get_num_threads(), []
+    with threads.beside(1):
+        found = threads.compared(lambda: seen.append(torch.get_num_threads()), 2, 1)
+    assert list(found) == ["one thread", "torch's threads", "as we do"]
+    assert seen == [1, 1, 2, 2, 2, 2]
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
