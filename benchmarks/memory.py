@@ -23,7 +23,7 @@ import torch
 import rome_widgets as rw
 from benchmarks import jobs, report
 from benchmarks.jobs import Job
-from rome_widgets.tracing.replayed_runs import UNEMBEDDED
+from rome_widgets.tracing.runs import LOGITS_AT_ONCE
 
 SECONDS = 60.0
 FACTOR = 2.0
@@ -56,7 +56,7 @@ def bytes_by_formula(tracer: Any) -> dict[str, float]:
     cells = 3 * n_layers
     wave = cells * n * (t - p)
     m = min(tokens_per_call(tracer), wave)
-    rows = min(UNEMBEDDED // v, cells * n)
+    rows = min(LOGITS_AT_ONCE // v, cells * n)
     return {
         "call": b * d * m * (22 + 2 * t / (t - p)),
         "wave": 2 * b * d * wave,
