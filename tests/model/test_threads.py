@@ -59,12 +59,15 @@ def test_a_model_of_small_matrices_gets_one_thread_and_a_large_one_the_users(thr
     assert numbers() == (3, 2)
 
 
-def test_what_is_public_and_runs_a_model_computes_in_few_threads(three_threads, bundled_lm):
-    """Each public operation, watched from inside one of its blocks."""
-    seen = []
+def test_what_is_public_and_runs_a_model_computes_in_few_threads(
+    three_threads, bundled_lm, monkeypatch
+):
+    """Each public operation, watched where its blocks normalise."""
+    seen, layer_norm = [], nn.functional.layer_norm
 
-    def look(*ignored):
+    def look(*args, **kwargs):
         seen.append(torch.get_num_threads())
+        return layer_norm(*args, **kwargs)
 
     tracer = rw.CausalTracer(bundled_lm, PROMPT, SUBJECT, samples=2)
     edit = rw.edit(bundled_lm, "{} is in the city of", SUBJECT, "Paris", settings={"steps": 2})
@@ -75,16 +78,13 @@ def test_what_is_public_and_runs_a_model_computes_in_few_threads(three_threads, 
         "lens": lambda: tracer.lens(),
         "flow": lambda: tracer.flow(),
         "compare": lambda: edit.compare(PROMPT),
-        "apply": lambda: edit.apply().revert(),
     }
-    handle = bundled_lm.model.transformer.h[2].register_forward_pre_hook(look)
-    try:
-        for operation in operations.values():
-            operation()
-            assert numbers() == (3, 2)
-    finally:
-        handle.remove()
-    assert set(seen) == {1}
+    monkeypatch.setattr(nn.functional, "layer_norm", look)
+    for operation in operations.values():
+        seen.clear()
+        operation()
+        assert set(seen) == {1}
+        assert numbers() == (3, 2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
