@@ -33,6 +33,7 @@ DEFERRED = {
     ("records.trace", "charts.trace_charts"): "`.chart()`: altair is loaded when one is drawn",
     ("records.trace", "charts.heat_table"): "the HTML of a trace in a notebook is a picture",
     ("records.explanations", "charts.heat_table"): "the HTML of a flow, likewise",
+    ("records.explanations", "charts.explanation_charts"): "`.chart()` of a flow and of a lens",
     ("records.trace", "files.trace_file"): "`.save()`: a record knows how to be kept",
     ("editing.edit", "editing.edit_file"): "`.save()`, which writes what `load_edit` makes",
     ("editing.edit", "editing.export"): "`.to_peft()` and `.to_code()`: peft is an extra",

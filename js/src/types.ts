@@ -292,7 +292,16 @@ export interface ExplorerTraits extends GridTraits {
   engine: { model: string; n_layers: number; examples: [string, string][] } | Empty;
   /** `start` and `stop` are positions of the trace on screen, for "subject". */
   _request:
-    | { id: number; op: string; run?: number; form?: "svg" | "png"; start?: number; stop?: number }
+    | {
+        id: number;
+        op: string;
+        run?: number;
+        form?: "svg" | "png";
+        page?: Page;
+        flow_run?: "clean" | "corrupted" | "restored";
+        start?: number;
+        stop?: number;
+      }
     | Empty;
   _cancel_id: number;
 }

@@ -1,7 +1,7 @@
 import { expect, test, vi } from "vitest";
-import { csv, fileName, save } from "../src/download.js";
+import { csv, fileName, flowCsv, lensCsv, save } from "../src/download.js";
 import type { TraceInfo } from "../src/types.js";
-import { info } from "./fake_model.js";
+import { flowInfo, info, lensInfo } from "./fake_model.js";
 
 test("csv(trace, scores) has a row per state, quotes tokens, and leaves out what was not computed", () => {
   const shown: TraceInfo = {
@@ -20,6 +20,17 @@ test("csv(trace, scores) has a row per state, quotes tokens, and leaves out what
     'mlp,1,"c,d",true,1,1,0.75',
     "",
   ]);
+});
+
+test("flowCsv and lensCsv have a row per state, and per run and layer", () => {
+  const flow = flowCsv(info, flowInfo()).split("\r\n");
+  expect(flow[0]).toBe("kind,pos,token,layer,written,corrupted,restored,moved");
+  expect(flow).toHaveLength(3 * info.tokens.length * info.n_layers + 2);
+  expect(flow[1]).toMatch(/^hidden,0,"The",0,[\d.]+,[\d.]+,[\d.]+,[\d.]+$/);
+  const lens = lensInfo();
+  const rows = lensCsv(lens).split("\r\n");
+  expect(rows[0]).toBe("run,layer,token,p_token,p,rank");
+  expect(rows).toHaveLength(lens.runs.length * (lens.runs[0]?.top.length ?? 0) + 2);
 });
 
 test.each([

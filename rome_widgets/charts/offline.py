@@ -34,6 +34,10 @@ class ConcatChart(_Offline, alt.HConcatChart):
     """Charts beside each other."""
 
 
+class VConcatChart(_Offline, alt.VConcatChart):
+    """Charts below each other."""
+
+
 class LayerChart(_Offline, alt.LayerChart):
     """Charts on top of each other."""
 

@@ -229,7 +229,7 @@ def _panel(
     names = [
         token.strip() + ("*" if pos in corrupted else "") for pos, token in enumerate(trace.tokens)
     ]
-    tokens = alt.Axis(labelExpr=f"{_js_array(names)}[datum.value]", **_BARE)
+    tokens = alt.Axis(labelExpr=f"{js_array(names)}[datum.value]", **_BARE)
     numbered = list(range(0, trace.n_layers, 1 if trace.n_layers <= FEW_LAYERS else 5))
     layers = alt.Axis(labelAngle=0, values=numbered, **_BARE)
     colours = list(ramp(kind))
@@ -264,7 +264,7 @@ def _panel(
     )
 
 
-def _js_array(texts: list[str]) -> str:
+def js_array(texts: list[str]) -> str:
     """A Vega expression literal; every character is escaped, so a token is never code."""
     return "[" + ", ".join('"' + "".join(map(_escape, text)) + '"' for text in texts) + "]"
 

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from rome_widgets.records.html import Cell, Probability, paragraph, plural, quoted, table
 from rome_widgets.records.states import TITLES, Kind, State
 from rome_widgets.records.trace import ReadOnlyArrays, recovery, state_table
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,6 +106,38 @@ class Flow(ReadOnlyArrays):
     tokens: tuple[str, ...] = ()
     """Printable text of each position."""
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row per state.
+
+        Returns:
+            Columns kind, pos, token, layer, written, corrupted, restored and moved, all four in
+            lengths of the clean hidden state.
+        """
+        import pandas as pd
+
+        grids = (self.written, self.corrupted, self.restored, self.moved)
+        tokens = self.tokens or [str(pos) for pos in range(len(self.noise))]
+        rows = [
+            (kind, pos, tokens[pos], layer, *(float(grid[kind][pos, layer]) for grid in grids))
+            for kind in self.kinds
+            for pos, layer in np.ndindex(self.written[kind].shape)
+        ]
+        names = ["written", "corrupted", "restored", "moved"]
+        return pd.DataFrame(rows, columns=["kind", "pos", "token", "layer", *names])
+
+    def chart(self, run: Literal["clean", "corrupted", "restored"] | None = None) -> alt.LayerChart:
+        """The nodes of a run as an Altair chart, as the explorer's page draws them.
+
+        Args:
+            run: Which; None: the restored one where something was restored, else the corrupted.
+
+        Raises:
+            StateError: No such run.
+        """
+        from rome_widgets.charts.explanation_charts import flow_chart
+
+        return flow_chart(self, run)
+
     def __repr__(self) -> str:
         n_pos, n_layers = self.written[self.kinds[0]].shape
         return (
@@ -167,6 +204,29 @@ class Lens:
     states: tuple[State, ...]
     """What was restored in the run "restored"; none: there is no such run."""
     runs: tuple[LensRun, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per run and layer.
+
+        Returns:
+            Columns run, layer, token (the likeliest), p_token, p (of the answer) and rank.
+        """
+        import pandas as pd
+
+        rows = [
+            (run.name, layer, *top[0], p, rank)
+            for run in self.runs
+            for layer, (top, p, rank) in enumerate(
+                zip(run.top, run.probabilities, run.ranks, strict=True)
+            )
+        ]
+        return pd.DataFrame(rows, columns=["run", "layer", "token", "p_token", "p", "rank"])
+
+    def chart(self) -> alt.VConcatChart:
+        """Tokens, probability and rank of the answer by layer as an Altair chart."""
+        from rome_widgets.charts.explanation_charts import lens_chart
+
+        return lens_chart(self)
 
     def __repr__(self) -> str:
         runs = ", ".join(f"{run.name} {run.probabilities[-1]:.4f}" for run in self.runs)

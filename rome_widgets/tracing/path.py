@@ -30,6 +30,8 @@ LEVEL = 1e-6
 is, at the first layer, often restoring the state, and rounding should not be what decides."""
 STARTS = 3
 """Times that greed may begin."""
+PROMISING = 24
+"""States that are tried over all draws beside a path that fewer draws gave."""
 EXCHANGED_PAIRS = 12
 """Pairs of states for which a single one is sought, those first that the rest misses least. Each
 costs as much as a step of greed."""
@@ -52,6 +54,8 @@ class PathSearch:
     """Checked between calls of the model."""
     first: Sequence[State] = ()
     """A path that a search over fewer draws found: it is tried before all candidates are."""
+    roughly: Measure | None = None
+    """The probabilities over those fewer draws."""
 
     def __post_init__(self) -> None:
         path = self.path
@@ -76,11 +80,23 @@ class PathSearch:
         empty = self.path
         self._grow_from(self.first)
         if self.path.states and not self.path.reached:
-            self._grow_from(self.candidates)
+            self._grow_from(self._promising())
+            if not self.path.reached:
+                self._grow_from(self.candidates)
             self._take_in_order(self.path.states)
         if not self.path.reached:
             self.path = empty
         return self.path.reached
+
+    def _promising(self) -> list[State]:
+        """The candidates that bring most back beside the path's states, over fewer draws."""
+        left = [state for state in self.candidates if state not in self.path.states]
+        if self.roughly is None or len(left) <= PROMISING:
+            return left
+        sets = [[*self.path.states, state] for state in left]
+        found = self.roughly(sets, self._check)
+        self._n_restored += len(sets)
+        return [left[at] for at in sorted(np.argsort(-found, kind="stable")[:PROMISING])]
 
     def _grow(self) -> None:
         """Be greedy; where that stops short, again without the states it started with.

@@ -397,43 +397,35 @@ class CausalTracer:
             )
         most = whole_number(max_states, "max_states", 1)
         candidates = self._candidates(self.lm.check_kinds(kinds), among)
-        first, tried = self._path_of_fewer_draws(candidates, empty, most, progress, cancel)
-        empty = replace(empty, n_restored=tried)
-        search = PathSearch(self._probabilities, candidates, empty, most, progress, cancel, first)
-        return search.run()
+        begun: dict[str, Any] = {"progress": progress, "cancel": cancel}
+        if (fewer := self._of_fewer_draws(empty)) is not None:
 
-    def _path_of_fewer_draws(
-        self,
-        candidates: Sequence[State],
-        empty: RestoringPath,
-        most: int,
-        progress: Callable[[RestoringPath], None] | None,
-        cancel: CancelFlag | None,
-    ) -> tuple[Sequence[State], int]:
-        """A path over the first draws alone, to be tried over all; and how many sets that tried.
+            def told(path: RestoringPath) -> None:
+                if progress is not None:  # Of these draws only: all of them decide.
+                    progress(replace(path, reached=False))
 
-        Hundreds of sets are tried to find a path, a handful to see whether one does.
+            start = replace(empty, corrupted=fewer.corrupted)
+            roughly = fewer._probabilities
+            found = PathSearch(roughly, candidates, start, most, told, cancel).run()
+            empty = replace(empty, n_restored=found.n_restored)
+            begun |= {"first": found.states, "roughly": roughly}
+        return PathSearch(self._probabilities, candidates, empty, most, **begun).run()
+
+    def _of_fewer_draws(self, empty: RestoringPath) -> CausalTracer | None:
+        """A tracer of the first draws alone, to search with; None where there are no more.
+
+        Hundreds of sets are tried to find a path, and a handful to see whether it holds over all.
         """
         if self.samples <= SEARCHED_SAMPLES:
-            return (), 0
+            return None
         fewer = copy.copy(self)
         noise = self._runs.noise[:SEARCHED_SAMPLES]
         fewer._runs = cached_runs(self.lm, self.token_ids, self._runs.positions.tolist(), noise)
         fewer._held = {state: held[:SEARCHED_SAMPLES] for state, held in self._held.items()}
-        corrupted = float(fewer._runs.corrupted[self.answer_id])
-        begun = replace(empty, corrupted=corrupted)
-        if math.isnan(begun.recovery):
-            return (), 0
+        fewer.samples, fewer.corrupted = len(noise), float(fewer._runs.corrupted[self.answer_id])
+        nothing_lost = math.isnan(replace(empty, corrupted=fewer.corrupted).recovery)
+        return None if nothing_lost else fewer
 
-        def told(path: RestoringPath) -> None:
-            if progress is not None:  # Of these draws only: all of them decide.
-                progress(replace(path, reached=False))
-
-        search = PathSearch(fewer._probabilities, candidates, begun, most, told, cancel)
-        found = search.run()
-        return found.states, found.n_restored
-
-    @in_few_threads
     def flow(self, states: Iterable[Sequence[Any]] = ()) -> Flow:
         """Measure how far apart the clean, the corrupted and a restored run are, at every state.
 

@@ -616,11 +616,13 @@ class TraceExplorer(ExplainedGrid):
         self.run()
 
     def _draw(self, request: dict[str, Any]) -> None:
-        """Draw the figure for the page to save, when the worker has a moment."""
+        """Draw the figure of the page for it to save, when the worker has a moment."""
+        pages = {"flow": self.flow, "lens": self.lens}
+        shown, run = pages.get(str(request.get("page", ""))), request.get("flow_run")
         if self.trace is not None and {"form", "id"} <= request.keys():
             job = Job(
                 request,
-                plainly(partial(picture, self.trace, request["form"])),
+                plainly(partial(picture, self.trace, request["form"], shown, run)),
                 on_done=self._drawn,
                 on_failed=self._draw_failed,
                 latest=False,

@@ -20,6 +20,27 @@ class TestDownload:
         assert (sent["name"], sent["id"]) == (f"trace-the-space-needle-seattle.{form}", 5)
         assert sent["data"].startswith(start)
 
+    @pytest.mark.parametrize(("page", "drawn"), [("flow", "restored"), ("lens", "after layer")])
+    def test_the_figure_is_that_of_the_page_on_screen(self, explorer, page, drawn):
+        explorer.page = page
+        explorer.selection = [(2, 3, "hidden")]
+        assert explorer.wait(PATIENCE)
+        asked = {"op": "download", "form": "svg", "page": page, "flow_run": "restored"}
+        explorer.set_state({"_request": {"id": 5, **asked}})
+        assert explorer.wait(PATIENCE)
+        assert explorer._file["name"] == f"{page}-the-space-needle-seattle.svg"
+        assert drawn in explorer._file["data"].decode()
+
+    @pytest.mark.parametrize(
+        "asked", [{"form": "pdf"}, {"form": "svg", "page": "flow", "flow_run": "now"}]
+    )
+    def test_what_cannot_be_drawn_is_said(self, explorer, asked):
+        explorer.page = "flow"
+        assert explorer.wait(PATIENCE)
+        explorer.set_state({"_request": {"id": 5, "op": "download", **asked}})
+        assert explorer.wait(PATIENCE)
+        assert explorer.error["type"] == "StateError"
+
     def test_the_figure_is_sharp_in_print(self):
         png = picture(fake_trace(), "png")["data"]
         svg = picture(fake_trace(), "svg")["data"].decode()

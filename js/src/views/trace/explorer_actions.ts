@@ -3,9 +3,18 @@
 import { effect, signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
-import { csv, fileName, save } from "../../download.js";
+import { csv, fileName, flowCsv, lensCsv, save } from "../../download.js";
+import type { Run } from "../../flow.js";
 import { less, probability, tokenLabel } from "../../format.js";
-import type { ExplorerTraits, HistoryRun, KeptInfo } from "../../types.js";
+import type {
+  ExplorerTraits,
+  FlowInfo,
+  HistoryRun,
+  KeptInfo,
+  LensInfo,
+  Page,
+  TraceInfo,
+} from "../../types.js";
 import { button, change, heads, menu, type Part } from "../controls.js";
 import type { Live } from "../live.js";
 import type { TraceFrame } from "./trace_frame.js";
@@ -38,6 +47,14 @@ export function explorerActions(bridge: Bridge<ExplorerTraits>, model: Live) {
     </button>
   `;
 
+  /** How the numbers of a page are written; nothing while it has none. */
+  function table(view: TraceFrame, info: TraceInfo, page: Page): (() => string) | null {
+    const [scores, flow, lens] = [view.state.scores.value, bridge.get("_flow"), bridge.get("_lens")];
+    if (page === "flow") return "noise" in flow ? () => flowCsv(info, flow as FlowInfo) : null;
+    if (page === "lens") return "runs" in lens ? () => lensCsv(lens as LensInfo) : null;
+    return scores && (() => csv(info, scores));
+  }
+
   return {
     kept,
 
@@ -48,15 +65,20 @@ export function explorerActions(bridge: Bridge<ExplorerTraits>, model: Live) {
       return menu(html`History ${runs.length}`, "Runs that can be brought back", items);
     },
 
-    downloads(view: TraceFrame): Part {
+    /** Of the page that is shown; `run` is what the flow shows. */
+    downloads(view: TraceFrame, run: Run): Part {
       const info = view.state.trace.value;
-      const scores = view.state.scores.value;
-      if (!info || !scores) return nothing;
+      const page = bridge.get("page");
+      const numbers = info && table(view, info, page);
+      if (!info || !numbers) return nothing;
       const drawn = (form: "svg" | "png") =>
-        button(form, `Figure, ${form.toUpperCase()}`, () => model.ask("download", { form }));
+        button(form, `Figure, ${form.toUpperCase()}`, () =>
+          model.ask("download", { form, page, flow_run: run }),
+        );
+      const name = fileName(info, page === "grid" ? "trace" : page);
       return menu(html`<span aria-hidden="true">⤓</span>`, "Download", [
         view.connected() ? [drawn("svg"), drawn("png")] : nothing,
-        button("csv", "Numbers, CSV", () => save(`${fileName(info)}.csv`, "text/csv", csv(info, scores))),
+        button("csv", "Numbers, CSV", () => save(`${name}.csv`, "text/csv", numbers())),
       ]);
     },
 

@@ -68,7 +68,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
             legend(state),
             html`<span class="rw-state">${runState(bridge, model, view, differs)}</span>`,
             actions.history(view),
-            actions.downloads(view),
+            actions.downloads(view, flow.run(view)),
             fullScreen,
           )}
           ${progressLine(model, "Trace")}

@@ -90,6 +90,8 @@ export function flowPage(bridge: Bridge<ExplorerTraits>) {
   /** Where the cursor was brought into sight last. */
   let seen: Cell | null = null;
   return {
+    /** What is looked at. */
+    run: (view: TraceFrame): Run => shown.drawn(view),
     picture: (view: TraceFrame) => picture(shown, view),
     detail: (view: TraceFrame) => detail(shown, view),
     /** After each drawing: the nodes are painted, and the cursor of the keyboard stays in sight. */
