@@ -8,9 +8,9 @@ import inspect
 import threading
 
 import pytest
-from ipywidgets.widgets.widget import _instances
 
 import rome_widgets as rw
+from tests.helpers.open_widgets import open_widgets
 
 
 class Checker(doctest.OutputChecker):
@@ -64,7 +64,7 @@ def test_an_example_runs(test, names, tmp_path, monkeypatch):
     try:
         failed = runner.run(test, out=said.append).failed
     finally:
-        for widget in list(_instances.values()):  # also of those that no name was given
+        for widget in open_widgets():  # also of those that no name was given
             assert not hasattr(widget, "wait") or widget.wait(60)
         names["lm"].revert_all()
     assert not failed, "".join(said)
