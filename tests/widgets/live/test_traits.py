@@ -40,7 +40,7 @@ def test_numbers_of_any_library_fit_a_number_and_what_is_none_does_not(kind):
         assert (fitting(kind, value), type(fitting(kind, value))) == (3, int)
     assert fitting(kind, None) is None
     for value in (True, np.bool_(1), math.nan, math.inf, 10**400, torch.empty((), device="meta")):
-        with pytest.raises(t.TraitError, match="not a finite number|cannot be read"):
+        with pytest.raises(t.TraitError, match=r"not a finite number|cannot be read"):
             fitting(kind, value)
 
 
