@@ -186,6 +186,22 @@ def test_a_prompt_typed_by_hand_is_traced_on_enter(show):
     expect(page.root).not_to_contain_text("changed since this trace")
 
 
+def test_of_a_prompt_typed_alone_the_likeliest_subject_is_taken_without_an_error(show):
+    page = show(live())
+    page.status("done")
+    prompt = page.page.get_by_label("Prompt", exact=True)
+    prompt.fill("The home of Mount Fuji is")
+    page.page.keyboard.press("Enter")
+    page.until(lambda: page.widget.trace.subject == "Mount Fuji")
+    expect(page.page.locator("mark")).to_have_text("Mount Fuji")
+    expect(page.page.get_by_role("alert")).to_have_count(0)
+    prompt.fill("Mount Fuji, they say, is not Mount Fuji but")
+    page.page.get_by_role("button", name="all", exact=True).click()
+    page.page.get_by_role("button", name="Trace", exact=True).click()
+    page.until(lambda: page.widget.test_engine.traced[-1].all_mentions)
+    expect(page.page.locator("mark")).to_have_count(2)
+
+
 def test_words_marked_in_the_prompt_become_the_subject(show):
     page = show(live())
     page.status("done")

@@ -173,8 +173,6 @@ class TraceExplorer(ExplainedGrid):
 
     _ids: tuple[str, tuple[int, ...]] | None = None
     """A prompt, and the ids it was given with, where those of its text are others."""
-    _typed = False
-    """The page is sending a prompt."""
     _stood = ""
     """The last subject that stood in its prompt."""
     _run: RunInProgress | None = None
@@ -514,43 +512,27 @@ class TraceExplorer(ExplainedGrid):
                 if never_began:
                     self._trace_stopped(run, Cancelled("It never began."))
 
-    def set_state(self, sync_data: dict) -> None:
-        """Take what the page sent; a prompt that was typed there may be about another subject."""
-        self._typed = "prompt" in sync_data
-        try:
-            super().set_state(sync_data)
-        finally:
-            self._typed = False
-
     @t.observe("prompt", "subject")
     def _subject_moved(self, change: dict) -> None:
         self._look_up()
 
     def _look_up(self) -> None:
-        """Say where the subject may be, and what else to take where it is nowhere.
-
-        Of a prompt that was typed on the page the likeliest subject is taken at once, where that of
-        the prompt before is not in it: nobody typed that for this one.
-        """
+        """Say where the subject may be, and what else to take where it is nowhere."""
         prompt, subject = self.prompt, self.subject
         at = self._engine.subject_places(prompt, subject)
         there = bool(at) or prompt.count(HOLE) == 1
-        likely = "" if there else self._engine.likely_subject(prompt)
-        if self._typed and likely and self._is_left_over:
-            subject, there = likely, True
-            at = self._engine.subject_places(prompt, subject)
         if there:
             self._stood = subject
-        offers = [] if there or not prompt.strip() else [nearest(prompt, subject)[0], likely]
+        offers = [nearest(prompt, subject)[0], self._engine.likely_subject(prompt)]
         found = {
             "prompt": text(prompt),
             "subject": text(subject),
             "at": [list(place) for place in at],
             "there": there,
-            "offers": [text(each) for each in dict.fromkeys(offers) if each],
+            "offers": [] if there else [text(each) for each in dict.fromkeys(offers) if each],
         }
-        if (found, subject) != (self.subject_places, self.subject):
-            self._write(subject_places=found, subject=subject)
+        if found != self.subject_places:
+            self._write(subject_places=found)
 
     @property
     def _is_left_over(self) -> bool:
@@ -558,10 +540,17 @@ class TraceExplorer(ExplainedGrid):
         return not self.subject.strip() or self.subject == self._stood
 
     def _trace_asked(self) -> None:
-        """Trace, unless the page's prompt is a new one and nobody has said what it is about."""
+        """Trace what the page's form says.
+
+        Where the subject is that of an earlier prompt, and nobody has said what the new one is
+        about, the likeliest subject is taken; where there is none, the form says what is missing.
+        """
         self._look_up()
-        if self.subject_places["there"] or not self._is_left_over:
-            self.run()
+        if not self.subject_places["there"] and self._is_left_over:
+            if not (likely := self._engine.likely_subject(self.prompt)):
+                return
+            self._write(subject=likely, place=None)
+        self.run()
 
     @t.observe("prompt", "subject", "noise", "samples", "seed", "window", "answer")
     def _form_changed(self, change: dict) -> None:

@@ -597,8 +597,11 @@ class TestNewPrompt:
     def test_an_empty_form_finds_a_subject_too(self, engine):
         explorer = TraceExplorer(engine)
         explorer.set_state({"prompt": EIFFEL})
-        assert explorer.subject == "Eiffel Tower"
-        assert engine.traced == []
+        assert explorer.subject_places["offers"] == ["Eiffel Tower"]
+        assert explorer.subject == "", "somebody may be typing it"
+        explorer.set_state({"_request": {"id": 1, "op": "trace"}})
+        assert explorer.wait(PATIENCE)
+        assert engine.traced[-1].subject == explorer.subject == "Eiffel Tower"
 
     def test_where_none_is_likely_nothing_is_traced_and_no_error_shown(self, explorer, engine):
         before = len(engine.traced)

@@ -18,24 +18,26 @@ export function subjectPlaces(bridge: Bridge<ExplorerTraits>) {
   };
   const index = (at: number): number => [...bridge.get("prompt")].slice(0, at).join("").length;
 
-  /** What Python says of this prompt and subject; until it does, what is certain without a rule. */
-  function places(): { at: Place[]; there: boolean; offers: string[] } {
+  /** What Python says of this prompt and subject; of words that are being typed, wherever they are. */
+  function places(): { at: Place[]; there: boolean; offers: string[]; known: boolean } {
     const [prompt, subject] = [bridge.get("prompt"), bridge.get("subject")];
     const known = bridge.get("subject_places");
-    if (known.prompt === prompt && known.subject === subject) return known as SubjectPlaces;
-    const at = subject ? prompt.indexOf(subject) : -1;
-    const once = at >= 0 && at === prompt.lastIndexOf(subject);
-    return { at: once ? [counted(at, subject)] : [], there: at >= 0, offers: [] };
+    if (known.prompt === prompt && known.subject === subject)
+      return { ...(known as SubjectPlaces), known: true };
+    const at: Place[] = [];
+    for (let i = prompt.indexOf(subject); subject && i >= 0; i = prompt.indexOf(subject, i + 1))
+      at.push(counted(i, subject));
+    return { at, there: at.length > 0, offers: [], known: false };
   }
 
-  /** Which of its places are meant: all, the one that was chosen, else the last. */
+  /** Which of its places are meant: all, the one that was chosen, else the last; of several, Python knows. */
   function meant(): { all: Place[]; at: Place[]; chosen: boolean } {
-    const all = places().at;
+    const { at: all, known } = places();
     const place = bridge.get("place");
     const text = place && [...bridge.get("prompt")].slice(...place).join("");
     if (bridge.get("all_mentions")) return { all, at: all, chosen: false };
     if (place && text === bridge.get("subject")) return { all, at: [place], chosen: true };
-    return { all, at: all.slice(-1), chosen: false };
+    return { all, at: known || all.length === 1 ? all.slice(-1) : [], chosen: false };
   }
 
   return { counted, index, places, meant };
@@ -65,7 +67,7 @@ export function whichSubject(
     return html`${subject ? html`<span class="rw-attention">not in the prompt</span>` : nothing}${offers.map(
       (offer) =>
         html`<button class="rw-button rw-small" type="button" data-action="offer" title="Take these words of the prompt as its subject; or mark others in it" @click=${() => choose(offer)}>
-          use “<bdi>${tokenLabel(offer, 24)}</bdi>”
+          did you mean “<bdi>${tokenLabel(offer, 24)}</bdi>”?
         </button>`,
     )}`;
   if (all.length < 2) return nothing;

@@ -129,7 +129,10 @@ test("subjects that a new prompt may be about are offered as buttons, without an
   const subject_places = { prompt, subject: info.subject, there: false, at: [], offers: ["Fuji", "mount"] };
   const { model, root } = show({ ...explorerTraits(), prompt, subject_places });
   const offers = [...root.querySelectorAll<HTMLElement>("[data-action=offer]")];
-  expect(offers.map((offer) => offer.textContent?.trim())).toEqual(["use “Fuji”", "use “mount”"]);
+  expect(offers.map((offer) => offer.textContent?.trim())).toEqual([
+    "did you mean “Fuji”?",
+    "did you mean “mount”?",
+  ]);
   expect(root.querySelector(".rw-error")).toBeNull();
   offers[1]?.click();
   expect(model.sent("subject")).toBe("mount");
