@@ -1,16 +1,31 @@
 """The committed table of families is what the code finds."""
 
+import transformers
+
 from rome_widgets.model.structure.geometry import Geometry
+from tests.helpers import families
 from tools import families as tool
 
 
 def test_the_committed_table_is_up_to_date():
     committed = tool.TABLE.read_text(encoding="utf-8")
     expected = tool.table()
-    assert committed[committed.index("| family |") :] == expected, "run python -m tools.families"
+    for row in committed_rows(committed, expected):
+        assert row in expected, "run python -m tools.families"
     assert "| gemma2 | Gemma2ForCausalLM | yes | yes | yes |" in expected
     assert "| mamba | MambaForCausalLM | yes | no | no |" in expected
     assert "| gemma3n | Gemma3nForCausalLM | no | no | no |" in expected
+
+
+def committed_rows(committed, expected):
+    """The whole table; with another transformers what can be traced, of the families it has."""
+    if f"transformers {transformers.__version__}" in committed:
+        assert committed[committed.index("| family |") :] == expected
+        return [expected]
+    known = [*families.FAMILIES, *families.REFUSED]
+    rows = [row for row in committed.splitlines() if row.split(" | ")[0].strip("| ") in known]
+    assert len(rows) == len(known) > 60
+    return [" | ".join(row.split(" | ")[:5]) for row in rows]
 
 
 def test_an_edit_in_some_blocks_only_says_so():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -47,22 +48,26 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
     frame = trace.to_frame()
     ends = trace.colour_ends
     panels = [_panel(trace, frame.query("kind == @kind"), kind, ends) for kind in trace.kinds]
-    parts = [*panels, _legend(trace, ends)]
-    chart = ConcatChart(hconcat=parts, spacing=14, title=_title(trace))
-    return chart.resolve_scale(color="independent")
+    return _beside([*panels, _legend(trace, ends)], trace)
 
 
 def linked_trace_chart(trace: CausalTrace) -> alt.HConcatChart:
     """The same with outlined cells, the param `selected`, and a selection `pick_<kind>` a panel."""
-    chart = trace_chart(trace)
-    chart.hconcat = [
+    *panels, legend = trace_chart(trace).hconcat
+    linked = [
         panel.encode(
             stroke=alt.when(_IS_SELECTED).then(alt.value("black")).otherwise(alt.value(LINE)),
             strokeWidth=alt.when(_IS_SELECTED).then(alt.value(2)).otherwise(alt.value(0.5)),
-        ).add_params(_pick(kind))
-        for kind, panel in zip(trace.kinds, chart.hconcat[:-1], strict=True)
-    ] + chart.hconcat[-1:]
-    return chart.add_params(*_cursor_and_selected())
+        ).add_params(_pick(kind), *_cursor_and_selected())
+        for kind, panel in zip(trace.kinds, panels, strict=True)
+    ]
+    return _beside([*linked, legend], trace)
+
+
+def _beside(parts: Sequence[Any], trace: CausalTrace) -> alt.HConcatChart:
+    """One chart; made at once, since then every Altair lifts the params of the parts to it."""
+    chart = ConcatChart(hconcat=list(parts), spacing=14, title=_title(trace))
+    return chart.resolve_scale(color="independent")
 
 
 def recovery_chart(trace: CausalTrace) -> alt.LayerChart:

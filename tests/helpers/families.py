@@ -143,7 +143,18 @@ def build(name, config=None, **options):
         made = getattr(transformers, f"{config or name}Config")(**options)
         return getattr(transformers, f"{name}ForCausalLM")(made)
 
+    make.needs = {f"{config or name}Config", f"{name}ForCausalLM"}
     return make
+
+
+def here(built):
+    """Those whose classes this transformers has: not every family is in its oldest release."""
+    there = set(dir(transformers))  # asking for a class would import it
+
+    def needs(each):
+        return getattr(getattr(each, "build", each), "needs", set())
+
+    return {name: each for name, each in built.items() if needs(each) <= there}
 
 
 def llama_like(name, config=None, *, down="mlp.down_proj", options=_grouped, **more):
@@ -172,6 +183,7 @@ def experts(name, config=None, *, options=_grouped, mlp="mlp", down=None, **more
         made._experts_implementation = "eager"
         return getattr(transformers, f"{name}ForCausalLM")(made)
 
+    make.needs = {f"{config or name}Config", f"{name}ForCausalLM"}
     return Family(make, llama_names(mlp=mlp), down)
 
 
@@ -586,6 +598,9 @@ REFUSED = {
 }
 """Families that pass several streams from block to block, so that there is no single hidden
 state, or whose blocks have attention and a state-space mixer side by side."""
+
+
+FAMILIES, REFUSED = here(FAMILIES), here(REFUSED)
 
 
 def tiny_family(name, *, dtype=None, seed=0):

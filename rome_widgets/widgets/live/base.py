@@ -58,6 +58,10 @@ def bundle(name: str, static: Path = STATIC) -> tuple[Path | str, Path | str]:
     return script.read_text("utf-8"), styles.read_text("utf-8")
 
 
+SINCE_IPYWIDGETS_8 = ("tooltip", "tabbable")
+"""Traits that not every host's ipywidgets has."""
+
+
 class RomeWidget(anywidget.AnyWidget):
     """Base of the widgets.
 
@@ -92,6 +96,9 @@ class RomeWidget(anywidget.AnyWidget):
         self._shares_layout = layout is not None
         self._pages: dict[str, int] = {}
         """Views by page, of pages that had one."""
+        for name in SINCE_IPYWIDGETS_8:
+            if traits.get(name) is None and not self.has_trait(name):
+                traits.pop(name, None)
         traits["_still_name"] = uuid.uuid4().hex
         self._still_copy = StillCopy(traits["_still_name"], self._still)
         try:
