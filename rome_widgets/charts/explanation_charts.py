@@ -9,7 +9,7 @@ import altair as alt
 from rome_widgets.charts.offline import LayerChart, VConcatChart
 from rome_widgets.charts.palettes import ramp
 from rome_widgets.charts.trace_charts import js_array
-from rome_widgets.errors import StateError
+from rome_widgets.errors import StateError, said
 from rome_widgets.records.explanations import Flow, Lens
 from rome_widgets.records.html import label
 from rome_widgets.records.states import KINDS, TITLES
@@ -39,9 +39,12 @@ def flow_chart(flow: Flow, run: Run | None = None) -> alt.LayerChart:
     Raises:
         StateError: No such run.
     """
-    run = run or ("restored" if flow.states else "corrupted")
-    if run not in MEASURES:
-        raise StateError(f"There is no run {run!r}.", f"Runs are {', '.join(map(repr, MEASURES))}.")
+    if run is None:
+        run = "restored" if flow.states else "corrupted"
+    if not isinstance(run, str) or run not in MEASURES:
+        raise StateError(
+            f"There is no run {said(run)}.", f"Runs are {', '.join(map(repr, MEASURES))}."
+        )
     measure, words = MEASURES[run]
     restored = set(flow.states)
     rows = [
