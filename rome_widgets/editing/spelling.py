@@ -32,8 +32,16 @@ ABBREVIATED = frozenset({
     "prof", "sr", "st", "vs",
 })  # fmt: skip
 """Words whose period is their own."""
-PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "\u00a0": " "})
+PLAIN = str.maketrans(
+    {"’": "'", "‘": "'", "“": '"', "”": '"', "‐": "-", "‑": "-", "−": "-", "\u00a0": " "}
+)
 """Characters of typesetters, and what a keyboard has for them."""
+
+SIGNS = frozenset("#%&@*")
+"""Marks that Unicode counts as punctuation and that make another word."""
+ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670]")
+"""Accents of Latin, Greek and Cyrillic letters, points of Hebrew and Arabic: often left out."""
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|$))")
 
 
 class Spelling(NamedTuple):
@@ -156,10 +164,33 @@ def _bundled_objects() -> tuple[str, ...]:
 
 
 def _key(word: str) -> str:
-    """What is left of a word without all that two spellings of it may differ by."""
+    """What is left of a word without all that two spellings of it may differ by.
+
+    What makes another word or number stays: the signs of C++ and $5, the point of 3.5, the vowel
+    signs of Hindi or Thai.
+    """
     plain = unicodedata.normalize("NFKD", word.translate(PLAIN)).casefold().strip()
     inner = ARTICLE.sub("", plain, count=1) if ARTICLE.match(plain) else plain
-    return "".join(char for char in inner if char.isalnum())
+    seen = "".join(char for char in inner if unicodedata.category(char) != "Cf")
+    bare = ACCENTS.sub("", THOUSANDS.sub("", seen))
+    return "".join(
+        char for at, char in enumerate(bare) if not _is_punctuation(char) or _counts(bare, at)
+    )
+
+
+def _is_punctuation(char: str) -> bool:
+    return (
+        char.isspace()
+        or char == "`"
+        or (unicodedata.category(char)[0] == "P" and char not in SIGNS)
+    )
+
+
+def _counts(text: str, at: int) -> bool:
+    """Whether the mark at this place is part of a number."""
+    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    in_number = before.isdigit() or (not before.isalnum() and text[at] in "-.")
+    return in_number and after.isdigit() and not text[at].isspace()
 
 
 def _capital(word: str) -> str:

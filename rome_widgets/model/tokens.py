@@ -29,6 +29,7 @@ from rome_widgets.errors import (
     VocabMismatch,
 )
 from rome_widgets.errors import said as shown
+from rome_widgets.records.joining import follows_at_once
 from rome_widgets.records.numbers import as_whole
 from rome_widgets.records.subject import Occurrence, Span, check_text, find_subject
 
@@ -705,29 +706,50 @@ def _byte_alphabet() -> dict[str, int]:
 def answer_ids(tokenizer: Any, text: str, word: str) -> list[int]:
     """The tokens with which `text` goes on to `word`.
 
-    Between them stands one space: not two where the text ends with one, and none before closing
-    punctuation or a script that writes none.
+    Between them stands one space, where the text needs one (`records.joining`); none stands beside
+    a special token.
 
     Raises:
         PromptError: Nothing to encode.
     """
     check_text(word, "answer")
-    word = word.lstrip()
-    alone = text[-1:].isspace() or _joins(word[0]) or _begins_special(tokenizer, word)
-    spaced = word if alone else " " + word
+    word = word.strip()
+    joins = follows_at_once(text, word) or _beside_special(tokenizer, text, word)
+    spaced = word if joins else " " + word
     before = read_text(tokenizer, text).ids
     whole = read_text(tokenizer, replaced(tokenizer, text, (len(text), len(text)), spaced)).ids
     if whole[: len(before)] == before and len(whole) > len(before):
         return whole[len(before) :]
     # The last token of the prompt merges with the word: read the word by itself instead.
-    return encode_without_specials(tokenizer, spaced)
+    return _inside_text(tokenizer, spaced)
 
 
-def _begins_special(tokenizer: Any, word: str) -> bool:
-    return any(word.startswith(name) for name in _special_tokens(tokenizer).values() if name)
+def _beside_special(tokenizer: Any, text: str, word: str) -> bool:
+    """Whether a special token stands at the end of the text or at the beginning of the word."""
+    unknown = getattr(tokenizer, "unk_token", None)  # in place of a word
+    names = tuple(n for n in _special_tokens(tokenizer).values() if n and n != unknown)
+    return text.endswith(names) or word.startswith(names)
 
 
-def _joins(first: str) -> bool:
-    """Whether a word that begins with this character follows without a space."""
-    wide = unicodedata.east_asian_width(first) in "WF"
-    return wide or (unicodedata.category(first) in ("Pe", "Pf", "Po") and first not in "\"'¿¡")
+ANCHORS = "\n:(="
+"""What a word may stand after for a tokenizer that puts a space before every text."""
+
+
+def _inside_text(tokenizer: Any, word: str) -> list[int]:
+    """Token ids of a word that stands in the middle of a text, with no space but its own."""
+    ids = encode_without_specials(tokenizer, word)
+    if _spaces_before(tokenizer, ids) <= word.startswith(" "):
+        return ids
+    for anchor in ANCHORS:
+        before = encode_without_specials(tokenizer, anchor)
+        whole = encode_without_specials(tokenizer, anchor + word)
+        rest = whole[len(before) :]
+        same = whole[: len(before)] == before
+        if same and rest and _spaces_before(tokenizer, rest) == word.startswith(" "):
+            return rest
+    return ids
+
+
+def _spaces_before(tokenizer: Any, ids: list[int]) -> int:
+    said = _texts(tokenizer, ids)
+    return len(said) - len(said.lstrip(" "))

@@ -24,12 +24,11 @@ Occurrence = Literal["last", "first", "all"] | int
 """Which mention of a subject: by its number as Python counts (0 is the first, -1 the last)."""
 
 _UNSPACED = (
-    "CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA HALFWIDTH BOPOMOFO HANGUL YI THAI LAO KHMER "
-    "MYANMAR TIBETAN JAVANESE BALINESE"
+    "CJK HIRAGANA KATAKANA KATAKANA-HIRAGANA HALFWIDTH BOPOMOFO YI THAI LAO KHMER MYANMAR "
+    "TIBETAN JAVANESE BALINESE"
 )
 UNSPACED = frozenset(_UNSPACED.split())
-"""First words of the Unicode names of letters that words are written in without spaces, or that
-particles are joined to."""
+"""First words of the Unicode names of letters that words are written in without spaces."""
 JOINERS = frozenset("'’‘＇-‐‑.·&@")
 """Marks that may stand inside a word, between two letters."""
 SUFFIXES = frozenset("+#")
@@ -224,8 +223,14 @@ def _is_word(char: str) -> bool:
     return bool(char) and (unicodedata.category(char)[0] in "LNM" or char == "_")
 
 
-def _unspaced(char: str) -> bool:
+def is_unspaced(char: str) -> bool:
+    """Whether it is a letter of a script that writes no spaces between words."""
     return unicodedata.name(char, "").split(" ")[0] in UNSPACED
+
+
+def _unspaced(char: str) -> bool:
+    """Whether a word may end beside it without a space: Korean joins particles to names."""
+    return is_unspaced(char) or unicodedata.name(char, "").startswith("HANGUL ")
 
 
 def _in_number(text: str, at: int) -> bool:

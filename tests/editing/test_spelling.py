@@ -122,3 +122,30 @@ def test_an_edit_of_a_word_written_otherwise_warns_of_it(bundled_lm):
     made = rw.edit(bundled_lm, *NEEDLE, "paris", settings={"steps": 2})
     assert "rather writes “Paris”" in made.report.warnings[0]
     assert "rather writes" not in " ".join(rw.edit(bundled_lm, *NEEDLE, "Paris").report.warnings)
+
+
+OTHERS = {
+    "numbers": [("3.5", "35"), ("-5", "5"), ("1/2", "12"), ("10:30", "1030"), (".5", "5")],
+    "signs": [("C++", "C"), ("C#", "C"), ("A+", "A"), ("$5", "5"), ("10%", "10")],
+    "vowel signs and the like": [("दिन", "दान"), ("バス", "ハス"), ("ไม้", "ไม")],
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_makes_another_word_is_no_spelling(kind):
+    assert not any(same_word(one, other) for one, other in OTHERS[kind])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1,000", "1000"),
+        ("−5", "-5"),
+        ("B-52", "B52"),
+        ("U.S.", "US"),
+        ("שָׁלוֹם", "שלום"),
+        ("São", "sao"),
+    ],
+)
+def test_marks_that_are_often_left_out_are_a_spelling(one, other):
+    assert same_word(one, other)

@@ -232,6 +232,33 @@ def test_a_script_without_spaces_gets_none():
     assert not token_text(tokenizer, joined[0]).startswith(" ")
 
 
+@pytest.mark.parametrize("name", NATURAL)
+@pytest.mark.parametrize(
+    ("text", "word", "together"),
+    [
+        ("the city of ", "Seattle", "the city of Seattle"),
+        ("the city of", " Seattle \n", "the city of Seattle"),
+        ('it is "', "Seattle", 'it is "Seattle'),
+        ("it is:\n", "Seattle", "it is:\nSeattle"),
+        ("New-", "Seattle", "New-Seattle"),
+        ("수도는", "서울", "수도는 서울"),
+    ],
+)
+def test_prompt_and_answer_read_as_one_text_without_a_space_too_many(name, text, word, together):
+    """Those that put a space before every text put none before an answer read by itself."""
+    tokenizer = tiny.TOKENIZERS[name]()
+    ids = read_text(tokenizer, text).ids + answer_ids(tokenizer, text, word)
+    assert tokenizer.decode(ids, skip_special_tokens=True).removeprefix(" ") == together
+
+
+@pytest.mark.parametrize("kind", tiny.CHATS)
+def test_no_space_stands_beside_a_special_token(kind):
+    tokenizer = tiny.CHATS[kind]()
+    text = "<|start|>Where is Rome?<|end|>"
+    ids = read_text(tokenizer, text).ids + answer_ids(tokenizer, text, "Italy")
+    assert tokenizer.decode(ids).endswith("<|end|>Italy")
+
+
 class _Slow:
     """A tokenizer without offsets: one token per two letters, words apart."""
 
