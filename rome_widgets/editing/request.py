@@ -109,5 +109,10 @@ def read_request(
 
 def _fact_in(lm: LanguageModel, prompt: str, subject: str | tuple[int, int]) -> Fact:
     """The fact that a prompt states: its subject is found where a trace finds it."""
-    ((start, stop),) = lm.find_subject(prompt, subject)
+    (start, stop), *more = lm.find_subject(prompt, subject)
+    if more:
+        raise PromptError(
+            f"The subject is {1 + len(more)} spans of characters.",
+            "One was wanted: an edit is written at one mention.",
+        )
     return Fact(prompt[:start] + HOLE + prompt[stop:], prompt[start:stop])

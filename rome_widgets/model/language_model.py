@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,7 +48,7 @@ from rome_widgets.records.fact import HOLE
 from rome_widgets.records.html import plural, quoted, shortened, table
 from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import Kind, check_kinds
-from rome_widgets.records.subject import Occurrence, subject_places
+from rome_widgets.records.subject import Occurrence, Span, subject_places
 
 T = TypeVar("T")
 
@@ -291,12 +291,15 @@ class LanguageModel:
         return self.with_words(text, (start, start + len(HOLE)), subject.strip())
 
     def find_subject(
-        self, prompt: str, subject: str | tuple[int, int], occurrence: Occurrence | None = None
-    ) -> list[tuple[int, int]]:
+        self,
+        prompt: str,
+        subject: str | Span | Sequence[Span],
+        occurrence: Occurrence | None = None,
+    ) -> list[Span]:
         """The characters of a prompt that are its subject, one span per mention that is meant."""
         return tokens.find_in_prompt(self._encoder, prompt, subject, occurrence)[0]
 
-    def subject_places(self, prompt: str, subject: str) -> list[tuple[int, int]]:
+    def subject_places(self, prompt: str, subject: str) -> list[Span]:
         """Every mention of a subject that may be meant, as spans of characters."""
         return subject_places(prompt, subject, tokens.words_of(self._encoder, prompt))
 
@@ -304,9 +307,13 @@ class LanguageModel:
         """The words at these positions of a prompt, and which characters they are."""
         return tokens.subject_at(self._encoder, prompt, start, stop)
 
-    def with_ids(self, prompt: str, ids: Iterable[int] | None) -> str:
-        """A prompt that was read as these ids before; None: those of its text."""
-        return prompt if ids is None else tokens.with_ids(self._encoder, prompt, ids)
+    def with_ids(
+        self, prompt: str, ids: Iterable[int] | None, said: Iterable[Span] | None = None
+    ) -> str:
+        """A prompt that was read before; see `tokens.with_ids`."""
+        if ids is None and said is None:
+            return prompt
+        return tokens.with_ids(self._encoder, prompt, ids, said)
 
     def start_of_words(self, prompt: str, before: int) -> int:
         """Where the words begin that the character `before` is among; see `tokens`."""
@@ -319,7 +326,7 @@ class LanguageModel:
     def encode(
         self,
         prompt: Any,
-        subject: str | tuple[int, int],
+        subject: str | Span | Sequence[Span],
         occurrence: Occurrence | None = None,
     ) -> tokens.EncodedPrompt:
         """The prompt as positions, with the subject's spans; see `tokens.encode_prompt`."""

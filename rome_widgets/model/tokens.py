@@ -16,7 +16,7 @@ import logging
 import re
 import unicodedata
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -106,7 +106,7 @@ class Reading(NamedTuple):
 def encode_prompt(
     tokenizer: Any,
     text: str,
-    subject: str | Span,
+    subject: str | Span | Sequence[Span],
     occurrence: Occurrence | None = None,
     *,
     max_tokens: int | None = None,
@@ -117,7 +117,7 @@ def encode_prompt(
     Args:
         tokenizer: A Hugging Face tokenizer; its own defaults decide about a BOS token.
         text: The prompt; special tokens written in it are special tokens.
-        subject: The subject as it stands in the text, or a half-open span of characters.
+        subject: The subject as it stands in the text, or half-open spans of characters.
         occurrence: Which mention of it; see `find_subject`.
         max_tokens: Positions the model has; None means unknown.
         n_embeddings: Rows of the input embedding; None means unknown.
@@ -170,7 +170,7 @@ def find_tokenizer(given: Any) -> Any:
 def find_in_prompt(
     tokenizer: Any,
     text: str,
-    subject: str | Span,
+    subject: str | Span | Sequence[Span],
     occurrence: Occurrence | None = None,
 ) -> tuple[list[Span], list[str]]:
     """Where the subject is, and what to say about it: see `records.subject.find_subject`.
@@ -281,10 +281,8 @@ def _read_messages(tokenizer: Any, messages: list[Any]) -> RenderedPrompt:
             "A tokenizer of a chat model, or text, was wanted.",
             "Pass the text that the model is to read, or its token ids.",
         )
-    goes_on = messages[-1].get("role") == "assistant"
-    how = {"continue_final_message": True} if goes_on else {"add_generation_prompt": True}
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, **how)
+        text = _written_out(tokenizer, messages)
     except Exception as error:  # of Jinja, or whatever a template raises
         raise PromptError(
             f"The tokenizer's chat template does not take these messages: {error}",
@@ -292,7 +290,14 @@ def _read_messages(tokenizer: Any, messages: list[Any]) -> RenderedPrompt:
             "See the roles that the model's card names.",
         ) from None
     check_text(text, "rendered prompt")
-    return rendered_text(tokenizer, text, _contents(text, messages))
+    return rendered_text(tokenizer, text, _contents(tokenizer, text, messages))
+
+
+def _written_out(tokenizer: Any, messages: list[Any]) -> str:
+    """The messages by the tokenizer's template, up to where the model is to go on."""
+    goes_on = messages[-1].get("role") == "assistant"
+    how = {"continue_final_message": True} if goes_on else {"add_generation_prompt": True}
+    return tokenizer.apply_chat_template(messages, tokenize=False, **how)
 
 
 def rendered_text(tokenizer: Any, text: str, said: Iterable[Span] | None = None) -> RenderedPrompt:
@@ -302,26 +307,54 @@ def rendered_text(tokenizer: Any, text: str, said: Iterable[Span] | None = None)
     return RenderedPrompt(text, ids, plain=plain, whole=True, said=said)
 
 
-def with_ids(tokenizer: Any, text: str, ids: Iterable[int]) -> RenderedPrompt:
-    """A text that was read as these ids before."""
-    ids = list(ids)
-    whole = _encode(tokenizer, text, add=False)[0] == ids
-    return RenderedPrompt(text, ids, plain=False, whole=whole)
+def with_ids(
+    tokenizer: Any, text: str, ids: Iterable[int] | None, said: Iterable[Span] | None = None
+) -> RenderedPrompt:
+    """A text that was read as these ids before, or as those of a text, and what messages say."""
+    own = read_text(tokenizer, text).ids if ids is None else list(ids)
+    whole = _encode(tokenizer, text, add=False)[0] == own
+    return RenderedPrompt(text, own, plain=ids is None, whole=whole, said=said)
 
 
-def _contents(text: str, messages: Iterable[Mapping[str, Any]]) -> list[Span]:
-    """Where each message's words stand in the rendered text, in order."""
+def _contents(tokenizer: Any, text: str, messages: list[Any]) -> list[Span]:
+    """Where each message's words stand in the rendered text, in order.
+
+    The template writes out the same messages with marks in place of their words: what stands where
+    a mark does is said by a message, however often it is in headers and default messages too.
+    """
+    said: list[str] = []
+
+    def marked(content: Any) -> Any:
+        if isinstance(content, (list, tuple)):
+            return [marked(part) for part in content]
+        if isinstance(content, Mapping):
+            is_words = isinstance(content.get("text"), str)
+            return {**content, "text": marked(content["text"])} if is_words else content
+        if not isinstance(content, str) or not content.strip():
+            return content
+        said.append(content.strip())
+        return f"\ue000{len(said) - 1}\ue001"
+
+    marks = [{**message, "content": marked(message["content"])} for message in messages]
+    try:
+        pieces = re.split("\ue000([0-9]+)\ue001", _written_out(tokenizer, marks))
+        words = [rf"\s*({re.escape(said[int(number)])})\s*" for number in pieces[1::2]]
+    except Exception:  # a template that looks at the words
+        return _contents_in_order(text, said)
+    around = [re.escape(piece) for piece in pieces[::2]]
+    found = re.fullmatch("".join(a + b for a, b in zip(around, [*words, ""], strict=True)), text)
+    if found is None:
+        return _contents_in_order(text, said)
+    return [found.span(number + 1) for number in range(len(words))]
+
+
+def _contents_in_order(text: str, said: Iterable[str]) -> list[Span]:
     found, at = [], 0
-    for message in messages:
-        content = message["content"]
-        parts = content if isinstance(content, (list, tuple)) else [content]
-        for part in parts:
-            words = part.get("text") if isinstance(part, Mapping) else part
-            words = words.strip() if isinstance(words, str) else ""
-            start = text.find(words, at) if words else -1
-            if start >= 0:
-                at = start + len(words)
-                found.append((start, at))
+    for words in said:
+        start = text.find(words, at)
+        if start >= 0:
+            at = start + len(words)
+            found.append((start, at))
     return found
 
 

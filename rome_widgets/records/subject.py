@@ -77,7 +77,7 @@ def subject_places(text: str, subject: str, among: Iterable[Span] | None = None)
 
 def find_subject(
     text: str,
-    subject: str | Span,
+    subject: str | Span | Sequence[Span],
     occurrence: Occurrence | None = None,
     among: Iterable[Span] | None = None,
 ) -> tuple[list[Span], list[str]]:
@@ -85,7 +85,7 @@ def find_subject(
 
     Args:
         text: The prompt.
-        subject: Its words, or a half-open span of characters.
+        subject: Its words, or a half-open span of characters, or several of these.
         occurrence: Which mention, where there are several: "last" (also by default), "first", a
             number as Python counts, or "all".
         among: See `subject_places`.
@@ -101,7 +101,8 @@ def find_subject(
                 "One of the two was wanted: the span names its mention already.",
                 "Leave out occurrence, or pass the subject as text.",
             )
-        return [check_span(text, subject)], []
+        spans = subject if is_several(subject) else [subject]
+        return sorted({check_span(text, span) for span in spans}), []
     check_text(subject, "subject")
     places = subject_places(text, subject, among)
     if not places:
@@ -132,6 +133,12 @@ def _choose(places: list[Span], subject: str, occurrence: Occurrence | None) -> 
             "wanted.",
         )
     return [places[number]]
+
+
+def is_several(subject: Any) -> bool:
+    """Whether a subject is a list of spans, and not one of them."""
+    is_list = isinstance(subject, (list, tuple)) and bool(subject)
+    return is_list and all(isinstance(each, (list, tuple)) for each in subject)
 
 
 def check_span(text: str, span: Any) -> Span:

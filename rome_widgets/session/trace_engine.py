@@ -6,8 +6,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import cast
 
 from rome_widgets import bundled
+from rome_widgets.errors import PromptError
 from rome_widgets.model.base_weights import without_edits
 from rome_widgets.model.identity import Identity
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -15,7 +17,7 @@ from rome_widgets.model.load import load_expression
 from rome_widgets.model.tokens import RenderedPrompt
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
-from rome_widgets.records.subject import Occurrence, likely_subject
+from rome_widgets.records.subject import Occurrence, Span, is_several, likely_subject
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.session.session import Flag, session_of
 from rome_widgets.tracing.lens import read_clean_lens
@@ -63,20 +65,31 @@ class TracingEngine:
         self, prompt: Prompt, subject: str, occurrence: Occurrence | None = None
     ) -> TraceSettings:
         """Settings with prompt, ids, subject and place of whatever states a fact."""
+        if is_several(subject):
+            raise PromptError(
+                f"The subject is {len(subject)} spans of characters.",
+                "Words, or one span of characters, was wanted.",
+                'Pass the words, and occurrence="all" for every mention.',
+            )
         text, found = read_stated(self.lm, prompt, subject)
-        place = None if isinstance(found, str) else found
-        words = found if isinstance(found, str) else text[slice(*found)]
+        place = None if isinstance(found, str) else cast("Span", found)
+        words = found if isinstance(found, str) else text[slice(*cast("Span", found))]
         ids = text.ids if isinstance(text, RenderedPrompt) and not text.plain else None
         rendered = isinstance(text, RenderedPrompt) and self.lm.subject_places(text, words)
         if occurrence is not None or (place is None and rendered):
             place = self.lm.find_subject(text, words, occurrence)[-1]
         every = isinstance(occurrence, str) and occurrence == "all"
         place = None if every else place
-        return TraceSettings(str(text), str(words), place=place, ids=ids, all_mentions=every)
+        said = text.said if isinstance(text, RenderedPrompt) else None
+        return TraceSettings(
+            str(text), str(words), place=place, ids=ids, said=said, all_mentions=every
+        )
 
-    def subject_places(self, prompt: str, subject: str) -> list[tuple[int, int]]:
+    def subject_places(
+        self, prompt: str, subject: str, said: Iterable[Span] | None = None
+    ) -> list[Span]:
         """The characters of every mention of a subject that may be meant."""
-        return self.lm.subject_places(prompt, subject)
+        return self.lm.subject_places(self.lm.with_ids(prompt, None, said), subject)
 
     def likely_subject(self, prompt: str) -> str:
         """A subject of the bundled list that stands in the prompt, else its longest name."""
@@ -141,12 +154,15 @@ class TracingEngine:
         self, settings: TraceSettings, start: int, stop: int
     ) -> tuple[str, tuple[int, int]]:
         """The words at these positions, and which characters of the prompt they are."""
-        return self.lm.subject_at(self.lm.with_ids(settings.prompt, settings.ids), start, stop)
+        return self.lm.subject_at(self._prompt(settings), start, stop)
+
+    def _prompt(self, settings: TraceSettings) -> str:
+        return self.lm.with_ids(settings.prompt, settings.ids, settings.said)
 
     def _make(self, settings: TraceSettings) -> CausalTracer:
         return CausalTracer(
             self.lm,
-            self.lm.with_ids(settings.prompt, settings.ids),
+            self._prompt(settings),
             settings.place or settings.subject,
             noise=settings.noise,
             samples=settings.samples,

@@ -14,7 +14,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
 from rome_widgets.records.numbers import as_float, as_whole, whole_number
 from rome_widgets.records.states import Kind, State, cell_states, check_states
-from rome_widgets.records.subject import Occurrence, check_text
+from rome_widgets.records.subject import Occurrence, Span, check_text
 from rome_widgets.records.trace import (
     CancelFlag,
     CausalTrace,
@@ -64,6 +64,8 @@ Recorded = Mapping[Kind, tuple[np.ndarray, np.ndarray]]
 """`CausalTrace.recorded`."""
 Prompt = str | Fact | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor
 """Text, a fact or a record of one, chat messages, or token ids."""
+Subject = str | Span | Sequence[Span] | None
+"""Words, their span of characters, or the spans of several mentions."""
 Answer = str | int | Iterable[str | int] | None
 """A word, the id of a token, several of these, or None: the clean run's top token."""
 
@@ -73,7 +75,7 @@ Answer = str | int | Iterable[str | int] | None
 def trace(
     lm: LanguageModel,
     prompt: Prompt,
-    subject: str | tuple[int, int] | None = None,
+    subject: Subject = None,
     kinds: Iterable[Kind] | Literal["all"] = "all",
     *,
     noise: float | Noise | np.ndarray = 3.0,
@@ -93,8 +95,8 @@ def trace(
         prompt: Text that stops right before the answer; a `Fact`, or a record of one; chat
             messages, which the tokenizer's own template writes out; or token ids. Special tokens
             in a text are special tokens.
-        subject: The entity as it stands in the text, or its span of characters; not needed with
-            a fact.
+        subject: The entity as it stands in the text, or its span of characters, or the spans of
+            several mentions; not needed with a fact.
         kinds: Which grids: "hidden", "mlp", "attn"; "all" for those the model has.
         noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`.
         samples: Noise draws to average over; None: the published 10, and 100 on a model so small
@@ -170,7 +172,7 @@ class CausalTracer:
         self,
         lm: LanguageModel,
         prompt: Prompt,
-        subject: str | tuple[int, int] | None = None,
+        subject: Subject = None,
         *,
         noise: float | Noise | np.ndarray = 3.0,
         samples: int | None = None,
@@ -185,7 +187,7 @@ class CausalTracer:
         )
         text, found = read_stated(lm, prompt, subject)
         if occurrence is not None and (subject is None or isinstance(subject, str)):
-            found = found if isinstance(found, str) else text[slice(*found)]
+            found = found if isinstance(found, str) else text[slice(*cast("Span", found))]
         encoded = lm.encode(text, found, occurrence)
         self.prompt, self.subject = encoded.text, encoded.subject
         self.tokens, self.subject_span = encoded.tokens, encoded.subject_span
@@ -698,8 +700,8 @@ def _are_several(answer: Any) -> bool:
 
 
 def read_stated(
-    lm: LanguageModel, prompt: Prompt, subject: str | tuple[int, int] | None
-) -> tuple[str, str | tuple[int, int]]:
+    lm: LanguageModel, prompt: Prompt, subject: Subject
+) -> tuple[str, str | Span | Sequence[Span]]:
     """As `as_text`, of whatever a model can read as a prompt.
 
     Raises:
@@ -710,9 +712,7 @@ def read_stated(
     return as_text(prompt, subject)
 
 
-def as_text(
-    prompt: Any, subject: str | tuple[int, int] | None
-) -> tuple[str, str | tuple[int, int]]:
+def as_text(prompt: Any, subject: Subject) -> tuple[str, str | Span | Sequence[Span]]:
     """The text to run and the subject in it, whichever way the fact was given.
 
     A text is taken literally. Only where the subject is not in it and it has exactly one `{}`,

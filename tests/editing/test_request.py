@@ -85,3 +85,9 @@ def test_the_mention_that_an_edit_means_is_that_of_a_trace():
     assert read_request(lm, text, "w14", "w8").fact.prompt == "w14 w15 w3 {} w5"
     assert read_request(lm, text, (0, 3), "w8").fact.prompt == "{} w15 w3 w14 w5"
     assert read_request(lm, "w1 met w11 x", "w1", "w8").fact.prompt == "{} met w11 x"
+
+
+def test_an_edit_is_written_at_one_mention():
+    lm = tiny.shared_lm()
+    with pytest.raises(PromptError, match="2 spans of characters"):
+        read_request(lm, "w3 w14 w5 w14", [(3, 6), (10, 13)], "w7")

@@ -234,8 +234,8 @@ class FakeEngine:
         place = None if every else find_subject(prompt, subject, occurrence)[0][-1]
         return TraceSettings(prompt, subject, place=place, all_mentions=every)
 
-    def subject_places(self, prompt: str, subject: str) -> list[tuple[int, int]]:
-        return subject_places(prompt, subject)
+    def subject_places(self, prompt: str, subject: str, said=None) -> list[tuple[int, int]]:
+        return subject_places(prompt, subject, said)
 
     def likely_subject(self, prompt: str) -> str:
         return likely_subject(prompt)

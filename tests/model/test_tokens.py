@@ -537,6 +537,32 @@ def test_messages_without_a_template_are_refused_with_the_remedy():
         read_prompt(tiny.TOKENIZERS["words"](), MESSAGES)
 
 
+TEMPLATES = {
+    "a message by default": "<|start|>system\nYou know Rome, user.<|end|>\n" + tiny.CHAT_TEMPLATE,
+    "headers in words": "A talk of Ann with Rome.\n{% for m in messages %}### {{ m.role }}:\n"
+    "{{ m.content | trim }}\n{% endfor %}### Rome:\n",
+    "words twice": "Rome{% for m in messages %}<|start|>{{ m.content }}, {{ m.content }}"
+    "{% endfor %}",
+    "one that looks at the words": "{% for m in messages %}<|start|>{{ m.content | length }}\n"
+    "{{ m.content }}<|end|>{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize(
+    "content", ["Rome", " Rome\n", "user", "Where is Rome?", "A", "\\1 (Rome)"]
+)
+def test_what_a_message_says_is_told_from_the_same_words_of_the_template(template, content):
+    tokenizer = copy.copy(tiny.CHATS["adds nothing"]())
+    tokenizer.chat_template = TEMPLATES[template]
+    prompt = read_prompt(tokenizer, [{"role": "user", "content": content}])
+    ends = prompt.rindex(content.strip()) if template != "headers in words" else None
+    assert {prompt[slice(*span)] for span in prompt.said} == {content.strip()}
+    if ends is None:
+        ends = len("A talk of Ann with Rome.\n### user:\n")
+    assert prompt.said[-1][0] == ends
+
+
 @CHATS
 @given(WORDS)
 @settings(max_examples=max(10, STRINGS // 10), deadline=None)

@@ -127,6 +127,13 @@ def test_a_span_names_its_mention_itself():
         find_subject(MENTIONS, (0, 4), "first")
 
 
+def test_spans_name_their_mentions_themselves_in_any_order():
+    assert find_subject(MENTIONS, [(15, 19), (0, 4), [0, 4]]) == ([(0, 4), (15, 19)], [])
+    for wrong in ([(0, 4), (5, 99)], [(0, 4), ()], [(0, 4), (6, 6)], [("a", "b")], [], ()):
+        with pytest.raises(PromptError):
+            find_subject(MENTIONS, wrong)
+
+
 def test_what_is_said_goes_before_what_stands_around_it():
     text = "user: Where is the user from? assistant:"
     assert subject_places(text, "user", [(6, 29)]) == [(19, 23)]

@@ -613,3 +613,29 @@ def test_a_faint_answer_is_not_blamed_on_the_noise(lm):
     notes = " ".join(CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, answer=faint, samples=2).notes)
     assert f"gives 'w{faint}' almost no probability" in notes
     assert "more noise" not in notes
+
+
+@pytest.mark.parametrize("occurrence", [None, "first", 1, "all"])
+@pytest.mark.parametrize("form", ["messages", "ids"])
+def test_an_explorer_and_its_code_corrupt_what_a_trace_of_the_same_messages_does(form, occurrence):
+    """Whatever the template says of the subject by itself, such as a message by default."""
+    tokenizer = tiny.chat_tokenizer(before="<s>")
+    tokenizer.chat_template = "<|start|>system\nYou know Rome.<|end|>\n" + tiny.CHAT_TEMPLATE
+    lm = rw.LanguageModel(tiny.chat_lm().model, tokenizer, name="tiny chat")
+    texts = ["Where is Rome?", "It is Rome, in"]
+    roles = ("user", "assistant")
+    prompt = [{"role": r, "content": text} for r, text in zip(roles, texts, strict=True)]
+    if form == "ids":
+        prompt = list(lm.prompt_ids(prompt))
+    options = {"samples": 2, "occurrence": occurrence}
+    wanted = rw.CausalTracer(lm, prompt, "Rome", **options)
+    explorer = rw.TraceExplorer(lm, prompt, "Rome", **options)
+    trace = explorer.run(wait=True)
+    assert (trace.token_ids, trace.subject_spans) == (wanted.token_ids, wanted.subject_spans)
+    assert len(explorer.subject_places["at"]) == (3 if form == "ids" else 2)
+    scope = {"the_lm": lm, "print": lambda *_: None}
+    code = explorer.to_code()
+    exec(code.replace(explorer._engine.load_code, "the_lm"), scope)
+    made = scope["trace"]
+    assert (made.token_ids, made.subject_spans) == (wanted.token_ids, wanted.subject_spans)
+    assert made.corrupted == pytest.approx(wanted.corrupted)

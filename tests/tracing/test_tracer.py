@@ -113,6 +113,14 @@ def test_every_mention_is_corrupted_where_all_are_meant(engine):
     assert not np.isclose(first.corrupted, tracer.corrupted)
 
 
+def test_mentions_named_by_their_characters_are_those_of_all(lm):
+    options = {"noise": NOISE, "samples": 2}
+    every = rw.CausalTracer(lm, TWICE, tiny.SUBJECT, occurrence="all", **options)
+    named = rw.CausalTracer(lm, TWICE, [(3, 10), (14, 21)], **options)
+    assert named.subject_spans == every.subject_spans
+    assert named.corrupted == every.corrupted
+
+
 def test_a_trace_of_every_mention_is_saved_and_goes_on_where_it_was_cancelled(lm, tmp_path):
     options = {"noise": NOISE, "samples": 2, "occurrence": "all"}
     tracer = rw.CausalTracer(lm, TWICE, tiny.SUBJECT, **options)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
@@ -57,7 +57,9 @@ class TraceEngine(Engine, Protocol):
         """
         ...
 
-    def subject_places(self, prompt: str, subject: str) -> Sequence[tuple[int, int]]:
+    def subject_places(
+        self, prompt: str, subject: str, said: Iterable[tuple[int, int]] | None = None
+    ) -> Sequence[tuple[int, int]]:
         """The characters of every mention of a subject that may be meant; quick."""
         ...
 

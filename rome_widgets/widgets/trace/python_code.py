@@ -7,6 +7,7 @@ from typing import Any
 
 from rome_widgets.records.html import plural
 from rome_widgets.records.states import State
+from rome_widgets.records.subject import subject_places
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
 
@@ -33,13 +34,13 @@ def trace_code(
         "tracer = rw.CausalTracer(",
         "    lm,",
         f"    {settings.prompt if settings.ids is None else list(settings.ids)!r},",
-        f"    {settings.place or settings.subject!r},",
+        f"    {_subject(settings)!r},",
         f"    noise={settings.noise!r},",
         f"    samples={settings.samples},",
         f"    window={settings.window},",
         f"    seed={settings.seed},",
         f"    answer={answer!r},",
-        *(['    occurrence="all",'] if settings.all_mentions else []),
+        *(['    occurrence="all",'] if settings.all_mentions and not settings.said else []),
         ")",
         "trace = tracer.trace()",
         "print(trace)",
@@ -48,6 +49,13 @@ def trace_code(
         known = "" if probability is None else f"  # {probability:.6f}"
         lines += ["", *_restoring(chosen, single), f"print(restoration.probability){known}"]
     return "\n".join(lines) + "\n"
+
+
+def _subject(settings: TraceSettings) -> Any:
+    """The subject, or its characters: a text alone does not tell which words messages said."""
+    if settings.all_mentions and settings.said:
+        return subject_places(settings.prompt, settings.subject, settings.said)
+    return settings.place or settings.subject
 
 
 def _restoring(chosen: list[tuple[Any, ...]], single: bool) -> list[str]:

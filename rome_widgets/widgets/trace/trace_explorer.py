@@ -171,7 +171,7 @@ class TraceExplorer(ExplainedGrid):
     _file = t.Dict().tag(sync=True)
     """A file for the page to save: name, type, data and the id of the request for it."""
 
-    _ids: tuple[str, tuple[int, ...]] | None = None
+    _read: TraceSettings | None = None
     """A prompt, and the ids it was given with, where those of its text are others."""
     _stood = ""
     """The last subject that stood in its prompt."""
@@ -226,7 +226,7 @@ class TraceExplorer(ExplainedGrid):
             given = engine.read_prompt(prompt, subject, occurrence)
             prompt, subject, every = given.prompt, given.subject, given.all_mentions
             place = given.place if place is None else place
-            self._ids = None if given.ids is None else (prompt, given.ids)
+            self._read = given
         samples = engine.default_samples if samples is None else samples
         form = {"noise": noise, "samples": samples, "seed": seed, "window": window}
         fact = {"prompt": prompt, "subject": subject, "answer": answer, "place": place}
@@ -263,13 +263,13 @@ class TraceExplorer(ExplainedGrid):
         form = {name: getattr(self, name) for name in FORM}
         if self.place is not None and self.prompt[slice(*self.place)] != self.subject:
             form["place"] = None
-        if self._ids is not None and self._ids[0] == self.prompt:
-            form["ids"] = self._ids[1]
+        if self._read is not None and self._read.prompt == self.prompt:
+            form |= {"ids": self._read.ids, "said": self._read.said}
         return TraceSettings(**form)
 
     @settings.setter
     def settings(self, settings: TraceSettings) -> None:
-        self._ids = None if settings.ids is None else (settings.prompt, settings.ids)
+        self._read = settings
         self._write(**{name: getattr(settings, name) for name in FORM})
 
     @takes(wait=truth)
@@ -519,7 +519,7 @@ class TraceExplorer(ExplainedGrid):
     def _look_up(self) -> None:
         """Say where the subject may be, and what else to take where it is nowhere."""
         prompt, subject = self.prompt, self.subject
-        at = self._engine.subject_places(prompt, subject)
+        at = self._engine.subject_places(prompt, subject, self.settings.said)
         there = bool(at) or prompt.count(HOLE) == 1
         if there:
             self._stood = subject
@@ -599,7 +599,7 @@ class TraceExplorer(ExplainedGrid):
             self._report("form", describe_error(error))
             return
         moved = replace(settings, subject=subject, place=place, all_mentions=False)
-        self._ids = None if settings.ids is None else (settings.prompt, settings.ids)
+        self._read = settings
         names = ("prompt", "subject", "place", "all_mentions")
         self._write(**{name: getattr(moved, name) for name in names})
         self.run()

@@ -27,3 +27,5 @@ class TraceSettings:
     """Corrupt every mention of the subject, not one."""
     ids: tuple[int, ...] | None = None
     """The ids of the prompt, where it was given as messages or ids and its text has others."""
+    said: tuple[tuple[int, int], ...] | None = None
+    """Characters that messages say, where it was given as these: where a subject is looked for."""
