@@ -33,6 +33,8 @@ JOINERS = frozenset("'’‘＇-‐‑.·&@")
 """Marks that may stand inside a word, between two letters."""
 SUFFIXES = frozenset("+#")
 """Marks that belong to the word before them, as in C++."""
+FLAG_LETTERS = frozenset(map(chr, range(0x1F1E6, 0x1F200)))
+"""Letters that make a flag by pairs."""
 INVISIBLE_JOINERS = frozenset("\u00ad\u200c\u200d\u2060")
 """Format characters that stand inside a word or an emoji."""
 
@@ -63,7 +65,10 @@ def subject_places(text: str, subject: str, among: Iterable[Span] | None = None)
         at
         for at in range(len(text))
         # Half a character is no place: the e of an e with an accent after it.
-        if text.startswith(subject, at) and not _continues(text[at + len(subject) :][:1])
+        if text.startswith(subject, at)
+        and not _continues(text[at + len(subject) :][:1])
+        and not _halves_a_flag(text, at)
+        and not _halves_a_flag(text, at + len(subject))
     ]
     places = [(at + lead, at + lead + len(words)) for at in starts]
     if among is not None:
@@ -217,12 +222,20 @@ def _joined(before: str, after: str) -> bool:
     return _is_word(before) and _is_word(after) and not (_unspaced(before) or _unspaced(after))
 
 
+def _halves_a_flag(text: str, at: int) -> bool:
+    """Between the two letters of a flag: they are counted from the first that stand together."""
+    if text[at : at + 1] not in FLAG_LETTERS:
+        return False
+    return (at - len(text[:at].rstrip("".join(FLAG_LETTERS)))) % 2 == 1
+
+
 def _continues(char: str) -> bool:
-    """A mark on the character before it: an accent, a skin tone, part of a Korean syllable."""
+    """A mark on the character before it: an accent, a skin tone, a part of a syllable or flag."""
     return bool(char) and (
         unicodedata.category(char).startswith("M")
         or "\U0001f3fb" <= char <= "\U0001f3ff"
         or "\u1160" <= char <= "\u11ff"
+        or "\U000e0020" <= char <= "\U000e007f"
     )
 
 
@@ -279,7 +292,8 @@ def not_found(text: str, subject: str) -> SubjectNotFound:
 
 def nearest(text: str, subject: str) -> tuple[str | None, str]:
     """The piece of `text` most like `subject`, and how the two differ where they look the same."""
-    same = [text[a:b] for a, b in _folded_places(text, subject)]
+    found = [text[a:b] for a, b in _folded_places(text, subject)]
+    same = [piece for piece in found if piece != subject]
     if same:
         return same[-1], _difference(same[-1], subject.strip())
     folded = _fold(subject).strip()
@@ -390,13 +404,15 @@ def _capitalised_runs(text: str) -> list[Span]:
     """Words with capitals that stand together; the first word of a sentence only if alone."""
     runs: list[list[re.Match]] = []
     small: list[re.Match] = []  # words of a name that are written small, as in Lord of the Rings
-    for word in re.finditer(r"[^\W_][\w’'\-]*", text):
+    for word in re.finditer(r"[^\W_][\w’'\-]*[+#]*", text):
         gap = text[([*runs[-1], *small][-1].end() if runs else 0) : word.start()]
-        if not word[0][0].isupper() or word[0] == "I":
+        if not any(map(str.isupper, word[0])) or word[0] == "I":
             joins = bool(runs) and gap == " " and word[0] in INSIDE_NAMES
             small = [*small, word] if joins else [word]
             continue
-        goes_on = bool(runs) and gap == " " and all(each[0] in INSIDE_NAMES for each in small)
+        titled = bool(runs) and not small and gap == ". " and runs[-1][-1][0] in TITLES
+        named = bool(runs) and gap == " " and all(each[0] in INSIDE_NAMES for each in small)
+        goes_on = titled or named
         if goes_on:
             runs[-1] += [*small, word]
         else:
@@ -411,15 +427,18 @@ def _capitalised_runs(text: str) -> list[Span]:
             run = run[1:]
             first = None
         (firsts if first and len(run) == 1 else spans).append((run[0].start(), run[-1].end()))
-    return spans or [at for at in firsts if text[slice(*at)] not in SENTENCE_STARTS]
+    return spans or [at for at in firsts if text[slice(*at)] not in {"The", *SENTENCE_STARTS}]
 
 
+TITLES = frozenset({"Dr", "Mr", "Mrs", "Ms", "Mt", "Prof", "St"})
+"""What a period is written after inside a name."""
 _INSIDE_NAMES = "of the de la du del von van der den di da and"
 INSIDE_NAMES = frozenset(_INSIDE_NAMES.split())
 _SENTENCE_STARTS = (
-    "A An And As At But By Did Do Does For From He Her His How If In Is It Its My Of On Or "
-    "Our She So That Their They This To Was We What When Where Which Who Whose Why With You "
-    "Your"
+    "A After Also Although An And As At Because Before But By Did Do Does During For From He Her "
+    "Here His How However If In Is It Its Later My Now Of On Once Or Our She Since So That Their "
+    "Then There They This To Today Until Was We What When Where Which While Who Whose Why With "
+    "Yesterday You Your"
 )
 SENTENCE_STARTS = frozenset(_SENTENCE_STARTS.split())
 """Words that begin a sentence and are no part of the name after them."""

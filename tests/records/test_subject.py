@@ -134,6 +134,20 @@ def test_spans_name_their_mentions_themselves_in_any_order():
             find_subject(MENTIONS, wrong)
 
 
+@pytest.mark.parametrize(
+    ("text", "subject", "starts"),
+    [
+        ("🇧🇬🇫🇷 and 🇬🇫", "🇬🇫", [9]),
+        ("🇧🇬🇫🇷", "🇬🇫", []),
+        ("🇧🇬🇫🇷", "🇫🇷", [2]),
+        ("🏴\U000e0067\U000e0062\U000e007f 🏴", "🏴", [5]),
+    ],
+)
+def test_half_a_flag_is_no_place(text, subject, starts):
+    assert [a for a, _ in subject_places(text, subject)] == starts
+    assert starts or nearest(text, subject)[0] != subject
+
+
 def test_what_is_said_goes_before_what_stands_around_it():
     text = "user: Where is the user from? assistant:"
     assert subject_places(text, "user", [(6, 29)]) == [(19, 23)]
@@ -196,6 +210,13 @@ def test_any_text_is_searched_without_alarm_and_what_is_offered_is_in_it(text, s
         ("What is the capital of France?", "France"),
         ("Lord of the Rings was written by", "Lord of the Rings"),
         ("Rome is", "Rome"),
+        ("The iPhone was made by", "The iPhone"),
+        ("eBay was founded by", "eBay"),
+        ("Then Rome fell to", "Rome"),
+        ("Yesterday Anna went to", "Anna"),
+        ("Mr. Smith and Dr. No met in", "Mr. Smith and Dr. No"),
+        ("C++ was created by", "C++"),
+        ("The city is", ""),
         ("Where is", ""),
         ("it is", ""),
         ("", ""),
