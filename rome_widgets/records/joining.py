@@ -63,5 +63,13 @@ def _closes(word: str) -> bool:
 
 
 def _without_spaces(text: str, first: str) -> bool:
-    """Whether the word is of a script without spaces, and so is some of the text."""
-    return is_unspaced(first) and any(map(is_unspaced, text))
+    """Whether the word is of a script without spaces, as some of the text is; or the text is wide.
+
+    A Latin name stands in Chinese or Japanese without spaces, in Thai with them.
+    """
+    if is_unspaced(first):
+        return any(map(is_unspaced, text))
+    last = text[-1]
+    is_wide = unicodedata.east_asian_width(last) in "WF" and unicodedata.category(last)[0] in "LP"
+    is_korean = unicodedata.name(last, "").startswith("HANGUL ")
+    return is_wide and not is_korean and " " not in text

@@ -29,6 +29,16 @@ KINDS = {
     "a script that writes spaces": (["수도는", "The capital is", "Столица"], "서울", False),
     "scripts that write none": (["首都は", "法国的首都是", "他在ABC的"], "東京", True),
     "Thai": (["เมืองหลวงของไทยคือ"], "กรุงเทพ", True),
+    "a Latin name in Chinese or Japanese": (
+        ["首都は", "他在ABC的", "答え：", "…、"],
+        "Tokyo",
+        True,
+    ),
+    "a Latin name elsewhere": (
+        ["เมืองหลวงของไทยคือ", "수도는", "In 東京 they say 東京"],
+        "Tokyo",
+        False,
+    ),
     "a word of such a script in another": (["In Japanese Tokyo is"], "東京", False),
 }
 
