@@ -15,8 +15,9 @@ import torch
 from torch import nn
 from torch.amp.autocast_mode import is_autocast_available
 
-from rome_widgets.model.hooks import Call
-from rome_widgets.model.threads import set_threads_here, threads_for
+from rome_widgets.errors import ModelChanged
+from rome_widgets.model.hooks import Call, surely
+from rome_widgets.model.threads import put_threads_back, set_threads_here, threads_for
 
 T = TypeVar("T")
 
@@ -42,29 +43,36 @@ def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool
     gradients_before = torch.is_grad_enabled()
     autocast = is_autocast_available(device) and torch.is_autocast_enabled(device)
     threads = torch.get_num_threads()
+    ours = threads if device == "cuda" else threads_for(model)
+
+    def put_back() -> None:
+        eval_mode.leave(this)
+        _tf32.leave(this)
+        _eager.leave(this)
+        _set_modes(device, gradients=gradients_before, autocast=autocast)
+        put_threads_back(threads, ours)
+
     try:
         eval_mode.enter(model, this)
         if device == "cuda":
             _tf32.enter(model, this)
-        else:
-            set_threads_here(threads_for(model))
+        set_threads_here(ours)
         if any(map(is_compiled, model.modules())):
             _eager.enter(model, this)
         _set_modes(device, gradients=gradients, autocast=False)
-        return copy_context().run(call)  # transformers sets context variables of its own
+        found = copy_context().run(call)  # transformers sets context variables of its own
+        if _in_training(model):
+            raise ModelChanged(
+                "The model was put in training mode while it ran, by other code.",
+                "Eval mode was wanted until the end: in training mode, values are dropped.",
+                "Run it again when the other code is done.",
+            )
+        return found
     finally:
         try:
-            eval_mode.leave(this)
-            _tf32.leave(this)
-            _eager.leave(this)
-            _set_modes(device, gradients=gradients_before, autocast=autocast)
-            set_threads_here(threads)
+            surely(put_back)
         except BaseException:
-            eval_mode.leave(this)
-            _tf32.leave(this)
-            _eager.leave(this)
-            _set_modes(device, gradients=gradients_before, autocast=autocast)
-            set_threads_here(threads)
+            surely(put_back)
             raise
 
 

@@ -7,8 +7,8 @@ an interrupt at any moment throws away.
 
 An interrupt may also hit the taking off of hooks. Python looks for it when a function is entered
 and after a call, never between `finally:` and the `try:` below it, so taking off is written where
-it is needed, can be repeated, and is repeated. A second interrupt within that leaves hooks that
-are inert, and that the next call sweeps out.
+it is needed, can be repeated, and is repeated (see `surely`). Only interrupts within microseconds
+of each other leave hooks, which are inert, and which the next call sweeps out.
 """
 
 from __future__ import annotations
@@ -62,6 +62,10 @@ def run_hooked(
     _sweep()
     this = Call()
     reference = weakref.ref(this)
+
+    def detach() -> None:
+        _detach(reference)
+
     try:
         hooks = [
             (module, _gated(reference, visitor), before)
@@ -72,10 +76,30 @@ def run_hooked(
         return copy_context().run(_run_as, this, call)
     finally:
         try:
-            _detach(reference)
+            surely(detach)
         except BaseException:
-            _detach(reference)
+            surely(detach)
             raise
+
+
+def surely(step: Callable[[], None]) -> None:
+    """Do a step that can be repeated, again after each of up to three interrupts.
+
+    Its own entry can be interrupted too: whoever calls it calls it again then.
+    """
+    try:
+        step()
+    except BaseException:
+        try:
+            step()
+        except BaseException:
+            try:
+                step()
+            except BaseException:
+                step()
+                raise
+            raise
+        raise
 
 
 def _attach(

@@ -21,8 +21,12 @@ import functools
 import hashlib
 import itertools
 import math
+import sys
+import types
 import weakref
+import zlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any, NamedTuple
 
 import torch
@@ -40,12 +44,14 @@ _DEEPEST = 6
 
 _LIBRARIES = ("transformers", "accelerate", "peft")
 """Their hooks and forwards are part of a model; they come and go with what a pass is asked for."""
+_PATCHED = ("torch", "transformers", "transformers_modules", "peft")
+"""Libraries whose functions are read, by name, when a model runs; somebody may put others there."""
 
 _OF_TORCH = frozenset(vars(nn.Module()))
 """What torch itself keeps in a module; modules, weights and hooks are read from there by name."""
 _OF_NO_EFFECT = frozenset(
     {
-        *("_is_hf_initialized", "_hf_hook", "_old_forward", "_rome_widgets_ledger"),
+        *("_is_hf_initialized", "_old_forward", "_rome_widgets_ledger"),
         *("gradient_checkpointing", "_gradient_checkpointing_func", "_require_grads_hook"),
         *("generation_config", "name_or_path", "warnings_issued", "loss_type", "_loss_function"),
         *("all_tied_weights_keys", "_weight_conversions", "_tp_plan", "_ep_plan", "_pp_plan"),
@@ -79,6 +85,11 @@ class ModuleState(NamedTuple):
     """Plain values by attribute; a replaced `forward` is among them."""
     hooks: tuple[tuple[Any, str], ...]
     """(which, description) of each hook that is not ours and not one of the libraries'."""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether somebody put another `forward` on it."""
+        return any(key == "forward" for key, _ in self.values)
 
 
 class WeightState(NamedTuple):
@@ -160,31 +171,45 @@ class Identity:
         found += [
             f"a replaced forward of {state.name or 'the model'}"
             for state in self.modules
-            if any(key == "forward" for key, _ in state.values)
+            if state.replaced
         ]
         return (*found, *(value for key, value in self.code if key.startswith(_GLOBAL)))
 
     def inside(self, name: str) -> Hashable:
-        """Only what is of the module of this name and what is in it, and of the tokenizer."""
-
-        def within(each: str) -> bool:
-            return each == name or each.startswith(f"{name}.")
-
+        """Only what is of the module of this name and in it, of all code, and of the tokenizer."""
         return (
-            tuple(state for state in self.weights if within(state.name)),
-            tuple(state for state in self.modules if within(state.name)),
+            tuple(state for state in self.weights if _within(state.name, name)),
+            tuple(state for state in self.modules if _within(state.name, name)),
+            self.code,
             self.tokenizer,
         )
+
+    def foreign_in(self, name: str) -> bool:
+        """Whether there is code of somebody else on the module of this name or in it."""
+        inside = [state for state in self.modules if _within(state.name, name)]
+        return any(state.hooks or state.replaced for state in inside) or any(
+            key.startswith(_GLOBAL) for key, _ in self.code
+        )
+
+    @property
+    def unread(self) -> bool:
+        """Whether there are weights whose values cannot be read, so that a write may go unseen."""
+        return any(
+            state.values is None and (not state.tensor or state.tensor[-1].numel())
+            for state in self.weights
+        )
+
+
+def _within(name: str, outer: str) -> bool:
+    return name == outer or name.startswith(f"{outer}.")
 
 
 def what_changed(before: Identity, now: Identity) -> str:
     """What makes two identities differ, as clauses; "" where nothing does."""
-    return _listed(
-        [
-            *_changed_code(before, now),
-            *_changed_weights(before, now, by_value=False),
-        ]
-    )
+    if before == now:
+        return ""
+    changes = [*_changed_code(before, now), *_changed_weights(before, now, by_value=False)]
+    return _listed(changes) or "its code is another"
 
 
 def what_else_changed(before: Identity, now: Identity, besides: Iterable[str]) -> str:
@@ -225,12 +250,12 @@ class IdentityReader:
     ) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._wrappers = tuple(wrappers)
-        self._lines = _Lines()
+        self._lines, self._code = _Lines(), _Code()
         self._restless: frozenset[tuple[str, str]] = frozenset()
         """(module, attribute) and buffers that a pass itself changes."""
 
-    def read(self) -> Identity:
-        """The identity now."""
+    def read(self, tokenizer: Any = None) -> Identity:
+        """The identity now, with another tokenizer where one is given."""
         named = list(self._model.named_modules())
         around = [(f"({type(wrapper).__name__})", wrapper) for wrapper in self._wrappers]
         modules = tuple(self._module_state(name, module) for name, module in [*named, *around])
@@ -246,9 +271,9 @@ class IdentityReader:
                 WeightState(name, _which_tensor(weight), sums.get(name))
                 for name, weight in weights.items()
             ),
-            tuple(_code(self._model, {type(module) for _, module in named})),
-            tuple(_config_values(getattr(self._model, "config", None))),
-            tokenizer_state(self._tokenizer),
+            tuple(self._code.read(self._model, {type(module) for _, module in named})),
+            tuple(_all_config_values(self._model, named)),
+            tokenizer_state(self._tokenizer if tokenizer is None else tokenizer),
         )
 
     def leave_out_what_a_pass_changes(self, before: Identity, after: Identity) -> None:
@@ -280,7 +305,7 @@ class IdentityReader:
             if self._counts(name, module, key, holds[key])
         )
         hooks = ()
-        if module._forward_hooks or module._forward_pre_hooks:
+        if module._forward_hooks or module._forward_pre_hooks or "_hf_hook" in holds:
             hooks = tuple(foreign_hooks(module))
         return ModuleState(name, _number(module), type(module).__name__, values, hooks)
 
@@ -288,8 +313,9 @@ class IdentityReader:
         if (name, key) in self._restless:
             return False
         if key == "forward":
-            known = hasattr(module, "_hf_hook") or is_compiled(module)
-            return not known and not _of_a_library(value)
+            return has_replaced_forward(module)
+        if key == "_hf_hook":
+            return not any(True for _ in foreign_hooks(module))
         if key.startswith("_") and key not in (*_SWITCHES, *_IS_CODE):
             # A whole model of transformers keeps notes of its own there.
             return not hasattr(module, "get_input_embeddings")
@@ -346,7 +372,7 @@ class _Lines:
         readable = {
             name: weight
             for name, weight in weights.items()
-            if type(weight) in (Tensor, nn.Parameter)
+            if _computes_as_a_tensor(type(weight))
             and weight.layout is torch.strided
             and not weight.is_meta
         }
@@ -365,6 +391,16 @@ class _Lines:
         return found
 
 
+@functools.cache
+def _computes_as_a_tensor(kind: type[Tensor]) -> bool:
+    """Whether a class of tensors leaves it to torch what its operations do."""
+    functions = (Tensor.__torch_function__, nn.Parameter.__torch_function__)
+    return (
+        kind.__torch_function__ in functions
+        and kind.__torch_dispatch__ == Tensor.__torch_dispatch__
+    ) or kind is Tensor
+
+
 class _Group:
     """Lines through weights of one dtype on one device."""
 
@@ -373,10 +409,9 @@ class _Group:
         self._views = [line_through(weight.detach()) for weight in weights.values()]
         ends = list(itertools.accumulate(view.numel() for view in self._views))
         some = self._views[0]
-        # From the CPU's generator, and one of its own: the user's random numbers do not move.
-        generator = torch.Generator().manual_seed(0)
-        odd = torch.randint(-(2**62), 2**62, (ends[-1],), generator=generator, device="cpu") * 2 + 1
-        self._odd = odd.to(some.device)
+        lines = zip(self._names, self._views, strict=True)
+        self._odd = torch.cat([_odd_numbers(name, len(view)) for name, view in lines])
+        self._odd = self._odd.to(some.device)
         self._last = torch.tensor(ends, device=some.device) - 1
         self._bits = _INTEGERS.get(some.element_size() if not some.is_complex() else 0)
 
@@ -389,6 +424,16 @@ class _Group:
             totals = (bits * self._odd).cumsum(0)[self._last].tolist()
         differences = (b - a for a, b in itertools.pairwise([0, *totals]))
         return {n: d % 2**64 for n, d in zip(self._names, differences, strict=True)}
+
+
+def _odd_numbers(name: str, count: int) -> Tensor:
+    """`[count]`: the same for a name whatever other weights there are.
+
+    From the CPU's generator, and one of its own: the user's random numbers do not move.
+    """
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    numbers = torch.randint(-(2**62), 2**62, (count,), generator=generator, device="cpu")
+    return numbers * 2 + 1
 
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -453,7 +498,14 @@ def _frozen(value: Any, depth: int = 0) -> Hashable:
         return _which_tensor(value)
     if depth < _DEEPEST and issubclass(kind, (dict, list, tuple, set, frozenset)):
         return _frozen_container(value, depth)
-    return kind.__name__, _number(value)
+    return _Object(kind.__name__, _number(value))
+
+
+class _Object(NamedTuple):
+    """Stands for an object that is not looked into."""
+
+    type: str
+    number: Hashable
 
 
 _ATOMS = frozenset({type(None), bool, int, str, bytes, torch.dtype, torch.device})
@@ -466,6 +518,20 @@ def _frozen_container(value: Any, depth: int) -> Hashable:
         return tuple((_frozen(k, depth + 1), _frozen(v, depth + 1)) for k, v in value.items())
     parts = (_frozen(each, depth + 1) for each in value)
     return frozenset(parts) if isinstance(value, (set, frozenset)) else tuple(parts)
+
+
+def _all_config_values(
+    model: nn.Module, named: Iterable[tuple[str, nn.Module]]
+) -> Iterator[tuple[str, Any]]:
+    """Of the model's configuration, and of others that modules hold by themselves."""
+    own = getattr(model, "config", None)
+    yield from _config_values(own)
+    seen = {id(own), *(id(value) for value in vars(own).values())} if own is not None else set()
+    for name, module in named:
+        config = vars(module).get("config")
+        if hasattr(config, "to_dict") and id(config) not in seen:
+            seen.add(id(config))
+            yield from ((f"{key} of {name}", value) for key, value in _config_values(config))
 
 
 def _config_values(config: Any) -> Iterator[tuple[str, Any]]:
@@ -485,17 +551,66 @@ _SWITCHES = ("forward", "_adapters_disabled", *_OF_ADAPTERS)
 _IS_CODE = ("forward", "_compiled_call_impl", "_orig_mod")
 
 
-def _code(model: Any, types: Iterable[type[nn.Module]]) -> Iterator[tuple[str, Any]]:
-    """Code that modules run and do not hold: the forwards of their classes, attention, hooks."""
-    for kind in sorted(types, key=lambda kind: kind.__qualname__):
-        yield f"{kind.__qualname__}.forward", _number(kind.forward)
-    for table in (torch_modules._global_forward_hooks, torch_modules._global_forward_pre_hooks):
-        for number, hook in table.items():
+class _Code:
+    """Code that modules run and do not hold: of their classes, of libraries, attention, hooks.
+
+    A library's functions are looked up by name whenever a model runs, so that whoever patches
+    `torch.nn.functional.silu` changes a model without touching it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Any, tuple[list[Any], list[tuple[str, Hashable]]]] = {}
+
+    def read(self, model: Any, classes: Iterable[type[nn.Module]]) -> Iterator[tuple[str, Any]]:
+        """Names, and which object each of them is now."""
+        kinds = sorted(classes, key=lambda kind: kind.__qualname__)
+        owners = dict.fromkeys(owner for kind in kinds for owner in _classes_of(kind))
+        homes = dict.fromkeys([*_RUN_BY_ALL, *(owner.__module__ for owner in owners)])
+        for number, hook in [
+            *torch_modules._global_forward_hooks.items(),
+            *torch_modules._global_forward_pre_hooks.items(),
+        ]:
             if not is_ours(hook) and not _of_a_library(hook):
                 yield f"{_GLOBAL}{number}", f"a hook of every module, {_called(hook)}"
-    attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
-    if isinstance(attention, str):
-        yield "attention function", _number(_attention_functions().get(attention))
+        attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
+        if isinstance(attention, str):
+            function = _attention_functions().get(attention)
+            homes |= {_home(function): None}
+            yield "attention function", _number(function)
+        for owner in owners:
+            yield from self._functions(owner, owner.__qualname__)
+        for home in homes:
+            if home.partition(".")[0] in _PATCHED and home in sys.modules:
+                yield from self._functions(sys.modules[home], home)
+
+    def _functions(self, owner: Any, name: str) -> list[tuple[str, Hashable]]:
+        """Those that a class or a module of Python holds, by name."""
+        holds = list(vars(owner).items())
+        values = [value for _, value in holds]
+        known = self._known.get(owner)
+        if known is None or len(known[0]) != len(values) or not all(map(is_, known[0], values)):
+            found = [
+                (f"{name}.{key}", _number(value))
+                for key, value in holds
+                if callable(value) and not isinstance(value, type)
+            ]
+            known = self._known[owner] = values, found
+        return known[1]
+
+
+_RUN_BY_ALL = ("torch.nn.functional", "transformers.masking_utils")
+
+
+def _classes_of(kind: type[nn.Module]) -> tuple[type, ...]:
+    """A class and what it inherits, but for what every whole model of transformers does."""
+    return tuple(owner for owner in kind.__mro__ if owner not in _inherited_by_all())
+
+
+@functools.cache
+def _inherited_by_all() -> frozenset[type]:
+    from transformers import PreTrainedModel
+
+    return frozenset(PreTrainedModel.__mro__) - {nn.Module}
 
 
 @functools.cache
@@ -507,6 +622,10 @@ def _attention_functions() -> Mapping[str, Any]:
 
 def foreign_hooks(module: nn.Module) -> Iterator[tuple[Any, str]]:
     """Which, and in words, of each hook of a module that is not ours and not of a library."""
+    around = vars(module).get("_hf_hook")
+    for hook in getattr(around, "hooks", () if around is None else (around,)):
+        if not _of_a_library(hook):
+            yield ("accelerate", 0, _number(hook)), f"the hook of accelerate {_called(hook)}"
     for kind, table in (
         ("forward hook", module._forward_hooks),
         ("forward pre-hook", module._forward_pre_hooks),
@@ -516,15 +635,35 @@ def foreign_hooks(module: nn.Module) -> Iterator[tuple[Any, str]]:
                 yield (kind, number, _number(hook)), f"the {kind} {_called(hook)}"
 
 
+def has_replaced_forward(module: nn.Module) -> bool:
+    """Whether somebody put another `forward` on a module than its class's, or a library's."""
+    forward = vars(module).get("forward")
+    if forward is None or type(module).__name__ == "OptimizedModule":
+        return False
+    forward = getattr(forward, "_torchdynamo_orig_callable", forward)
+    if "_hf_hook" in vars(module) and _home(forward).startswith("accelerate."):
+        forward = getattr(module, "_old_forward", forward)  # what that calls
+    its_own = getattr(forward, "__self__", None) is module
+    if its_own and getattr(forward, "__func__", None) is type(module).forward:
+        return False  # put back as it was, for one
+    return not _of_a_library(forward) or _home(forward).startswith("transformers.models.")
+
+
 def _innermost(code: Any) -> Any:
     while isinstance(code, functools.partial):
         code = code.func
-    return code
+    return getattr(code, "__func__", code)
 
 
 def _home(code: Any) -> str:
+    """Where code was written: not what `functools.wraps` made it say."""
     code = _innermost(code)
-    return getattr(code, "__module__", None) or type(code).__module__ or ""
+    written = getattr(code, "__globals__", None)
+    if written is not None:
+        return written.get("__name__") or ""
+    return getattr(code, "__module__" if isinstance(code, type) else "", None) or (
+        type(code).__module__ or ""
+    )
 
 
 def _of_a_library(code: Any) -> bool:
@@ -533,7 +672,9 @@ def _of_a_library(code: Any) -> bool:
 
 def _called(code: Any) -> str:
     code = _innermost(code)
-    name = getattr(code, "__qualname__", None) or type(code).__qualname__
+    written = getattr(code, "__code__", code)  # whatever `functools.wraps` made it say
+    name = getattr(written, "co_qualname", None) or getattr(written, "__qualname__", None)
+    name = name or type(code).__qualname__
     name = name.rpartition("<locals>.")[2]
     return f"'{name}' of {_home(code) or 'unknown'}"
 
@@ -546,12 +687,24 @@ def tokenizer_state(tokenizer: Any) -> tuple[tuple[str, Any], ...]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     names = (*_TOKENIZER_FLAGS, "special_tokens_map", "model_max_length")
     found = [(name, _frozen(getattr(tokenizer, name, None))) for name in names]
-    parts = ("normalizer", "pre_tokenizer", "post_processor") if backend is not None else ()
     return (
         *found,
         ("tokens", _length(tokenizer)),
-        *((part, repr(getattr(backend, part, None))) for part in parts),
+        *((name, _frozen(getattr(type(tokenizer), name, None))) for name in _TOKENIZER_CALLS),
+        *((key, _frozen(value)) for key, value in _own_calls(tokenizer)),
+        *((part, repr(getattr(backend, part, None))) for part in _BACKEND if backend is not None),
     )
+
+
+_TOKENIZER_CALLS = ("__call__", "encode", "_encode_plus", "tokenize", "convert_tokens_to_ids")
+_BACKEND = ("model", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+
+
+def _own_calls(tokenizer: Any) -> list[tuple[str, Any]]:
+    """Methods that somebody has put on this one tokenizer."""
+    of_functions = (types.FunctionType, types.MethodType, functools.partial)
+    held = list(getattr(tokenizer, "__dict__", {}).items())
+    return [(key, value) for key, value in held if isinstance(value, of_functions)]
 
 
 _TOKENIZER_FLAGS = ("add_bos_token", "add_eos_token", "add_prefix_space", "split_special_tokens")
@@ -578,15 +731,29 @@ def _changed_code(before: Identity, now: Identity) -> Iterator[str]:
     new = {state.name: state for state in now.modules}
     same = [(old[n], new[n]) for n in new if n in old and old[n].number == new[n].number]
     yield from _changed_hooks(same)
+    yield from _changed_classes(same)
     yield from _changed_tokenizer(before, now)
     yield from _changed_config(before, now)
     yield from _changed_values(same)
     yield from _changed_modules(old, new)
-    for key, old, new in _differences(before.code, now.code):
+    owners = {_owner_of(key) for key, _ in before.code} & {_owner_of(key) for key, _ in now.code}
+    for key, was, is_now in _differences(before.code, now.code):
         if key.startswith(_GLOBAL):
-            yield f"{old or new} was {'removed' if old else 'added'}"
-        elif old is not None and new is not None:
+            yield f"{was or is_now} was {'removed' if was else 'added'}"
+        elif was is not None and is_now is not None:
             yield f"{key} was replaced"
+        elif _owner_of(key) in owners:  # of others, their modules came or went
+            yield f"{key} was {'added' if was is None else 'removed'}"
+
+
+def _owner_of(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _changed_classes(pairs: Iterable[tuple[ModuleState, ModuleState]]) -> Iterator[str]:
+    for old, new in pairs:
+        if old.type != new.type:
+            yield f"the class of {new.name or 'the model itself'} is {new.type} (was {old.type})"
 
 
 def _changed_modules(
@@ -638,6 +805,8 @@ def _changed_values(pairs: Iterable[tuple[ModuleState, ModuleState]]) -> Iterato
 def _in_words(key: str, was: Any, is_now: Any, where: str) -> str:
     if key == "forward":
         return f"the forward of {where} was {'replaced' if is_now is not None else 'put back'}"
+    if key == "_hf_hook":
+        return f"the hook of accelerate of {where} was changed"
     if key == "_compiled_call_impl":
         return f"{where} was compiled"
     if key in ("_disable_adapters", "_adapters_disabled"):
@@ -658,11 +827,16 @@ def _changed_weights(
     old = {state.name: state for state in before.weights}
     written: list[str] = []
     moved: list[str] = []
+    converted: dict[Any, list[str]] = {}
+    modules = {state.name for state in before.modules} & {state.name for state in now.modules}
+    yield from _of_other_names(set(old), {state.name for state in now.weights}, modules)
     for state in now.weights:
         was = old.get(state.name)
         if was is None or state.name in besides or was == state:
             continue
-        if state.values is not None and was.values == state.values:
+        if was.tensor and state.tensor and was.tensor[-3] != state.tensor[-3]:
+            converted.setdefault(state.tensor[-3], []).append(state.name)
+        elif state.values is not None and was.values == state.values:
             if by_value:
                 continue
             same = was.tensor[:2] == state.tensor[:2]  # the object, and where it is
@@ -671,12 +845,24 @@ def _changed_weights(
             written.append(state.name)
     if written:
         yield f"the weights of {and_more(written)} were written"
+    for dtype, names in converted.items():
+        yield f"the weights of {and_more(names)} were converted to {_plain(dtype)}"
     if moved:
         yield f"the weights of {and_more(moved)} were replaced or moved"
 
 
+def _of_other_names(old: set[str], new: set[str], modules: set[str]) -> Iterator[str]:
+    """Weights that came or went, though their modules did not."""
+    for names, verb in ((new - old, "added"), (old - new, "taken away")):
+        some = sorted(name for name in names if name.rpartition(".")[0] in modules)
+        if some:
+            yield f"the weights of {and_more(some)} were {verb}"
+
+
 def _changed_config(before: Identity, now: Identity) -> Iterator[str]:
     for key, was, is_now in _differences(before.config, now.config):
+        if " of " in key and not (key in dict(before.config) and key in dict(now.config)):
+            continue  # The whole configuration of a module was put there or taken away.
         if "_attn_implementation" in key:
             yield f"the implementation of attention is {_plain(is_now)} (was {_plain(was)})"
         elif _is_plain(was) and _is_plain(is_now):
@@ -705,12 +891,16 @@ def _differences(
 
 
 def _is_plain(value: Any) -> bool:
+    if isinstance(value, _Object):
+        return False
     if isinstance(value, tuple):
         return all(isinstance(each, (str, int, float)) for each in value) and len(value) < 5
     return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
     return repr(value)

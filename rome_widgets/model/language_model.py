@@ -126,6 +126,7 @@ class LanguageModel:
         self.geometry: Geometry = geometry
         self._last_only, self._replay, self._no_replay = last_only, replay, no_replay
         self._attached_to = before.structure, before.foreign
+        self._looked_at = before.foreign
 
     def up_to_date(self, now: Identity | None = None) -> LanguageModel:
         """Itself, after its parts were found again where the model is built otherwise by now.
@@ -144,6 +145,10 @@ class LanguageModel:
             # What was found beside foreign hooks may be more without them.
             if now.structure != structure or (foreign and now.foreign != foreign):
                 self._attach(now)
+            elif now.foreign != self._looked_at:  # such as weights made anew for each pass
+                self.run(lambda: all_logits(self.model, probe_ids(self.model)))
+                self._identities.leave_out_what_a_pass_changes(now, self.identity)
+            self._looked_at = now.foreign
         return self
 
     @property
@@ -153,7 +158,7 @@ class LanguageModel:
         Equal as long as the model is the same. It costs a tenth of a pass over one short prompt, or
         1.3 ms on the bundled model; on a GPU it waits for the device once (see `IdentityReader`).
         """
-        return self._identities.read()
+        return self._identities.read(self.tokenizer)
 
     @property
     def foreign(self) -> tuple[str, ...]:
@@ -223,7 +228,7 @@ class LanguageModel:
     @property
     def d_embedding(self) -> int:
         """Width of the input embedding; OPT-350m projects it to another width before block 0."""
-        return self._embedding.embedding_dim
+        return self._embedding.weight.shape[1]
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -267,8 +272,13 @@ class LanguageModel:
         return min(known, default=None)
 
     @property
-    def _embedding(self) -> nn.Embedding:
+    def _embedding(self) -> Any:
+        """The input embedding, or the adapter in its place, which has no more than its weight."""
         return self.model.get_submodule(self.geometry.embedding)
+
+    @property
+    def _n_embeddings(self) -> int:
+        return self._embedding.weight.shape[0]
 
     # ------------------------------------------------------------------------------- text
 
@@ -336,7 +346,7 @@ class LanguageModel:
             subject,
             occurrence,
             max_tokens=self.n_positions,
-            n_embeddings=self._embedding.num_embeddings,
+            n_embeddings=self._n_embeddings,
         )
 
     def prompt_ids(self, prompt: Any) -> tuple[int, ...]:
@@ -351,9 +361,7 @@ class LanguageModel:
         tokens.check_text(text, "prompt")
         ids = tokens.read_text(self._encoder, text).ids
         return tuple(
-            tokens.check_ids(
-                ids, max_tokens=self.n_positions, n_embeddings=self._embedding.num_embeddings
-            )
+            tokens.check_ids(ids, max_tokens=self.n_positions, n_embeddings=self._n_embeddings)
         )
 
     def token_text(self, token_id: int) -> str:
@@ -388,7 +396,7 @@ class LanguageModel:
         return self._checked(tokens.answer_ids(self._encoder, text, word))
 
     def _checked(self, ids: list[int]) -> list[int]:
-        return tokens.check_ids(ids, n_embeddings=self._embedding.num_embeddings)
+        return tokens.check_ids(ids, n_embeddings=self._n_embeddings)
 
     # -------------------------------------------------------------------------------- runs
 
@@ -466,7 +474,7 @@ class LanguageModel:
 
     def embed(self, ids: Iterable[int]) -> Tensor:
         """`[pos, d_embedding]`: what the input-embedding module puts out for `ids`."""
-        n_ids = self._embedding.num_embeddings
+        n_ids = self._n_embeddings
         listed = [whole_number(i, "A token id", 0, n_ids - 1) for i in several(ids, "ids")]
         row = torch.tensor([listed], dtype=torch.long, device=self.device)
         return self._embedding(row)[0].detach()

@@ -15,6 +15,7 @@ keep theirs.
 from __future__ import annotations
 
 import _thread
+import os
 import statistics
 import threading
 import weakref
@@ -25,6 +26,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import nn
 
+from rome_widgets.model.hooks import surely
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -33,6 +36,16 @@ WORTH_SHARING = 200_000
 
 _one_at_a_time = threading.Lock()
 """Held only by threads that no interrupt reaches."""
+
+
+def _in_a_forked_process() -> None:
+    """The thread that may have held the lock is not there."""
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_forked_process)
 _typical: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
 
 
@@ -47,18 +60,28 @@ def in_few_threads(work: Callable[P, T]) -> Callable[P, T]:
     def in_few(*args: P.args, **kwargs: P.kwargs) -> T:
         model = _model_of(args[0] if args else kwargs.get("lm"))
         before = torch.get_num_threads()
+        ours = before if model is None else threads_for(model)
+
+        def put_back() -> None:
+            put_threads_back(before, ours)
+
         try:
-            if model is not None:
-                set_threads_here(threads_for(model))
+            set_threads_here(ours)
             return work(*args, **kwargs)
         finally:
             try:
-                set_threads_here(before)
+                surely(put_back)
             except BaseException:
-                set_threads_here(before)
+                surely(put_back)
                 raise
 
     return in_few
+
+
+def put_threads_back(before: int, ours: int) -> None:
+    """The number as it was before, but where somebody has set another than ours meanwhile."""
+    if torch.get_num_threads() == ours:
+        set_threads_here(before)
 
 
 def _model_of(given: Any) -> nn.Module | None:
@@ -98,11 +121,11 @@ def set_threads_here(count: int) -> None:
         kept.release()
 
     try:
-        _thread.start_new_thread(keep_for_new_threads, ())
-    except RuntimeError:  # the interpreter is about to end: no thread will begin any more
-        torch.set_num_threads(count)
-        return
-    try:
+        try:
+            _thread.start_new_thread(keep_for_new_threads, ())
+        except RuntimeError:  # the interpreter is about to end: no thread will begin any more
+            torch.set_num_threads(count)
+            return
         asked.acquire()
         torch.set_num_threads(count)
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rome_widgets.errors import WrappedModel
-from rome_widgets.model.identity import and_more, foreign_hooks
+from rome_widgets.model.identity import and_more, foreign_hooks, has_replaced_forward
 from rome_widgets.model.structure.geometry import all_logits, tolerance
 
 
@@ -61,7 +61,11 @@ def check_wrappers(wrappers: Iterable[nn.Module], inner: nn.Module) -> None:
     name = type(inner).__name__
     for wrapper in wrappers:
         outer = type(wrapper).__name__
-        if hooks := [what for _, what in foreign_hooks(wrapper)]:
+        hooks = [what for _, what in foreign_hooks(wrapper)]
+        passed_on = getattr(vars(wrapper).get("forward"), "__self__", None) is inner
+        if has_replaced_forward(wrapper) and not passed_on:
+            hooks.append("a replaced forward")
+        if hooks:
             raise WrappedModel(
                 f"There is {and_more(hooks)} on {outer}, which the {name} inside does not run.",
                 "A wrapper that adds nothing was wanted.",

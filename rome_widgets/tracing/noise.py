@@ -219,5 +219,7 @@ def subject_embedding_spread(
         return EmbeddingSpread(float(spread), len(ids), len(words))
 
     # Of the embedding and the tokenizer alone: edits of other matrices leave σ as it is.
-    made_of = lm.identity.inside(lm.geometry.embedding)
-    return lm.remember("spread", (key, made_of), measure)
+    identity = lm.identity
+    if identity.foreign_in(lm.geometry.embedding):  # what that does may change without a mark
+        return measure()
+    return lm.remember("spread", (key, identity.inside(lm.geometry.embedding)), measure)

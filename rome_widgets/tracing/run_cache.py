@@ -39,10 +39,11 @@ def cached_runs(
 def _new_runs(
     lm: LanguageModel, ids: Sequence[int], positions: Sequence[int], noise: Tensor
 ) -> Runs:
-    if lm.replay is None:
+    replay = lm.replay
+    if replay is None:
         return Runs(lm, ids, positions, noise)
     try:
-        return ReplayedRuns(lm, lm.replay, ids, positions, noise)
+        return ReplayedRuns(lm, replay, ids, positions, noise)
     except CannotReplay as reason:
         runs = Runs(lm, ids, positions, noise)
         runs.note = f"Whole forward passes are used for this prompt: {reason}."

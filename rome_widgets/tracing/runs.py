@@ -210,13 +210,15 @@ class Runs:
     def _check_model(self, *, thoroughly: bool) -> None:
         """For a click, not thoroughly: only what costs next to nothing to know.
 
-        What a foreign hook does can change and leave no mark, so it is always asked.
+        What a foreign hook does can change and leave no mark, and so can weights that cannot be
+        read, such as offloaded ones: the model is always asked then.
         """
         now = self.lm.identity
         changed = what_changed(self._identity, now)
         if not changed:
             self.lm.up_to_date(now)  # It may have been built otherwise for a while.
-        if not changed and (thoroughly or self._foreign) and not self.still_hold():
+        unseen = thoroughly or self._foreign or now.unread
+        if not changed and unseen and not self.still_hold():
             changed = "it gives another prediction for the prompt"
         if changed:
             raise ModelChanged(

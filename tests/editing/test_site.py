@@ -46,6 +46,11 @@ def quantised(model):
     layer.weight = Packed(layer.weight.detach())
 
 
+def computed(model):
+    layer = model.transformer.h[1].mlp.c_proj
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", torch.nn.Identity())
+
+
 def other_kind(model):
     class Matrix(torch.nn.Module):
         def __init__(self, inner):
@@ -73,6 +78,7 @@ def with_a_quantizer(model):
         (quantised, "quantised or sharded"),
         (other_kind, "not a plain matrix"),
         (shared, "shared with transformer.h.2.mlp.c_proj"),
+        (computed, "is computed from other parameters"),
         (with_a_quantizer, "the model is quantised"),
     ],
 )

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from rome_widgets.errors import ModelChanged
 from rome_widgets.model import eval_mode
 from rome_widgets.model.eval_mode import device_of, run_in_eval_mode
 from rome_widgets.model.hooks import run_hooked
@@ -37,6 +38,15 @@ def test_a_model_half_in_training_is_in_eval_mode_meanwhile_and_half_in_training
     assert not any(inside)
     assert modes(model) == before
     assert 0 < sum(before) < len(before)
+
+
+def test_what_ran_partly_in_training_mode_is_refused_and_the_users_mode_stays():
+    """Another thread's cell may say `model.train()` in the middle of a pass."""
+    model = tiny.tiny_model("gpt2")
+    with pytest.raises(ModelChanged, match="in training mode while it ran"):
+        run_in_eval_mode(model, model.train)
+    assert all(modes(model))
+    model.eval()
 
 
 def test_a_call_within_a_call_does_not_wake_the_model():

@@ -96,6 +96,24 @@ def test_a_hook_left_by_two_interrupts_is_inert_and_swept_by_the_next_call(monke
     assert attached_hooks(layer) == []
 
 
+@pytest.mark.parametrize("interrupts", range(4))
+def test_a_step_is_done_through_interrupts_which_then_go_on(interrupts):
+    waiting, done = [KeyboardInterrupt] * interrupts, []
+
+    def step():
+        done.clear()
+        if waiting:
+            raise waiting.pop()
+        done.append(True)
+
+    if interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            hooks.surely(step)
+    else:
+        hooks.surely(step)
+    assert done == [True]
+
+
 def test_a_users_own_hook_stays():
     lm = tiny.tiny_lm()
     seen = []

@@ -7,7 +7,16 @@ import types
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
+from accelerate.hooks import (
+    AlignDevicesHook,
+    ModelHook,
+    add_hook_to_module,
+    remove_hook_from_module,
+)
 from torch import nn
+from torch.nn.utils import parametrize, prune
+from transformers.models.llama import modeling_llama
 
 import rome_widgets as rw
 from rome_widgets.errors import FingerprintMismatch, ModelChanged, UnsupportedModel
@@ -77,6 +86,103 @@ def forward_of_a_class(lm):
     return functools.partial(setattr, kind, "forward", before)
 
 
+def put_in_place(owner, name, new):
+    before = getattr(owner, name)
+    setattr(owner, name, new)
+    return functools.partial(setattr, owner, name, before)
+
+
+def forward_that_says_it_is_the_librarys(lm):
+    """As decorators written with `functools.wraps` do."""
+    mlp = lm.model.model.layers[2].mlp
+    own = mlp.forward
+    mlp.forward = functools.wraps(own)(lambda x: 0.5 * own(x))
+    return functools.partial(delattr, mlp, "forward")
+
+
+def forward_of_another_model(lm):
+    mlp = lm.model.model.layers[2].mlp
+    mlp.forward = tiny.tiny_model("llama", scale=SCALE, seed=5).model.layers[2].mlp.forward
+    return functools.partial(delattr, mlp, "forward")
+
+
+def compiled_forward(lm):
+    mlp = lm.model.model.layers[2].mlp
+    own = mlp.forward
+    mlp.forward = torch.compile(lambda x: 0.5 * own(x), backend="eager")
+    return functools.partial(delattr, mlp, "forward")
+
+
+def forward_under_a_hook_of_accelerate(lm):
+    mlp = lm.model.model.layers[2].mlp
+    own = mlp.forward
+    mlp.forward = lambda x: 0.5 * own(x)
+    add_hook_to_module(mlp, AlignDevicesHook())
+
+    def undo():
+        remove_hook_from_module(mlp)
+        del mlp.forward
+
+    return undo
+
+
+def hook_that_says_it_is_the_librarys(lm):
+    hook = functools.wraps(type(lm.model).forward)(lambda m, a, o: 0.5 * o)
+    return lm.model.model.layers[2].mlp.register_forward_hook(hook).remove
+
+
+class Half(ModelHook):
+    def post_forward(self, module, output):
+        return 0.5 * output
+
+
+def hook_by_accelerate(lm):
+    mlp = lm.model.model.layers[2].mlp
+    add_hook_to_module(mlp, Half())
+    return functools.partial(remove_hook_from_module, mlp)
+
+
+def attention_of_torch(lm):
+    """As programs do that put a faster one there."""
+    attend = nn.functional.scaled_dot_product_attention
+    return put_in_place(
+        nn.functional,
+        "scaled_dot_product_attention",
+        lambda q, k, v, **options: attend(0 * q, k, v, **options),
+    )
+
+
+def class_of_one(lm):
+    mlp = lm.model.model.layers[2].mlp
+    kind = type(mlp)
+    other = type("Half", (kind,), {"forward": lambda self, x: 0.5 * kind.forward(self, x)})
+    return put_in_place(mlp, "__class__", other)
+
+
+def bias(lm):
+    matrix = lm.model.model.layers[2].mlp.down_proj
+    return put_in_place(matrix, "bias", nn.Parameter(torch.ones(tiny.D_MODEL)))
+
+
+def computed_weight(lm):
+    matrix = lm.model.model.layers[2].mlp.up_proj
+    parametrize.register_parametrization(matrix, "weight", nn.Softsign())
+    return lambda: parametrize.remove_parametrizations(matrix, "weight", leave_parametrized=False)
+
+
+def pruned(lm):
+    """Its weight is made anew in each pass, by a pre-hook."""
+    matrix = lm.model.model.layers[2].mlp.up_proj
+    saved = matrix.weight.detach().clone()
+    prune.l1_unstructured(matrix, "weight", amount=0.5)
+
+    def undo():
+        prune.remove(matrix, "weight")
+        matrix.weight.data.copy_(saved)
+
+    return undo
+
+
 def number(lm):
     norm = lm.model.model.norm
     before, norm.variance_epsilon = norm.variance_epsilon, 5.0
@@ -109,6 +215,10 @@ def written(how):
     return change
 
 
+COUNTED = ("weights in place", "a computed weight", "a pruned weight")
+"""Undone, they leave other tensors, or the count of writes that torch keeps."""
+
+
 def in_place(weight):
     with torch.no_grad():
         weight.mul_(2)
@@ -123,6 +233,25 @@ CHANGES = {
     "a replaced activation": (activation, r"layers.2.mlp.act_fn was replaced \(SiLU.* → ReLU"),
     "a replaced forward": (forward_of_one, "the forward of model.layers.2.mlp was replaced"),
     "a patched class": (forward_of_a_class, "LlamaMLP.forward was replaced"),
+    "a wrapped forward": (forward_that_says_it_is_the_librarys, "forward of .* was replaced"),
+    "another model's forward": (forward_of_another_model, "forward of .* was replaced"),
+    "a compiled forward": (compiled_forward, "forward of .* was replaced"),
+    "a hidden forward": (forward_under_a_hook_of_accelerate, "forward of .* was replaced"),
+    "a wrapped hook": (hook_that_says_it_is_the_librarys, "forward hook '.*lambda.*' of tests"),
+    "a hook by accelerate": (hook_by_accelerate, "hook of accelerate 'Half' of tests"),
+    "a function of a family": (
+        lambda lm: put_in_place(modeling_llama, "apply_rotary_pos_emb", lambda q, k, *_: (q, k)),
+        "modeling_llama.apply_rotary_pos_emb was replaced",
+    ),
+    "a function of torch": (
+        lambda lm: put_in_place(nn.functional, "silu", torch.relu),
+        "torch.nn.functional.silu was replaced",
+    ),
+    "torch's attention": (attention_of_torch, "scaled_dot_product_attention was replaced"),
+    "the class of one module": (class_of_one, "class of model.layers.2.mlp is Half"),
+    "a bias": (bias, "layers.2.mlp.down_proj.bias were added"),
+    "a computed weight": (computed_weight, "class of .*up_proj is ParametrizedLinear"),
+    "a pruned weight": (pruned, "forward pre-hook 'L1Unstructured' of torch"),
     "a module's number": (number, "variance_epsilon of model.norm is 5.0"),
     "another attention": (attention, "implementation of attention is 'eager'"),
     "fewer layers by configuration": (fewer_layers, "num_hidden_layers is 3"),
@@ -160,7 +289,7 @@ def test_a_tracer_of_another_identity_refuses_with_what_changed(kind):
         assert restored == pytest.approx(whole.scores["mlp"][2, 0], abs=1e-5)
     finally:
         undo()
-    if "weights in place" not in kind:  # torch goes on counting
+    if kind not in COUNTED:
         assert what_changed(before, lm.identity) == ""
         np.testing.assert_array_equal(tracer.restore(cell).distributions, answer)
 
@@ -251,7 +380,89 @@ def test_edits_of_other_matrices_leave_the_spread_measured(bundled_lm):
         assert lm.identity.without_weights
 
 
+def test_code_on_the_embedding_that_changes_unseen_has_the_spread_measured_again(bundled_lm):
+    lm, factor = bundled_lm, torch.tensor(1.0)
+    embedding = lm.model.get_submodule(lm.geometry.embedding)
+    handle = embedding.register_forward_hook(lambda module, args, output: factor * output)
+    first = rw.CausalTracer(lm, "The Space Needle is in", "The Space Needle", samples=2)
+    factor.fill_(3.0)
+    again = rw.CausalTracer(lm, "The Space Needle is in", "The Space Needle", samples=2)
+    handle.remove()
+    sigma = first._about_noise["sigma"]
+    assert again._about_noise["sigma"] == pytest.approx(3 * sigma, rel=1e-5)
+
+
+# ------------------------------------------------------------------------ written unseen
+
+
+class Marked(nn.Parameter):
+    """A class of its own, as libraries of quantisation have, that computes as any other."""
+
+
+def test_a_write_to_a_parameter_of_another_class_is_seen():
+    model = tiny.tiny_model("llama", scale=SCALE)
+    matrix = model.model.layers[1].mlp.up_proj
+    matrix.weight = Marked(matrix.weight.detach())
+    lm = rw.LanguageModel(model, tiny.word_tokenizer())
+    tracer = tiny.tiny_tracer(lm)
+    matrix.weight.data.mul_(2)
+    with pytest.raises(ModelChanged, match=r"up_proj\.weight were written"):
+        tracer.restore([])
+    model_guard.settle()
+
+
+def test_weights_that_cannot_be_read_have_the_model_asked_at_every_click():
+    lm = rw.LanguageModel(
+        cpu_offload(tiny.tiny_model("llama", scale=SCALE), execution_device="cpu"),
+        tiny.word_tokenizer(),
+    )
+    tracer = tiny.tiny_tracer(lm)
+    assert lm.identity.unread
+    tracer.restore([])
+    kept = lm.model.model.layers[1].mlp.up_proj._hf_hook.weights_map
+    kept.dataset[f"{kept.prefix}weight"].mul_(0.2)
+    with pytest.raises(ModelChanged, match="another prediction"):
+        tracer.restore([])
+
+
+def test_other_weights_beside_a_weight_leave_it_the_same():
+    """So that what changed is told of those alone that changed."""
+    lm = new_lm()
+    before = lm.identity
+    lm.model.model.register_buffer("note", torch.zeros(3))
+    assert what_changed(before, lm.identity) == "the weights of model.note were added"
+    lm.model.half()
+    assert "were converted to float16" in what_changed(before, lm.identity)
+    model_guard.settle()
+
+
 # -------------------------------------------------------------------------------- tokenizer
+
+
+def other_ids(lm):
+    lm.tokenizer.backend_tokenizer.model = tiny.models.WordLevel(
+        {f"w{i}": 3 * i % tiny.VOCAB for i in range(tiny.VOCAB)}, unk_token="w0"
+    )
+
+
+def another_tokenizer(lm):
+    lm.tokenizer = copy.deepcopy(lm.tokenizer)
+    other_ids(lm)
+
+
+def patched_tokenizer(lm):
+    encode = lm.tokenizer._encode_plus
+    lm.tokenizer._encode_plus = lambda text, *a, **k: encode(text.replace("w14", "w2"), *a, **k)
+
+
+@pytest.mark.parametrize("change", [other_ids, another_tokenizer, patched_tokenizer])
+def test_a_tokenizer_of_as_many_tokens_that_gives_others_is_noticed(change):
+    lm = new_lm()
+    tracer = tiny.tiny_tracer(lm)
+    change(lm)
+    with pytest.raises(ModelChanged, match="of the tokenizer was changed"):
+        tracer.restore([])
+    assert list(tiny.tiny_tracer(lm).token_ids) == lm.tokenizer(tiny.PROMPT)["input_ids"]
 
 
 def test_a_tokenizer_that_was_changed_is_read_as_it_is_now():

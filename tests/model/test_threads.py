@@ -1,6 +1,8 @@
 """One thread for small matrices, in this call of this thread; nobody else's number changes."""
 
 import _thread
+import os
+import signal
 import threading
 
 import pytest
@@ -69,6 +71,7 @@ def test_what_is_public_and_runs_a_model_computes_in_few_threads(
         seen.append(torch.get_num_threads())
         return layer_norm(*args, **kwargs)
 
+    monkeypatch.setattr(nn.functional, "layer_norm", look)
     tracer = rw.CausalTracer(bundled_lm, PROMPT, SUBJECT, samples=2)
     edit = rw.edit(bundled_lm, "{} is in the city of", SUBJECT, "Paris", settings={"steps": 2})
     operations = {
@@ -79,7 +82,6 @@ def test_what_is_public_and_runs_a_model_computes_in_few_threads(
         "flow": lambda: tracer.flow(),
         "compare": lambda: edit.compare(PROMPT),
     }
-    monkeypatch.setattr(nn.functional, "layer_norm", look)
     for operation in operations.values():
         seen.clear()
         operation()
@@ -144,6 +146,26 @@ def test_threads_of_the_user_that_trace_at_once_keep_each_others_numbers(three_t
         thread.join()
     assert {own for own, _ in found} == {2}
     assert numbers() == (3, 2)
+
+
+def test_a_number_that_the_user_sets_while_we_work_stays(three_threads):
+    """In a progress callback, for one."""
+    tracer = tiny.tiny_tracer(tiny.tiny_lm("gpt2"))
+    tracer.trace(progress=lambda _: torch.set_num_threads(4))
+    assert numbers() == (4, 4)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_process_forked_while_a_number_is_set_sets_its_own(three_threads, monkeypatch):
+    held = threading.Lock()
+    held.acquire()  # as by a thread that the new process does not have
+    monkeypatch.setattr("rome_widgets.model.threads._one_at_a_time", held)
+    process = os.fork()
+    if not process:
+        signal.alarm(20)
+        set_threads_here(1)
+        os._exit(torch.get_num_threads())
+    assert os.waitpid(process, 0)[1] == 1 << 8
 
 
 @pytest.mark.parametrize("given", [None, "gpt2", nn.Linear(3, 2)])

@@ -1,5 +1,7 @@
 """What users call in place of the model: taken off where it adds nothing, else refused by name."""
 
+import functools
+
 import peft
 import pytest
 import torch
@@ -129,6 +131,35 @@ def test_a_wrapper_that_computes_something_else_is_refused():
 
     with pytest.raises(WrappedModel, match="other predictions than the LlamaForCausalLM"):
         attach(Louder(model(), peft.LoraConfig(target_modules=["q_proj"])).eval())
+
+
+@pytest.mark.parametrize("which", ["wrapper", "tuner"])
+def test_a_replaced_forward_of_a_wrapper_is_refused_by_name(which):
+    wrapped = lora("q_proj")
+    lm = attach(wrapped)
+    replaced = wrapped if which == "wrapper" else wrapped.base_model
+    own = replaced.forward
+
+    @functools.wraps(own)
+    def halved(*args, **kwargs):
+        found = own(*args, **kwargs)
+        found.logits = found.logits / 2
+        return found
+
+    replaced.forward = halved
+    for use in (lambda: tracer_of(lm), lambda: attach(wrapped)):
+        with pytest.raises(WrappedModel, match=f"replaced forward on {type(replaced).__name__}"):
+            use()
+    del replaced.forward
+
+
+@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
+def test_an_adapter_of_an_embedding_is_traced(target):
+    wrapped = lora(target)
+    lm = attach(wrapped)
+    assert lm.d_embedding == tiny.D_MODEL
+    assert tracer_of(lm).clean == pytest.approx(users_own(wrapped), rel=1e-4)
+    assert edit(lm).report.layer == 2
 
 
 def test_a_hook_on_the_wrapper_is_refused_by_name():

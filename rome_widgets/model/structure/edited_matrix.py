@@ -58,7 +58,10 @@ def _find_in_block(
     if is_adapter(module.get_submodule(name)):
         return None, f"{block.name}.{name} carries an adapter that is not merged into the matrix"
     whole = f"{block.name}.{name}"
-    shared = [other for other in owners[id(module.get_submodule(name).weight)] if other != whole]
+    weight = module.get_submodule(name)._parameters.get("weight")
+    if weight is None:
+        return None, f"the weight of {whole} is computed from other parameters"
+    shared = [other for other in owners[id(weight)] if other != whole]
     if shared:
         return None, f"the matrix is shared with {', '.join(shared)}"
     return whole, None

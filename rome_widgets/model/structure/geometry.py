@@ -149,8 +149,9 @@ def _block_lists(model: Any, depth: int | None) -> dict[str, list[str]]:
 def probe_ids(model: Any) -> Tensor:
     """`[1, PROBE_TOKENS]` ids, distinct where the vocabulary allows."""
     embedding = model.get_input_embeddings()
-    step = max(1, embedding.num_embeddings // (PROBE_TOKENS + 1))
-    ids = torch.arange(1, PROBE_TOKENS + 1) * step % embedding.num_embeddings
+    rows = embedding.weight.shape[0]
+    step = max(1, rows // (PROBE_TOKENS + 1))
+    ids = torch.arange(1, PROBE_TOKENS + 1) * step % rows
     return ids[None].to(device_of(embedding))
 
 
