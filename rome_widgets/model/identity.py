@@ -33,7 +33,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
-from rome_widgets.model.eval_mode import is_compiled
 from rome_widgets.model.hooks import is_ours
 
 MOST_SAID = 3
@@ -593,6 +592,7 @@ class _Code:
                 (f"{name}.{key}", _number(value))
                 for key, value in holds
                 if callable(value) and not isinstance(value, type)
+                if not key.startswith("__") or key == "__call__"  # torch itself wraps __init__
             ]
             known = self._known[owner] = values, found
         return known[1]
