@@ -21,12 +21,37 @@ const palettes = {
           .join(";")}}`;
       const { light, dark } = JSON.parse(await readFile(PALETTES, "utf8"));
       return {
-        contents: rule(".rw", light) + rule('.rw[data-theme="dark"]', dark),
+        contents: heavy(rule(".rw", light) + rule('.rw[data-theme="dark"]', dark)),
         loader: "css",
         watchFiles: [PALETTES],
       };
     });
   },
+};
+
+/**
+ * Every rule of ours outweighs a host's: `div.body h3` of a theme, and also one that names ids. An id
+ * that nobody has lends its weight to the class that all our rules begin with.
+ */
+const heavy = (css) => css.replace(/\.rw(?![\w-])/g, ":is(.rw,#rw#rw)");
+
+const weight = {
+  name: "weight",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /styles[\\/]\w+\.css$/ }, async ({ path }) => ({
+      contents: heavy(await readFile(path, "utf8")),
+      loader: "css",
+    })),
+};
+
+/** Templates without the indentation that they have in their sources: a line break is space enough. */
+const unindented = {
+  name: "unindented",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /src[\\/].*\.ts$/ }, async ({ path }) => ({
+      contents: (await readFile(path, "utf8")).replace(/\n[ \t]+/g, "\n"),
+      loader: "ts",
+    })),
 };
 
 const options = {
@@ -39,7 +64,7 @@ const options = {
   legalComments: "none",
   conditions: ["production"],
   metafile: true,
-  plugins: [palettes],
+  plugins: [palettes, weight, unindented],
 };
 
 if (process.argv.includes("--watch")) {

@@ -39,8 +39,13 @@ export interface Layout {
 
 export const PANEL_WIDTH = 340;
 const PADDING = 32;
+/** Below this width what surrounds the plots is drawn closer. */
+const SMALL = 560;
 const BAR = 88;
 const GAP = 16;
+/** Height of the panel without its page's other parts, which a picture beside it may have, too. */
+const BESIDE = 320;
+const TALLEST = 56;
 const COMFORTABLE = 11;
 const SMALLEST = 4;
 /** A cell of this width has room for its number. */
@@ -67,15 +72,17 @@ export function layout(
   grids = 1,
   values = false,
 ): Layout {
-  const labels = Math.min(132, Math.max(44, Math.ceil(labelLength * 8.6) + 26));
+  const small = width < SMALL;
+  const labels = Math.min(small ? 96 : 132, Math.max(44, Math.ceil(labelLength * 8.6) + 26));
+  const padding = small ? PADDING / 2 : PADDING;
   const across = kinds === 1 ? grids : kinds;
   const bars = kinds === 1 && grids > 1 ? 2 * BAR + 40 : BAR;
   /** A wide page, or the whole screen, is used. */
   const large = Math.max(1, Math.min(1.8, width / 1000));
-  const largest = (across === 1 || values ? 40 : 26) * large;
+  const largest = (across === 1 || values ? 64 : 48) * large;
   const comfortable = values ? LEGIBLE : COMFORTABLE;
   const fitted = (room: number, plots: number) =>
-    Math.floor((room - PADDING - labels - bars - GAP * plots) / (plots * Math.max(1, columns)));
+    Math.floor((room - padding - labels - bars - GAP * plots) / (plots * Math.max(1, columns)));
   const sided = fitted(width - PANEL_WIDTH, across);
   const below = fitted(width, across);
   const panel = width >= 760 && (sided >= comfortable || sided >= below) ? "side" : "below";
@@ -89,7 +96,9 @@ export function layout(
   const low = kinds > 1 && grids > 1 ? 6 : 0;
   const tall = rows <= 22 ? Math.max(1, Math.min(1.4, large)) : 1;
   const least = rows <= 14 ? 24 - low : rows <= 22 ? 18 - low / 2 : rows <= 60 ? 15 - low / 2 : 12;
-  const h = Math.round(tall * least);
+  /** A short prompt fills the room beside the panel, in cells that are not much taller than wide. */
+  const filling = panel === "side" && grids === 1 ? Math.min(BESIDE / rows, 2 * w, TALLEST) : 0;
+  const h = Math.round(Math.max(tall * least, filling));
   return { cell: { w, h }, labels, bar: BAR, gap: GAP, direction, panel, tickStep: tickStep(w) };
 }
 

@@ -1,6 +1,6 @@
 /** Traits of the widgets that edit and compare. */
 
-import type { EditRecord, EditTraits } from "../src/types.js";
+import type { EditRecord, EditTraits, PredictionTraits } from "../src/types.js";
 
 export const base = { _ping: "", _pong: "", _still_name: "", _views: {}, theme: "light", edited: 0 } as const;
 /** What is known of words of one token. */
@@ -93,5 +93,25 @@ export const edit = (more: Partial<EditTraits> = {}): EditTraits => ({
   _orders: [],
   _acks: [],
   _strengths: {},
+  ...more,
+});
+
+export const predictions = (more: Partial<PredictionTraits> = {}): PredictionTraits => ({
+  ...base,
+  _view: "predictions",
+  runs: ["clean", "edited"],
+  rows: [
+    { token: " Seattle", probs: [0.9, 0.1], ranks: [1, 2] },
+    { token: " Paris", probs: [0.01, 0.8], ranks: [9, 1] },
+    { token: " Lyon", probs: [null, 0.05], ranks: [null, 3] },
+  ],
+  k: 2,
+  metric: "prob",
+  baseline: 0,
+  target: null,
+  target_of: "",
+  whole: [],
+  sort: "1",
+  descending: true,
   ...more,
 });

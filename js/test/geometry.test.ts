@@ -75,6 +75,35 @@ describe("layout", () => {
     expect(layout(932, 8, 8, 3, 6).cell.w).toBeLessThan(28);
     expect(layout(932, 8, 8, 3, 6, 1, true)).toMatchObject({ panel: "below", cell: { w: 28 } });
   });
+  test("layout of a short prompt fills the room beside the panel, with cells not much taller than wide", () => {
+    for (const width of [900, 932, 1240, 1680])
+      for (const rows of [2, 4, 8, 12]) {
+        const { cell, panel } = layout(width, rows, 8, 3, 6);
+        expect(panel).toBe("side");
+        expect(cell.h).toBeGreaterThanOrEqual(24);
+        expect(cell.h).toBeLessThanOrEqual(Math.max(34, Math.min(56, 2 * cell.w)));
+        expect(rows * cell.h).toBeGreaterThanOrEqual(Math.min(320, rows * Math.min(56, 2 * cell.w)) - rows);
+      }
+  });
+  test("layout makes cells grow until the room is used", () => {
+    for (const kinds of [1, 3])
+      for (const width of [900, 932, 1240, 1680]) {
+        const { cell, labels, bar, gap, panel } = layout(width, 8, 8, kinds, 6);
+        const used = 32 + labels + bar + kinds * (8 * cell.w + gap);
+        const room = panel === "side" ? width - 340 : width;
+        expect(used).toBeLessThanOrEqual(room);
+        expect(cell.w >= 64 || room - used < 8 * kinds).toBe(true);
+      }
+  });
+  test("layout from 330 px up stays within its width", () => {
+    for (const width of [298, 330, 400, 490, 559, 560, 700])
+      for (const layers of [8, 12, 24]) {
+        const fit = layout(width, 8, layers, 3, 14);
+        const across = fit.direction === "row" ? 3 : 1;
+        const figure = fit.labels + fit.bar + across * (layers * fit.cell.w + fit.gap);
+        expect(figure <= width || fit.cell.w === 4).toBe(true);
+      }
+  });
   test("layout below 760 px puts the panel below", () => {
     expect(layout(700, 12, 8, 3, 6).panel).toBe("below");
   });

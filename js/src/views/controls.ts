@@ -1,5 +1,6 @@
 /** What views are put together from: buttons, menus, switches, fields, heads of views and tables, numbers. */
 
+import { signal } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../bridge.js";
 import { ARROWS, direction, signed } from "../format.js";
@@ -59,7 +60,7 @@ async function toggleFullScreen(event: Event): Promise<void> {
   }
 }
 
-export const fullScreen = iconButton(
+export const fullScreen = /* @__PURE__ */ iconButton(
   "full",
   "⤢",
   "Full screen",
@@ -140,6 +141,74 @@ export const entered = (then: (input: HTMLInputElement) => void) => (event: Keyb
   input.dispatchEvent(new Event("change"));
   then(input);
 };
+
+/** A number that a person may type: its bounds, and what an emptied field stands for. */
+export interface NumberField {
+  /** Its `data-setting`. */
+  name: string;
+  value: number | null;
+  set(value: number | null): void;
+  width: number;
+  min?: number | undefined;
+  max?: number | undefined;
+  step?: number | "any";
+  /** Not only whole numbers, which others are rounded to. */
+  fraction?: boolean;
+  /** What stands in an empty field; without it a field is never empty. */
+  empty?: string;
+}
+
+/**
+ * Number fields of one view. What is out of range is refused in words beside its field, where it stays
+ * to be corrected; the trait keeps the value that it had.
+ */
+export function numberFields() {
+  const refused = signal<Readonly<Record<string, { typed: string; why: string; held: number | null }>>>({});
+
+  const settle = (name: string) => {
+    const { [name]: gone, ...others } = refused.peek();
+    if (gone) refused.value = others;
+  };
+
+  function take(field: NumberField, input: HTMLInputElement): void {
+    const { name, value, min = -Infinity, max = Infinity } = field;
+    const typed = field.fraction ? input.valueAsNumber : Math.round(input.valueAsNumber);
+    const emptied = input.value === "" && !input.validity?.badInput;
+    if (emptied && field.empty !== undefined) {
+      settle(name);
+      field.set(null);
+    } else if (Number.isFinite(typed) && typed >= min && typed <= max) {
+      settle(name);
+      field.set(typed);
+    } else {
+      const why = range(min, max) + (value === null ? "" : `; ${value} holds`);
+      refused.value = { ...refused.peek(), [name]: { typed: input.value, why, held: value } };
+    }
+  }
+
+  const field = (given: NumberField, enter?: () => void): TemplateResult => {
+    const found = refused.value[given.name];
+    // Set from elsewhere, the trait has another value: the refusal was of an older one.
+    const no = found && found.held === given.value ? found : undefined;
+    return html`<input
+        type="number"
+        data-setting=${given.name}
+        min=${given.min ?? nothing}
+        max=${given.max ?? nothing}
+        step=${given.step ?? 1}
+        placeholder=${given.empty ?? ""}
+        style="width:${given.width}ch"
+        aria-invalid=${no ? "true" : nothing}
+        data-is=${no ? no.typed : (given.value?.toString() ?? "")}
+        @change=${(event: Event) => take(given, event.target as HTMLInputElement)}
+        @keydown=${enter ? entered(() => refused.peek()[given.name] || enter()) : nothing}
+      />${no ? html`<span class="rw-refused" role="alert">${no.why}</span>` : nothing}`;
+  };
+  return field;
+}
+
+const range = (min: number, max: number): string =>
+  `${min === -Infinity ? "a number" : max === Infinity ? `${min} or more` : `${min} to ${max}`} is wanted`;
 
 const OPTIONAL = new Set(["true_object", "answer"]);
 

@@ -12,6 +12,8 @@ const SILENCE = 4000;
 const NAMED = /^(Arrow|Page|Home|End|Enter|Escape)/;
 /** Narrower than this, what stands beside the picture goes below it. */
 const NARROW = 760;
+/** Narrower than this, half a page or a page at 200 %, also tables are stacked. */
+const SMALL = 560;
 
 export interface Drawing {
   root: TemplateResult;
@@ -69,6 +71,7 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
           const { root: content, attributes } = template();
           root.dataset.theme = theme.value;
           root.dataset.panel = width.value < NARROW ? "below" : "right";
+          root.toggleAttribute("data-small", width.value > 0 && width.value < SMALL);
           for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
           render(content, root);
           for (const input of root.querySelectorAll<HTMLInputElement>("[data-is]")) hold(input);

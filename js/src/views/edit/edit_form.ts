@@ -4,7 +4,7 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { visible } from "../../format.js";
 import type { EditTraits } from "../../types.js";
-import { button, choice, type Part, textField } from "../controls.js";
+import { button, choice, type numberFields, type Part, textField } from "../controls.js";
 import type { Live } from "../live.js";
 
 /** The traits that are an `EditRequest`. */
@@ -23,6 +23,7 @@ export interface FormActions {
   ready(): boolean;
   apply(): void;
   suggest(): void;
+  fields: ReturnType<typeof numberFields>;
 }
 
 /** `question`: what is asked before the edit is made, below its sentence. */
@@ -86,7 +87,7 @@ const tokenCount = (tokens: readonly string[]): string =>
     : `${tokens.length} tokens: ${tokens.map((each) => `‘${visible(each)}’`).join(" ")}`;
 
 /** How the edit is made. */
-function method(bridge: Bridge<EditTraits>, { ready, suggest }: FormActions): TemplateResult {
+function method(bridge: Bridge<EditTraits>, { ready, suggest, fields }: FormActions): TemplateResult {
   const { methods } = bridge.get("engine");
   const waiting = bridge.get("suggestion").waiting === true;
   return html`<div class="rw-controls rw-second">
@@ -99,7 +100,7 @@ function method(bridge: Bridge<EditTraits>, { ready, suggest }: FormActions): Te
     ${layerField(bridge)}
     ${button("suggest", waiting ? "tracing…" : "from trace", suggest, undefined, waiting || !ready())}
     ${layerReason(bridge)}
-    ${settingFields(bridge)}
+    ${settingFields(bridge, fields)}
   </div>`;
 }
 
@@ -121,18 +122,25 @@ function layerReason(bridge: Bridge<EditTraits>): Part {
   return reason && layer === bridge.get("layer") ? html`<span class="rw-mute">${reason}</span>` : nothing;
 }
 
-function settingFields(bridge: Bridge<EditTraits>): TemplateResult {
+function settingFields(bridge: Bridge<EditTraits>, fields: FormActions["fields"]): TemplateResult {
   const { method, settings } = bridge.pick(FORM);
   const defaults = bridge.get("engine").methods[method]?.settings ?? {};
+  const set = (name: string) => (value: number | null) => {
+    const { [name]: _, ...others } = settings;
+    bridge.set({ settings: value === null ? others : { ...others, [name]: value } });
+  };
   return html`<details class="rw-settings"><summary>settings</summary>
     <div class="rw-numbers">${Object.entries(defaults).map(
       ([name, value]) => html`<label class="rw-field">${name.replaceAll("_", " ")}
-        <input type="number" step="any" data-setting=${name} style="width:7ch" placeholder=${value ?? "auto"} data-is=${settings[name]?.toString() ?? ""}
-          @change=${(event: Event) => {
-            const given = (event.target as HTMLInputElement).valueAsNumber;
-            const { [name]: _, ...others } = settings;
-            bridge.set({ settings: Number.isFinite(given) ? { ...others, [name]: given } : others });
-          }} /></label>`,
+        ${fields({
+          name,
+          value: settings[name] ?? null,
+          set: set(name),
+          width: 7,
+          step: "any",
+          fraction: true,
+          empty: value?.toString() ?? "auto",
+        })}</label>`,
     )}</div>
   </details>`;
 }

@@ -8,12 +8,13 @@ import type { EditRecord, EditRequest, EditTraits } from "../../types.js";
 import { button, heads, type Part, space } from "../controls.js";
 
 /** A share of prompts: its name, the head of its column, and what it says. */
-const SCORES = [
+export const SCORES = [
   ["efficacy", "effic.", "Share of prompts where it says the new object, all of its tokens"],
   ["paraphrase", "parap.", "The same, of the fact in other words"],
   ["neighborhood", "neigh.", "Share of prompts about other subjects where it says what it said"],
   ["others", "others", "The same, of other facts about the subject"],
 ] as const;
+export const SIZE = "Size of the change over the size of the weights";
 /** What the weights are: other words for each, and why. */
 const WEIGHTS = {
   original: ["original weights ✓", "Bit for bit, the weights are what they were before any edit"],
@@ -43,7 +44,7 @@ export function editHistory(bridge: Bridge<EditTraits>, orders: EditOrders): Tem
         html`<th scope="col"><span class="rw-unseen">applied</span></th>`,
         "edit",
         "layer",
-        html`<th scope="col" title="Size of the change over the size of the weights">‖Δ‖/‖W‖</th>`,
+        html`<th scope="col" title=${SIZE}>‖Δ‖/‖W‖</th>`,
         ...SCORES.map(([, short, title]) => html`<th scope="col" title=${title}>${short}</th>`),
         "",
       )}
@@ -69,8 +70,8 @@ function line(bridge: Bridge<EditTraits>, orders: EditOrders, edit: EditRecord):
       @change=${(event: Event) => put((event.target as HTMLInputElement).checked)} /></td>
     <th scope="row"><button class="rw-pick" type="button" aria-pressed=${chosen} title="Show this edit" @click=${() => bridge.set({ selected: edit.id })}>
       ${fill(edit.request)} → <b><bdi>${tokenLabel(edit.request.target)}</bdi></b></button></th>
-    <td title=${edit.layer_reason}>${edit.layer}</td><td>${probability(edit.norm_ratio, 3)}</td>
-    ${SCORES.map(([name]) => html`<td>${probability(edit.scores[name], 2)}</td>`)}
+    <td data-head="layer" title=${edit.layer_reason}>${edit.layer}</td><td data-head="‖Δ‖/‖W‖" title=${SIZE}>${probability(edit.norm_ratio, 3)}</td>
+    ${SCORES.map(([name, short, title]) => html`<td data-head=${short} title=${title}>${probability(edit.scores[name], 2)}</td>`)}
     <td>${edit.applied ? button("revert", "Revert", () => put(false), "rw-quiet", waits) : button("reapply", "Reapply", () => put(true), "rw-quiet", waits)}</td></tr>
     ${said.length > 0 ? html`<tr class=${`rw-remarks${chosen ? " rw-chosen" : ""}`}><td></td><td colspan="8">${said}</td></tr>` : nothing}`;
 }

@@ -14,12 +14,14 @@ const GROUPS = {
   free: "your own",
 };
 
+export const DELTA = "Probability after minus before";
+
 export function editRows(bridge: Bridge<EditTraits>): TemplateResult {
   const rows = bridge.get("rows");
   return html`<section aria-label="Before and after">
     <h4>Before and after</h4>
     <table class="rw-sheet rw-changes">
-      ${heads("kind", "prompt", "before", "after", "Δ", "")}
+      ${heads("kind", "prompt", "before", "after", html`<th scope="col" title=${DELTA}>Δ</th>`, "")}
       <tbody>${rows.map((row, at) => promptRow(bridge, row, rows[at - 1]?.group !== row.group))}</tbody>
     </table>
     <input class="rw-try" type="text" data-field="test" spellcheck="false" placeholder="+ try a prompt of your own" aria-label="A prompt of your own"
@@ -54,10 +56,10 @@ function removeButton(bridge: Bridge<EditTraits>, { group, text }: ChangeRow): P
 
 function outcomes(row: ChangeRow): TemplateResult {
   const { before, after, delta, followed, first, good, verdict } = row;
-  const said = ({ token, probability: p }: Outcome) =>
-    html`<td class=${token === before.token ? "" : "rw-differs"}><span><bdi>${tokenLabel(token)}</bdi></span> ${probability(p, 3)}</td>`;
-  return html`${said(before)}${said(after)}
-    <td>${change(delta, 3)}<small title=${first ? ofAll(row) : nothing}>p(<bdi>${tokenLabel(followed)}</bdi>)${
+  const said = (name: string, { token, probability: p }: Outcome) =>
+    html`<td data-head=${name} class=${token === before.token ? "" : "rw-differs"}><span><bdi>${tokenLabel(token)}</bdi></span> ${probability(p, 3)}</td>`;
+  return html`${said("before", before)}${said("after", after)}
+    <td data-head="Δ" title=${DELTA}>${change(delta, 3)}<small title=${first ? ofAll(row) : nothing}>p(<bdi>${tokenLabel(followed)}</bdi>)${
       first
         ? html`<br />first token <bdi>${tokenLabel(first.token)}</bdi> ${joint(first.before, 3)} → ${joint(first.after, 3)}`
         : nothing

@@ -5,11 +5,13 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { editOrders } from "../../edit_orders.js";
 import type { EditRequest, EditTraits } from "../../types.js";
-import { button, chip, example, header, type Part, space } from "../controls.js";
+import { button, chip, example, header, numberFields, type Part, space } from "../controls.js";
 import { frame } from "../frame.js";
+import { openHelp } from "../help_dialog.js";
 import { errorStrip, live, progressLine } from "../live.js";
 import { lossChart, strengthSlider } from "./edit_charts.js";
 import { editForm, FORM } from "./edit_form.js";
+import { editHelp, editHelpButton } from "./edit_help.js";
 import { editHistory, fill } from "./edit_history.js";
 import { editRows } from "./edit_rows.js";
 
@@ -17,12 +19,15 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   const model = live(bridge);
   const view = frame(bridge, host, abort);
   const orders = editOrders(bridge, view.connected, abort);
+  const fields = numberFields();
   const strength = strengthSlider(bridge, model, view);
 
   const ready = () =>
     view.connected() && bridge.get("subject").trim() !== "" && bridge.get("target").trim() !== "";
   /** Whether the user is being asked if the edit shall go on top of others. */
   const asking = signal(false);
+  /** The marks are being explained. */
+  const helping = signal(false);
   const apply = () => {
     if (!ready() || model.busy()) return;
     asking.value = Number(bridge.get("ledger").n_active) > 0;
@@ -74,14 +79,15 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
     return {
       attributes: model.attributes(view, "edit"),
       root: html`
-        ${header(bridge, "Edit a fact", `${engine.model} · ${engine.n_layers} layers`, space, state())}
+        ${header(bridge, "Edit a fact", `${engine.model} · ${engine.n_layers} layers`, space, state(), editHelpButton(helping))}
         ${progressLine(model, "Edit")}
-        ${editForm(bridge, model, { ready, apply, suggest }, question())}
+        ${editForm(bridge, model, { ready, apply, suggest, fields }, question())}
         ${trouble()}
         ${bridge.get("edits").length > 0 || model.busy() ? body() : hint(bridge)}
+        ${helping.value ? editHelp(helping) : nothing}
       `,
     };
-  });
+  }, openHelp);
 }
 
 /** The fact of the form, where an applied edit writes it. */

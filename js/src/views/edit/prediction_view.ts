@@ -4,7 +4,7 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { joint, less, probability, signed, tokenLabel } from "../../format.js";
 import type { Metric, PredictionTraits, TokenRow } from "../../types.js";
-import { change, choice, header, type Part, space } from "../controls.js";
+import { change, choice, header, numberFields, type Part, space } from "../controls.js";
 import { frame } from "../frame.js";
 
 const METRICS: readonly (readonly [Metric, string])[] = [
@@ -19,6 +19,7 @@ export function predictionView(
   abort: AbortSignal,
 ): void {
   const view = frame(bridge, host, abort);
+  const fields = numberFields();
 
   /** More is better: a rank counts as its negative. */
   const value = (row: TokenRow, run: number): number | null => {
@@ -73,8 +74,13 @@ export function predictionView(
           "Predictions",
           "",
           space,
-          html`<label class="rw-field">first <input type="number" data-field="k" min="1" style="width:4ch" data-is=${bridge.get("k")}
-            @change=${(event: Event) => bridge.set({ k: Math.max(1, Math.round((event.target as HTMLInputElement).valueAsNumber) || 1) })} /></label>`,
+          html`<label class="rw-field">first ${fields({
+            name: "k",
+            value: bridge.get("k"),
+            set: (k) => bridge.set({ k: k ?? 1 }),
+            width: 4,
+            min: 1,
+          })}</label>`,
           choice("Metric", METRICS, bridge.get("metric"), (metric) => bridge.set({ metric })),
         )}
         <div class="rw-sheets rw-scroll rw-ruled">

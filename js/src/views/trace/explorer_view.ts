@@ -12,6 +12,7 @@ import {
   fullScreen,
   header,
   iconButton,
+  numberFields,
   type Part,
   space,
 } from "../controls.js";
@@ -41,6 +42,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   const lens = lensPage(bridge);
   const actions = explorerActions(bridge, model);
   const { trace, changed, form } = promptForm(bridge, model);
+  const fields = numberFields();
   const restore = () => model.ask("restore");
   const trouble = errorStrip(model, (cause) =>
     cause === "path" ? () => model.ask(cause) : OF_A_SELECTION.includes(cause) ? restore : trace,
@@ -78,7 +80,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ${
             info
               ? html`<div class=${`rw-main${faded ? " rw-stale" : ""}`}>
-                  <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure, pathOf(bridge))}${pathPanel(bridge, model, state, view.connected())}</div>
+                  <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure, pathOf(bridge))}${pathPanel(bridge, model, state, view.connected(), fields)}</div>
                   <aside>${panel(view, actions.kept())}${actions.buttons(view)}${notes(state)}</aside>
                 </div>`
               : skeleton(emptyHint(bridge, model.status(view), trace))

@@ -5,7 +5,7 @@ import type { Bridge } from "../../bridge.js";
 import { describe, percent, probability, stateCount, tokenLabel } from "../../format.js";
 import type { GridState } from "../../grid_state.js";
 import type { Cell, ExplorerTraits, Kind, PathInfo } from "../../types.js";
-import { button, type Part } from "../controls.js";
+import { button, type numberFields, type Part } from "../controls.js";
 import type { Live } from "../live.js";
 
 /** The path of an explorer, where one was looked for. */
@@ -45,6 +45,7 @@ export function pathPanel(
   model: Live,
   state: GridState,
   connected: boolean,
+  fields: ReturnType<typeof numberFields>,
 ): TemplateResult {
   const path = pathOf(bridge);
   const running = path?.running && connected;
@@ -55,14 +56,14 @@ export function pathPanel(
   return html`<section class="rw-path" aria-label="Path">
     <div class="rw-row-top">
       <label class="rw-field" title="The share of the fact that a set of states is to bring back">path back to
-        <input type="number" data-setting="recovery" min="1" max="100" step="1" style="width:3.5ch"
-          data-is=${Math.round(bridge.get("recovery") * 100)}
-          @change=${(event: Event) => {
-            const input = event.target as HTMLInputElement;
-            const share = input.valueAsNumber / 100;
-            if (share >= 0.01 && share <= 1) bridge.set({ recovery: share });
-            else input.value = `${Math.round(bridge.get("recovery") * 100)}`;
-          }} /> %</label>
+        ${fields({
+          name: "recovery",
+          value: Math.round(bridge.get("recovery") * 100),
+          set: (value) => bridge.set({ recovery: (value ?? 100) / 100 }),
+          width: 3.5,
+          min: 1,
+          max: 100,
+        })} %</label>
       <span class="rw-space"></span>
       ${
         running

@@ -6,7 +6,7 @@ import type { Bridge } from "../../bridge.js";
 import { tokenLabel } from "../../format.js";
 import type { GridState } from "../../grid_state.js";
 import type { ExplorerTraits, Settings, TraceInfo } from "../../types.js";
-import { button, entered, type Part, textField } from "../controls.js";
+import { button, entered, type NumberField, numberFields, type Part, textField } from "../controls.js";
 import type { Live } from "../live.js";
 import { type Place, subjectPlaces, whichSubject, withMarks } from "./subject_places.js";
 import type { TraceFrame } from "./trace_frame.js";
@@ -35,6 +35,7 @@ export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
   /** Words marked in the prompt, which can become the subject, and where they begin. */
   const marked = signal({ words: "", at: 0 });
   const NONE = { words: "", at: 0 };
+  const fields = numberFields();
 
   const subject = subjectPlaces(bridge);
   const { counted, index, places, meant } = subject;
@@ -133,7 +134,7 @@ export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
           </label>
           ${whichSubject(bridge, subject, marked.value, choose)}
           <span class="rw-space"></span>
-          ${settingFields(bridge, info, enter)}
+          ${settingFields(bridge, info, enter, fields)}
         </div>
       `;
     },
@@ -145,6 +146,7 @@ function settingFields(
   bridge: Bridge<ExplorerTraits>,
   info: TraceInfo | null,
   enter: () => void,
+  fields: ReturnType<typeof numberFields>,
 ): TemplateResult {
   const sigma = info?.noise.match(/σ = [\d.e-]+/)?.[0];
   const used = Object.values(info?.windows ?? {});
@@ -152,28 +154,23 @@ function settingFields(
   const answer = bridge.get("answer");
   const asked = info?.settings?.answer;
   const first = asked && asked === answer ? tokenLabel(info.answer) : "";
-  /** `empty` is what an empty field stands for; without it a field is never empty. */
-  const number = (trait: NumberTrait, width: number, min: number, step = 1, max = Infinity, empty = "") => {
-    const written = bridge.get(trait)?.toString() ?? "";
-    return html`<input
-      type="number"
-      data-setting=${trait}
-      min=${min}
-      max=${max === Infinity ? nothing : max}
-      step=${step}
-      placeholder=${empty}
-      style="width:${width}ch"
-      data-is=${written}
-      @change=${(event: Event) => {
-        const input = event.target as HTMLInputElement;
-        const value = trait === "noise" ? input.valueAsNumber : Math.round(input.valueAsNumber);
-        if (Number.isFinite(value) && value >= min && value <= max) bridge.set({ [trait]: value });
-        else if (input.value === "" && empty) bridge.set({ [trait]: null });
-        else input.value = written;
-      }}
-      @keydown=${entered(enter)}
-    />`;
-  };
+  const number = (
+    name: NumberTrait,
+    width: number,
+    min: number,
+    more: Partial<NumberField> = {},
+  ): TemplateResult =>
+    fields(
+      {
+        name,
+        value: bridge.get(name),
+        set: (value) => bridge.set({ [name]: value }),
+        width,
+        min,
+        ...more,
+      },
+      enter,
+    );
   return html`<div class="rw-numbers">
     <label class="rw-field" title="The word whose probability is followed; empty: what the model says itself">answer
       ${textField(bridge, "answer", "Answer", "auto", Math.max(5, Math.min(16, answer?.length ?? 0)), enter)}${
@@ -183,14 +180,14 @@ function settingFields(
       }
     </label>
     <label class="rw-field" title="How many consecutive layers one cell of MLP and attention restores">window
-      ${number("window", 6, 1, 1, Infinity, automatic ? `auto ${automatic}` : "auto")}
+      ${number("window", 6, 1, { empty: automatic ? `auto ${automatic}` : "auto" })}
     </label>
     <label class="rw-field" title=${info?.noise ?? "Standard deviation of the noise, in multiples of σ"}>noise
-      ${number("noise", 3, 0, 0.5)} × σ${
+      ${number("noise", 3, 0, { step: 0.5, fraction: true })} × σ${
         sigma ? html` <span class="rw-mute rw-sigma">(${sigma})</span>` : nothing
       }
     </label>
-    <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", 4, 1, 1, 1000)}</label>
-    <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", 4, 0, 1, 2 ** 32 - 1)}</label>
+    <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", 4, 1, { max: 1000 })}</label>
+    <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", 4, 0, { max: 2 ** 32 - 1 })}</label>
   </div>`;
 }

@@ -83,14 +83,14 @@ function baseline(info: TraceInfo): TemplateResult {
     return html`<section class="rw-panel" aria-label="Restoration"><h4 class="rw-mute">Nothing restored yet</h4></section>`;
   return html`
     <section class="rw-panel" aria-label="Restoration">
-      <h4>Nothing restored <span class="rw-mute">· click a state to bring it back</span></h4>
-      <p class="rw-line">
+      <header><h4>Nothing restored <span class="rw-mute">· click a state to bring it back</span></h4></header>
+      <div class="rw-gauge"><p class="rw-line">
         The noise takes p(<bdi>${tokenLabel(info.answer)}</bdi>) from
         <b>${probability(info.clean)}</b> to <b>${probability(info.corrupted)}</b>${
           effect === null ? nothing : html`: ${change(-effect, 4)}`
         }
       </p>
-      ${whole(info.whole)}
+      ${whole(info.whole)}</div>
       ${rows.length > 0 ? predictionTable(rows, info, "corrupted") : nothing}
     </section>
   `;

@@ -84,7 +84,7 @@ function inSight(column: HTMLElement, rows: number, height: number): [number, nu
 const otherMentions = (info: TraceInfo) => (info.subject_spans ?? []).slice(0, -1);
 
 const span = (start: number, stop: number, height: number, inside: unknown = nothing) =>
-  html`<div class="rw-span" style="top:${start * height}px;height:${(stop - start) * height}px">${inside}</div>`;
+  html`<div class="rw-span" title="The subject: the noise is on these tokens (*)" style="top:${start * height}px;height:${(stop - start) * height}px">${inside}</div>`;
 
 function bracket([start, stop]: readonly [number, number], height: number, on: TokenHandlers) {
   const grip = (end: 0 | 1) => html`<b

@@ -5,9 +5,9 @@ import type { Bridge } from "../../bridge.js";
 import { type GridState, gridState } from "../../grid_state.js";
 import type { GridTraits } from "../../types.js";
 import { type Drawing, type Frame, frame } from "../frame.js";
+import { openHelp } from "../help_dialog.js";
 import { drawDetail, speak } from "./detail_line.js";
 import { type FigureHandlers, figureHandlers, paintFigure } from "./figure.js";
-import { openHelp } from "./help.js";
 import type { FigureActions } from "./keyboard.js";
 import { drawPointing, drawRow } from "./overlay.js";
 import { drawLabels } from "./token_labels.js";
@@ -22,6 +22,19 @@ export interface TraceFrame extends Frame {
   waiting: ReadonlySignal<boolean>;
   /** Milliseconds from the pointer to the paint of the present answer. */
   latency: ReadonlySignal<number | null>;
+}
+
+/** How tall the panel of a view was, of which prompt and in which width. */
+const rooms = new WeakMap<Element, { of: string; height: number }>();
+
+/** The panel stays as tall as it was: the next click must not move what is below. */
+function keepRoom(root: HTMLElement, state: GridState): void {
+  const panel = root.querySelector<HTMLElement>("aside .rw-panel");
+  if (!panel) return;
+  const of = `${state.width.value} ${state.trace.value?.prompt}`;
+  const before = rooms.get(root);
+  panel.style.minHeight = before?.of === of ? `${before.height}px` : "";
+  rooms.set(root, { of, height: panel.offsetHeight });
 }
 
 export function traceFrame(
@@ -71,6 +84,7 @@ export function traceFrame(
       return { root, attributes: { ...attributes, "data-panel": state.fit.value.panel } };
     },
     (root) => {
+      keepRoom(root, state);
       paintFigure(root, state);
       painted(root, view);
       openHelp(root);

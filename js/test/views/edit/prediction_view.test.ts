@@ -1,27 +1,7 @@
 import { expect, test } from "vitest";
-import type { PredictionTraits } from "../../../src/types.js";
-import { base } from "../../fake_edits.js";
+import { predictions } from "../../fake_edits.js";
 import { show } from "../show.js";
 
-const predictions = (more: Partial<PredictionTraits> = {}): PredictionTraits => ({
-  ...base,
-  _view: "predictions",
-  runs: ["clean", "edited"],
-  rows: [
-    { token: " Seattle", probs: [0.9, 0.1], ranks: [1, 2] },
-    { token: " Paris", probs: [0.01, 0.8], ranks: [9, 1] },
-    { token: " Lyon", probs: [null, 0.05], ranks: [null, 3] },
-  ],
-  k: 2,
-  metric: "prob",
-  baseline: 0,
-  target: null,
-  target_of: "",
-  whole: [],
-  sort: "1",
-  descending: true,
-  ...more,
-});
 const tokens = ({ all }: ReturnType<typeof show>) =>
   all("[data-token]").map((row) => row.dataset.token?.trim());
 
