@@ -59,6 +59,16 @@ def test_synced_traits_are_the_fields_of_the_typescript_interface(widget, name):
     assert synced(widget) == interface(name)
 
 
+@pytest.mark.parametrize(
+    "widget", [TraceGrid, TraceExplorer, EditPanel, PredictionCompare, GenerationCompare]
+)
+def test_every_public_trait_says_what_it_is(widget):
+    hosts = set(anywidget.AnyWidget.class_traits())
+    ours = {n: t for n, t in widget.class_traits().items() if n not in hosts and n[0] != "_"}
+    assert len(ours) > 5
+    assert [name for name, trait in ours.items() if not trait.help.endswith(".")] == []
+
+
 def test_the_trace_trait_has_the_fields_of_its_interface():
     from tests.helpers.fake_engine import fake_trace
 

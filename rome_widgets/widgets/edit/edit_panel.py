@@ -97,35 +97,55 @@ class EditPanel(LiveWidget):
     _view = t.Unicode("edit").tag(sync=True)
     _answers = "rows"
     _jobs = ("compare", "refresh", "suggest", "target")
-    engine = t.Dict().tag(sync=True)
-    """Name and depth of the model, its methods with title and defaults, and examples."""
-    template = t.Unicode("{}").tag(sync=True)
-    subject = t.Unicode("").tag(sync=True)
-    target = t.Unicode("").tag(sync=True)
-    true_object = t.Unicode(None, allow_none=True).tag(sync=True)
-    method = t.Unicode("").tag(sync=True)
-    layer = t.Int(None, allow_none=True, min=0).tag(sync=True)
-    settings = t.Dict().tag(sync=True)
-    suggestion = t.Dict().tag(sync=True)
-    """A layer and the reason for it; `{"waiting": True}` while a trace looks for it."""
-    about_target = t.Dict().tag(sync=True)
-    """What the form's target is for the model: its tokens, the same word as the model writes it and
-    why, and other targets that it knows."""
-    steps = t.List().tag(sync=True)
-    """Loss, nll, kl, probability and norm of each step of the last optimisation."""
-    edits = t.List().tag(sync=True)
-    """The history, oldest first."""
-    selected = t.Unicode("").tag(sync=True)
-    """Id of the edit whose strength and predictions are shown."""
-    ledger = t.Dict().tag(sync=True)
-    """How many edits are active (`n_active`), whether the weights are what these make of the
-    original ones (`fingerprint_ok`), and whether they are the original ones (`original`)."""
-    tests = t.List().tag(sync=True)
-    """Further prompts to compare: text, group, target and true object."""
-    rows = t.List().tag(sync=True)
-    """Before and after, one row per prompt."""
-    trail = t.List().tag(sync=True)
-    """Strength, p(target), p(true object), measured ahead and wherever the slider was; sorted."""
+    engine = t.Dict(
+        help=("Name and depth of the model, its methods with title and defaults, and examples.")
+    ).tag(sync=True)
+    template = t.Unicode("{}", help="The prompt with one {} where the subject stands.").tag(
+        sync=True
+    )
+    subject = t.Unicode("", help="Who or what the fact is about.").tag(sync=True)
+    target = t.Unicode("", help="The new object.").tag(sync=True)
+    true_object = t.Unicode(
+        None, allow_none=True, help="The object that the model is believed to hold now."
+    ).tag(sync=True)
+    method = t.Unicode("", help="How the edit is made; one of the engine's methods.").tag(sync=True)
+    layer = t.Int(
+        None, allow_none=True, min=0, help="Where to edit; None lets the engine choose."
+    ).tag(sync=True)
+    settings = t.Dict(help="Numbers that differ from the method's defaults.").tag(sync=True)
+    suggestion = t.Dict(
+        help='A layer and the reason for it; `{"waiting": True}` while a trace looks for it.'
+    ).tag(sync=True)
+    about_target = t.Dict(
+        help=(
+            "What the form's target is for the model: its tokens, the same word as the "
+            "model writes it and why, and other targets that it knows."
+        )
+    ).tag(sync=True)
+    steps = t.List(
+        help="Loss, nll, kl, probability and norm of each step of the last optimisation."
+    ).tag(sync=True)
+    edits = t.List(help="The history, oldest first.").tag(sync=True)
+    selected = t.Unicode("", help="Id of the edit whose strength and predictions are shown.").tag(
+        sync=True
+    )
+    ledger = t.Dict(
+        help=(
+            "How many edits are active (`n_active`), whether the weights are what these "
+            "make of the original ones (`fingerprint_ok`), and whether they are the "
+            "original ones (`original`)."
+        )
+    ).tag(sync=True)
+    tests = t.List(help="Further prompts to compare: text, group, target and true object.").tag(
+        sync=True
+    )
+    rows = t.List(help="Before and after, one row per prompt.").tag(sync=True)
+    trail = t.List(
+        help=(
+            "Strength, p(target), p(true object), measured ahead and wherever the slider "
+            "was; sorted."
+        )
+    ).tag(sync=True)
     _orders = t.List().tag(sync=True, echo_update=False)
     """Orders of the page that were not acked yet, each `{id, op, ...}`."""
     _acks = t.List().tag(sync=True)

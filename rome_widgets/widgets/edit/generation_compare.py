@@ -62,13 +62,17 @@ class GenerationCompare(LiveWidget):
     _view = t.Unicode("generations").tag(sync=True)
     _answers = "cells"
     _jobs = ("generate",)
-    engine = t.Dict().tag(sync=True)
-    """Name of the model; `{}` without one."""
-    prompts = t.List(t.Unicode()).tag(sync=True)
-    columns = t.List(t.Unicode()).tag(sync=True)
-    cells = t.List().tag(sync=True)
-    """One row per prompt: `{prompt, same, spans}` with the spans of each column."""
-    max_new_tokens = t.Int(30, min=1, max=1000).tag(sync=True)
+    engine = t.Dict(help="Name of the model; `{}` without one.").tag(sync=True)
+    prompts = t.List(t.Unicode(), help="What is continued.").tag(sync=True)
+    columns = t.List(t.Unicode(), help="What the continuations of each prompt are of.").tag(
+        sync=True
+    )
+    cells = t.List(
+        help="One row per prompt: `{prompt, same, spans}` with the spans of each column."
+    ).tag(sync=True)
+    max_new_tokens = t.Int(30, min=1, max=1000, help="How long each continuation may get.").tag(
+        sync=True
+    )
 
     _run: Generation | None = None
     """The run asked for last, also when it has ended."""

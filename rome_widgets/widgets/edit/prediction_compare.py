@@ -66,21 +66,31 @@ class PredictionCompare(RomeWidget):
 
     _esm, _css = bundle("edit")
     _view = t.Unicode("predictions").tag(sync=True)
-    runs = t.List().tag(sync=True)
-    """Names of the runs."""
-    rows = t.List().tag(sync=True)
-    """One per token of any run: token, and probs and ranks by run, None where unknown."""
-    k = t.Int(5, min=1).tag(sync=True)
-    metric = t.Enum(get_args(Metric), "prob").tag(sync=True)
-    baseline = t.Int(0, min=0).tag(sync=True)
-    target = t.Unicode(None, allow_none=True).tag(sync=True)
-    target_of = t.Unicode("").tag(sync=True)
-    """The word that `target` is the first token of; "" where it is no longer."""
-    whole = t.List().tag(sync=True)
-    """Probability of all tokens of that word by run; empty where it is not known."""
-    sort = t.Unicode("0").tag(sync=True)
-    """"token", the place of a run, or `d` and the place for its difference to the baseline."""
-    descending = t.Bool(True).tag(sync=True)
+    runs = t.List(help="Names of the runs.").tag(sync=True)
+    rows = t.List(
+        help=("One per token of any run: token, and probs and ranks by run, None where unknown.")
+    ).tag(sync=True)
+    k = t.Int(5, min=1, help="Rows shown: the first tokens of each run.").tag(sync=True)
+    metric = t.Enum(
+        get_args(Metric), "prob", help="What the table compares: prob, logprob or rank."
+    ).tag(sync=True)
+    baseline = t.Int(0, min=0, help="The run that the others are compared with.").tag(sync=True)
+    target = t.Unicode(
+        None, allow_none=True, help="The token that is always shown; None: none."
+    ).tag(sync=True)
+    target_of = t.Unicode(
+        "", help='The word that `target` is the first token of; "" where it is no longer.'
+    ).tag(sync=True)
+    whole = t.List(
+        help="Probability of all tokens of that word by run; empty where it is not known."
+    ).tag(sync=True)
+    sort = t.Unicode(
+        "0",
+        help=(
+            '"token", the place of a run, or `d` and the place for its difference to the baseline.'
+        ),
+    ).tag(sync=True)
+    descending = t.Bool(True, help="Largest first.").tag(sync=True)
 
     def __init__(
         self,

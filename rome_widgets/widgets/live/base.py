@@ -76,15 +76,15 @@ class RomeWidget(anywidget.AnyWidget):
     _ping = t.Unicode("").tag(sync=True, echo_update=False)
     """Set by a page that wants to know whether Python is there."""
     _pong = t.Unicode("").tag(sync=True)
-    theme = t.Enum(get_args(Theme), "auto").tag(sync=True)
-    """"auto" follows the host."""
+    theme = t.Enum(get_args(Theme), "auto", help='"auto" follows the host.').tag(sync=True)
     _still_name = t.Unicode("").tag(sync=True)
     """Of the picture and table that stay without a kernel; a page that shows the widget hides them.
     """
     _views = t.Dict().tag(sync=True, echo_update=False)
     """How many views are open on a page, as `{page, open}`; each page says it of itself."""
-    edited = t.Int(0).tag(sync=True)
-    """How many edits the model shown here holds; more than none is said in a badge."""
+    edited = t.Int(
+        0, help="How many edits the model shown here holds; more than none is said in a badge."
+    ).tag(sync=True)
 
     def __new__(cls, *args: Any, **given: Any) -> Self:
         """Refuse an unknown keyword with the name that it resembles, as no signature does."""

@@ -33,18 +33,24 @@ class LiveWidget(RomeWidget):
         **traits: See `RomeWidget`.
     """
 
-    status = t.Enum(STATUSES, "idle").tag(sync=True)
-    progress = t.Float(0.0).tag(sync=True)
-    """Share of the running job that is done."""
-    error = t.Instance(dict, allow_none=True).tag(sync=True)
-    """The last error as type, message, found, wanted, remedy, cause, fix and traceback; or None.
-
-    The cause says what failed: "run", "form", "restoration", "compare", "show", and so on. A fix,
-    where there is one, is the label of a button and the traits that it sets before trying again.
-
-    A run's error stays until the next run, a follow-up's also until one succeeds, and a refused
-    value's until the form changes.
-    """
+    status = t.Enum(
+        STATUSES,
+        "idle",
+        help="Where its work is: idle, queued, running, done, cancelled, error, or static.",
+    ).tag(sync=True)
+    progress = t.Float(0.0, help="Share of the running job that is done.").tag(sync=True)
+    error = t.Instance(
+        dict,
+        allow_none=True,
+        help=(
+            "The last error as type, message, found, wanted, remedy, cause, fix and "
+            'traceback; or None. The cause says what failed: "run", "form", "restoration", '
+            '"compare", "show", and so on. A fix, where there is one, is the label of a '
+            "button and the traits that it sets before trying again. A run's error stays "
+            "until the next run, a follow-up's also until one succeeds, and a refused "
+            "value's until the form changes."
+        ),
+    ).tag(sync=True)
     _request = t.Dict().tag(sync=True, echo_update=False)
     """Set by the page: `{id, op}`. The latest wins."""
     _cancel_id = t.Int(0).tag(sync=True, echo_update=False)

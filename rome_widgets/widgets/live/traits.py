@@ -83,9 +83,9 @@ def fitting(kind: t.TraitType[Any, Any], value: Any) -> Any:
 Record = TypeVar("Record")
 
 
-def record_trait(kind: type[Record]) -> t.Instance[Record | None]:
+def record_trait(kind: type[Record], help: str) -> t.Instance[Record | None]:
     """A trait that holds a result as its record, or None: to be read and observed, in Python."""
-    return cast("Any", t.Instance)(kind, allow_none=True, read_only=True)
+    return cast("Any", t.Instance)(kind, allow_none=True, read_only=True, help=help)
 
 
 def number(value: float | None) -> float | None:

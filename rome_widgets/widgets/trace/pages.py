@@ -70,14 +70,25 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     _explained: Basis | None = None
     """What path, flow and lens are of."""
 
-    page = t.Enum(get_args(Page), "grid").tag(sync=True)
-    recovery = t.CFloat(0.9, min=0.01, max=1).tag(sync=True)
-    path = record_trait(RestoringPath)
-    """The path of the trace on screen, so far while it is looked for; None while there is none."""
-    flow = record_trait(Flow)
-    """The flow with the selection restored, once its page was turned to; else None."""
-    lens = record_trait(Lens)
-    """The lens with the selection restored, once its page was turned to; else None."""
+    page = t.Enum(
+        get_args(Page), "grid", help="The page beside the controls: grid, flow or lens."
+    ).tag(sync=True)
+    recovery = t.CFloat(
+        0.9, min=0.01, max=1, help="The share of the fact that a path is to bring back."
+    ).tag(sync=True)
+    path = record_trait(
+        RestoringPath,
+        (
+            "The path of the trace on screen, so far while it is looked for; None while "
+            "there is none."
+        ),
+    )
+    flow = record_trait(
+        Flow, "The flow with the selection restored, once its page was turned to; else None."
+    )
+    lens = record_trait(
+        Lens, "The lens with the selection restored, once its page was turned to; else None."
+    )
     _path = t.Dict().tag(sync=True)
     """The path for the page; `{}` while there is none."""
     _flow = t.Dict().tag(sync=True)

@@ -139,35 +139,64 @@ class TraceExplorer(ExplainedGrid):
     _view = t.Unicode("explorer").tag(sync=True)
     _answers = "restoration"
     _jobs = ("trace", "restore", "restore_a", "path", "page", "draw")
-    engine = t.Dict().tag(sync=True)
-    """Name and depth of the model, and examples that work with it."""
-    prompt = t.Unicode("").tag(sync=True)
-    subject = t.Unicode("").tag(sync=True)
-    noise = t.CFloat(3.0, min=0).tag(sync=True)
-    samples = t.Int(10, min=1, max=1000).tag(sync=True)
-    seed = t.Int(1, min=0, max=2**32 - 1).tag(sync=True)
-    window = t.Int(None, allow_none=True, min=1).tag(sync=True)
-    answer = t.Unicode(None, allow_none=True).tag(sync=True)
-    place = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
-    """Characters of the subject, half-open; it holds for as long as the subject stands there."""
+    engine = t.Dict(help="Name and depth of the model, and examples that work with it.").tag(
+        sync=True
+    )
+    prompt = t.Unicode("", help="Text that stops just before the fact.").tag(sync=True)
+    subject = t.Unicode("", help="The words of the prompt to corrupt.").tag(sync=True)
+    noise = t.CFloat(3.0, min=0, help="Standard deviation of the noise, a multiple of σ.").tag(
+        sync=True
+    )
+    samples = t.Int(10, min=1, max=1000, help="Noise draws averaged over.").tag(sync=True)
+    seed = t.Int(1, min=0, max=2**32 - 1, help="Of the noise draws.").tag(sync=True)
+    window = t.Int(
+        None,
+        allow_none=True,
+        min=1,
+        help=("Layers restored together by an MLP or attention cell; None: by the model's depth."),
+    ).tag(sync=True)
+    answer = t.Unicode(
+        None,
+        allow_none=True,
+        help="The word whose probability is followed; None: the clean run's own.",
+    ).tag(sync=True)
+    place = t.Tuple(
+        t.Int(),
+        t.Int(),
+        default_value=None,
+        allow_none=True,
+        help=(
+            "Characters of the subject, half-open; it holds for as long as the subject "
+            "stands there."
+        ),
+    ).tag(sync=True)
     all_mentions = t.Bool(False, help="Corrupt every mention of the subject, not one.").tag(
         sync=True
     )
-    subject_places = t.Dict().tag(sync=True)
-    """Where the subject may be: the prompt and the subject that were looked up, whether it is
-    `there`, the spans of characters `at` which it stands, and `offers` where it stands nowhere."""
-    retrace = t.Bool(True).tag(sync=True)
-    stale = t.Bool(False).tag(sync=True)
-    """The model is no longer the one that the trace on screen was made on."""
-    history = t.List().tag(sync=True)
-    """The runs that `recall` brings back, oldest first: id, settings, answer, clean, corrupted,
-    edits, complete."""
-    run_shown = t.Int(0).tag(sync=True)
-    """The run of the history that is on screen; 0 while there is none."""
-    kept = t.Dict().tag(sync=True)
-    """What was kept as A; `{}` while nothing was."""
-    code = t.Unicode("").tag(sync=True)
-    """Python that shows again what is on screen; see `to_code`."""
+    subject_places = t.Dict(
+        help=(
+            "Where the subject may be: the prompt and the subject that were looked up, "
+            "whether it is `there`, the spans of characters `at` which it stands, and "
+            "`offers` where it stands nowhere."
+        )
+    ).tag(sync=True)
+    retrace = t.Bool(True, help="Trace again when the model was edited.").tag(sync=True)
+    stale = t.Bool(
+        False, help="The model is no longer the one that the trace on screen was made on."
+    ).tag(sync=True)
+    history = t.List(
+        help=(
+            "The runs that `recall` brings back, oldest first: id, settings, answer, clean, "
+            "corrupted, edits, complete."
+        )
+    ).tag(sync=True)
+    run_shown = t.Int(
+        0, help="The run of the history that is on screen; 0 while there is none."
+    ).tag(sync=True)
+    kept = t.Dict(help="What was kept as A; `{}` while nothing was.").tag(sync=True)
+    code = t.Unicode("", help="Python that shows again what is on screen; see `to_code`.").tag(
+        sync=True
+    )
     _file = t.Dict().tag(sync=True)
     """A file for the page to save: name, type, data and the id of the request for it."""
 

@@ -70,36 +70,71 @@ class TraceGrid(RomeWidget):
 
     _esm, _css = bundle("grid")
     _view = t.Unicode("grid").tag(sync=True)
-    trace = record_trait(CausalTrace)
-    """The trace on screen, as it ended; None while there is none."""
+    trace = record_trait(CausalTrace, "The trace on screen, as it ended; None while there is none.")
     _trace = t.Dict().tag(sync=True)
     """The words and numbers around the grid, also while it fills in; `{}` while there are none."""
-    scores = t.Bytes().tag(sync=True)
-    """float32 `[kind, pos, layer]` in the order of the trace's kinds; NaN where not computed."""
-    estimate = t.Bytes().tag(sync=True)
-    """An estimate in the form of `scores`, shown where those are NaN; empty without one."""
-    kind = t.Enum(get_args(GridKind), "all").tag(sync=True)
-    selection = t.List().tag(sync=True)
-    """Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer."""
-    single = t.List().tag(sync=True)
-    """The selection, where its cells are meant as single states, without their windows; else `[]`.
-    `select_states` sets both."""
-    cursor = t.Any(None, allow_none=True).tag(sync=True)
-    restoration = t.Any(None, allow_none=True, read_only=True)
-    """The answer to the selection: a `Restoration` of a live model's, a `RecordedRestoration` of a
-    recorded trace's; None while there is none, or only a sentence that says why."""
+    scores = t.Bytes(
+        help=(
+            "float32 `[kind, pos, layer]` in the order of the trace's kinds; NaN where not "
+            "computed."
+        )
+    ).tag(sync=True)
+    estimate = t.Bytes(
+        help=("An estimate in the form of `scores`, shown where those are NaN; empty without one.")
+    ).tag(sync=True)
+    kind = t.Enum(
+        get_args(GridKind), "all", help="All kinds of state beside each other, or the one to show."
+    ).tag(sync=True)
+    selection = t.List(
+        help=("Selected cells, sorted triples `(pos, layer, kind)`; setting it asks for an answer.")
+    ).tag(sync=True)
+    single = t.List(
+        help=(
+            "The selection, where its cells are meant as single states, without their "
+            "windows; else `[]`. `select_states` sets both."
+        )
+    ).tag(sync=True)
+    cursor = t.Any(None, allow_none=True, help="The cell of the keyboard's cursor, or None.").tag(
+        sync=True
+    )
+    restoration = t.Any(
+        None,
+        allow_none=True,
+        read_only=True,
+        help=(
+            "The answer to the selection: a `Restoration` of a live model's, a "
+            "`RecordedRestoration` of a recorded trace's; None while there is none, or only "
+            "a sentence that says why."
+        ),
+    )
     _restoration = t.Dict().tag(sync=True)
     """The answer to `_restoration["selection"]`, or that sentence; `{}` while there is none."""
-    scale = t.Enum(get_args(Scale), "probability").tag(sync=True)
-    palette = t.Enum(get_args(Palette), "kinds").tag(sync=True)
-    values = t.Bool(False).tag(sync=True)
-    shortcuts = t.Bool(True).tag(sync=True)
-    comparison = record_trait(TraceComparison)
-    """The trace before, the trace on screen, and what sets them apart; None without one before."""
+    scale = t.Enum(
+        get_args(Scale),
+        "probability",
+        help=(
+            "What a cell shows: probability, its rise over corrupted (effect), or the share back."
+        ),
+    ).tag(sync=True)
+    palette = t.Enum(
+        get_args(Palette),
+        "kinds",
+        help="A colour for each kind (kinds), or one ramp for every eye (cividis).",
+    ).tag(sync=True)
+    values = t.Bool(False, help="Write the numbers into cells that have room for them.").tag(
+        sync=True
+    )
+    shortcuts = t.Bool(True, help="Single letters act while the grid has the focus.").tag(sync=True)
+    comparison = record_trait(
+        TraceComparison,
+        (
+            "The trace before, the trace on screen, and what sets them apart; None without "
+            "one before."
+        ),
+    )
     _comparison = t.Dict().tag(sync=True)
     """The same in words and numbers for the page; `{}` without one."""
-    before_scores = t.Bytes().tag(sync=True)
-    """The trace before in the form of `scores`."""
+    before_scores = t.Bytes(help="The trace before in the form of `scores`.").tag(sync=True)
 
     _arriving: CausalTrace | None = None
     """What `trace` is, or will be once all that belongs to it is on screen."""
