@@ -97,7 +97,8 @@ export function layout(
   const tall = rows <= 22 ? Math.max(1, Math.min(1.4, large)) : 1;
   const least = rows <= 14 ? 24 - low : rows <= 22 ? 18 - low / 2 : rows <= 60 ? 15 - low / 2 : 12;
   /** A short prompt fills the room beside the panel, in cells that are not much taller than wide. */
-  const filling = panel === "side" && grids === 1 ? Math.min(BESIDE / rows, 2 * w, TALLEST) : 0;
+  const filling =
+    panel === "side" && grids === 1 ? Math.min(BESIDE / rows, (rows > 5 ? 2 : 3) * w, TALLEST) : 0;
   const h = Math.round(Math.max(tall * least, filling));
   return { cell: { w, h }, labels, bar: BAR, gap: GAP, direction, panel, tickStep: tickStep(w) };
 }

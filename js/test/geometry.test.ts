@@ -81,8 +81,9 @@ describe("layout", () => {
         const { cell, panel } = layout(width, rows, 8, 3, 6);
         expect(panel).toBe("side");
         expect(cell.h).toBeGreaterThanOrEqual(24);
-        expect(cell.h).toBeLessThanOrEqual(Math.max(34, Math.min(56, 2 * cell.w)));
-        expect(rows * cell.h).toBeGreaterThanOrEqual(Math.min(320, rows * Math.min(56, 2 * cell.w)) - rows);
+        const most = Math.min(56, (rows > 5 ? 2 : 3) * cell.w);
+        expect(cell.h).toBeLessThanOrEqual(Math.max(34, most));
+        expect(rows * cell.h).toBeGreaterThanOrEqual(Math.min(320, rows * most) - rows);
       }
   });
   test("layout makes cells grow until the room is used", () => {
