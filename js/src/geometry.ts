@@ -41,6 +41,8 @@ export const PANEL_WIDTH = 340;
 const PADDING = 32;
 /** Below this width what surrounds the plots is drawn closer. */
 const SMALL = 560;
+/** There, plots beside each other have cells as wide as this at least. */
+const SMALL_CELL = 7;
 const BAR = 88;
 const GAP = 16;
 /** Height of the panel without its page's other parts, which a picture beside it may have, too. */
@@ -88,7 +90,7 @@ export function layout(
   const panel = width >= 760 && (sided >= comfortable || sided >= below) ? "side" : "below";
   let w = panel === "side" ? sided : below;
   let direction: Layout["direction"] = "row";
-  if (w < SMALLEST) {
+  if (w < (small ? SMALL_CELL : SMALLEST)) {
     w = fitted(width, 1);
     direction = "column";
   }
