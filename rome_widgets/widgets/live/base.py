@@ -151,6 +151,11 @@ class RomeWidget(anywidget.AnyWidget):
             self._pages[page] = count
             if self._watched and not before:
                 self._watched_again()
+            elif before and not self._watched:
+                self._watched_no_more()
+
+    def _watched_no_more(self) -> None:
+        """The last view was closed."""
 
     def _watched_again(self) -> None:
         """A view was opened after all of them had been closed."""

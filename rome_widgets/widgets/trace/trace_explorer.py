@@ -422,6 +422,11 @@ class TraceExplorer(ExplainedGrid):
             if self.stale and edited and self.retrace and self._watched:
                 self._start(shown.settings, patient=True)
 
+    def _watched_no_more(self) -> None:
+        with self._writing:  # A run that nobody asked for is not waited for by anybody.
+            if (run := self._under_way) is not None and run.patient:
+                self.cancel()
+
     def _watched_again(self) -> None:
         with self._writing:
             self._follow_edits(True)

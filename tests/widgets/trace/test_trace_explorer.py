@@ -727,6 +727,25 @@ def test_of_a_cell_that_was_run_again_only_the_explorer_on_the_page_traces(engin
     assert not explorers[0].stale
 
 
+def test_a_run_for_an_edit_that_still_waits_is_given_up_with_the_last_view(engine):
+    explorer = TraceExplorer(engine, PROMPT, SUBJECT)
+    explorer.set_state(views("a page", 1))
+    assert explorer.wait(20)
+    free = threading.Event()
+    engine.session.worker.submit("somebody else", lambda cancelled: free.wait(20))
+    engine.edit(0.5)
+    engine.tell(1)
+    traced = len(engine.traced)
+    explorer.set_state(views("a page", 0))
+    free.set()
+    assert explorer.wait(20)
+    assert len(engine.traced) == traced
+    assert explorer.stale
+    explorer.set_state(views("a page", 1))
+    assert explorer.wait(20)
+    assert (explorer.status, explorer.stale) == ("done", False)
+
+
 @pytest.mark.parametrize("pages", [{}, {"a page": 1}, {"one": 0, "another": 1}])
 def test_an_explorer_that_somebody_may_look_at_follows_the_model(engine, pages):
     explorer = TraceExplorer(engine, PROMPT, SUBJECT)
