@@ -19,7 +19,7 @@ const MARKS = `
 Colour|p(answer) with the state restored; hatched: none yet, or an estimate
 ○|the subject’s strongest state; below: its layer and value
 Frame|selected; dashed: the keyboard’s cursor
-Bracket below it|its window: the layers restored with it
+Bracket below it|the layers restored with it
 ○ — ●|p of a token from the left run to the right, on 0 to 1
 Δ ▲ ▼|the difference: more, less`;
 const MODEL_MARKS = `
