@@ -65,7 +65,6 @@ export function save(name: string, type: string, data: BlobPart): void {
   const link = document.createElement("a");
   link.href = url;
   link.download = name;
-  link.hidden = true;
   // Some browsers and hosts follow no link that is not on the page.
   document.body.append(link);
   link.click();

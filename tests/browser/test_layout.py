@@ -98,7 +98,7 @@ def test_the_style_sheet_of_a_host_changes_nothing(show, make):
 @pytest.mark.parametrize(
     ("make", "marks"),
     [
-        (explorer(), ["○", "bracket", "path back to", "square", "circle", "A, B", "Δ"]),
+        (explorer(), ["○", "bracket", "path back to", "square", "circle", "Δ"]),
         (panel(NEEDLE), ["‖Δ‖/‖W‖", "effic.", "parap.", "neigh.", "v*", "KL", "✓ ✗", "bled"]),
     ],
     ids=["trace", "edit"],

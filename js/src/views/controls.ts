@@ -163,52 +163,39 @@ export interface NumberField {
  * to be corrected; the trait keeps the value that it had.
  */
 export function numberFields() {
-  const refused = signal<Readonly<Record<string, { typed: string; why: string; held: number | null }>>>({});
-
-  const settle = (name: string) => {
-    const { [name]: gone, ...others } = refused.peek();
-    if (gone) refused.value = others;
-  };
+  /** What was typed and why it is refused, by the field and the value that holds instead. */
+  const refused = signal<Readonly<Record<string, readonly [typed: string, why: string] | undefined>>>({});
+  const keyOf = ({ name, value }: NumberField) => `${name} ${value}`;
 
   function take(field: NumberField, input: HTMLInputElement): void {
-    const { name, value, min = -Infinity, max = Infinity } = field;
+    const { value, min, max, set, empty } = field;
     const typed = field.fraction ? input.valueAsNumber : Math.round(input.valueAsNumber);
-    const emptied = input.value === "" && !input.validity?.badInput;
-    if (emptied && field.empty !== undefined) {
-      settle(name);
-      field.set(null);
-    } else if (Number.isFinite(typed) && typed >= min && typed <= max) {
-      settle(name);
-      field.set(typed);
-    } else {
-      const why = range(min, max) + (value === null ? "" : `; ${value} holds`);
-      refused.value = { ...refused.peek(), [name]: { typed: input.value, why, held: value } };
-    }
+    const emptied = input.value === "" && !input.validity?.badInput && empty !== undefined;
+    const fits = typed >= (min ?? -Infinity) && typed <= (max ?? Infinity);
+    const range = max ? `${min} to ${max}` : min === undefined ? "a number" : `${min} or more`;
+    const why = `${range} is wanted${value === null ? "" : `; ${value} holds`}`;
+    const no = emptied || fits ? undefined : ([input.value, why] as const);
+    refused.value = { ...refused.peek(), [keyOf(field)]: no };
+    if (!no) set(emptied ? null : typed);
   }
 
-  const field = (given: NumberField, enter?: () => void): TemplateResult => {
-    const found = refused.value[given.name];
-    // Set from elsewhere, the trait has another value: the refusal was of an older one.
-    const no = found && found.held === given.value ? found : undefined;
+  return (field: NumberField, enter?: () => void): TemplateResult => {
+    const no = refused.value[keyOf(field)];
     return html`<input
         type="number"
-        data-setting=${given.name}
-        min=${given.min ?? nothing}
-        max=${given.max ?? nothing}
-        step=${given.step ?? 1}
-        placeholder=${given.empty ?? ""}
-        style="width:${given.width}ch"
+        data-setting=${field.name}
+        min=${field.min ?? nothing}
+        max=${field.max ?? nothing}
+        step=${field.step ?? 1}
+        placeholder=${field.empty ?? ""}
+        style="width:${field.width}ch"
         aria-invalid=${no ? "true" : nothing}
-        data-is=${no ? no.typed : (given.value?.toString() ?? "")}
-        @change=${(event: Event) => take(given, event.target as HTMLInputElement)}
-        @keydown=${enter ? entered(() => refused.peek()[given.name] || enter()) : nothing}
-      />${no ? html`<span class="rw-refused" role="alert">${no.why}</span>` : nothing}`;
+        data-is=${no ? no[0] : (field.value?.toString() ?? "")}
+        @change=${(event: Event) => take(field, event.target as HTMLInputElement)}
+        @keydown=${enter ? entered(() => refused.peek()[keyOf(field)] || enter()) : nothing}
+      />${no ? html`<span class="rw-refused" role="alert">${no[1]}</span>` : nothing}`;
   };
-  return field;
 }
-
-const range = (min: number, max: number): string =>
-  `${min === -Infinity ? "a number" : max === Infinity ? `${min} or more` : `${min} to ${max}`} is wanted`;
 
 const OPTIONAL = new Set(["true_object", "answer"]);
 

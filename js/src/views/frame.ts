@@ -28,7 +28,9 @@ const PAGE = Math.random().toString(36).slice(2);
 export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: AbortSignal) {
   const root = document.createElement("div");
   root.className = "rw";
-  host.append(root, noStill(bridge.get("_still_name")));
+  // Its style sheet hides the picture that Python displays for when there is no view.
+  root.dataset.still = bridge.get("_still_name");
+  host.append(root);
   root.addEventListener("keydown", keep);
 
   const width = signal(0);
@@ -54,7 +56,7 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
     "abort",
     () => {
       for (const end of endings) end();
-      host.replaceChildren();
+      root.remove();
     },
     { once: true },
   );
@@ -71,7 +73,7 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
           const { root: content, attributes } = template();
           root.dataset.theme = theme.value;
           root.dataset.panel = width.value < NARROW ? "below" : "right";
-          root.toggleAttribute("data-small", width.value > 0 && width.value < SMALL);
+          root.toggleAttribute("data-small", width.value < SMALL);
           for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
           render(content, root);
           for (const input of root.querySelectorAll<HTMLInputElement>("[data-is]")) hold(input);
@@ -83,25 +85,14 @@ export function frame(bridge: Bridge<BaseTraits>, host: HTMLElement, abort: Abor
   };
 }
 
-/** Hides the picture and the table that Python displays for when there is no view. */
-function noStill(name: string): HTMLStyleElement {
-  const style = document.createElement("style");
-  const still = `[data-rw-still="${name}"]`;
-  style.textContent = name
-    ? `${still}, .jp-OutputArea-child:has(${still}) { display: none !important; }`
-    : "";
-  return style;
-}
-
 /** Tells Python how many views this page has: what nobody sees need not follow the model. */
 function countView(bridge: Bridge<BaseTraits>): () => void {
-  const add = (more: number, send: boolean) => {
+  const add = (more: number) => {
     const now = bridge.signal("_views").peek();
-    const open = now?.page === PAGE ? (now.open ?? 0) : 0;
-    bridge.set({ _views: { page: PAGE, open: open + more } }, { send });
+    bridge.set({ _views: { page: PAGE, open: (now?.page === PAGE ? now.open : 0) + more } });
   };
-  add(1, false); // It goes with the first question whether Python is there.
-  return () => add(-1, true);
+  add(1);
+  return () => add(-1);
 }
 
 /**

@@ -31,8 +31,8 @@ export const helpDialog = (
   </dialog>
 `;
 
-export const helpButton = (label: string, title: string, open: () => void): TemplateResult =>
-  iconButton("help", "?", label, open, title);
+export const helpButton = (label: string, open: () => void): TemplateResult =>
+  iconButton("help", "?", label, open);
 
 /** A dialog has to be asked to open. */
 export function openHelp(root: ParentNode): void {

@@ -21,6 +21,10 @@ SOONEST = 0.5
 """Seconds between two writings: a slider that is dragged is not a message each."""
 
 _STYLE = """<style>
+:root:has(.rw[data-still="%(name)s"])
+  :is([data-rw-still="%(name)s"], .jp-OutputArea-child:has([data-rw-still="%(name)s"])) {
+  display: none;
+}
 /* Not before a view had the time to come. */
 @keyframes rw-still { from { display: none } }
 [data-rw-still] { animation: rw-still 1.5s step-end }

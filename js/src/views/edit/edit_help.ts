@@ -31,4 +31,4 @@ export const editHelp = (helping: Signal<boolean>): TemplateResult =>
   );
 
 export const editHelpButton = (helping: Signal<boolean>): TemplateResult =>
-  helpButton(LABEL, LABEL, () => (helping.value = true));
+  helpButton(LABEL, () => (helping.value = true));

@@ -149,7 +149,7 @@ function plot(picture: Picture, kind: Kind, side: Side, labelled: boolean): Temp
     <div class="rw-row">
       ${labelled ? tokenColumn(state, on, info) : nothing}
       <div class="rw-plot" style="width:${width}px">
-        <div class="rw-plot-title" title=${KIND_NAMES[kind]}>${width < 90 ? KIND_NAMES[kind].split(" ")[0] : KIND_NAMES[kind]}</div>
+        <div class="rw-plot-title">${width < 90 ? KIND_NAMES[kind].split(" ")[0] : KIND_NAMES[kind]}</div>
         <div class=${`rw-box${side === "after" && state.estimated.value ? " rw-estimated" : ""}`} style="width:${width}px;height:${height}px">
           <canvas
             data-kind=${kind}

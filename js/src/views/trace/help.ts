@@ -15,28 +15,26 @@ Double-click|clear`;
 
 /** Every mark that is drawn somewhere on the page. */
 const MARKS = `
-* and bracket|the subject, which the noise is on
-Colour|p(answer) with the state restored; hatched: none yet, or an estimate
-○|the subject’s strongest state; below: its layer and value
-Frame|selected; dashed: the keyboard’s cursor
-Bracket below it|the layers restored with it
-○ — ●|p of a token from the left run to the right, on 0 to 1
+* and bracket|the subject: the noise is on it
+Colour|p(answer) with the state restored; hatched: not exact
+○|the subject’s strongest state
+Frame|selected; dashed: the cursor
+Bracket below|layers restored with it
+○ — ●|p in the left run, the right run
 Δ ▲ ▼|the difference: more, less`;
 const MODEL_MARKS = `
-path back to|the share that a small set of states is to bring back; numbered dots: its steps
-A, B|what was kept, what is on screen
-Flow: circle|a hidden state
-Flow: square|what MLP (green), attention (red) writes
-Flow: fan|what attention can read, darker where more moved
-Lens: word ✓|the likeliest token is the answer`;
+path back to|the share that a few states are to bring back; dots: its steps
+Flow|circle: hidden state; square: MLP, attention
+Lens ✓|the answer is likeliest`;
+
+const LABEL = "Keys and pointer";
 
 export const help = (state: GridState, live: boolean): TemplateResult =>
   helpDialog(
-    "Keys and pointer",
+    LABEL,
     [
       ["Marks", MARKS + (live ? MODEL_MARKS : "")],
-      ["Keys", KEYS + (live ? MODEL_KEYS : "")],
-      ["Pointer", MOUSE],
+      [LABEL, KEYS + (live ? MODEL_KEYS : "") + MOUSE],
     ],
     (dialog) => {
       state.helping.value = false;
@@ -46,4 +44,4 @@ export const help = (state: GridState, live: boolean): TemplateResult =>
 
 /** The same for who has a pointer and does not know the key. */
 export const helpButton = ({ helping }: GridState): TemplateResult =>
-  button("Keys and pointer", "Marks, keys and pointer (?)", () => (helping.value = true));
+  button(LABEL, () => (helping.value = true));

@@ -179,7 +179,7 @@ function settingFields(
           : nothing
       }
     </label>
-    <label class="rw-field" title="How many consecutive layers one cell of MLP and attention restores">window
+    <label class="rw-field" title="Layers that one cell of MLP and attention restores">window
       ${number("window", 6, 1, { empty: automatic ? `auto ${automatic}` : "auto" })}
     </label>
     <label class="rw-field" title=${info?.noise ?? "Standard deviation of the noise, in multiples of σ"}>noise

@@ -50,7 +50,7 @@ export const legend = (state: GridState): Part =>
   state.estimated.value
     ? html`<span
         class="rw-chip rw-legend"
-        title="Hatched states are a first-order estimate; exact values replace it as they are computed."
+        title="Hatched: a first-order estimate, until exact values replace it"
       ><b></b>estimate</span>`
     : nothing;
 

@@ -24,19 +24,6 @@ export interface TraceFrame extends Frame {
   latency: ReadonlySignal<number | null>;
 }
 
-/** How tall the panel of a view was, of which prompt and in which width. */
-const rooms = new WeakMap<Element, { of: string; height: number }>();
-
-/** The panel stays as tall as it was: the next click must not move what is below. */
-function keepRoom(root: HTMLElement, state: GridState): void {
-  const panel = root.querySelector<HTMLElement>("aside .rw-panel");
-  if (!panel) return;
-  const of = `${state.width.value} ${state.trace.value?.prompt}`;
-  const before = rooms.get(root);
-  panel.style.minHeight = before?.of === of ? `${before.height}px` : "";
-  rooms.set(root, { of, height: panel.offsetHeight });
-}
-
 export function traceFrame(
   bridge: Bridge<GridTraits>,
   host: HTMLElement,
@@ -64,6 +51,17 @@ export function traceFrame(
     ...actions,
   });
 
+  /** How tall the panel was, of which prompt and in which width. */
+  let room = { of: "", height: 0 };
+  /** It stays as tall as it was: the next click must not move what is below. */
+  function keepRoom(root: HTMLElement): void {
+    const panel = root.querySelector<HTMLElement>("aside .rw-panel");
+    if (!panel) return;
+    const of = `${made.width.value} ${state.trace.value?.prompt}`;
+    panel.style.minHeight = room.of === of ? `${room.height}px` : "";
+    room = { of, height: panel.offsetHeight };
+  }
+
   const view: TraceFrame = { ...made, state, figure, waiting, latency };
 
   made.ends(
@@ -84,7 +82,7 @@ export function traceFrame(
       return { root, attributes: { ...attributes, "data-panel": state.fit.value.panel } };
     },
     (root) => {
-      keepRoom(root, state);
+      keepRoom(root);
       paintFigure(root, state);
       painted(root, view);
       openHelp(root);
