@@ -17,13 +17,13 @@ Double-click|clear`;
 const MARKS = `
 * and bracket|the subject: the noise is on it
 Colour|p(answer) with the state restored; hatched: not exact
-○|the subject’s strongest state
-Frame|selected; dashed: the cursor
+○|subject’s strongest state
+Frame|selected; dashed: cursor
 Bracket below|layers restored with it
 ○ — ●|p in the left run, the right run
-Δ ▲ ▼|the difference: more, less`;
+Δ ▲ ▼|difference: more, less`;
 const MODEL_MARKS = `
-path back to|the share that a few states are to bring back; dots: its steps
+path back to|share that few states are to bring back; dots: steps
 Flow|circle: hidden state; square: MLP, attention
 Lens ✓|the answer is likeliest`;
 
