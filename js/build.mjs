@@ -1,5 +1,5 @@
 // Bundles src/grid.ts, src/trace.ts and src/edit.ts into the Python package: an ESM file and a stylesheet each, nothing fetched at run time.
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build, context } from "esbuild";
@@ -44,9 +44,6 @@ const weight = {
     })),
 };
 
-/** Line breaks beside a tag, an attribute or a value of a template are a space, as everywhere in HTML. */
-const spaced = (script) => script.replace(/(?<=[<>"\x60}])\n\s*|\n\s*(?=[<>"\x60$])/g, " ");
-
 const options = {
   entryPoints: ["grid", "trace", "edit"].map((name) => here(`src/${name}.ts`)),
   outdir: here("../rome_widgets/widgets/static"),
@@ -65,7 +62,6 @@ if (process.argv.includes("--watch")) {
 } else {
   const { metafile } = await build(options);
   for (const path of Object.keys(metafile.outputs)) {
-    if (path.endsWith(".js")) await writeFile(path, spaced(await readFile(path, "utf8")));
     const made = await readFile(path);
     const [raw, packed] = [made.length, gzipSync(made, { level: 9 }).length];
     console.log(`${path}  ${(raw / 1000).toFixed(1)} kB  ${(packed / 1000).toFixed(1)} kB gzipped`);

@@ -25,6 +25,8 @@ export interface Settings {
   all_mentions: boolean;
   /** The ids of a prompt that was given as messages or ids, where those of its text are others. */
   ids: number[] | null;
+  /** Characters that the messages of such a prompt say: where a subject is looked for. */
+  said: [number, number][] | null;
 }
 
 /** The words and numbers around a grid; the grid itself is the `scores` trait. */
