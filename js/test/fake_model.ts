@@ -106,7 +106,7 @@ export const info: TraceInfo = {
     answer_id: null,
     all_mentions: false,
     ids: null,
-      said: null,
+    said: null,
   },
 };
 
