@@ -403,15 +403,26 @@ class CausalTracer:
         if (fewer := self._of_fewer_draws(empty)) is not None:
 
             def told(path: RestoringPath) -> None:
-                if progress is not None:  # Of these draws only: all of them decide.
-                    progress(replace(path, reached=False))
+                if progress is not None:
+                    progress(self._over_all_draws(path))
 
             start = replace(empty, corrupted=fewer.corrupted)
             roughly = fewer._probabilities
-            found = PathSearch(roughly, candidates, start, most, told, cancel).run()
+            try:
+                found = PathSearch(roughly, candidates, start, most, told, cancel).run()
+            except Cancelled as stopped:
+                stopped.partial = self._over_all_draws(stopped.partial)
+                raise
             empty = replace(empty, n_restored=found.n_restored)
             begun |= {"first": found.states, "roughly": roughly}
         return PathSearch(self._probabilities, candidates, empty, most, **begun).run()
+
+    def _over_all_draws(self, path: RestoringPath) -> RestoringPath:
+        """A set that a search over fewer draws found, with what it brings back over all."""
+        sets = [path.states[:n] for n in range(1, len(path.states) + 1)]
+        found = self._probabilities(sets, lambda: None) if sets else np.empty(0)
+        whole = replace(path, probabilities=tuple(map(float, found)), corrupted=self.corrupted)
+        return replace(whole, reached=bool(whole.recovery >= whole.target))
 
     def _of_fewer_draws(self, empty: RestoringPath) -> CausalTracer | None:
         """A tracer of the first draws alone, to search with; None where there are no more.

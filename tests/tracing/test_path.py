@@ -214,7 +214,27 @@ def test_a_path_over_many_draws_is_searched_over_few_and_holds_over_all(bundled_
     for state in path.states:
         others = [each for each in path.states if each != state]
         assert tracer.restore(others).recovery < 0.9
-    assert not any(each.reached for each in told if each.corrupted != tracer.corrupted)
+    assert_true(tracer, told)
+
+
+def assert_true(tracer, told):
+    """Each set that a search told of brings back what was said of it, over all draws."""
+    assert told
+    for path in told:
+        for n, said in enumerate(path.probabilities, start=1):
+            assert tracer.restore(path.states[:n]).probability == pytest.approx(said, abs=1e-5)
+        assert path.corrupted == tracer.corrupted
+        assert path.reached == (path.recovery >= path.target)
+
+
+def test_a_search_that_is_stopped_over_few_draws_says_what_its_set_does_over_all(bundled_lm):
+    fact = "The Space Needle is in the city of", "The Space Needle"
+    tracer = CausalTracer(bundled_lm, *fact, samples=30)
+    stop = threading.Event()
+    with pytest.raises(Cancelled) as stopped:
+        tracer.find_path(0.9, progress=lambda path: stop.set(), cancel=stop)
+    assert stopped.value.partial.states
+    assert_true(tracer, [stopped.value.partial])
 
 
 def test_greed_begins_again_without_a_state_that_stands_in_the_way():
