@@ -50,6 +50,7 @@ from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.live.job import Job, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, Slot, describe_error, is_engine
 from rome_widgets.widgets.live.traits import fields_of, number, text
+from rome_widgets.widgets.trace.trace_explorer import TraceExplorer
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
 
 logger = logging.getLogger(__name__)
@@ -340,6 +341,19 @@ class EditPanel(LiveWidget):
         """Not what an edit made the explorer trace again: it would undo what is being typed."""
         if grid.trace is not None and grid.before is None:
             self._take_trace(grid.trace)
+        elif isinstance(grid, TraceExplorer):
+            self._take_asked(grid)
+
+    def _take_asked(self, explorer: TraceExplorer) -> None:
+        """What an explorer is to trace, into a form that is empty; the trace brings the rest."""
+        if self.subject or self.template != "{}":
+            return
+        try:
+            fact = read_fact(explorer.prompt, explorer.subject)
+        except RomeWidgetsError:  # The explorer says what is wrong with it.
+            return
+        with self._writing, self.hold_sync():
+            self.template, self.subject = fact.template, fact.subject
 
     def _take_selected(self, grid: TraceGrid) -> None:
         if len(grid.selection) == 1:
@@ -447,7 +461,10 @@ class EditPanel(LiveWidget):
 
     @t.observe("template", "subject")
     def _other_fact(self, change: dict) -> None:
-        """A layer that a trace pointed to, and the reason, go with the fact that was traced."""
+        """What a trace gave, layer and reason and answer, goes with the fact that was traced."""
+        traced, _, answer = self._taken or ("", "", "")
+        if self.request.prompt != traced and self.true_object == answer.strip():
+            self.true_object = None
         suggested, self.suggestion = self.suggestion, {}
         self._worker.cancel(self._slots["suggest"])
         if suggested.get("layer") is not None and suggested["layer"] == self.layer:

@@ -288,8 +288,23 @@ def test_another_fact_drops_the_layer_of_a_trace_and_the_reason(engine, words, b
         for name, value in words.items():
             setattr(panel, name, value)
     assert (panel.layer, panel.suggestion) == (None, {})
+    assert panel.true_object is None, "nor what the model says of the other one"
     record = panel.apply(wait=True)
     assert record.layer_reason == "the model card's layer"
+
+
+def test_before_its_trace_is_there_an_explorer_gives_its_fact(engine):
+    explorer = TraceExplorer(FakeEngine(), PROMPT, "The Space Needle", auto_run=False)
+    panel = EditPanel(engine, target="Paris", trace=explorer)
+    assert explorer.trace is None
+    assert (panel.template, panel.subject) == ("{} is in the city of", "The Space Needle")
+    assert panel.layer is None
+
+
+def test_an_explorer_without_a_subject_leaves_the_form_empty(engine):
+    explorer = TraceExplorer(FakeEngine(), PROMPT, "", auto_run=False)
+    panel = EditPanel(engine, target="Paris", trace=explorer)
+    assert (panel.template, panel.subject) == ("{}", "")
 
 
 def test_another_fact_keeps_a_layer_that_a_person_chose(engine):
