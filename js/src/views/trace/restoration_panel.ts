@@ -19,6 +19,8 @@ import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo, WholeAnswer }
 import { change, heads, iconButton, type Part } from "../controls.js";
 import type { TraceFrame } from "./trace_frame.js";
 
+const ROWS = 8;
+
 /** `kept` is what stands beside it as A. */
 export function panel(view: TraceFrame, kept: KeptInfo | null = null): Part {
   const { state, waiting, latency } = view;
@@ -78,7 +80,7 @@ function stale(state: GridState): Answer | null {
 
 function baseline(info: TraceInfo): TemplateResult {
   const effect = info.clean === null || info.corrupted === null ? null : info.clean - info.corrupted;
-  const rows = info.baseline ?? [];
+  const rows = likeliest(info);
   if (info.clean === null)
     return html`<section class="rw-panel" aria-label="Restoration"><h4 class="rw-mute">Nothing restored yet</h4></section>`;
   return html`
@@ -94,6 +96,13 @@ function baseline(info: TraceInfo): TemplateResult {
       ${rows.length > 0 ? predictionTable(rows, info, "corrupted") : nothing}
     </section>
   `;
+}
+
+/** The answer, then what either run finds likeliest: as many rows as a restoration has, for the page not to jump. */
+function likeliest({ baseline, answer_id }: TraceInfo): PredictionRow[] {
+  const most = ({ id, clean, corrupted }: PredictionRow) =>
+    id === answer_id ? Infinity : Math.max(clean ?? 0, corrupted ?? 0);
+  return [...(baseline ?? [])].sort((a, b) => most(b) - most(a)).slice(0, ROWS);
 }
 
 /** The restoration that was kept as A, if one was. */

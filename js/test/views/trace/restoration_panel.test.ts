@@ -121,3 +121,17 @@ test("panel without a selection shows what the noise took away", () => {
   expect(find(".rw-panel").textContent).toContain("\u22120.8000");
   expect(find(".rw-table").textContent).toContain("Paris");
 });
+test("panel without a selection names the answer, then what either run finds likeliest, in as many rows as a restoration", () => {
+  const row = (id: number, clean: number, corrupted: number) => ({
+    token: ` t${id}`,
+    id,
+    clean,
+    corrupted,
+    restored: corrupted,
+  });
+  const others = Array.from({ length: 12 }, (_, i) => row(20 + i, i === 5 ? 0.5 : 0, 0.01 * i));
+  const baseline = [...others, row(7, 0.02, 0.001)];
+  const { el } = show({ ...gridTraits(), _trace: { ...info, baseline } });
+  const words = [...el.querySelectorAll(".rw-table tbody th bdi")].map((word) => word.textContent);
+  expect(words).toEqual(["t7", "t25", "t31", "t30", "t29", "t28", "t27", "t26"]);
+});
