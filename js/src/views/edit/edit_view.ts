@@ -44,8 +44,8 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
 
   /** An edit is computed on the weights as they are: on top of another it is another edit. */
   function question(): Part {
-    if (!asking.value || !ready() || model.busy()) return nothing;
-    const count = bridge.get("ledger").n_active;
+    const count = Number(bridge.get("ledger").n_active);
+    if (!asking.value || !count || !ready() || model.busy()) return nothing;
     const holds = `The model holds ${count === 1 ? "an edit" : `${count} edits`} already.`;
     return html`<div class="rw-error rw-ask" role="alert"><div>${alreadyApplied(bridge) ?? holds}</div>
       ${button("on-top", "Edit on top", () => applyNow("on_top"), "rw-button")}

@@ -277,6 +277,13 @@ test.each([
   click(find("[data-action=on-top]"));
   expect(orders(model)[0]).toMatchObject({ op: "edit", first: "on_top" });
 });
+test("the question goes with the edits that it is about", async () => {
+  const { model, find, words } = show(edit({ target: "London" }));
+  click(find("[data-action=apply]"));
+  expect(words(".rw-ask > div")).toHaveLength(1);
+  await model.receive({ ledger: { ...edit().ledger, n_active: 0 } });
+  expect(words(".rw-ask > div")).toEqual([]);
+});
 test("an edit that failed is tried again once, after the question that comes before it", async () => {
   const { model, find, all } = show(failed("edit"));
   click(find("[data-action=retry]"));
