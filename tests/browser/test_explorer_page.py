@@ -369,6 +369,8 @@ def test_nothing_scrolls_sideways(show, width, layers, words):
 def test_two_views_of_one_widget_show_the_same_and_end_cleanly(show):
     page = show(live())
     page.status("done")
+    page.click("mlp", 2, 3)  # An answer is followed from the first one on.
+    page.panel.and_(page.page.locator("[data-selection]")).wait_for()
     page.page.evaluate(
         """async () => {
           const other = document.body.appendChild(document.createElement('div'));
@@ -376,8 +378,8 @@ def test_two_views_of_one_widget_show_the_same_and_end_cleanly(show):
           window.other = await rome.show(rome.model, other);
         }"""
     )
-    page.click("mlp", 2, 3)
-    expect(page.page.locator(".rw-panel[data-selection='[[2,3,\"mlp\"]]']")).to_have_count(2)
+    page.click("mlp", 2, 4)
+    expect(page.page.locator(".rw-panel[data-selection='[[2,4,\"mlp\"]]']")).to_have_count(2)
     page.page.evaluate("window.other.abort()")
     expect(page.page.locator(".rw")).to_have_count(1)
     assert page.page.evaluate("rome.listeners() === window.before")

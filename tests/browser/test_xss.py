@@ -15,7 +15,11 @@ from tests.helpers.xss_strings import HARMFUL, LABELS, ON_THE_WIRE, WRITTEN
 HARM = """root => {
   const names = "script style img iframe object embed video link meta base form a math";
   const attributes = /^(on.*|src|href|srcdoc|action|data)$/;
+  // Our picture: in an <img> an SVG runs and fetches nothing.
+  const picture = (el) => el.matches('img[src^="data:image/svg+xml;base64,"]')
+    && el.getAttributeNames().sort().join() === "alt,height,src,width";
   return [...root.querySelectorAll("*")]
+    .filter((el) => !picture(el))
     .filter((el) => names.split(" ").includes(el.localName)
       || [...el.attributes].some(({ name }) => attributes.test(name)))
     .map((el) => el.outerHTML.slice(0, 100));
