@@ -16,16 +16,17 @@ Double-click|clear`;
 /** Every mark that is drawn somewhere on the page. */
 const MARKS = `
 * and bracket|the subject: the noise is on it
-Colour|p(answer) with the state restored; hatched: not exact
-○|subject’s strongest state
-Frame|selected; dashed: cursor
-Bracket below|layers restored with it
-○ — ●|p in the left run, the right run
-Δ ▲ ▼|difference: more, less`;
+Colour|p(answer) with the state restored; hatched: not computed, or an estimate
+○|the subject’s strongest state
+Frame|selected; dashed: the cursor
+Bracket below|the layers restored with it
+○ — ●|p in the left run and in the right one
+Δ ▲ ▼|the difference: more, less`;
 const MODEL_MARKS = `
-path back to|share that few states are to bring back; dots: steps
-Flow|circle: hidden state; square: MLP, attention
-Lens ✓|the answer is likeliest`;
+path back to|the share that a few states are to bring back; dots: its steps
+Flow: circle|a hidden state
+Flow: square|what MLP (green), attention (red) write
+Lens ✓|the answer is the likeliest`;
 
 const LABEL = "Keys and pointer";
 
