@@ -369,6 +369,8 @@ def test_nothing_scrolls_sideways(show, width, layers, words):
 def test_two_views_of_one_widget_show_the_same_and_end_cleanly(show):
     page = show(live())
     page.status("done")
+    page.click("mlp", 3, 2)  # A view listens to a trait from when it first reads it.
+    expect(page.panel).to_have_attribute("data-selection", '[[3,2,"mlp"]]')
     page.click("mlp", 2, 3)  # An answer is followed from the first one on.
     page.panel.and_(page.page.locator("[data-selection]")).wait_for()
     page.page.evaluate(
