@@ -396,7 +396,7 @@ def _computes_as_a_tensor(kind: type[Tensor]) -> bool:
     functions = (Tensor.__torch_function__, nn.Parameter.__torch_function__)
     return (
         kind.__torch_function__ in functions
-        and kind.__torch_dispatch__ == Tensor.__torch_dispatch__
+        and kind.__torch_dispatch__ == Tensor.__torch_dispatch__  # pyright: ignore[reportAttributeAccessIssue]
     ) or kind is Tensor
 
 
