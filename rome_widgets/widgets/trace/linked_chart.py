@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 
+from rome_widgets.charts.offline import to_svg
 from rome_widgets.charts.trace_charts import linked_trace_chart, place_of, recovery_chart
 from rome_widgets.errors import MissingExtra, StateError, said
 from rome_widgets.records.states import State
@@ -36,9 +37,21 @@ def linked_chart(grid: TraceGrid, figure: Figure) -> alt.JupyterChart:
         alt.JupyterChart.enable_offline()
     except ImportError:
         raise MissingExtra.drawing() from None
-    chart = alt.JupyterChart(_FIGURES[figure](trace))
+    chart = LinkedChart(_FIGURES[figure](trace))
     _Link(grid, trace, chart)
     return chart
+
+
+class LinkedChart(alt.JupyterChart):
+    """A chart that is a widget, with its picture beside it for where no widget runs."""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
+        made = super()._repr_mimebundle_(**kwargs)
+        if made is None:
+            return None
+        data, metadata = made
+        chart: Any = self.chart
+        return {**data, "image/svg+xml": to_svg(chart)}, metadata
 
 
 class _Link:

@@ -194,3 +194,10 @@ def test_what_was_not_computed_is_left_out_and_one_token_is_one_place():
     trace = fake_trace("a b", "b", scores=scores, n_layers=4)
     points = points_of(trace)
     assert [(row["pos"], row["layer"], row["place"]) for row in points] == [(1, 2, "last token")]
+
+
+@FIGURES
+def test_the_picture_of_a_chart_stays_where_no_widget_runs(figure):
+    data, _ = rw.TraceGrid(fake_trace()).linked_chart(figure)._repr_mimebundle_()
+    assert data["image/svg+xml"].startswith("<svg")
+    assert "application/vnd.jupyter.widget-view+json" in data
