@@ -136,8 +136,8 @@ def test_reopened_without_its_kernel_the_picture_stands_where_the_widget_was(lab
     lab.page.evaluate(SESSION_READY)
     lab.page.wait_for_timeout(4000)
     for at in (1, 2):
-        expect(lab.still(at).locator("img").first).to_be_visible()
+        expect(lab.still(at).locator("img").first).to_be_visible(timeout=20_000)
         expect(lab.still(at).locator("table").first).to_be_visible()
         for said in (NEWS, "Loading widget"):
             for each in lab.cell(at).get_by_text(said).all():
-                assert not each.is_visible()
+                expect(each).to_be_hidden()
