@@ -39,7 +39,7 @@ def tour(browser, tmp_path_factory):
         page.wait_for_selector(".jp-OutputArea-output >> text=The tour is right", timeout=180_000)
         explorer = page.locator(EXPLORER).first
         explorer.scroll_into_view_if_needed()
-        page.wait_for_selector(f'{EXPLORER}[data-status="done"]', timeout=60_000)
+        page.wait_for_selector(f'{EXPLORER}[data-status="done"]', timeout=180_000)
         run_in_kernel(page, "explorer.selection = []")  # the tour ends with a cell selected
         explorer.locator("[data-selection]").wait_for(state="detached")
         yield page, explorer
@@ -139,8 +139,8 @@ def test_the_grid_is_there_soon_after_pressing_trace(tour):
         run_in_kernel(page, f"explorer.seed = {seed}")
         explorer.locator('[data-setting="seed"]').wait_for()
         runs.append(explorer.evaluate(WATCH))
-    run_in_kernel(page, "explorer.seed = 1; explorer.run()")
-    page.wait_for_selector(f'{EXPLORER}[data-status="done"]', timeout=60_000)
+    run_in_kernel(page, "explorer.seed = 1; explorer.run(); assert explorer.wait(180)")
+    page.wait_for_selector(f'{EXPLORER}[data-status="done"]', timeout=180_000)
     assert all(run["grid"] >= run["started"] for run in runs)
     figures = {
         "traces": len(runs),

@@ -28,7 +28,8 @@ lm = rw.load()
 made = []
 
 def explorer():
-    made.append(rw.TraceExplorer(lm, "The Space Needle is in the city of", "The Space Needle"))
+    fact = "The Space Needle is in the city of", "The Space Needle"
+    made.append(rw.TraceExplorer(lm, *fact, samples=10))
     return made[-1]
 """,
     "explorer()",
