@@ -129,6 +129,8 @@ def test_of_a_cell_run_again_one_explorer_follows_the_model(lab):
 
 
 def test_reopened_without_its_kernel_the_picture_stands_where_the_widget_was(lab):
+    for at in (1, 2):
+        lab.cell(at).locator(".rw[data-status=done]").wait_for()
     lab.page.wait_for_timeout(1000)
     lab.save()
     lab.page.evaluate(f"{NOTEBOOK}.sessionContext.shutdown()")

@@ -30,7 +30,7 @@ _STYLE = """<style>
 [data-rw-still] { animation: rw-still 1.5s step-end }
 /* An output that is a widget without a view: "Loading", "not found". */
 .jp-OutputArea-child:has([data-rw-still="%(name)s"]) + .jp-OutputArea-child
-  > [data-mime-type="application/vnd.jupyter.widget-view+json"]:not(:has(*)) { display: none }
+  > .jp-OutputArea-output:not(:has(*)) { display: none }
 </style>"""
 
 
