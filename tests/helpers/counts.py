@@ -25,7 +25,9 @@ INTERRUPT_PLACES = _count(96, 1200)
 """Interrupts put at chosen calls inside our own code, over all phases."""
 ESTIMATED_FACTS = _count(20, 60)
 """Facts on which the estimate is compared with the exact grid."""
-TRACES = _count(3, 10)
+WIDTHS = _count((932, 362), (932, 560, 466, 362))
+"""Pixels of the pages on which every state of every widget is looked at."""
+TRACES = _count(2, 10)
 """Traces timed in JupyterLab, from the press of the button."""
 FAMILY_SETTINGS = _count(
     [("middle", 3, "replay")],
