@@ -19,7 +19,7 @@ from rome_widgets.errors import ModelChanged
 from rome_widgets.model.base_weights import UneditedOutput, unedited_modules
 from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
-from rome_widgets.model.identity import what_changed
+from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.structure.geometry import all_logits

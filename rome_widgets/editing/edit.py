@@ -38,7 +38,8 @@ from rome_widgets.errors import (
     ModelChanged,
     SettingsError,
 )
-from rome_widgets.model.identity import Identity, what_changed, what_else_changed
+from rome_widgets.model.identity import Identity
+from rome_widgets.model.identity_changes import what_changed, what_else_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.threads import in_few_threads

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from rome_widgets.errors import EditRefused, SettingsError, said
-from rome_widgets.model.identity import and_more
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.structure.edited_matrix import is_adapter
+from rome_widgets.records.html import and_more
 from rome_widgets.records.numbers import as_whole
 
 

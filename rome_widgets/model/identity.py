@@ -2,7 +2,7 @@
 
 Two identities are equal as long as the model gives the same numbers. Asked in one place,
 `LanguageModel.identity`, by whoever keeps something that a model gave: runs, σ, statistics,
-edits, what a widget shows. Where two differ, `what_changed` says it in words.
+edits, what a widget shows. Where two differ, `identity_changes` says it in words.
 
 Of weights it holds which tensor it is and how often torch saw it written, and sums over a line
 through each matrix that meets every row and every column: so writes through `.data`, which torch
@@ -25,7 +25,7 @@ import sys
 import types
 import weakref
 import zlib
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -33,16 +33,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
+from rome_widgets.model.foreign_code import (
+    foreign_hooks,
+    has_replaced_forward,
+    home_of,
+    is_of_a_library,
+    name_of,
+)
 from rome_widgets.model.hooks import is_ours
 
-MOST_SAID = 3
-"""Changes that are told; more are counted."""
 _LARGEST = 512
 """Entries of a plain container that are looked at; of larger ones, which object it is."""
 _DEEPEST = 6
 
-_LIBRARIES = ("transformers", "accelerate", "peft")
-"""Their hooks and forwards are part of a model; they come and go with what a pass is asked for."""
 _PATCHED = ("torch", "transformers", "transformers_modules", "peft")
 """Libraries whose functions are read, by name, when a model runs; somebody may put others there."""
 
@@ -172,7 +175,7 @@ class Identity:
             for state in self.modules
             if state.replaced
         ]
-        return (*found, *(value for key, value in self.code if key.startswith(_GLOBAL)))
+        return (*found, *(value for key, value in self.code if key.startswith(GLOBAL_HOOK)))
 
     def inside(self, name: str) -> Hashable:
         """Only what is of the module of this name and in it, of all code, and of the tokenizer."""
@@ -187,7 +190,7 @@ class Identity:
         """Whether there is code of somebody else on the module of this name or in it."""
         inside = [state for state in self.modules if _within(state.name, name)]
         return any(state.hooks or state.replaced for state in inside) or any(
-            key.startswith(_GLOBAL) for key, _ in self.code
+            key.startswith(GLOBAL_HOOK) for key, _ in self.code
         )
 
     @property
@@ -201,30 +204,6 @@ class Identity:
 
 def _within(name: str, outer: str) -> bool:
     return name == outer or name.startswith(f"{outer}.")
-
-
-def what_changed(before: Identity, now: Identity) -> str:
-    """What makes two identities differ, as clauses; "" where nothing does."""
-    if before == now:
-        return ""
-    changes = [*_changed_code(before, now), *_changed_weights(before, now, by_value=False)]
-    return _listed(changes) or "its code is another"
-
-
-def what_else_changed(before: Identity, now: Identity, besides: Iterable[str]) -> str:
-    """As `what_changed`, but of weights only which hold other values, and not of some.
-
-    Args:
-        before: The identity that something was made under.
-        now: The present one.
-        besides: Parameters that are left out, such as edited matrices.
-    """
-    return _listed(
-        [
-            *_changed_code(before, now),
-            *_changed_weights(before, now, by_value=True, besides=frozenset(besides)),
-        ]
-    )
 
 
 # ------------------------------------------------------------------------------- reading
@@ -305,7 +284,10 @@ class IdentityReader:
         )
         hooks = ()
         if module._forward_hooks or module._forward_pre_hooks or "_hf_hook" in holds:
-            hooks = tuple(foreign_hooks(module))
+            hooks = tuple(
+                ((each.kind, each.key, _number(each.hook)), each.words)
+                for each in foreign_hooks(module)
+            )
         return ModuleState(name, _number(module), type(module).__name__, values, hooks)
 
     def _counts(self, name: str, module: nn.Module, key: str, value: Any) -> bool:
@@ -315,7 +297,7 @@ class IdentityReader:
             return has_replaced_forward(module)
         if key == "_hf_hook":
             return not any(True for _ in foreign_hooks(module))
-        if key.startswith("_") and key not in (*_SWITCHES, *_IS_CODE):
+        if key.startswith("_") and key not in (*SWITCHES, *_IS_CODE):
             # A whole model of transformers keeps notes of its own there.
             return not hasattr(module, "get_input_embeddings")
         return not (key.startswith("max_seq_len_cached") and _rotates_dynamically(module))
@@ -497,10 +479,10 @@ def _frozen(value: Any, depth: int = 0) -> Hashable:
         return _which_tensor(value)
     if depth < _DEEPEST and issubclass(kind, (dict, list, tuple, set, frozenset)):
         return _frozen_container(value, depth)
-    return _Object(kind.__name__, _number(value))
+    return OpaqueObject(kind.__name__, _number(value))
 
 
-class _Object(NamedTuple):
+class OpaqueObject(NamedTuple):
     """Stands for an object that is not looked into."""
 
     type: str
@@ -544,9 +526,9 @@ def _config_values(config: Any) -> Iterator[tuple[str, Any]]:
             yield key, _frozen(value)
 
 
-_GLOBAL = "hook of every module "
+GLOBAL_HOOK = "hook of every module "
 _OF_ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters", "scaling")
-_SWITCHES = ("forward", "_adapters_disabled", *_OF_ADAPTERS)
+SWITCHES = ("forward", "_adapters_disabled", *_OF_ADAPTERS)
 _IS_CODE = ("forward", "_compiled_call_impl", "_orig_mod")
 
 
@@ -569,12 +551,12 @@ class _Code:
             *torch_modules._global_forward_hooks.items(),
             *torch_modules._global_forward_pre_hooks.items(),
         ]:
-            if not is_ours(hook) and not _of_a_library(hook):
-                yield f"{_GLOBAL}{number}", f"a hook of every module, {_called(hook)}"
+            if not is_ours(hook) and not is_of_a_library(hook):
+                yield f"{GLOBAL_HOOK}{number}", f"a hook of every module, {name_of(hook)}"
         attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
         if isinstance(attention, str):
             function = _attention_functions().get(attention)
-            homes |= {_home(function): None}
+            homes |= {home_of(function): None}
             yield "attention function", _number(function)
         for owner in owners:
             yield from self._functions(owner, owner.__qualname__)
@@ -620,65 +602,6 @@ def _attention_functions() -> Mapping[str, Any]:
     return ALL_ATTENTION_FUNCTIONS
 
 
-def foreign_hooks(module: nn.Module) -> Iterator[tuple[Any, str]]:
-    """Which, and in words, of each hook of a module that is not ours and not of a library."""
-    around = vars(module).get("_hf_hook")
-    for hook in getattr(around, "hooks", () if around is None else (around,)):
-        if not _of_a_library(hook):
-            yield ("accelerate", 0, _number(hook)), f"the hook of accelerate {_called(hook)}"
-    for kind, table in (
-        ("forward hook", module._forward_hooks),
-        ("forward pre-hook", module._forward_pre_hooks),
-    ):
-        for number, hook in list(table.items()):
-            if not is_ours(hook) and not _of_a_library(hook):
-                yield (kind, number, _number(hook)), f"the {kind} {_called(hook)}"
-
-
-def has_replaced_forward(module: nn.Module) -> bool:
-    """Whether somebody put another `forward` on a module than its class's, or a library's."""
-    forward = vars(module).get("forward")
-    if forward is None or type(module).__name__ == "OptimizedModule":
-        return False
-    forward = getattr(forward, "_torchdynamo_orig_callable", forward)
-    if "_hf_hook" in vars(module) and _home(forward).startswith("accelerate."):
-        forward = getattr(module, "_old_forward", forward)  # what that calls
-    its_own = getattr(forward, "__self__", None) is module
-    if its_own and getattr(forward, "__func__", None) is type(module).forward:
-        return False  # put back as it was, for one
-    return not _of_a_library(forward) or _home(forward).startswith("transformers.models.")
-
-
-def _innermost(code: Any) -> Any:
-    while isinstance(code, functools.partial):
-        code = code.func
-    return getattr(code, "__func__", code)
-
-
-def _home(code: Any) -> str:
-    """Where code was written: not what `functools.wraps` made it say."""
-    code = _innermost(code)
-    written = getattr(code, "__globals__", None)
-    if written is not None:
-        return written.get("__name__") or ""
-    return getattr(code, "__module__" if isinstance(code, type) else "", None) or (
-        type(code).__module__ or ""
-    )
-
-
-def _of_a_library(code: Any) -> bool:
-    return _home(code).partition(".")[0] in _LIBRARIES
-
-
-def _called(code: Any) -> str:
-    code = _innermost(code)
-    written = getattr(code, "__code__", code)  # whatever `functools.wraps` made it say
-    name = getattr(written, "co_qualname", None) or getattr(written, "__qualname__", None)
-    name = name or type(code).__qualname__
-    name = name.rpartition("<locals>.")[2]
-    return f"'{name}' of {_home(code) or 'unknown'}"
-
-
 # ----------------------------------------------------------------------------- tokenizer
 
 
@@ -715,197 +638,3 @@ def _length(tokenizer: Any) -> int | None:
         return len(tokenizer)
     except TypeError:
         return None
-
-
-# ------------------------------------------------------------------------------ in words
-
-
-def _listed(changes: list[str]) -> str:
-    more = len(changes) - MOST_SAID
-    return "; ".join([*changes[:MOST_SAID], *([f"and {more} more"] if more > 0 else [])])
-
-
-def _changed_code(before: Identity, now: Identity) -> Iterator[str]:
-    """All but the weights."""
-    old = {state.name: state for state in before.modules}
-    new = {state.name: state for state in now.modules}
-    same = [(old[n], new[n]) for n in new if n in old and old[n].number == new[n].number]
-    yield from _changed_hooks(same)
-    yield from _changed_classes(same)
-    yield from _changed_tokenizer(before, now)
-    yield from _changed_config(before, now)
-    yield from _changed_values(same)
-    yield from _changed_modules(old, new)
-    owners = {_owner_of(key) for key, _ in before.code} & {_owner_of(key) for key, _ in now.code}
-    for key, was, is_now in _differences(before.code, now.code):
-        if key.startswith(_GLOBAL):
-            yield f"{was or is_now} was {'removed' if was else 'added'}"
-        elif was is not None and is_now is not None:
-            yield f"{key} was replaced"
-        elif _owner_of(key) in owners:  # of others, their modules came or went
-            yield f"{key} was {'added' if was is None else 'removed'}"
-
-
-def _owner_of(key: str) -> str:
-    return key.rpartition(".")[0]
-
-
-def _changed_classes(pairs: Iterable[tuple[ModuleState, ModuleState]]) -> Iterator[str]:
-    for old, new in pairs:
-        if old.type != new.type:
-            yield f"the class of {new.name or 'the model itself'} is {new.type} (was {old.type})"
-
-
-def _changed_modules(
-    old: Mapping[str, ModuleState], new: Mapping[str, ModuleState]
-) -> Iterator[str]:
-    """Outermost ones only."""
-    changed: dict[str, list[str]] = {}
-    outer: list[str] = []
-    for name, state in {**old, **new}.items():
-        was, is_now = old.get(name), new.get(name)
-        if (was and is_now and was.number == state.number) or _is_inside(name, outer):
-            continue
-        outer.append(name)
-        words = f"was replaced ({was.type} → {is_now.type})" if was and is_now else ""
-        words = words or ("was added" if is_now else "was removed")
-        changed.setdefault(words, []).append(name or "itself")
-    for words, names in changed.items():
-        yield f"the module {and_more(names)} {words}"
-
-
-def _is_inside(name: str, outer: Iterable[str]) -> bool:
-    return any(name.startswith(f"{each}.") or not each for each in outer)
-
-
-def _changed_hooks(pairs: Iterable[tuple[ModuleState, ModuleState]]) -> Iterator[str]:
-    changed: dict[str, list[str]] = {}
-    for old, new in pairs:
-        for some, others, verb in ((new, old, "added to"), (old, new, "removed from")):
-            known = {which for which, _ in others.hooks}
-            for which, what in some.hooks:
-                if which not in known:
-                    name = new.name or "the model itself"
-                    changed.setdefault(f"{what} was {verb}", []).append(name)
-    for what, names in changed.items():
-        yield f"{what} {and_more(names)}"
-
-
-def _changed_values(pairs: Iterable[tuple[ModuleState, ModuleState]]) -> Iterator[str]:
-    by_change: dict[tuple[str, Any, Any], list[str]] = {}
-    for old, new in pairs:
-        for key, was, is_now in _differences(old.values, new.values):
-            by_change.setdefault((key, was, is_now), []).append(new.name or "the model itself")
-    told_first = sorted(by_change, key=lambda change: change[0] not in _SWITCHES)
-    for key, was, is_now in told_first:
-        names = by_change[key, was, is_now]
-        yield _in_words(key, was, is_now, and_more(names))
-
-
-def _in_words(key: str, was: Any, is_now: Any, where: str) -> str:
-    if key == "forward":
-        return f"the forward of {where} was {'replaced' if is_now is not None else 'put back'}"
-    if key == "_hf_hook":
-        return f"the hook of accelerate of {where} was changed"
-    if key == "_compiled_call_impl":
-        return f"{where} was compiled"
-    if key in ("_disable_adapters", "_adapters_disabled"):
-        return f"the adapters of {where} were switched {'off' if is_now else 'on'}"
-    if key == "merged_adapters":
-        names = ", ".join(map(str, is_now or was or ()))
-        return f"the adapter {names} of {where} was {'merged' if is_now else 'unmerged'}"
-    if key == "_active_adapter":
-        return f"the active adapter of {where} is {_plain(is_now)} (was {_plain(was)})"
-    if _is_plain(was) and _is_plain(is_now):
-        return f"{key} of {where} is {_plain(is_now)} (was {_plain(was)})"
-    return f"{key} of {where} was changed"
-
-
-def _changed_weights(
-    before: Identity, now: Identity, *, by_value: bool, besides: frozenset[str] = frozenset()
-) -> Iterator[str]:
-    old = {state.name: state for state in before.weights}
-    written: list[str] = []
-    moved: list[str] = []
-    converted: dict[Any, list[str]] = {}
-    modules = {state.name for state in before.modules} & {state.name for state in now.modules}
-    yield from _of_other_names(set(old), {state.name for state in now.weights}, modules)
-    for state in now.weights:
-        was = old.get(state.name)
-        if was is None or state.name in besides or was == state:
-            continue
-        if was.tensor and state.tensor and was.tensor[-3] != state.tensor[-3]:
-            converted.setdefault(state.tensor[-3], []).append(state.name)
-        elif state.values is not None and was.values == state.values:
-            if by_value:
-                continue
-            same = was.tensor[:2] == state.tensor[:2]  # the object, and where it is
-            (written if same else moved).append(state.name)
-        else:
-            written.append(state.name)
-    if written:
-        yield f"the weights of {and_more(written)} were written"
-    for dtype, names in converted.items():
-        yield f"the weights of {and_more(names)} were converted to {_plain(dtype)}"
-    if moved:
-        yield f"the weights of {and_more(moved)} were replaced or moved"
-
-
-def _of_other_names(old: set[str], new: set[str], modules: set[str]) -> Iterator[str]:
-    """Weights that came or went, though their modules did not."""
-    for names, verb in ((new - old, "added"), (old - new, "taken away")):
-        some = sorted(name for name in names if name.rpartition(".")[0] in modules)
-        if some:
-            yield f"the weights of {and_more(some)} were {verb}"
-
-
-def _changed_config(before: Identity, now: Identity) -> Iterator[str]:
-    for key, was, is_now in _differences(before.config, now.config):
-        if " of " in key and not (key in dict(before.config) and key in dict(now.config)):
-            continue  # The whole configuration of a module was put there or taken away.
-        if "_attn_implementation" in key:
-            yield f"the implementation of attention is {_plain(is_now)} (was {_plain(was)})"
-        elif _is_plain(was) and _is_plain(is_now):
-            yield f"config.{key} is {_plain(is_now)} (was {_plain(was)})"
-        else:
-            yield f"config.{key} was changed"
-
-
-def _changed_tokenizer(before: Identity, now: Identity) -> Iterator[str]:
-    for key, was, is_now in _differences(before.tokenizer, now.tokenizer):
-        if key == "tokens":
-            yield f"the tokenizer has {is_now} tokens (had {was})"
-        elif _is_plain(was) and _is_plain(is_now) and len(f"{was}{is_now}") < 80:
-            yield f"{key} of the tokenizer is {_plain(is_now)} (was {_plain(was)})"
-        else:
-            yield f"{key} of the tokenizer was changed"
-
-
-def _differences(
-    before: tuple[tuple[str, Any], ...], now: tuple[tuple[str, Any], ...]
-) -> Iterator[tuple[str, Any, Any]]:
-    old, new = dict(before), dict(now)
-    for key in dict.fromkeys([*old, *new]):
-        if old.get(key) != new.get(key):
-            yield key, old.get(key), new.get(key)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, _Object):
-        return False
-    if isinstance(value, tuple):
-        return all(isinstance(each, (str, int, float)) for each in value) and len(value) < 5
-    return value is None or isinstance(value, (bool, int, float, str))
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return repr(value)
-
-
-def and_more(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -30,7 +30,7 @@ from rome_widgets.errors import (
 from rome_widgets.model import tokens
 from rome_widgets.model.eval_mode import device_of, run_in_eval_mode
 from rome_widgets.model.hooks import Visitor, run_hooked
-from rome_widgets.model.identity import Identity, IdentityReader, and_more, tokenizer_state
+from rome_widgets.model.identity import Identity, IdentityReader, tokenizer_state
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.structure.geometry import (
@@ -45,7 +45,7 @@ from rome_widgets.model.wrappers import check_wrappers, prove_wrappers, unwrap, 
 from rome_widgets.records.arguments import a_path, optional, several, takes, text, truth
 from rome_widgets.records.edit import WeightsState
 from rome_widgets.records.fact import HOLE
-from rome_widgets.records.html import plural, quoted, shortened, table
+from rome_widgets.records.html import and_more, plural, quoted, shortened, table
 from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.states import Kind, check_kinds
 from rome_widgets.records.subject import Occurrence, Span, subject_places

@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from rome_widgets.errors import WrappedModel
-from rome_widgets.model.identity import and_more, foreign_hooks, has_replaced_forward
+from rome_widgets.model.foreign_code import foreign_hooks, has_replaced_forward
 from rome_widgets.model.structure.geometry import all_logits, tolerance
+from rome_widgets.records.html import and_more
 
 
 def unwrap(model: Any) -> Any:
@@ -61,7 +62,7 @@ def check_wrappers(wrappers: Iterable[nn.Module], inner: nn.Module) -> None:
     name = type(inner).__name__
     for wrapper in wrappers:
         outer = type(wrapper).__name__
-        hooks = [what for _, what in foreign_hooks(wrapper)]
+        hooks = [each.words for each in foreign_hooks(wrapper)]
         passed_on = getattr(vars(wrapper).get("forward"), "__self__", None) is inner
         if has_replaced_forward(wrapper) and not passed_on:
             hooks.append("a replaced forward")

@@ -105,3 +105,8 @@ def quoted(words: str, most: int = 60) -> str:
 def plural(count: int, word: str) -> str:
     """A count with its word, as in "1 state", "2 states"."""
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def and_more(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -21,9 +21,10 @@ from rome_widgets.errors import (
     UnsupportedModel,
 )
 from rome_widgets.model.hooks import Seen, Visitor
-from rome_widgets.model.identity import and_more, what_changed
+from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.tokens import check_ids
+from rome_widgets.records.html import and_more
 from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.waves import Extent, Patch
 

@@ -43,7 +43,7 @@ from rome_widgets.errors import (
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.model.base_weights import digest_without_edits, without_edits
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
-from rome_widgets.model.identity import what_changed
+from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.threads import in_few_threads
