@@ -65,6 +65,7 @@ than all else together."""
 
 
 @takes(progress=callback, cancel=cancel_flag)
+@torch.inference_mode(False)  # what is made in the user's would know no gradients
 @in_few_threads
 def edit(
     lm: LanguageModel,
@@ -117,21 +118,6 @@ def edit(
     Source:
         Meng et al. 2022, section 3.1.
     """
-    if torch.is_inference_mode_enabled():  # what is made in it knows no gradients
-        with torch.inference_mode(False):
-            return edit(
-                lm,
-                prompt,
-                subject,
-                target,
-                method=method,
-                layer=layer,
-                settings=settings,
-                seed=seed,
-                second_moment=second_moment,
-                progress=progress,
-                cancel=cancel,
-            )
     started = time.perf_counter()
     lm = check_language_model(lm).up_to_date()
     editor = find_editor(method)
