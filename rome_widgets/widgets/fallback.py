@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,23 +30,13 @@ def still_trace(trace: CausalTrace) -> str:
 
 def still_comparison(compared: TraceComparison, after: CausalTrace) -> str:
     """Two traces of one prompt as pictures, and where they differ most."""
-    traces = zip(compared.names, compared.words, (compared.before, after), strict=True)
-    both = "".join(
-        f"<p><b>{shown(': '.join(filter(None, [side.capitalize(), said])))}</b></p>"
-        f"{trace_picture(trace)}"
-        for side, said, trace in traces
-    )
+    both = _each_side(compared, after, trace_picture)
     return trace_head(after) + both + _list_changes(compared, after)
 
 
 def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:
     """Two traces of one prompt and their difference as escaped HTML."""
-    traces = zip(compared.names, compared.words, (compared.before, after), strict=True)
-    both = "".join(
-        f"<p><b>{shown(': '.join(filter(None, [side.capitalize(), said])))}</b></p>"
-        f"{trace_table(trace)}"
-        for side, said, trace in traces
-    )
+    both = _each_side(compared, after, trace_table)
     changes = compared.changes
     if sum(grid.size for grid in changes.values()) > MOST_CELLS:
         return both + _list_changes(compared, after)
@@ -60,6 +50,17 @@ def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:
     )
     was, now = compared.names
     return f"{both}<p><b>Difference: {now} − {was}</b>, at most ±{largest:.4f}</p>{grids}"
+
+
+def _each_side(
+    compared: TraceComparison, after: CausalTrace, draw: Callable[[CausalTrace], str]
+) -> str:
+    """Both traces, each under its name and what is said of it."""
+    sides = zip(compared.names, compared.words, (compared.before, after), strict=True)
+    return "".join(
+        f"<p><b>{shown(': '.join(filter(None, [name.capitalize(), said])))}</b></p>{draw(trace)}"
+        for name, said, trace in sides
+    )
 
 
 def _change_titles(compared: TraceComparison, after: CausalTrace, kind: Kind) -> list[list[str]]:
