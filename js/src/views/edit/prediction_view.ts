@@ -74,13 +74,15 @@ export function predictionView(
           "Predictions",
           "",
           space,
-          html`<label class="rw-field">first ${fields({
-            name: "k",
-            value: bridge.get("k"),
-            set: (k) => bridge.set({ k: k ?? 1 }),
-            width: 4,
-            min: 1,
-          })}</label>`,
+          html`<label class="rw-field" title="Rows: the likeliest tokens of each run, and the one that is followed">first ${fields(
+            {
+              name: "k",
+              value: bridge.get("k"),
+              set: (k) => bridge.set({ k: k ?? 1 }),
+              width: 4,
+              min: 1,
+            },
+          )} of each</label>`,
           choice("Metric", METRICS, bridge.get("metric"), (metric) => bridge.set({ metric })),
         )}
         <div class="rw-sheets rw-scroll rw-ruled">
