@@ -12,6 +12,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
+
 SETTINGS = {
     # A news toast would cover the corner of a screenshot.
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -68,6 +70,13 @@ def set_setting(scratch: Path, name: str, content: dict) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def write_notebook(path: Path, sources) -> None:
+    """A notebook of code cells that opens without asking which kernel."""
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in sources]
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=python), path)
+
+
 def open_and_run_all(page, address: str, notebook: str) -> None:
     """Open a notebook and run all its cells, once the session stands.
 
@@ -90,6 +99,13 @@ def run_in_kernel(page, code):
         code,
     )
     assert error is None, error
+
+
+def ask_kernel(page, folder: Path, expression: str):
+    """The value of a Python expression in the kernel, whose folder this is."""
+    code = f"import json, pathlib; pathlib.Path('said.json').write_text(json.dumps({expression}))"
+    run_in_kernel(page, code)
+    return json.loads((folder / "said.json").read_text())
 
 
 def click_cell(page, explorer, pos, layer, kind, shape):

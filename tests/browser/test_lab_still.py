@@ -3,8 +3,6 @@
 One JupyterLab and one notebook for all of it, in this order.
 """
 
-import json
-
 import nbformat
 import pytest
 from playwright.sync_api import expect
@@ -12,15 +10,14 @@ from playwright.sync_api import expect
 from tests.browser.lab import (
     NOTEBOOK,
     SESSION_READY,
+    ask_kernel,
     lab_server,
     open_and_run_all,
-    run_in_kernel,
+    write_notebook,
 )
 
 CELLS = (
     """
-import json
-from pathlib import Path
 from IPython.display import display
 import rome_widgets as rw
 
@@ -60,9 +57,7 @@ class Lab:
         self.command("notebook:run-cell")
 
     def ask(self, expression):
-        code = f"Path('said.json').write_text(json.dumps({expression}))"
-        run_in_kernel(self.page, code)
-        return json.loads((self.folder / "said.json").read_text())
+        return ask_kernel(self.page, self.folder, expression)
 
     def save(self):
         self.page.evaluate(f"{NOTEBOOK}.context.save()")
@@ -72,15 +67,15 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
     folder, scratch = tmp_path_factory.mktemp("still"), tmp_path_factory.mktemp("lab")
-    cells = [nbformat.v4.new_code_cell(source.strip()) for source in CELLS]
-    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=python)
-    nbformat.write(notebook, folder / "still.ipynb")
+    write_notebook(folder / "still.ipynb", CELLS)
     with lab_server(folder, scratch) as address:
         page = browser.new_page(viewport={"width": 1400, "height": 1800})
         page.set_default_timeout(60_000)
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
         open_and_run_all(page, address, "still.ipynb")
         yield Lab(page, address, folder)
+        assert problems == []
         page.close()
 
 
@@ -103,9 +98,10 @@ def test_a_chart_is_drawn_from_what_jupyterlab_has(lab):
 def test_what_is_saved_is_the_finished_trace_and_edit(lab):
     lab.page.wait_for_timeout(1000)
     saved = lab.save()
-    for at, words in ((1, "strongest of"), (2, "1 active edit")):
+    # The edit may have reached the explorer by now, or not.
+    for at, words in ((1, ("strongest of", "largest of")), (2, ("1 active edit",))):
         html = "".join(output.data.get("text/html", "") for output in saved.cells[at].outputs)
-        assert words in html or "largest of" in html
+        assert any(each in html for each in words)
         assert "<img" in html
         assert len(html) < 40_000
 
@@ -114,7 +110,6 @@ def test_of_a_cell_run_again_one_explorer_follows_the_model(lab):
     for count in range(2, 7):
         lab.run_cell(1)
         lab.cell(1).locator(".rw[data-status=done]").wait_for()
-        lab.page.wait_for_function("() => true")
         assert lab.ask("len(made)") == count
     for _ in range(100):
         if lab.ask("[each._watched for each in made]") == [False] * 5 + [True]:

@@ -5,18 +5,19 @@ One JupyterLab and one notebook for all of it, in this order; the kernel counts 
 
 import json
 
-import nbformat
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.lab import (
     NOTEBOOK,
     SESSION_READY,
+    ask_kernel,
     click_cell,
     lab_server,
     open_and_run_all,
     run_in_kernel,
     set_setting,
+    write_notebook,
 )
 from tests.helpers.counts import CELL_RUNS, FAST_CLICKS
 from tests.helpers.gates import write_gate
@@ -72,9 +73,7 @@ class Lab:
         run_in_kernel(self.page, code)
 
     def ask(self, expression):
-        """The value of a Python expression in the kernel."""
-        self.run(f"Path('said.json').write_text(json.dumps({expression}))")
-        return json.loads((self.folder / "said.json").read_text())
+        return ask_kernel(self.page, self.folder, expression)
 
     def explorers(self, cell):
         """The explorers under a cell of the notebook."""
@@ -120,10 +119,7 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
     folder, scratch = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("lab")
-    cells = [nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS]
-    python = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=python)
-    nbformat.write(notebook, folder / "survives.ipynb")
+    write_notebook(folder / "survives.ipynb", CELLS)
     with lab_server(folder, scratch) as address:
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         problems = []

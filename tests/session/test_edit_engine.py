@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 from dataclasses import replace
 
@@ -424,13 +425,16 @@ def test_a_subject_that_stands_twice_is_cut_out_where_it_was_traced(lm, at):
 
 
 def test_panels_that_come_and_go_leave_no_listeners(lm):
-    rw.EditPanel(lm).close()
-    listeners = len(session_of(lm)._listeners)
+    gc.collect()
+    before = set(map(id, session_of(lm)._listeners))
     for _ in range(5):
         rw.EditPanel(lm).close()
+    for _ in range(100):  # The worker may hold the last one for a moment.
         gc.collect()
-    # The worker may hold the first one for a moment longer.
-    assert len(session_of(lm)._listeners) <= listeners
+        if {*map(id, session_of(lm)._listeners)} <= before:
+            break
+        time.sleep(0.02)
+    assert {*map(id, session_of(lm)._listeners)} <= before
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
