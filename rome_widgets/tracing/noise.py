@@ -117,7 +117,7 @@ class DrawnNoise(NamedTuple):
 
 
 def default_samples(lm: LanguageModel) -> int:
-    """Draws averaged over by default: the published 10; of a model this small 100, they are cheap.
+    """Draws averaged over by default: the published 10; of a model this small 100.
 
     Few draws can be lucky. On the bundled model, over seeds, 10 leave ±0.07 of the total effect and
     ±0.13 of the strongest MLP cell (±0.025 and ±0.03 with 100); with `seed=1`, 10 gave that cell

@@ -99,8 +99,8 @@ def trace(
             several mentions; not needed with a fact.
         kinds: Which grids: "hidden", "mlp", "attn"; "all" for those the model has.
         noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`.
-        samples: Noise draws to average over; None: the published 10, and 100 on a model so small
-            that they are cheap (`default_samples`).
+        samples: Noise draws to average over; None: the published 10, and 100 on a model of at most
+            5 million weights (`default_samples`).
         window: Layers restored together for mlp and attn; None chooses by depth
             (`default_window`).
         seed: Of the draws.
