@@ -29,6 +29,8 @@ LAST_SUBJECT, LAST = ROLES.index("last subject"), ROLES.index("last")
 SEVERED: tuple[Kind, ...] = ("mlp", "attn")
 DISTANCES = 4
 """Tokens before the last one of a subject that are looked at one by one."""
+SAMPLES = 10
+"""Draws of the noise per fact: the published number, with which the card was measured."""
 SMALLEST = 0.001
 """An effect below this counts as this much: a ratio to nothing says nothing."""
 
@@ -124,7 +126,7 @@ def average(
         if len(found.clean) >= n_facts:
             break
         prompt = fill(rng.choice(BY_NAME[fact.relation].templates), fact.subject)
-        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, window=window)
+        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=SAMPLES, window=window)
         start, stop = tracer.subject_span
         known = tracer.answer.strip() == fact.object
         if not known or stop - start < 3 or len(tracer.tokens) - stop < 2:

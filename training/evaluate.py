@@ -30,7 +30,7 @@ from rome_widgets.editing.statistics.second_moment import read_shipped
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
-from training.averages import Averages, average
+from training.averages import SAMPLES, Averages, average
 from training.command import count, run
 from training.edits import EditTable, Record, drawn, measure_edits
 from training.gates import FILES, Gate, keep, kept_gates, side_by_side
@@ -169,7 +169,7 @@ def example_effects(folder: Folder, subjects: list[str]) -> dict[str, float]:
     shown: dict[str, list[float]] = defaultdict(list)
     for seed in range(1, DRAWS + 1):
         tracer = CausalTracer(
-            folder.lm, prompt, subject, noise=noise, samples=10, seed=seed, answer=answer
+            folder.lm, prompt, subject, noise=noise, samples=SAMPLES, seed=seed, answer=answer
         )
         trace, last = tracer.trace(), tracer.subject_span[1] - 1
         middle = slice(folder.lm.n_layers // 4, 3 * folder.lm.n_layers // 4)

@@ -247,7 +247,7 @@ def test_the_order_of_the_cells_is_roughly_that_of_the_exact_grid(bundled_lm):
     chosen = np.random.RandomState(0).choice(len(facts), ESTIMATED_FACTS, replace=False)
     found = {kind: [] for kind in KINDS}
     for at in chosen:
-        tracer = CausalTracer(bundled_lm, facts[at])
+        tracer = CausalTracer(bundled_lm, facts[at], samples=10)
         start = tracer.subject_span[0]
         guess, exact = tracer.estimate(), tracer.trace()
         for kind in KINDS:
