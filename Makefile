@@ -14,14 +14,14 @@ LAB_FLAGS := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 JS_SOURCES := $(shell find js/src js/build.mjs rome_widgets/charts/palettes.json -type f 2>/dev/null)
 BUNDLE := rome_widgets/widgets/static/trace.js
 
-.PHONY: help env lab build browser lint types js python test test-full train clean
+.PHONY: help env lab build browser lint types js device python test test-full train clean
 
 help:
 	@echo "make lab        JupyterLab, open on the tour"
 	@echo "make test       every test: Python, TypeScript, browser, notebooks"
 	@echo "make test-full  the same with the full counts"
 	@echo "make browser    a browser for the tests: one that is there, else apt's, as root"
-	@echo "make lint | types | js | python   parts of make test"
+	@echo "make lint | types | js | device | python   parts of make test"
 	@echo "make train      the bundled model again from its tables, into build/bundled, and whether it is the same"
 
 env: $(VENV)/.ready
@@ -63,8 +63,12 @@ JOBS ?= 2
 python: build
 	$(if $(filter 0,$(JOBS)),,OMP_NUM_THREADS=1) $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
+# Every path of the engine on a pretend GPU, which has to be there before torch is imported.
+device: env
+	OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.device.pretend_gpu tests/device
+
 # The Python tests come last: without a browser they end by saying what its tests need.
-test: build lint types js python
+test: build lint types js device python
 
 test-full:
 	ROME_WIDGETS_FULL=1 $(MAKE) test JOBS=0

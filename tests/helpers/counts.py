@@ -69,3 +69,8 @@ ORGANISM_TOKENS = _count(280_000, 480_000)
 """Length of the training of each model in which recall was placed."""
 ORGANISM_FACTS = _count(25, 120)
 """Facts of each of these models that are traced."""
+DEVICE_FAMILIES = _count(
+    ["gpt2", "gemma2"],
+    ["gpt2", "gptj", "gpt_neox, parallel", "llama", "qwen3", "gemma2", "gemma3, text"],
+)
+"""Families that run every step on the pretend GPU."""

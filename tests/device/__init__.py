@@ -1,0 +1,1 @@
+"""Every path of the engine on a pretend GPU; see README.md."""
