@@ -25,8 +25,7 @@ T = TypeVar("T")
 def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool = False) -> T:
     """Run `call()` with the model in eval mode, with or without gradients, outside any autocast.
 
-    On CUDA, float32 matrices multiply in TF32 meanwhile: what a trace shows needs no more. On a CPU
-    a small model computes with one thread; see `threads`.
+    On a CPU a small model computes with one thread; see `threads`.
     What the user has compiled runs as it is written, where hooks act: the numbers are the same up
     to rounding.
 
@@ -47,15 +46,12 @@ def run_in_eval_mode(model: nn.Module, call: Callable[[], T], *, gradients: bool
 
     def put_back() -> None:
         eval_mode.leave(this)
-        _tf32.leave(this)
         _eager.leave(this)
         _set_modes(device, gradients=gradients_before, autocast=autocast)
         put_threads_back(threads, ours)
 
     try:
         eval_mode.enter(model, this)
-        if device == "cuda":
-            _tf32.enter(model, this)
         set_threads_here(ours)
         if any(map(is_compiled, model.modules())):
             _eager.enter(model, this)
@@ -146,10 +142,6 @@ def _set_training(modules: list[nn.Module], training: bool) -> None:
         module.training = training
 
 
-def _set_tf32(before: Any, back: bool) -> None:
-    torch.backends.cuda.matmul.fp32_precision = before if back else "tf32"
-
-
 def _stop_compiling(model: nn.Module) -> Any:
     """Torch acts when it is asked, and what it gives puts back what was before."""
     return torch.compiler.set_stance("force_eager")
@@ -160,8 +152,6 @@ def _compile_again(stance: Any, back: bool) -> None:
         stance.__exit__(None, None, None)
 
 
-_tf32 = _InUse(lambda model: torch.backends.cuda.matmul.fp32_precision, _set_tf32)
-"""TF32 for CUDA's matrix products, while any of our calls wants it; torch knows it no finer."""
 _eager = _InUse(_stop_compiling, _compile_again)
 """Nothing compiled, while any of our calls runs a model with compiled parts; torch knows one
 setting for all threads."""
