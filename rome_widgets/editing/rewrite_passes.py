@@ -68,7 +68,8 @@ class Passes:
             proved = _prove(self._site, self._groups, delta)
             self._ways, found = [way for way, _ in proved], [logits for _, logits in proved]
             self._groups = []  # their captures are large
-        logits = found[0] if len(found) == 1 else torch.cat(found)
+        # Whole passes end on another device than replay, where accelerate has spread the model.
+        logits = found[0] if len(found) == 1 else torch.cat([f.to(found[0].device) for f in found])
         predicted = upcast(logits).log_softmax(dim=-1)
         asked, about = predicted.split([len(predicted) - 1, 1])
         return asked.unflatten(0, (len(self.weights), -1)), about[0]

@@ -180,7 +180,7 @@ class Replay:
         start = capture.length // 2
         rows = torch.tensor([capture.n_rows - 1], device=capture.states[0].device)
         try:
-            hidden = capture.states[0][rows, start:]
+            hidden = capture.states[0][-1:, start:]
             again = self.logits(self._onward(capture, 0, hidden, start, rows)[:, -1])
         except (CannotReplay, torch.OutOfMemoryError):
             raise
@@ -188,7 +188,7 @@ class Replay:
             raise CannotReplay(
                 f"replaying it failed with {type(error).__name__}: {error}"
             ) from error
-        check_same_logits(again, capture.logits[rows], capture.logits[:1], "its own states")
+        check_same_logits(again, capture.logits[-1:], capture.logits[:1], "its own states")
 
     def _onward(
         self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
@@ -363,8 +363,8 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
             lambda: all_logits(model, both[1:]), [(site, _putting(clean[kind], pos, ids.shape[1]))]
         )
         inside = [(site, _putting(clean[kind], 0, 1))] if kind != "hidden" else []
-        before = capture.states[layer][rows]
-        patched = capture.states[layer + 1][rows]
+        before = capture.states[layer][1:]
+        patched = capture.states[layer + 1][1:].clone()
         if inside:  # its own position is all that an output of attention or MLP changes at once
             patched[:, pos : pos + 1] = replay.block(
                 capture, layer, before[:, pos : pos + 1], pos, rows, inside

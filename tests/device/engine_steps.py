@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import dispatch_model
 
 import rome_widgets as rw
 from tests.helpers import families, tiny
@@ -29,11 +30,30 @@ def lm_of(family: str, device: Any = None, *, dtype: torch.dtype = torch.float32
     return rw.LanguageModel(model, tiny.word_tokenizer(), name=family)
 
 
+def spread_lm(family: str, places: Sequence[Any]) -> Any:
+    """A model whose parts accelerate has spread: a place for the start, each block, and the end."""
+    model = families.tiny_family(family, dtype=torch.float32)
+    blocks = families.FAMILIES[family].names["hidden"]
+    trunk = blocks.split(".")[0]
+    where = {blocks.format(layer): place for layer, place in enumerate(places[1:-1])}
+    names = [f"{trunk}.{name}" for name, _ in model.get_submodule(trunk).named_children()]
+    names += [name for name, _ in model.named_children() if name != trunk]
+    ends = ["norm", "ln_f"]
+    if model.get_input_embeddings().weight is not model.get_output_embeddings().weight:
+        ends.append("lm_head")  # else it stays where the embedding is
+    for name in names:
+        if not any(block.startswith(f"{name}.") for block in where):
+            where[name] = places[-1] if name.endswith(tuple(ends)) else places[0]
+    spread = dispatch_model(model, where, main_device=places[0], force_hooks=True)
+    return rw.LanguageModel(spread, tiny.word_tokenizer(), name=family)
+
+
 def bits(model: Any) -> dict[str, bytes]:
     """The bytes of every weight."""
     return {
         name: weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
         for name, weight in model.named_parameters()
+        if not weight.is_meta
     }
 
 
@@ -68,11 +88,6 @@ class Steps:
     def __init__(self, lm: Any, folder: Any) -> None:
         self.lm, self.folder = lm, folder
         self._edit: Any = None
-
-    def __iter__(self) -> Iterator[tuple[str, Callable[[], Any]]]:
-        for name, step in vars(type(self)).items():
-            if not name.startswith("_"):
-                yield name.replace("_", " "), step.__get__(self)
 
     @property
     def _tracer(self) -> Any:

@@ -74,3 +74,9 @@ DEVICE_FAMILIES = _count(
     ["gpt2", "gptj", "gpt_neox, parallel", "llama", "qwen3", "gemma2", "gemma3, text"],
 )
 """Families that run every step on the pretend GPU."""
+SPREAD_FAMILIES = _count(["llama"], DEVICE_FAMILIES)
+"""Families that run every step spread over two of them."""
+SPREADS = _count(
+    ["halves"], ["halves", "the end with the start", "the second first", "a CPU between"]
+)
+"""How they are spread."""

@@ -60,6 +60,7 @@ def find_head(model: Any, geometry: Geometry, ids: Tensor) -> Head | None:
     names, raw = _follow(calls)
     if raw is None or raw.shape != logits.shape:
         return None
+    logits = logits.to(raw.device)  # accelerate brings them to where the ids are
     # The nearest, not the first near enough: a soft cap hardly moves small logits.
     finish = min(_finishes(model.config), key=lambda finish: _size(finish(raw) - logits))
     exact = _size(finish(raw) - logits) <= ROUNDINGS * torch.finfo(logits.dtype).eps * _size(logits)
@@ -79,7 +80,7 @@ def _follow(calls: list[tuple[str, Tensor, Tensor]]) -> tuple[tuple[str, ...], T
     names: list[str] = []
     state = calls[last][2]
     for name, taken, put_out in calls[last + 1 :]:
-        if taken.shape == state.shape and torch.equal(taken, state):
+        if taken.shape == state.shape and torch.equal(taken.to(state.device), state):
             names.append(name)
             state = put_out
     return tuple(names), state if names else None
