@@ -20,10 +20,14 @@ from rome_widgets.model.base_weights import UneditedOutput, unedited_modules
 from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.identity_changes import what_changed
-from rome_widgets.model.language_model import LanguageModel, probabilities_of, to_numpy
+from rome_widgets.model.language_model import (
+    LanguageModel,
+    check_finite,
+    probabilities_of,
+    to_numpy,
+)
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.structure.geometry import all_logits
-from rome_widgets.model.tokens import check_ids
 from rome_widgets.model.word_scores import Predict, score_words
 from rome_widgets.records.edit import Comparison, ComparisonRow
 
@@ -81,17 +85,17 @@ class SideBySide:
 
     def _next(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         longest = max(map(len, prompts))
-        rows = torch.tensor([[*ids, *[ids[-1]] * (longest - len(ids))] for ids in prompts])
-        sides = rows.repeat(self.n_sides, 1).to(self.lm.device)
+        rows = self.lm.rows([*ids, *[ids[-1]] * (longest - len(ids))] for ids in prompts)
+        sides = rows.repeat(self.n_sides, 1)
         ends = [len(ids) - 1 for ids in prompts] * self.n_sides
         last = torch.tensor(ends, device=self.lm.device)
         logits = self._run(lambda: all_logits(self.lm.model, sides))
         each = logits[torch.arange(len(last), device=last.device), last]
-        return probabilities_of(each).unflatten(0, (self.n_sides, len(prompts)))
+        return probabilities_of(check_finite(each)).unflatten(0, (self.n_sides, len(prompts)))
 
     def every_logits(self, ids: Sequence[int]) -> Tensor:
         """`[side, pos, vocab]` after each position of one row of token ids, without and with."""
-        rows = torch.tensor([list(ids)] * self.n_sides, device=self.lm.device)
+        rows = self.lm.rows([ids] * self.n_sides)
         return self._run(lambda: all_logits(self.lm.model, rows))
 
     def write(
@@ -107,7 +111,7 @@ class SideBySide:
         """
         limit = self.lm.n_positions
         n_tokens = n_tokens if limit is None else min(n_tokens, limit - len(ids))
-        rows = torch.tensor([list(ids)] * 2, device=self.lm.device)
+        rows = self.lm.rows([ids] * 2)
         writer = IncrementalDecoder(self.lm)
         config: Any = getattr(self.lm.model, "generation_config", None)
         end = getattr(config, "eos_token_id", None)
@@ -151,8 +155,6 @@ class SidesAfter:
         Raises:
             ContextTooLong: A row has more tokens than the model has positions.
         """
-        for row in rows:
-            check_ids(list(row), max_tokens=self._sides.lm.n_positions)
         keys = [tuple(row) for row in rows]
         if new := [row for row in dict.fromkeys(keys) if row not in self._found]:
             self._found.update(zip(new, self._sides.probabilities(new).unbind(dim=1), strict=True))
@@ -215,7 +217,7 @@ def target_said(
 ) -> tuple[Said, Said]:
     """Whether each side goes on from the prompt with every token of the target."""
     ids = [*lm.prompt_ids(prompt), *target_ids[:-1]]
-    sides = probabilities_of(both.every_logits(ids)[:, -len(target_ids) :])
+    sides = probabilities_of(check_finite(both.every_logits(ids)[:, -len(target_ids) :]))
     before, after = (_said(lm, target_ids, side) for side in sides)
     return before, after
 

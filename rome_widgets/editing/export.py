@@ -18,7 +18,7 @@ from rome_widgets import bundled
 from rome_widgets.editing.edit import Edit
 from rome_widgets.editing.methods import METHODS
 from rome_widgets.errors import EditRefused, SaveFailed
-from rome_widgets.files.atomic_write import write_whole
+from rome_widgets.files.atomic_write import write_folder
 from rome_widgets.model.ledger import LowRank
 from rome_widgets.model.load import load_expression
 from rome_widgets.records.arguments import a_path
@@ -62,13 +62,13 @@ def to_peft(edits: Sequence[Edit], folder: str | os.PathLike[str]) -> Path:
         )
     config = _config(edits[0], sorted(by_name), ranks.pop(), transposed.pop())
     folder = Path(a_path(SaveFailed, "folder")(folder, "folder"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaveFailed(f"{folder} was not made: {error.strerror or error}.") from None
     blob = safetensors.torch.save(tensors, {"format": "pt"})
-    write_whole(folder / "adapter_model.safetensors", blob)
-    write_whole(folder / "adapter_config.json", json.dumps(config, indent=2).encode())
+
+    def write(to: Path) -> None:
+        (to / "adapter_model.safetensors").write_bytes(blob)
+        (to / "adapter_config.json").write_text(json.dumps(config, indent=2), "utf-8")
+
+    write_folder(folder, write)
     return folder
 
 

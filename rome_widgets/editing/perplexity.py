@@ -18,7 +18,7 @@ import torch
 
 from rome_widgets.editing.compare import SideBySide
 from rome_widgets.editing.prefixes import sample_prefixes
-from rome_widgets.model.language_model import LanguageModel, upcast
+from rome_widgets.model.language_model import LanguageModel, check_finite, upcast
 from rome_widgets.records.edit import Perplexity
 
 LARGE_RISE = 1.2
@@ -48,6 +48,7 @@ def measure(both: SideBySide, lm: LanguageModel, text: str) -> Perplexity | None
     if len(ids) < 2:
         return None
     logits = upcast(both.every_logits(ids)[:, :-1])
+    check_finite(logits[0])  # what the edit makes of it is only a large perplexity
     wanted = torch.tensor(ids[1:], device=logits.device).expand(2, -1)
     nats = torch.nn.functional.cross_entropy(logits.mT, wanted, reduction="none").mean(dim=1)
     before, after = (_exp(value) for value in nats.tolist())

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from rome_widgets.errors import SettingsError
 from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.language_model import LanguageModel
 
@@ -38,6 +39,13 @@ def sample_prefixes(
     mostly ask for the same.
     """
     lengths = [length for length, count in counts for _ in range(count)]
+    longest = max(lengths, default=0)
+    if lm.n_positions is not None and longest > lm.n_positions:
+        raise SettingsError(
+            f"The prefixes are to have {longest} tokens.",
+            f"This model reads at most {lm.n_positions}.",
+            "Choose shorter prefixes in the settings.",
+        )
     key = (lm.identity, tuple(map(tuple, counts)), seed)
     sampled = lm.remember("prefixes", key, lambda: tuple(_sample(lm, lengths, seed, check)))
     return ("",) * bare + sampled
@@ -49,7 +57,7 @@ def _sample(
     """One text per length, in tokens, the start token among them; written side by side."""
     if not lengths:
         return []
-    ids = torch.tensor([_start(lm, i) for i in range(len(lengths))], device=lm.device)
+    ids = lm.rows(_start(lm, i) for i in range(len(lengths)))
     writer, generator = IncrementalDecoder(lm), torch.Generator().manual_seed(seed)
     while ids.shape[1] < max(lengths):
         check()

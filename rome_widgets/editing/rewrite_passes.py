@@ -97,7 +97,7 @@ class _Group:
 
 
 def _run_once(site: Site, rows: Sequence[PromptRow]) -> _Group:
-    ids = torch.tensor([row.ids for row in rows], device=site.lm.device)
+    ids = site.lm.rows(row.ids for row in rows)
     pos, seen_there = rows[0].pos, []
 
     def keep(seen: Seen) -> None:

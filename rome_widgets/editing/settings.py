@@ -36,14 +36,23 @@ def published_model(name: str, n_layers: int) -> str | None:
     return None
 
 
+LARGEST = 1e12
+"""Of any number: far beyond what is of use, and still finite in the dtypes of edits."""
+
+
 def number(
-    default: float | None, *, at_least: float | None = None, above: float | None = None
+    default: float | None,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float = LARGEST,
 ) -> Any:
     """A numeric setting and its bounds; None is a value where it is the default.
 
-    A whole number is wanted where the default is one.
+    A whole number is wanted where the default is one; NaN and infinity are none.
     """
-    return field(default=default, metadata={"at_least": at_least, "above": above})
+    bounds = {"at_least": at_least, "above": above, "at_most": at_most}
+    return field(default=default, metadata=bounds)
 
 
 def one_of(*choices: str) -> Any:
@@ -143,6 +152,7 @@ def _checked(each: Field[Any], value: Any) -> Any:
 
 def _number(each: Field[Any], value: Any) -> float | None:
     at_least, above = each.metadata.get("at_least"), each.metadata.get("above")
+    at_most = each.metadata.get("at_most", LARGEST)
     if value is None and each.default is None:
         return None
     found = as_float(value)
@@ -150,6 +160,8 @@ def _number(each: Field[Any], value: Any) -> float | None:
         wanted = "A number" if at_least is None else f"At least {at_least:g}"
     elif above is not None and found <= above:
         wanted = f"A number above {above:g}"
+    elif abs(found) > at_most:
+        wanted = f"At most {at_most:g}"
     elif as_whole(each.default) is None:
         return found
     elif found.is_integer():

@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-import torch
-
 from rome_widgets import bundled
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.word_scores import score_words
@@ -134,7 +132,7 @@ def _others(lm: LanguageModel, prompt: str, typed: str) -> list[str]:
 
 def _likeliest(lm: LanguageModel, prompt: str) -> list[int]:
     """Ids of the likeliest next tokens."""
-    probabilities = lm.next_token_probabilities(torch.tensor([lm.prompt_ids(prompt)]))[0]
+    probabilities = lm.next_token_probabilities(lm.rows([lm.prompt_ids(prompt)]))[0]
     return probabilities.topk(min(LOOKED_AT, len(probabilities))).indices.tolist()
 
 

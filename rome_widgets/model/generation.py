@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.language_model import LanguageModel, check_finite
 from rome_widgets.model.replay import cache_argument
 from rome_widgets.model.structure.geometry import all_logits
 
@@ -17,14 +17,20 @@ class IncrementalDecoder:
     """Computes logits after growing rows, with a cache where the model runs with a plain one."""
 
     def __init__(self, lm: LanguageModel) -> None:
-        self._model: Any = lm.model
+        self._lm, self._model = lm, cast("Any", lm.model)
         self._cache = DynamicCache() if lm.replay else None
         self._done = 0
 
     def logits(self, ids: Tensor) -> Tensor:
-        """`[row, vocab]` after the last position."""
+        """`[row, vocab]` after the last position.
+
+        Raises:
+            ContextTooLong, VocabMismatch: They have grown beyond what the model can read.
+            NonFinite: NaN or infinity in the logits.
+        """
+        ids = self._lm.rows(ids.tolist())
         if self._cache is None:
-            return all_logits(self._model, ids)[:, -1]
+            return check_finite(all_logits(self._model, ids)[:, -1])
         output = self._model(
             input_ids=ids[:, self._done :],
             attention_mask=torch.ones_like(ids),
@@ -32,4 +38,4 @@ class IncrementalDecoder:
             use_cache=True,
         )
         self._done = ids.shape[1]
-        return output.logits[:, -1]
+        return check_finite(output.logits[:, -1])

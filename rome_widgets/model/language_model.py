@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.errors import (
+    NonFinite,
     NotCausal,
     SaveFailed,
     StateError,
@@ -380,6 +381,22 @@ class LanguageModel:
         tokens.check_text(text, "text")
         return self._checked(tokens.encode_without_specials(self._encoder, text))
 
+    def rows(self, ids: Iterable[Iterable[int]]) -> Tensor:
+        """`[row, pos]` on the model's device: token ids on their way into a pass, all by this way.
+
+        On a GPU an index that is out of range ends the process, so none gets there unchecked.
+
+        Args:
+            ids: Rows of one length.
+
+        Raises:
+            ContextTooLong: More tokens than the model has positions.
+            VocabMismatch: A token id without an embedding row.
+        """
+        limits = {"max_tokens": self.n_positions, "n_embeddings": self._n_embeddings}
+        listed = [tokens.check_ids(list(row), **limits) for row in ids]
+        return torch.tensor(listed, dtype=torch.long, device=self.device)
+
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a text of any length, as of a prompt."""
         tokens.check_text(text, "text")
@@ -389,11 +406,13 @@ class LanguageModel:
         """The tokens with which `prompt` goes on to `word`; see `tokens.answer_ids`.
 
         Raises:
-            VocabMismatch: A token id without an embedding row.
+            VocabMismatch: A token id without an embedding row, or one that is never predicted.
         """
         text = self.read_prompt(prompt)
         tokens.check_text(text, "prompt")
-        return self._checked(tokens.answer_ids(self._encoder, text, word))
+        ids = self._checked(tokens.answer_ids(self._encoder, text, word))
+        head: Any = self.model.get_output_embeddings()
+        return tokens.check_ids(ids, n_predicted=getattr(head, "out_features", None))
 
     def _checked(self, ids: list[int]) -> list[int]:
         return tokens.check_ids(ids, n_embeddings=self._n_embeddings)
@@ -669,6 +688,21 @@ def rotates_without_end(config: Any) -> bool:
     by_kind = [each for each in stated.values() if isinstance(each, Mapping)] or [stated]
     kinds = [str(each.get("rope_type", each.get("type"))) for each in by_kind]
     return "dynamic" in kinds
+
+
+def check_finite(logits: Tensor) -> Tensor:
+    """The logits, unless there is NaN or infinity among them.
+
+    Raises:
+        NonFinite: There is. Where the pass can be repeated, `non_finite_error` names the module.
+    """
+    if torch.isfinite(logits).all():
+        return logits
+    raise NonFinite(
+        "The model predicts NaN or infinity.",
+        "Finite logits were wanted.",
+        "Check its weights, take edits of great strength out, or load it in float32.",
+    )
 
 
 def upcast(logits: Tensor) -> Tensor:

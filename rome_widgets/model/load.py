@@ -22,6 +22,7 @@ from rome_widgets.errors import (
     UnsupportedModel,
     said,
 )
+from rome_widgets.files.atomic_write import recover
 from rome_widgets.model import hub
 from rome_widgets.model.checkpoint import broken_part, check_folder, not_a_folder
 from rome_widgets.model.language_model import LanguageModel
@@ -66,6 +67,7 @@ def load(
             f"trust_remote_code is {said(trust_remote_code)}.", "True or False was wanted."
         )
     folder = _expanded(path)
+    recover(folder)
     if folder.is_dir():
         check_folder(folder)
         return _load(folder, folder.resolve().name, device, dtype, local=True, **options)

@@ -557,13 +557,17 @@ def replaced(tokenizer: Any, prompt: str, place: Span, words: str) -> str:
 
 
 def check_ids(
-    ids: list[int], *, max_tokens: int | None = None, n_embeddings: int | None = None
+    ids: list[int],
+    *,
+    max_tokens: int | None = None,
+    n_embeddings: int | None = None,
+    n_predicted: int | None = None,
 ) -> list[int]:
-    """The ids, unless the model cannot read them.
+    """The ids, unless the model cannot read them, or cannot predict them.
 
     Raises:
         ContextTooLong: More ids than `max_tokens`.
-        VocabMismatch: An id that is no row of the embedding.
+        VocabMismatch: An id that is no row of the embedding, or of the head.
     """
     if max_tokens is not None and len(ids) > max_tokens:
         raise ContextTooLong(
@@ -571,12 +575,14 @@ def check_ids(
             f"This model reads at most {max_tokens}.",
             f"Shorten the prompt by {len(ids) - max_tokens} tokens.",
         )
-    if n_embeddings is not None and ids and max(ids) >= n_embeddings:
-        raise VocabMismatch(
-            f"The tokenizer makes the id {max(ids)}, but the model embeds only {n_embeddings} ids.",
-            "Tokenizer and model must belong together.",
-            "Load both from the same folder or name.",
-        )
+    for does, known in (("embeds", n_embeddings), ("predicts", n_predicted)):
+        wrong = [each for each in ids if known is not None and not 0 <= each < known]
+        if wrong:
+            raise VocabMismatch(
+                f"The tokenizer makes the id {wrong[0]}, but the model {does} only {known} ids.",
+                "Tokenizer and model must belong together.",
+                "Load both from the same folder or name.",
+            )
     return ids
 
 

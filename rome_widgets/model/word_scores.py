@@ -12,11 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean
 
-import torch
 from torch import Tensor
 
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.tokens import check_ids
 from rome_widgets.records.metrics import WordScore
 
 Row = Sequence[int]
@@ -95,14 +93,12 @@ def _asking(lm: LanguageModel) -> Predict:
     def predict(rows: Sequence[Row]) -> Iterator[tuple[Sequence[int], Tensor]]:
         by_length: dict[int, list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
-            check_ids(list(row), max_tokens=lm.n_positions)
             by_length[len(row)].append(number)
         for length, numbers in by_length.items():
             at_once = max(1, lm.tokens_per_call // length)
             for start in range(0, len(numbers), at_once):
                 some = numbers[start : start + at_once]
-                ids = torch.tensor([rows[number] for number in some])
-                yield some, lm.next_token_probabilities(ids)
+                yield some, lm.next_token_probabilities(lm.rows(rows[number] for number in some))
 
     return predict
 

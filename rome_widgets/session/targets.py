@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 
-import torch
-
 from rome_widgets import bundled
 from rome_widgets.editing.request import read_request
 from rome_widgets.editing.spelling import other_spelling, same_word
@@ -51,7 +49,7 @@ def known_targets(lm: LanguageModel, template: str, prompt: str) -> tuple[str, .
     Of the bundled model the objects of the same relation, the commonest first; of others, and of
     sentences that it was not taught, the likeliest next tokens that are words.
     """
-    probabilities = lm.next_token_probabilities(torch.tensor([lm.prompt_ids(prompt)]))[0]
+    probabilities = lm.next_token_probabilities(lm.rows([lm.prompt_ids(prompt)]))[0]
     likeliest = probabilities.topk(min(LOOKED_AT, len(probabilities))).indices.tolist()
     said = lm.token_text(likeliest[0]).strip()
     objects = bundled_objects(template) if bundled.is_bundled(lm) else ()

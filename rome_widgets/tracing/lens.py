@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
-from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.language_model import LanguageModel, check_finite
 from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.explanations import LensRun
 from rome_widgets.records.states import State
@@ -82,14 +82,14 @@ def read_clean_lens(
         last.append(seen.output[:, -1].to(lm.device, copy=True))
 
     watched = [*visitors, *lm.named((block, keep) for block in lm.sites("hidden"))]
-    row = torch.tensor([list(ids)], device=lm.device)
+    row = lm.rows([ids])
     lm.run(lambda: run_hooked(lambda: all_logits(lm.model, row), watched))
     return _read(name, lm, torch.stack(last), answer_id, k)
 
 
 def _read(name: str, lm: LanguageModel, states: Tensor, answer_id: int, k: int) -> LensRun:
     """A run from its `[layer, sample, d_model]` states at the last token."""
-    said = _mean_predictions(lm, states)
+    said = check_finite(_mean_predictions(lm, states))
     answer = said[:, answer_id]
     top = said.topk(min(k, said.shape[1]), dim=1)
     rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)

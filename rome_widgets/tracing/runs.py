@@ -23,7 +23,6 @@ from rome_widgets.errors import (
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.tokens import check_ids
 from rome_widgets.records.html import and_more
 from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.waves import Extent, Patch
@@ -83,7 +82,7 @@ class Runs:
         self.samples = len(noise)
         self.length = len(ids)
         self.extent = Extent(lm.n_layers, len(ids), min(positions))
-        self.ids = torch.tensor([list(ids)], device=lm.device)
+        self.ids = lm.rows([ids])
         self.states: dict[tuple[Kind, int], Tensor] = {}
         self._identity = lm.identity
         self._foreign = self._identity.foreign
@@ -370,10 +369,8 @@ class Runs:
         Raises:
             ContextTooLong: They are more tokens than the model has positions.
         """
-        check_ids([*self.ids[0].tolist(), *answer[:-1]], max_tokens=self.lm.n_positions)
         longer = copy.copy(self)
-        behind = torch.tensor([list(answer[:-1])], dtype=self.ids.dtype, device=self.ids.device)
-        longer.ids = torch.cat([self.ids, behind], dim=1)
+        longer.ids = self.lm.rows([[*self.ids[0].tolist(), *answer[:-1]]])
         longer.length = longer.ids.shape[1]
         longer.noise = self.noise[draws]
         longer.samples = len(longer.noise)

@@ -80,3 +80,9 @@ SPREADS = _count(
     ["halves"], ["halves", "the end with the start", "the second first", "a CPU between"]
 )
 """How they are spread."""
+WRITER_KILLS = _count(6, 100)
+"""Kills of a writer of files, spread over the calls it makes of the system."""
+FORGED_FILES = _count(150, 2000)
+"""Files of our own with something else in one of their fields, and the right checksum."""
+WIDGET_MESSAGES = _count(400, 10_000)
+"""Messages that no page of ours sends."""

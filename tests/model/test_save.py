@@ -1,6 +1,9 @@
 """A checkpoint is written whole or not at all, whatever else is in the folder."""
 
 import json
+import os
+import signal
+import sys
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from transformers import GenerationConfig
 import rome_widgets as rw
 from rome_widgets.errors import SaveFailed
 from tests.helpers import tiny
+from tests.helpers.counts import WRITER_KILLS
 
 
 @pytest.fixture
@@ -67,6 +71,58 @@ def test_what_fails_on_the_way_leaves_everything_as_it_was(
             lm.save_pretrained(folder)
     assert files(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_save_that_is_killed_leaves_the_old_or_the_new_model(lm, tmp_path):
+    """At calls that it makes of the system, spread over all of them."""
+    there, other = tmp_path / "there", tiny.tiny_lm("gpt2")
+    lm.save_pretrained(there)
+    (there / "notes.txt").write_text("mine")
+    whole = [files(there), {**files(other.save_pretrained(tmp_path / "new")), "notes.txt": b"mine"}]
+    for path in (tmp_path / "new").iterdir():
+        path.unlink()
+    (tmp_path / "new").rmdir()
+    calls = killed_while_saving(other, tmp_path / "elsewhere", 0)
+    kills = max(1, calls // WRITER_KILLS)
+    for at in range(1, calls + 1, kills):
+        assert killed_while_saving(other, there, at) == -signal.SIGKILL
+        assert files(there) in whole
+        assert rw.load(there).n_layers == lm.n_layers
+        lm.save_pretrained(there)
+        assert {path.name for path in tmp_path.iterdir()} == {"there", "elsewhere"}
+        assert files(there) == whole[0]
+
+
+def killed_while_saving(lm, folder, at):
+    """How a copy of this process ends that saves and is killed at one of its calls.
+
+    Where there is no such call, how many there were.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def step(event, args):
+            nonlocal count
+            count += event in FILE_EVENTS
+            if count == at and event in FILE_EVENTS:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(step)
+        try:
+            lm.save_pretrained(folder)
+            os.write(writing, str(count).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        said = told.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return int(said) if said else status
+
+
+FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.chmod"}
 
 
 def test_a_file_where_a_folder_was_wanted_is_left_alone(lm, tmp_path):

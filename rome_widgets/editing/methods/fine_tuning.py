@@ -119,7 +119,7 @@ def _look(
     site: Site, row: PromptRow, target_ids: Sequence[int], leaves: Sequence[Tensor]
 ) -> tuple[EditStep, Tensor]:
     """One pass: its figures, and the loss."""
-    ids = torch.tensor([row.ids], device=site.lm.device)
+    ids = site.lm.rows([row.ids])
 
     def changed(seen: Seen) -> Tensor:
         keys = seen.args[0].to(site.dtype)

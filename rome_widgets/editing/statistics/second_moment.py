@@ -35,6 +35,7 @@ from rome_widgets.errors import (
     Cancelled,
     EditFileError,
     ModelChanged,
+    NonFinite,
     SaveFailed,
     SettingsError,
     StatisticsMissing,
@@ -91,6 +92,10 @@ class SecondMoment:
         self.n_tokens = whole_number(n_tokens, "n_tokens", 0, error=SettingsError)
         self.ridge = finite_number(ridge, "ridge", 0, error=SettingsError)
         self._matrix, self._keys = _rows(matrix, "matrix"), _rows(keys, "keys")
+        if self._matrix is not None and self._matrix.shape[0] != self._matrix.shape[1]:
+            raise SettingsError(
+                f"matrix has the shape {list(self._matrix.shape)}.", "A square one was wanted."
+            )
         self._factor: Tensor | None = None
 
     def __repr__(self) -> str:
@@ -115,15 +120,30 @@ class SecondMoment:
         if keys.ndim == 1:
             return self.solve(keys[:, None])[:, 0]
         keys = keys.double()
-        if self._keys is not None:
-            return self._woodbury(keys)
-        if self._matrix is None:
+        of = self._matrix if self._keys is None else self._keys
+        if of is None:
             return keys
-        if len(self._matrix) != len(keys):
+        if of.shape[1] != len(keys):
             raise SettingsError(
-                f"The second moment is of keys of width {len(self._matrix)}.",
+                f"The second moment is of keys of width {of.shape[1]}.",
                 f"Width {len(keys)} was wanted: is it of another model or layer?",
             )
+        try:
+            solved = self._solved(keys)
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            # Singular: keys of length 0, for one.
+            solved = torch.zeros_like(keys)
+        if not torch.isfinite(solved).all() or not solved.any():
+            raise EditFileError(
+                "The second moment cannot be solved with: its numbers are too large or too small.",
+                "A mean of k kᵀ was wanted.",
+            )
+        return solved
+
+    def _solved(self, keys: Tensor) -> Tensor:
+        if self._keys is not None:
+            return self._woodbury(keys)
+        assert self._matrix is not None
         if self._factor is None or self._factor.device != keys.device:
             self._factor = _cholesky(self._matrix.to(keys.device), self.ridge)
         return torch.cholesky_solve(keys, self._factor)
@@ -151,11 +171,12 @@ def _rows(given: Any, name: str) -> Tensor | None:
         and rows.is_floating_point()
         and rows.numel()
         and not rows.is_meta
+        and torch.isfinite(rows).all()
     ):
         raise SettingsError(
-            f"{name} is {said(given)}.", "A tensor of numbers with two axes was wanted."
+            f"{name} is {said(given)}.", "A tensor of finite numbers with two axes was wanted."
         )
-    return rows
+    return rows.double()
 
 
 Statistics = (
@@ -194,6 +215,12 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     with suppress(_Enough):
         site.lm.run(lambda: run_hooked(lambda: model(**inputs), [(site.module, stop), *visitors]))
+    if not torch.isfinite(seen[0]).all():
+        raise NonFinite(
+            f"The keys of layer {site.layer} of {site.lm.name} have NaN or infinity in them.",
+            "Finite activations were wanted.",
+            "Check the weights up to that layer, or load the model in float32.",
+        )
     return seen[0]
 
 
@@ -277,7 +304,7 @@ def _gathered(
         while sums.done < len(pieces):
             if cancel is not None and cancel.is_set():
                 raise Cancelled(f"Cancelled after {sums.done} of {len(pieces)} pieces of text.")
-            ids = torch.tensor([pieces[sums.done]], device=lm.device)
+            ids = lm.rows([pieces[sums.done]])
             sums.add(base.keys(ids), keep=about["n_tokens"] < site.d_in)
             keeper.save(sums, now=sums.done == len(pieces))
             if progress is not None:

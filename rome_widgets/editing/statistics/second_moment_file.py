@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,7 +103,7 @@ class Keeper:
 
     def begun(self, width: int) -> Sums:
         """What the file has; nothing where there is none, or one of something else."""
-        if self._path is None or not self._path.exists():
+        if self._path is None or not os.path.exists(self._path):
             return Sums(width)
         try:
             about, sums = read(self._path, width)

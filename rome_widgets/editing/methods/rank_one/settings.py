@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from typing import Any
 from rome_widgets.editing.settings import Settings, number, one_of
 from rome_widgets.errors import SettingsError, said
 from rome_widgets.records.numbers import as_whole
+
+MOST_TEXTS = 10_000
+"""Prefixes, and times that the prompt without one counts."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,13 @@ class RankOneSettings(Settings):
     """"loss", or "nll" for the target's part of it alone."""
     weight_decay: float = number(0.5, at_least=0)
     """Weight of ‖change‖ / ‖value before‖²."""
-    clamp: float = number(4.0, at_least=0)
-    """Longest change, in lengths of the value before."""
+    clamp: float = number(4.0, at_least=0, at_most=math.inf)
+    """Longest change, in lengths of the value before; infinity for no bound."""
     kl: float = number(0.0625, at_least=0)
     """Weight of the KL term."""
     kl_position: str = one_of("subject", "end")
     """Where it is read: at the "subject", as the published code does, or at the "end"."""
-    bare: int = number(1, at_least=1)
+    bare: int = number(1, at_least=1, at_most=MOST_TEXTS)
     """How often the prompt without a prefix counts in the means."""
     prefixes: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
     """(tokens, how many): sampled texts put before the prompt; the start token counts."""
@@ -67,10 +71,13 @@ EditSettings = RankOneSettings
 def _checked_prefixes(given: Any) -> tuple[tuple[int, int], ...]:
     with suppress(Exception):  # whatever an odd thing makes of being gone through
         pairs: Any = tuple((as_whole(tokens), as_whole(count)) for tokens, count in given)
-        if all(number is not None and number >= 0 for pair in pairs for number in pair):
+        whole = all(number is not None and number >= 0 for pair in pairs for number in pair)
+        if whole and sum(count for _, count in pairs) <= MOST_TEXTS:
             return pairs
     raise SettingsError(
-        f"prefixes is {said(given)}.", "Pairs of whole numbers, (tokens, how many), were wanted."
+        f"prefixes is {said(given)}.",
+        "Pairs of whole numbers, (tokens, how many), were wanted, "
+        f"and at most {MOST_TEXTS:,} texts in all.",
     )
 
 
