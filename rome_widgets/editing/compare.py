@@ -27,6 +27,7 @@ from rome_widgets.model.language_model import (
     to_numpy,
 )
 from rome_widgets.model.ledger import Update, ledger_of
+from rome_widgets.model.memory import in_pieces
 from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.model.word_scores import Predict, score_words
 from rome_widgets.records.edit import Comparison, ComparisonRow
@@ -79,9 +80,9 @@ class SideBySide:
         """
         longest = max(map(len, prompts))
         most = min(self.lm.tokens_per_call, TOKENS_PER_CALL)
-        at_once = max(1, most // (self.n_sides * longest))
-        some = [prompts[at : at + at_once] for at in range(0, len(prompts), at_once)]
-        return torch.cat([self._next(each) for each in some], dim=1)
+        at_once = most // (self.n_sides * longest)
+        read = in_pieces(len(prompts), at_once, lambda s: self._next(prompts[s]), "run one prompt")
+        return torch.cat([said for _, said in read], dim=1)
 
     def _next(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         longest = max(map(len, prompts))

@@ -42,6 +42,7 @@ from rome_widgets.model.identity import Identity
 from rome_widgets.model.identity_changes import what_changed, what_else_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
+from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.threads import in_few_threads
 from rome_widgets.model.tokens import read_prompts
 from rome_widgets.records.arguments import callback, cancel_flag, takes, truth
@@ -66,6 +67,7 @@ than all else together."""
 
 @takes(progress=callback, cancel=cancel_flag)
 @torch.inference_mode(False)  # what is made in the user's would know no gradients
+@needs_memory("compute the edit")
 @in_few_threads
 def edit(
     lm: LanguageModel,
@@ -220,8 +222,8 @@ def _sizes(lm: LanguageModel, updates: Sequence[Update]) -> tuple[float, float, 
 
 def _sizes_of(stored: Tensor, updates: Sequence[Update]) -> tuple[float, float, float]:
     """The norms of one matrix's change, of itself, and of what storing the change loses."""
-    with torch.no_grad():
-        weight = stored.to(torch.promote_types(torch.float32, stored.dtype))
+    with torch.no_grad():  # on the CPU: several copies of a matrix may not fit beside the model
+        weight = stored.to("cpu", torch.promote_types(torch.float32, stored.dtype))
         delta = torch.zeros_like(weight)
         for update in updates:
             delta += update.delta(1.0, weight)
@@ -332,6 +334,7 @@ class Edit:
         return self._strength if applied is None else applied
 
     @strength.setter
+    @needs_memory("change the edit's strength")
     def strength(self, value: float) -> None:
         value = _check_strength(value)
         if self.applied:
@@ -339,6 +342,7 @@ class Edit:
         self._strength = value
 
     @takes(force=truth)
+    @needs_memory("apply the edit")
     def apply(self, *, force: bool = False) -> Edit:
         """Put it into the weights, until it is reverted; does nothing where it is in already.
 
@@ -366,6 +370,7 @@ class Edit:
                 "Undo that change, compute the edit again, or say apply(force=True).",
             )
 
+    @needs_memory("revert the edit")
     def revert(self) -> Edit:
         """Take it out; without other edits, the weights are bit for bit what they were.
 
@@ -410,6 +415,7 @@ class Edit:
 
     # -------------------------------------------------------------------------- looking
 
+    @needs_memory("preview the edit")
     @in_few_threads
     def preview(self, prompts: Any, *, strength: float | None = None) -> list[tuple[Any, Any]]:
         """Next-token probabilities without and with it, whether it is applied or not.
@@ -430,6 +436,7 @@ class Edit:
         before, after = to_numpy(both.probabilities(rows))
         return list(zip(before, after, strict=True))
 
+    @needs_memory("compare predictions")
     @in_few_threads
     def compare(
         self,
@@ -455,6 +462,7 @@ class Edit:
             for prompt in read_prompts(prompts)
         ]
 
+    @needs_memory("measure the perplexity")
     @in_few_threads
     def perplexity(self, *, strength: float | None = None) -> Perplexity | None:
         """Perplexity, without and with it, of the text in the report; touches no weight.

@@ -17,6 +17,7 @@ from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import Dense, LowRank, Update
+from rome_widgets.model.memory import needs_memory
 from rome_widgets.records.arguments import a_path, takes
 from rome_widgets.records.edit import EditReport, EditStep, Perplexity
 from rome_widgets.records.fact import Fact
@@ -51,6 +52,7 @@ def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
 
 
 @takes(path=a_path(EditFileError, "file"))
+@needs_memory("load the edit")
 def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
     """Read an edit that `Edit.save` wrote; applies nothing.
 

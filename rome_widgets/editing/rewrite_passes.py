@@ -23,6 +23,7 @@ from rome_widgets.editing.site import Site
 from rome_widgets.model.batching import batch_captures
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import upcast
+from rome_widgets.model.memory import is_shortage
 from rome_widgets.model.replay import CannotReplay, Capture, check_same_logits
 from rome_widgets.model.structure.geometry import all_logits, non_finite_error
 
@@ -132,9 +133,9 @@ def _prove(
         way = _Replayed(site, groups)
         logits = way.logits(delta)
         _check(groups, logits.detach())
-    except torch.OutOfMemoryError:
-        raise
-    except (CannotReplay, LookupError, RuntimeError, TypeError, ValueError):
+    except (CannotReplay, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_shortage(error):
+            raise
         if len(groups) > 1:
             return [found for group in groups for found in _prove(site, [group], delta)]
         whole = _Whole(site, groups[0])

@@ -33,6 +33,7 @@ from rome_widgets.model.eval_mode import device_of, run_in_eval_mode
 from rome_widgets.model.hooks import Visitor, run_hooked
 from rome_widgets.model.identity import Identity, IdentityReader, tokenizer_state
 from rome_widgets.model.ledger import ledger_of
+from rome_widgets.model.memory import free_memory, needs_memory
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.structure.geometry import (
     Geometry,
@@ -59,7 +60,7 @@ MOST_LINES = 4
 TOKENS_ON_CPU = 1024
 """Tokens per call of a block on a CPU: its intermediate values should stay near its caches."""
 MOST_TOKENS_ON_GPU = 32768
-BYTES_PER_WIDTH = 30
+WIDTHS_PER_TOKEN = 30
 """Numbers of d_model width that a block keeps per token while it runs, at most."""
 _POSITIONS = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "n_positions")
 """Names by which configurations say how many positions there are."""
@@ -89,6 +90,7 @@ class LanguageModel:
     """
 
     @takes(name=optional(text))
+    @needs_memory("attach the model")
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
         tokenizer = tokens.find_tokenizer(tokenizer)
         self.model = unwrap(model)
@@ -153,6 +155,7 @@ class LanguageModel:
         return self
 
     @property
+    @needs_memory("look at the weights")
     def identity(self) -> Identity:
         """Everything that decides what the model computes now; see `identity`.
 
@@ -491,6 +494,7 @@ class LanguageModel:
         keywords = dict.fromkeys(self._last_only, n_positions)
         return all_logits(self.model, ids, **keywords)[:, -n_positions:]
 
+    @needs_memory("look tokens up")
     def embed(self, ids: Iterable[int]) -> Tensor:
         """`[pos, d_embedding]`: what the input-embedding module puts out for `ids`."""
         n_ids = self._n_embeddings
@@ -504,12 +508,25 @@ class LanguageModel:
         if self._fitting_tokens is not None:
             return self._fitting_tokens
         if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            free += torch.cuda.memory_reserved(self.device)  # torch's own, to be used again
-            free -= torch.cuda.memory_allocated(self.device)
-            per_token = BYTES_PER_WIDTH * self.geometry.d_model * self.dtype.itemsize
-            return max(1, min(MOST_TOKENS_ON_GPU, int(free // (2 * per_token))))
+            return self.tokens_in_memory(WIDTHS_PER_TOKEN, MOST_TOKENS_ON_GPU)
         return TOKENS_ON_CPU
+
+    def tokens_in_memory(self, widths: int, most: int) -> int:
+        """Of how many tokens half of the free memory holds so many numbers of d_model width each.
+
+        Args:
+            widths: Numbers of d_model width per token.
+            most: No more than these; all of them on a CPU, of whose memory nobody is asked.
+        """
+        per_token = widths * self.geometry.d_model * self.dtype.itemsize
+        free = [free_memory(device) for device in self._gpus]
+        return max(1, min([most, *(bytes_ // (2 * per_token) for bytes_ in free)]))
+
+    @property
+    def _gpus(self) -> set[torch.device]:
+        """Those that its blocks run on; accelerate may have spread them."""
+        blocks = map(self.model.get_submodule, self.geometry.blocks)
+        return {place for place in map(device_of, blocks) if place.type == "cuda"}
 
     def use_less_memory(self, tokens: int) -> None:
         """From now on at most half of `tokens` in a call, with which memory ran out."""
@@ -540,6 +557,7 @@ class LanguageModel:
         """The edits that the weights carry, oldest first."""
         return AppliedEdits(ledger_of(self.model).edits)
 
+    @needs_memory("compare the weights")
     def weights_state(self) -> WeightsState:
         """Whether the weights are the original ones, edited, or written by somebody else.
 
@@ -552,6 +570,7 @@ class LanguageModel:
         return ledger_of(self.model).state()
 
     @takes(force=truth)
+    @needs_memory("revert the edits")
     def revert_all(self, *, force: bool = False) -> None:
         """Take every edit away: the weights are bit for bit what they were before the first.
 
@@ -564,6 +583,7 @@ class LanguageModel:
         ledger_of(self.model).revert(self.edits, force=force)
 
     @takes(folder=a_path(SaveFailed, "folder"))
+    @needs_memory("save the model")
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
         """Write model and tokenizer as they are now, edits included; returns the folder.
 

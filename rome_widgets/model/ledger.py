@@ -250,7 +250,7 @@ class Ledger:
         base, weight = self._bases.get(name), self._weight(name)
         if base is None:
             return fingerprint(weight) == self._originals[name]
-        return torch.equal(weight, self._rebuilt(name, base, self._entries))
+        return torch.equal(weight.cpu(), self._rebuilt(name, base, self._entries))
 
     # ------------------------------------------------------------------------------ writing
 
@@ -324,7 +324,7 @@ class Ledger:
             if base is not None:
                 weight = self._weight(name)
                 wanted = self._rebuilt(name, base, self._entries)
-                if not torch.equal(weight, wanted):
+                if not torch.equal(weight.cpu(), wanted):
                     _write(weight, wanted)
                 if not self._touching(name, self._entries):
                     self._bases.pop(name, None)
@@ -357,16 +357,19 @@ class Ledger:
             )
 
     def _rebuilt(self, name: str, base: Tensor, entries: tuple[Entry, ...]) -> Tensor:
-        """The parameter that `entries` make of its copy, in its dtype and place."""
-        weight = self._weight(name)
+        """The parameter that `entries` make of its copy, in its dtype.
+
+        On the CPU, where the copy is: a full device can be reverted, and an edit is the same bits
+        on every one.
+        """
         touching = self._touching(name, entries)
         if not touching:
-            return base.to(weight.device)
-        wide = torch.promote_types(torch.float32, weight.dtype)
-        total = base.to(weight.device, wide, copy=True)
+            return base
+        dtype = self._weight(name).dtype
+        total = base.to(torch.promote_types(torch.float32, dtype), copy=True)
         for update, strength in touching:
             total += update.delta(strength, total)
-        return total.to(weight.dtype)
+        return total.to(dtype)
 
     def _touching(self, name: str, entries: tuple[Entry, ...]) -> list[tuple[Update, float]]:
         return [

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, reading, run_hooked
+from rome_widgets.model.memory import is_shortage
 from rome_widgets.model.structure.geometry import Geometry, all_logits
 from rome_widgets.model.structure.head import Head, find_head
 
@@ -182,9 +183,11 @@ class Replay:
         try:
             hidden = capture.states[0][-1:, start:]
             again = self.logits(self._onward(capture, 0, hidden, start, rows)[:, -1])
-        except (CannotReplay, torch.OutOfMemoryError):
+        except CannotReplay:
             raise
         except Exception as error:
+            if is_shortage(error):
+                raise
             raise CannotReplay(
                 f"replaying it failed with {type(error).__name__}: {error}"
             ) from error
@@ -342,6 +345,8 @@ def find_replay(
     except CannotReplay:
         raise
     except Exception as error:
+        if is_shortage(error):
+            raise
         raise CannotReplay(
             f"calling its blocks failed with {type(error).__name__}: {error}"
         ) from error

@@ -19,6 +19,7 @@ from torch import Tensor
 from rome_widgets.errors import NonFinite, UnsupportedModel
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import to_numpy
+from rome_widgets.model.memory import in_pieces
 from rome_widgets.records.states import Kind, cell_states
 from rome_widgets.tracing.runs import Runs
 
@@ -62,10 +63,14 @@ def attribution_patching(
     rows_at_once = max(1, TOKENS_PER_PASS // runs.length)
     # Inference mode off: what is made inside it can never have a gradient.
     with torch.inference_mode(False), torch.enable_grad():
-        passes = [
-            _slopes(runs, draws, answer_id, kinds)
-            for draws in runs.noise.clone().split(rows_at_once)
-        ]
+        noise = runs.noise.clone()
+        pieces = in_pieces(
+            len(noise),
+            rows_at_once,
+            lambda draws: _slopes(runs, noise[draws], answer_id, kinds),
+            "keep the activations of one draw for their gradient",
+        )
+        passes = [found for _, found in pieces]
     log_p = np.concatenate([at for at, _ in passes])
     slopes = np.concatenate([slope for _, slope in passes], axis=2)
     if not np.isfinite(slopes).all():

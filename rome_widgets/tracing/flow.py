@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -63,15 +63,19 @@ class _Distances:
         self._samples = 0
         self._clean = torch.empty(0)
 
-    def __call__(self, together: ThreeRuns) -> None:
+    def __call__(self, together: ThreeRuns) -> Callable[[], None]:
         """See `runs.Watcher`."""
         clean, corrupted, restored = map(_wide, together)
         pairs = (corrupted, clean), (restored, clean), (restored, corrupted)
-        self._clean = clean.square().sum(-1)
-        self._squares.append(
-            torch.stack([(one - other).square().sum(dim=(0, -1)) for one, other in pairs])
-        )
-        self._samples += len(corrupted)
+        length, samples = clean.square().sum(-1), len(corrupted)
+        squares = torch.stack([(one - other).square().sum(dim=(0, -1)) for one, other in pairs])
+
+        def keep() -> None:
+            self._clean = length
+            self._squares.append(squares)
+            self._samples += samples
+
+        return keep
 
     def table(self) -> np.ndarray:
         """`[4, pos]`: the clean value's length, then three distances.

@@ -10,13 +10,14 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel, check_finite
+from rome_widgets.model.memory import in_pieces
 from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.explanations import LensRun
 from rome_widgets.records.states import State
@@ -43,10 +44,15 @@ def read_lens(
     seen: dict[str, list[list[Tensor]]] = {name: [[] for _ in lm.sites("hidden")] for name in names}
 
     def keep(layer: int) -> Watcher:
-        def watch(together: ThreeRuns) -> None:
-            for name in names:
-                last = getattr(together, name)[..., -1, :].to(lm.device, copy=True)
-                seen[name][layer].append(last.view(-1, last.shape[-1]))
+        def watch(together: ThreeRuns) -> Callable[[], None]:
+            states = [getattr(together, name)[..., -1, :] for name in names]
+            last = [state.to(lm.device, copy=True).view(-1, state.shape[-1]) for state in states]
+
+            def keep() -> None:
+                for name, state in zip(names, last, strict=True):
+                    seen[name][layer].append(state)
+
+            return keep
 
         return watch
 
@@ -108,10 +114,10 @@ def _mean_predictions(lm: LanguageModel, states: Tensor) -> Tensor:
     layers = torch.arange(n_layers, device=rows.device).repeat_interleave(samples)
     first = _next_token(lm, rows[:1])
     total = first.new_zeros(n_layers, first.shape[1])
-    at_once = max(1, min(lm.tokens_per_call, PROBABILITIES // first.shape[1]))
-    for some, of_layer in zip(rows.split(at_once), layers.split(at_once), strict=True):
-        said = _next_token(lm, some)
-        total.index_add_(0, of_layer.to(said.device), said)
+    at_once = min(lm.tokens_per_call, PROBABILITIES // first.shape[1])
+    read = in_pieces(len(rows), at_once, lambda some: _next_token(lm, rows[some]), "read one state")
+    for some, said in read:
+        total.index_add_(0, layers[some].to(said.device), said)
     return total / samples
 
 

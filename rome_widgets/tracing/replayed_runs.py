@@ -14,6 +14,7 @@ from torch import Tensor
 from rome_widgets.errors import NonFinite
 from rome_widgets.model.hooks import Visitor
 from rome_widgets.model.language_model import LanguageModel, probabilities_of
+from rome_widgets.model.memory import Lacking, attempt, out_of_memory
 from rome_widgets.model.replay import CannotReplay, Capture, Replay
 from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.runs import (
@@ -22,7 +23,6 @@ from rome_widgets.tracing.runs import (
     Held,
     Predicted,
     Runs,
-    out_of_memory,
 )
 from rome_widgets.tracing.waves import Branch, Patch, Wave, group_cells, plan_wave
 
@@ -30,6 +30,9 @@ PREDICTED = 128_000_000
 """Probabilities kept at once."""
 CALLS_PER_WAVE = 64
 """A wave may hold this many calls' worth of states."""
+WIDTHS_PER_WAVE = 16
+"""Numbers of d_model width for which a wave has room per token: it keeps states before and after a
+block, and copies of them on the way, and leaves half of the memory to the call of the block."""
 
 
 class ReplayedRuns(Runs):
@@ -90,7 +93,8 @@ class ReplayedRuns(Runs):
         self, cells: Sequence[Sequence[State]], held: Held, check: Check
     ) -> Iterator[Predicted]:
         """Cells come out by the order of their first patched positions."""
-        most = CALLS_PER_WAVE * self.tokens_per_call // (self.samples * self.length)
+        most = self.lm.tokens_in_memory(WIDTHS_PER_WAVE, CALLS_PER_WAVE * self.tokens_per_call)
+        most //= self.samples * self.length
         most = max(1, min(most, PREDICTED // self._capture.logits.shape[-1]))
         unchanged, groups = group_cells(cells, self.extent, most)
         if unchanged:
@@ -114,26 +118,21 @@ class ReplayedRuns(Runs):
         Raises:
             OutOfMemory: It does not do for a single row.
         """
-        try:
-            wave = plan_wave(cells, self.extent, held)
-            predicted = self.lm.run(lambda: list(self._run(wave, held, check)))
-        except torch.OutOfMemoryError as error:
-            message = str(error)
-        else:
+        wave = plan_wave(cells, self.extent, held)
+        predicted = attempt(lambda: self.lm.run(lambda: list(self._run(wave, held, check))))
+        if not isinstance(predicted, Lacking):
             return self._finite(predicted, cells, held)
-        self._shrink(len(cells), message)  # outside the handler: its traceback holds the tensors
+        self._shrink(len(cells), predicted)
         return None
 
-    def _shrink(self, n_cells: int, message: str) -> None:
+    def _shrink(self, n_cells: int, found: Lacking) -> None:
         """Smaller calls from now on, if it was a call that did not fit; else only fewer cells."""
         asked, self._asked = self._asked, 0
         if n_cells == 1 and (not asked or self.tokens_per_call <= 1):
             self.lm.forget_memory()  # what did not fit now may fit another time
-            raise out_of_memory("replay one row", message)
+            raise out_of_memory("replay one row", found)
         if asked:
             self.lm.use_less_memory(asked)
-        if self.lm.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _finite(
         self, predicted: list[Predicted], cells: Sequence[Sequence[State]], held: Held

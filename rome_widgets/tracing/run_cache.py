@@ -9,9 +9,10 @@ from collections.abc import Hashable, Sequence
 from torch import Tensor
 
 from rome_widgets.model.language_model import LanguageModel, to_numpy
+from rome_widgets.model.memory import Lacking, attempt, within_memory
 from rome_widgets.model.replay import CannotReplay
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
-from rome_widgets.tracing.runs import Runs, within_memory
+from rome_widgets.tracing.runs import Runs
 
 
 def cached_runs(
@@ -23,7 +24,7 @@ def cached_runs(
 
     Raises:
         NonFinite: NaN or infinity in the logits.
-        OutOfMemory: No room for one pass over all samples.
+        OutOfMemory: No room for a pass over one draw.
     """
     kept: weakref.WeakValueDictionary[Hashable, Runs]
     kept = lm.remember("runs", None, weakref.WeakValueDictionary)
@@ -43,8 +44,13 @@ def _new_runs(
     if replay is None:
         return Runs(lm, ids, positions, noise)
     try:
-        return ReplayedRuns(lm, replay, ids, positions, noise)
-    except CannotReplay as reason:
-        runs = Runs(lm, ids, positions, noise)
-        runs.note = f"Whole forward passes are used for this prompt: {reason}."
-        return runs
+        found = attempt(lambda: ReplayedRuns(lm, replay, ids, positions, noise))
+    except CannotReplay as why:
+        found, reason = None, str(why)
+    else:
+        if not isinstance(found, Lacking):
+            return found
+        reason = "memory does not hold the states of a pass over all samples"
+    runs = Runs(lm, ids, positions, noise)
+    runs.note = f"Whole forward passes are used for this prompt: {reason}."
+    return runs

@@ -16,13 +16,13 @@ from torch import Tensor
 from rome_widgets.errors import (
     ContextTooLong,
     ModelChanged,
-    OutOfMemory,
     RomeWidgetsError,
     UnsupportedModel,
 )
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.memory import Lacking, attempt, in_pieces, is_shortage, within_memory
 from rome_widgets.records.html import and_more
 from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.waves import Extent, Patch
@@ -47,7 +47,8 @@ class ThreeRuns(NamedTuple):
     """`[sample, pos, width]`"""
 
 
-Watcher = Callable[[ThreeRuns], None]
+Watcher = Callable[[ThreeRuns], Callable[[], None]]
+"""Takes from the runs what it wants, and returns what keeps it: a pass may fail for memory yet."""
 LOGITS_AT_ONCE = 32_000_000
 """Logits computed at once, at most."""
 
@@ -100,7 +101,8 @@ class Runs:
             for layer, name in enumerate(self.lm.sites(kind))
         ]
         self.clean = self.lm.next_token_probabilities(self.ids, visitors)[0]
-        self.corrupted = self._pass([()], {})[0]
+        ((_, corrupted),) = self._passes([()], {}, lambda: None)
+        self.corrupted = corrupted[0]
 
     def _keep_first_row(self, kind: Kind, layer: int) -> Visitor:
         def visit(seen: Seen) -> None:
@@ -144,22 +146,47 @@ class Runs:
     def _predict(
         self, cells: Sequence[Sequence[State]], held: Held, check: Check
     ) -> Iterator[Predicted]:
-        first, message = 0, ""
+        yield from self._passes(cells, held, check)
+
+    def _passes(
+        self, cells: Sequence[Sequence[State]], held: Held, check: Check
+    ) -> Iterator[Predicted]:
+        """By whole passes; as many cells, then as many draws at once as memory holds."""
+        first = 0
         while first < len(cells):
             check()
             n_cells = max(1, self.tokens_per_call // (self.samples * self.length))
             numbers = range(first, min(first + n_cells, len(cells)))
-            try:
-                predicted = self._pass([cells[number] for number in numbers], held)
-            except torch.OutOfMemoryError as error:
-                predicted, message = None, str(error)
-            if predicted is not None:
-                yield numbers, predicted
-                first = numbers.stop
-            elif len(numbers) > 1:
+            some = [cells[number] for number in numbers]
+            predicted = attempt(lambda some=some: self._pass(some, held))
+            if isinstance(predicted, Lacking) and len(numbers) > 1:
                 self.lm.use_less_memory(len(numbers) * self.samples * self.length)
-            else:
-                raise out_of_memory(f"run {self.samples} samples of the prompt", message)
+                continue
+            if isinstance(predicted, Lacking):
+                predicted = self._pass_by_draws(some, held)
+            yield numbers, predicted
+            first = numbers.stop
+
+    def _pass_by_draws(self, cells: Sequence[Sequence[State]], held: Held) -> Tensor:
+        """`[cell, vocab]`, from a pass over some draws after the other.
+
+        Raises:
+            OutOfMemory: There is no room for one of them.
+        """
+
+        def total_of(draws: slice) -> Tensor:
+            some = self._of(draws)
+            return some._pass(cells, _of_draws(held, draws)) * some.samples
+
+        pieces = in_pieces(self.samples, self.samples // 2, total_of, "run the prompt once")
+        return torch.stack([total for _, total in pieces]).sum(dim=0) / self.samples
+
+    def _of(self, draws: slice) -> Runs:
+        """The same runs, of some of the draws."""
+        some = copy.copy(self)
+        some.noise = self.noise[draws]
+        some.samples = len(some.noise)
+        return some
 
     def still_hold(self) -> bool:
         """Whether the model gives the clean prediction of these runs again.
@@ -182,9 +209,11 @@ class Runs:
         """
         try:
             return self.lm.next_token_probabilities(ids)[0]
-        except (RomeWidgetsError, torch.OutOfMemoryError):
+        except RomeWidgetsError:
             raise
         except (RuntimeError, IndexError, ValueError) as error:
+            if is_shortage(error):
+                raise
             half = ids.shape[1] // 2
             if not half:
                 raise
@@ -230,6 +259,15 @@ class Runs:
     def corrupted_states(self, states: Sequence[State]) -> dict[State, Tensor]:
         """`[sample, d_model]` by state: its value in the corrupted run."""
         self._check_model(thoroughly=False)
+
+        def some_draws(draws: slice) -> dict[State, Tensor]:
+            return self._of(draws)._states_in_corrupted_pass(states)
+
+        pieces = in_pieces(self.samples, self.samples, some_draws, "run the prompt once")
+        parts = [part for _, part in pieces]
+        return {state: torch.cat([part[state] for part in parts]) for state in states}
+
+    def _states_in_corrupted_pass(self, states: Sequence[State]) -> dict[State, Tensor]:
         found: dict[State, Tensor] = {}
 
         def keep(state: State) -> Visitor:
@@ -262,12 +300,18 @@ class Runs:
 
         Raises:
             ModelChanged: The model is no longer that of the runs.
+            OutOfMemory: No room for the three runs with one draw.
         """
         self._check_model(thoroughly=True)
         watching = list(watching)
-        at_once = max(1, (self.tokens_per_call // self.length - 1) // 2)
-        for first in range(0, self.samples, at_once):
-            self._pass_side_by_side(states, watching, held or {}, slice(first, first + at_once))
+        at_once = (self.tokens_per_call // self.length - 1) // 2
+
+        def some_draws(draws: slice) -> list[Callable[[], None]]:
+            return self._pass_side_by_side(states, watching, held or {}, draws)
+
+        for _, seen in in_pieces(self.samples, at_once, some_draws, "run one draw three times"):
+            for keep in seen:
+                keep()
 
     def _pass_side_by_side(
         self,
@@ -275,9 +319,11 @@ class Runs:
         watching: Iterable[tuple[str, Watcher]],
         held: Held,
         draws: slice,
-    ) -> None:
+    ) -> list[Callable[[], None]]:
+        """Of each watcher what keeps it, to be called once the pass is over."""
         noise = self.noise[draws]
         restored = 1 + len(noise)
+        kept: list[Callable[[], None]] = []
 
         def put(patch: Patch) -> Visitor:
             def visit(seen: Seen) -> Tensor:
@@ -294,7 +340,7 @@ class Runs:
         def show(watch: Watcher) -> Visitor:
             def visit(seen: Seen) -> None:
                 rows = self._by_row(seen.output)
-                watch(ThreeRuns(rows[0], rows[1:restored], rows[restored:]))
+                kept.append(watch(ThreeRuns(rows[0], rows[1:restored], rows[restored:])))
 
             return visit
 
@@ -309,6 +355,7 @@ class Runs:
                 *((name, show(watch)) for name, watch in watching),
             ],
         )
+        return kept
 
     def _by_row(self, output: Tensor) -> Tensor:
         """`[row, pos, width]`; some families put out `[row * pos, width]` in their MLP."""
@@ -354,14 +401,15 @@ class Runs:
         self._check_model(thoroughly=False)
         length, vocab = self.length + len(answer) - 1, self.clean.shape[-1]
         at_once = min(self.tokens_per_call // length, LOGITS_AT_ONCE // (len(answer) * vocab))
-        total = 0.0
-        for first in range(0, self.samples, max(1, at_once)):
-            draws = slice(first, min(first + max(1, at_once), self.samples))
+
+        def total_of(draws: slice) -> float:
             longer = self._longer(answer, draws)
-            kept = {state: values[draws] for state, values in (held or {}).items()}
-            visitors = longer._restoring([states], kept)
-            total += float(longer._joint(answer, visitors).sum())
-        return total / self.samples
+            visitors = longer._restoring([states], _of_draws(held or {}, draws))
+            return float(longer._joint(answer, visitors).sum())
+
+        what = f"run the prompt with {len(answer)} tokens of its answer"
+        pieces = in_pieces(self.samples, at_once, total_of, what)
+        return sum(total for _, total in pieces) / self.samples
 
     def _longer(self, answer: Sequence[int], draws: slice) -> Runs:
         """The same runs over the prompt with all but the last token of an answer, of some draws.
@@ -369,20 +417,15 @@ class Runs:
         Raises:
             ContextTooLong: They are more tokens than the model has positions.
         """
-        longer = copy.copy(self)
+        longer = self._of(draws)
         longer.ids = self.lm.rows([[*self.ids[0].tolist(), *answer[:-1]]])
         longer.length = longer.ids.shape[1]
-        longer.noise = self.noise[draws]
-        longer.samples = len(longer.noise)
         return longer
 
     def _joint(self, answer: Sequence[int], visitors: Sequence[tuple[str, Visitor]]) -> Tensor:
         """`[sample]`: the product over an answer's tokens, of which all but the last are in."""
         rows = self.ids.expand(self.samples, -1)
-        what = f"run the prompt with {len(answer)} tokens of its answer"
-        found = within_memory(
-            lambda: self.lm.probabilities_at_end(rows, len(answer), visitors), what
-        )
+        found = self.lm.probabilities_at_end(rows, len(answer), visitors)
         wanted = torch.tensor(list(answer), device=found.device).expand(self.samples, -1)
         return found.double().gather(2, wanted[:, :, None])[:, :, 0].prod(dim=1)
 
@@ -446,33 +489,13 @@ class Placed(NamedTuple):
         return Placed(self.rows[inside] - first, self.positions[inside], values)
 
 
+def _of_draws(held: Held, draws: slice) -> Held:
+    return {state: values[draws] for state, values in held.items()}
+
+
 def _with_holds(cell: Sequence[State], held: Held) -> list[Patch]:
     restored = {State(*state) for state in cell}
     return [
         *(Patch(*state, clean=True) for state in restored),
         *(Patch(*state, clean=False) for state in held if state not in restored),
     ]
-
-
-def within_memory(call: Callable[[], T], what: str) -> T:
-    """`call()`, or our own error where the device has no room for it.
-
-    Raises:
-        OutOfMemory: With `what` could not be done.
-    """
-    try:
-        return call()
-    except OutOfMemory:
-        raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        message = str(error) or "MemoryError"
-    raise out_of_memory(what, message)  # outside the handler: its traceback holds the tensors
-
-
-def out_of_memory(what: str, message: str) -> OutOfMemory:
-    """The error for what could not be done; `message` is torch's own."""
-    return OutOfMemory(
-        f"The device has no memory left to {what}: {message.splitlines()[0]}",
-        "Room for the smallest piece of the work was wanted.",
-        "Free memory on it, use fewer samples, a shorter prompt, or a smaller dtype.",
-    )

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rome_widgets.errors import Cancelled, PromptError, StateError, said
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
+from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.threads import in_few_threads
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.records.arguments import callback, cancel_flag, takes
@@ -48,13 +49,12 @@ from rome_widgets.tracing.lens import read_lens
 from rome_widgets.tracing.noise import Noise, draw_noise
 from rome_widgets.tracing.path import PathSearch
 from rome_widgets.tracing.run_cache import cached_runs
-from rome_widgets.tracing.runs import Check, within_memory
+from rome_widgets.tracing.runs import Check
 from rome_widgets.tracing.waves import can_matter
 
 SMALL_EFFECT = 0.01
 """A total effect up to which a tracer says that there is little to restore."""
 
-THREE_RUNS = "run all three runs at once"
 SEARCHED_SAMPLES = 10
 """Draws over which a path is searched, before it is tried over all of them."""
 KEPT_TOKENS = 100
@@ -168,6 +168,7 @@ class CausalTracer:
         ' Seattle'
     """
 
+    @needs_memory("run the prompt")
     def __init__(
         self,
         lm: LanguageModel,
@@ -227,6 +228,7 @@ class CausalTracer:
         return paragraph(words) + whole + table
 
     @takes(progress=callback, cancel=cancel_flag)
+    @needs_memory("trace the prompt")
     @in_few_threads
     def trace(
         self,
@@ -287,6 +289,7 @@ class CausalTracer:
                 progress(Progress(done, total, self._result(copy.deepcopy(scores))))
         return self._result(scores, recorded)
 
+    @needs_memory("estimate the grids")
     @in_few_threads
     def estimate(self, kinds: Iterable[Kind] | Literal["all"] = "all") -> CausalTrace:
         """Estimate the grids to first order, from one pass and its gradient: a preview.
@@ -296,10 +299,7 @@ class CausalTracer:
             OutOfMemory: A gradient keeps every activation; the exact trace does not.
         """
         kinds = self.lm.check_kinds(kinds)
-        scores = within_memory(
-            lambda: attribution_patching(self._runs, self.answer_id, kinds, self.window),
-            "keep the activations of a pass for its gradient",
-        )
+        scores = attribution_patching(self._runs, self.answer_id, kinds, self.window)
         return replace(self._result(scores), estimated=True)
 
     def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
@@ -310,6 +310,7 @@ class CausalTracer:
         self.lm.check_kinds(kind)
         return cell_states(pos, layer, kind, self.window, self.lm.n_layers)
 
+    @needs_memory("restore the states")
     @in_few_threads
     def restore(self, states: Iterable[Sequence[Any]], *, top: int = KEPT_TOKENS) -> Restoration:
         """Predict with exactly these states restored in the corrupted run.
@@ -343,6 +344,7 @@ class CausalTracer:
         )
 
     @takes(progress=callback, cancel=cancel_flag)
+    @needs_memory("find a path")
     @in_few_threads
     def find_path(
         self,
@@ -439,6 +441,7 @@ class CausalTracer:
         nothing_lost = math.isnan(replace(empty, corrupted=fewer.corrupted).recovery)
         return None if nothing_lost else fewer
 
+    @needs_memory("measure the flow")
     def flow(self, states: Iterable[Sequence[Any]] = ()) -> Flow:
         """Measure how far apart the clean, the corrupted and a restored run are, at every state.
 
@@ -448,17 +451,16 @@ class CausalTracer:
         Raises:
             StateError: A state that this prompt and model do not have.
             ModelChanged: The model is no longer that of the tracer's runs.
-            OutOfMemory: No room for one pass over all three runs.
+            OutOfMemory: No room for one pass over all three runs with one draw.
 
         Example:
             >>> flow = tracer.flow([(3, 5, "hidden")])
             >>> flow.moved["hidden"][-1]                  # what reaches the last token, by layer
         """
         checked = self._checked(states)
-        return within_memory(
-            lambda: measure_flow(self._runs, checked, self._held, self.tokens), THREE_RUNS
-        )
+        return measure_flow(self._runs, checked, self._held, self.tokens)
 
+    @needs_memory("read the layers")
     @in_few_threads
     def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
         """Read what each layer would say next, were it the last, in the clean and corrupted runs.
@@ -471,7 +473,7 @@ class CausalTracer:
         Raises:
             StateError: A state that this prompt and model do not have, or a `k` below 1.
             ModelChanged: The model is no longer that of the tracer's runs.
-            OutOfMemory: No room for one pass over all three runs.
+            OutOfMemory: No room for one pass over all three runs with one draw.
 
         Example:
             >>> clean, corrupted = tracer.lens().runs
@@ -479,11 +481,10 @@ class CausalTracer:
         """
         checked = self._checked(states)
         k = whole_number(k, "k", 1)
-        read = within_memory(
-            lambda: read_lens(self._runs, checked, self._held, self.answer_id, k), THREE_RUNS
-        )
+        read = read_lens(self._runs, checked, self._held, self.answer_id, k)
         return Lens(self.answer, self.answer_id, checked, read)
 
+    @needs_memory("sever the graph")
     @in_few_threads
     def sever(self, kind: Kind, pos: int | None = None) -> CausalTracer:
         """Sever some outputs: in the paper's modified graph they cannot change.
@@ -516,11 +517,8 @@ class CausalTracer:
         pos = self.subject_span[1] - 1 if pos is None else pos
         places = [(pos, layer, kind) for layer in range(self.lm.n_layers)]
         states = check_states(places, len(self.tokens), self.lm.n_layers)
-        what = f"run {self.samples} samples of the prompt"
         severed = copy.copy(self)
-        severed._held = self._held | within_memory(
-            lambda: self._runs.corrupted_states(states), what
-        )
+        severed._held = self._held | self._runs.corrupted_states(states)
         where = f"{self.tokens[states[0].pos].strip()!r} (token {states[0].pos})"
         severed.notes = (*self.notes, f"The {kind} outputs at {where} are severed.")
         return severed

@@ -86,3 +86,5 @@ FORGED_FILES = _count(150, 2000)
 """Files of our own with something else in one of their fields, and the right checksum."""
 WIDGET_MESSAGES = _count(400, 10_000)
 """Messages that no page of ours sends."""
+SHORTAGES = _count([0.0, 0.5], [number / 24 for number in range(24)])
+"""Shares of the memory that a call takes, with which it has to do."""

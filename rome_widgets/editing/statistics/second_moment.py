@@ -47,6 +47,7 @@ from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
+from rome_widgets.model.memory import Lacking, attempt, needs_memory
 from rome_widgets.model.threads import in_few_threads
 from rome_widgets.records import arguments
 from rome_widgets.records.arguments import a_path, callback, cancel_flag, optional, takes
@@ -113,6 +114,7 @@ class SecondMoment:
             return self._matrix
         return self._keys.T @ self._keys / len(self._keys)
 
+    @needs_memory("solve with the second moment")
     def solve(self, keys: Tensor) -> Tensor:
         """C⁻¹K, float64: `[d, u]`, or `[d]` for one key."""
         if not isinstance(keys, Tensor) or keys.ndim not in (1, 2) or keys.is_meta:
@@ -141,6 +143,14 @@ class SecondMoment:
         return solved
 
     def _solved(self, keys: Tensor) -> Tensor:
+        """Where the keys are; by the CPU where that has no room for it."""
+        found = attempt(lambda: self._solved_there(keys))
+        if isinstance(found, Lacking):
+            self._factor = None
+            return self._solved_there(keys.cpu()).to(keys.device)
+        return found
+
+    def _solved_there(self, keys: Tensor) -> Tensor:
         if self._keys is not None:
             return self._woodbury(keys)
         assert self._matrix is not None
@@ -225,6 +235,7 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
 
 
 @takes(path=optional(a_path(SaveFailed, "file")), progress=callback, cancel=cancel_flag)
+@needs_memory("gather a second moment")
 @in_few_threads
 def second_moment(
     lm: LanguageModel,

@@ -20,6 +20,7 @@ from torch import Tensor
 from rome_widgets.errors import EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
+from rome_widgets.model.memory import Lacking, attempt
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Sums:
 
     def add(self, keys: Tensor, *, keep: bool) -> None:
         """Put in one piece's `[token, width]` keys; `keep` them where there are few in all."""
-        more = keys.double().cpu() if keep else (keys.T @ keys).double().cpu()
+        more = keys.double().cpu() if keep else _products(keys)
         self.whole = False
         if keep:
             self.keys.append(more)
@@ -57,6 +58,15 @@ class Sums:
     def tensors(self) -> dict[str, Tensor]:
         """What a file keeps."""
         return {"keys": torch.cat(self.keys)} if self.keys else {"total": self.total}
+
+
+def _products(keys: Tensor) -> Tensor:
+    """KᵀK, float64; by the CPU where the keys' device has no room for it."""
+    found = attempt(lambda: (keys.T @ keys).double().cpu())
+    if isinstance(found, Lacking):
+        keys = keys.cpu()
+        return (keys.T @ keys).double()
+    return found
 
 
 def read(path: Path, width: int | None = None) -> tuple[Mapping[str, Any], Sums]:

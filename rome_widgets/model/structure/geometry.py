@@ -24,6 +24,7 @@ from rome_widgets.errors import (
 )
 from rome_widgets.model.eval_mode import device_of
 from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
+from rome_widgets.model.memory import is_shortage
 from rome_widgets.model.structure.edited_matrix import find_edited_matrices
 from rome_widgets.model.structure.residual_branches import (
     Block,
@@ -256,6 +257,8 @@ def _prove_sound(model: nn.Module, ids: Tensor) -> None:
     try:
         plain = all_logits(model, ids)
     except Exception as error:
+        if is_shortage(error):
+            raise
         raise UnsupportedModel(
             f"{type(model).__name__}: a forward pass over {ids.shape[1]} tokens failed with "
             f"{type(error).__name__}: {error}",
