@@ -65,7 +65,7 @@ python: build
 
 # Every path of the engine on a pretend GPU, which has to be there before torch is imported.
 device: env
-	OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.device.pretend_gpu tests/device
+	OMP_NUM_THREADS=1 $(PY) -m pytest -p tests.device.pretend_gpu $(if $(filter 0,$(JOBS)),,-n $(JOBS) --dist worksteal) tests/device
 
 # The Python tests come last: without a browser they end by saying what its tests need.
 test: build lint types js device python

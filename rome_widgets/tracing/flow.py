@@ -61,7 +61,7 @@ class _Distances:
     def __init__(self) -> None:
         self._squares: list[Tensor] = []
         self._samples = 0
-        self._clean = torch.empty(0)
+        self._clean = torch.empty(0, device="cpu")
 
     def __call__(self, together: ThreeRuns) -> Callable[[], None]:
         """See `runs.Watcher`."""

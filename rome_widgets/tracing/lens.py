@@ -127,5 +127,5 @@ def _next_token(lm: LanguageModel, states: Tensor) -> Tensor:
     def put(seen: Seen) -> Tensor:
         return states.view(seen.output.shape).to(seen.output)
 
-    any_token = torch.zeros(len(states), 1, dtype=torch.long)
+    any_token = torch.zeros(len(states), 1, dtype=torch.long, device=lm.device)
     return lm.next_token_probabilities(any_token, [(lm.geometry.blocks[-1], put)])

@@ -151,7 +151,7 @@ class ReplayedRuns(Runs):
     # ------------------------------------------------------------------------- one wave
 
     def _run(self, wave: Wave, held: Held, check: Check) -> Iterator[Predicted]:
-        branches = torch.empty(0)
+        branches = torch.empty(0, device="cpu")
         for layer, step in enumerate(wave.steps, start=wave.first):
             branches = self._after_block(layer, step, branches, wave.start, held, check)
         yield from self._unembed(branches[:, :, -1], wave.leaves, check)

@@ -442,14 +442,14 @@ class Runs:
     def _place(self, where: Sequence[tuple[int, Patch]], held: Held, *, start: int) -> Placed:
         """Patches of one kind and layer, by number of the branch or cell, as rows and values."""
         kind, layer = where[0][1].kind, where[0][1].layer
-        branches = torch.tensor([number for number, _ in where])
-        positions = torch.tensor([patch.pos for _, patch in where])
+        branches = torch.tensor([number for number, _ in where], device="cpu")
+        positions = torch.tensor([patch.pos for _, patch in where], device="cpu")
         values = self.states[kind, layer][positions][:, None].repeat(1, self.samples, 1)
         for i, (_, patch) in enumerate(where):
             if not patch.clean:
                 values[i] = held[State(*patch[:3])]
         return Placed(
-            (branches[:, None] * self.samples + torch.arange(self.samples)).flatten(),
+            (branches[:, None] * self.samples + torch.arange(self.samples, device="cpu")).flatten(),
             (positions - start).repeat_interleave(self.samples),
             values.flatten(0, 1),
         )

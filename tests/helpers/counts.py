@@ -88,3 +88,7 @@ WIDGET_MESSAGES = _count(400, 10_000)
 """Messages that no page of ours sends."""
 SHORTAGES = _count([0.0, 0.5], [number / 24 for number in range(24)])
 """Shares of the memory that a call takes, with which it has to do."""
+STATE_STEPS = _count(
+    ["attach", "trace", "restore", "estimate", "lens", "rome", "ft", "statistics", "strength"], None
+)
+"""Steps that run in every state that a caller may have left torch in; None: all."""

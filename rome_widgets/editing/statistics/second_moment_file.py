@@ -35,7 +35,7 @@ class Sums:
     def __init__(self, width: int) -> None:
         self.done = self.n_tokens = 0
         """Pieces of text and keys that are in."""
-        self.total = torch.zeros(width, width, dtype=torch.float64)
+        self.total = torch.zeros(width, width, dtype=torch.float64, device="cpu")
         """`[width, width]` sum of k kᵀ."""
         self.keys: list[Tensor] = []
         """The keys themselves, where there are fewer than `width` in all."""
@@ -174,14 +174,14 @@ class Keeper:
 
 def upper_triangle(matrix: Tensor) -> Tensor:
     """Half of a symmetric matrix, for half the bytes: `[d, d]` -> `[d (d + 1) / 2]`, row by row."""
-    rows, columns = torch.triu_indices(*matrix.shape)
+    rows, columns = torch.triu_indices(*matrix.shape, device=matrix.device)
     return matrix[rows, columns].contiguous()
 
 
 def symmetric(triangle: Tensor) -> Tensor:
     """The matrix whose `upper_triangle` it is."""
     d = (math.isqrt(8 * len(triangle) + 1) - 1) // 2
-    rows, columns = torch.triu_indices(d, d)
+    rows, columns = torch.triu_indices(d, d, device=triangle.device)
     matrix = triangle.new_zeros(d, d)
     matrix[rows, columns] = triangle
     matrix[columns, rows] = triangle

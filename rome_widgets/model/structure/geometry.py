@@ -152,7 +152,7 @@ def probe_ids(model: Any) -> Tensor:
     embedding = model.get_input_embeddings()
     rows = embedding.weight.shape[0]
     step = max(1, rows // (PROBE_TOKENS + 1))
-    ids = torch.arange(1, PROBE_TOKENS + 1) * step % rows
+    ids = torch.arange(1, PROBE_TOKENS + 1, device="cpu") * step % rows
     return ids[None].to(device_of(embedding))
 
 

@@ -68,7 +68,7 @@ class _Objective:
 
     def __init__(self, task: Task, passes: Passes, length: float) -> None:
         self._passes, self._settings = passes, task.settings
-        self._target = torch.tensor([list(task.request.target_ids)])
+        self._target = torch.tensor([list(task.request.target_ids)], device="cpu")
         self._decay = task.settings.weight_decay / length**2 if length else 0.0
         self._before: Tensor | None = None
 
