@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rome_widgets.errors import ModelChanged
+from rome_widgets.errors import FingerprintMismatch, ModelChanged
 from rome_widgets.model.base_weights import UneditedOutput, unedited_modules
 from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
@@ -26,7 +26,7 @@ from rome_widgets.model.language_model import (
     probabilities_of,
     to_numpy,
 )
-from rome_widgets.model.ledger import Update, ledger_of
+from rome_widgets.model.ledger import LowRank, Update, ledger_of
 from rome_widgets.model.memory import in_pieces
 from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.model.word_scores import Predict, score_words
@@ -172,16 +172,49 @@ def _adding_to(
     """Adds so much of the updates to each part of the rows."""
     by_module: dict[str, list[Update]] = defaultdict(list)
     for update in updates:
+        _check_fits(lm, update)
         by_module[update.name.rpartition(".")[0]].append(update)
     return [
         (lm.model.get_submodule(name), _adding(some, shares)) for name, some in by_module.items()
     ]
 
 
+def _check_fits(lm: LanguageModel, update: Update) -> None:
+    """Refuse an edit of another model, such as one from a file."""
+    try:
+        shape = tuple(lm.model.get_parameter(update.name).shape)
+    except AttributeError:
+        shape = None
+    if shape != tuple(update.shape):
+        found = "is not there" if shape is None else f"has the shape {list(shape)}"
+        raise FingerprintMismatch(
+            f"{update.name} {found} in {lm.name}.",
+            f"The edit changes a matrix of the shape {list(update.shape)}.",
+            "Load the model that the edit was computed on.",
+        )
+
+
+def _width(update: Update) -> int | None:
+    """Of the inputs that an update reads; None where it reads none."""
+    if isinstance(update, LowRank):
+        return update.u.shape[1]
+    value = update.value
+    return None if value.ndim == 1 else value.shape[0 if update.transposed else 1]
+
+
 def _adding(updates: Sequence[Update], shares: Sequence[float]) -> Visitor:
+    widths = {_width(update) for update in updates} - {None}
+
     def visit(seen: Seen) -> Tensor:
+        read = seen.args[0]
+        if widths and not (read.is_floating_point() and widths == {read.shape[-1]}):
+            raise FingerprintMismatch(
+                f"{updates[0].name} reads {list(read.shape)}.",
+                f"A matrix was wanted that reads states of the width {widths.pop()}.",
+                "Load the model that the edit was computed on.",
+            )
         wide = torch.promote_types(torch.float32, seen.output.dtype)
-        keys = seen.args[0].to(wide)
+        keys = read.to(wide)
         change = sum(update.act(keys) for update in updates)
         assert isinstance(change, Tensor)
         # Rows in the first axis, or folded into it with their positions.

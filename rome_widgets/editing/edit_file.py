@@ -5,24 +5,58 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from rome_widgets.editing.edit import Edit
+from rome_widgets.editing.edit import MOST_STRENGTH, SEEDS, Edit
 from rome_widgets.editing.methods import METHODS
 from rome_widgets.errors import EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
+from rome_widgets.files.schema import (
+    NATURAL,
+    Unfit,
+    check_of,
+    fields_of,
+    finite,
+    flag,
+    mapping,
+    mapping_of,
+    one_of,
+    plain,
+    several,
+    unfit,
+    whole,
+)
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import Dense, LowRank, Update
 from rome_widgets.model.memory import needs_memory
-from rome_widgets.records.arguments import a_path, takes
-from rome_widgets.records.edit import EditReport, EditStep, Perplexity
+from rome_widgets.records.arguments import Check, a_path, takes, text
+from rome_widgets.records.edit import EditReport
 from rome_widgets.records.fact import Fact
 
 FORMAT = FileKind("rome_widgets.edit", EditFileError, "torch")
+EDIT_FIELDS: Mapping[str, Check] = {
+    "fact": check_of(Fact),
+    "more_facts": several(check_of(Fact)),
+    "report": mapping,
+    "bases": mapping_of(text),
+    "on_top_of": several(text),
+    "strength": finite(-MOST_STRENGTH, MOST_STRENGTH),
+    "updates": several(lambda value, name: _about_update(value, name), 1),
+}
+"""What the fields of an edit must be."""
+EDIT_DEFAULTS: Mapping[str, Any] = {"more_facts": ()}
+"""Of fields that old files do not have."""
+REPORT_FIELDS: Mapping[str, Check] = {
+    "layers": several(NATURAL, 1),
+    "seed": partial(whole, least=SEEDS[0], most=SEEDS[1]),
+    "prompt_ids": several(NATURAL),
+}
+"""What those of its report must be beyond what `EditReport` says."""
 
 
 def save_edit(edit: Edit, path: str | os.PathLike[str]) -> Path:
@@ -71,26 +105,29 @@ def load_edit(lm: LanguageModel, path: str | os.PathLike[str]) -> Edit:
     lm = check_language_model(lm)
     header, tensors = checksummed_file.read(Path(path), FORMAT)
     try:
-        updates = tuple(
-            _update(about, number, tensors) for number, about in enumerate(header["updates"])
-        )
-        edit = Edit(
-            lm,
-            tuple(Fact(**fact) for fact in (header["fact"], *header.get("more_facts", ()))),
-            updates,
-            _report(header["report"]),
-            {update.name: str(header["bases"][update.name]) for update in updates},
-            tuple(map(str, header["on_top_of"])),
-        )
-        if not edit.applied:
-            edit.strength = header["strength"]
-    except EditFileError:
-        raise
+        return _edit(lm, header, tensors)
     except Exception as error:  # checksummed, yet not what we write: one name for it
-        raise EditFileError(
-            f"{path} does not hold an edit ({type(error).__name__}: {error}).",
-            "A file written by Edit.save was wanted.",
-        ) from None
+        raise unfit(path, error, "Edit.save", EditFileError) from None
+
+
+def _edit(lm: LanguageModel, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Edit:
+    known = {
+        name: check(header.get(name, EDIT_DEFAULTS.get(name)), name)
+        for name, check in EDIT_FIELDS.items()
+    }
+    updates = tuple(
+        _update(name, kind, transposed, number, tensors)
+        for number, (name, kind, transposed) in enumerate(known["updates"])
+    )
+    lacking = {update.name for update in updates} - known["bases"].keys()
+    if lacking:
+        raise Unfit(f"There is no base of {min(lacking)}.", "One for each update was wanted.")
+    bases = {update.name: known["bases"][update.name] for update in updates}
+    facts = (known["fact"], *known["more_facts"])
+    report = _report(known["report"])
+    edit = Edit(lm, facts, updates, report, bases, known["on_top_of"])
+    if not edit.applied:
+        edit.strength = known["strength"]
     return edit
 
 
@@ -101,38 +138,44 @@ def _plain(report: EditReport) -> dict[str, Any]:
     return {**details, **values, "steps": [tuple(step) for step in report.steps]}
 
 
-def _update(about: Mapping[str, Any], number: int, tensors: Mapping[str, Tensor]) -> Update:
-    name, transposed = str(about["name"]), bool(about["transposed"])
-    if about["kind"] == "Dense":
-        return Dense(name, tensors[f"{number}.value"], transposed)
-    u, v = tensors[f"{number}.u"], tensors[f"{number}.v"]
-    if about["kind"] != "LowRank" or u.ndim != 2 or v.ndim != 2 or len(u) != len(v):
-        raise EditFileError(f"The update of {name} is not a pair of factors.")
+def _about_update(value: Any, name: str) -> tuple[str, str, bool]:
+    """Which parameter an update changes, of which kind it is, and how the weight is stored."""
+    stated = mapping(value, name)
+    return (
+        text(stated.get("name"), f"{name}.name"),
+        one_of(("LowRank", "Dense"))(stated.get("kind"), f"{name}.kind"),
+        flag(stated.get("transposed"), f"{name}.transposed"),
+    )
+
+
+def _update(
+    name: str, kind: str, transposed: bool, number: int, tensors: Mapping[str, Tensor]
+) -> Update:
+    names = ("value",) if kind == "Dense" else ("u", "v")
+    found = [tensors.get(f"{number}.{each}") for each in names]
+    if kind == "Dense" and found[0] is not None and found[0].ndim in (1, 2) and found[0].numel():
+        return Dense(name, found[0], transposed)
+    u, v = (*found, None)[:2]
+    pair = u is not None and v is not None and u.ndim == v.ndim == 2 and len(u) == len(v)
+    if kind == "Dense" or u is None or v is None or not pair or not (u.numel() and v.numel()):
+        raise Unfit(f"The update of {name} has no numbers.", f"{' and '.join(names)} were wanted.")
     return LowRank(name, u, v, transposed)
 
 
 def _report(stated: Mapping[str, Any]) -> EditReport:
-    values: dict[str, Any] = _tuples(stated)
+    values = dict(stated)
     if "layer" in values:  # files of the time when every edit had one
-        values["layers"] = (values.pop("layer"),)
-    values["steps"] = tuple(EditStep(*step) for step in values["steps"])
-    if values.get("perplexity") is not None:  # not in files written before it was measured
-        values["perplexity"] = Perplexity(*values["perplexity"])
+        values["layers"] = [values.pop("layer")]
     known = {field.name for field in fields(EditReport)} - {"details"}
     own = {name: values.pop(name) for name in list(values) if name not in known}
-    return EditReport(**values, details=_details(values["method"], own))
+    found = fields_of(EditReport, values, ("details",), **REPORT_FIELDS)
+    return EditReport(**found, details=_details(found["method"], own))
 
 
 def _details(method: str, own: dict[str, Any]) -> Any:
     """The method's own part of a report, as its record class where it is known and has one."""
-    kind = METHODS[method].details if method in METHODS else None
+    kind: Any = METHODS[method].details if method in METHODS else None
     if kind is None or not own:
-        return own or None
-    return kind(**{name: value for name, value in own.items() if name in kind.__annotations__})
-
-
-def _tuples(value: Any) -> Any:
-    """Tuples again, which JSON makes lists of."""
-    if isinstance(value, dict):
-        return {name: _tuples(each) for name, each in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+        return plain(own, "the method's own part") or None
+    names = kind.__annotations__
+    return kind(**fields_of(kind, {name: own[name] for name in own if name in names}))

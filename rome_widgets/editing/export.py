@@ -126,12 +126,13 @@ def to_code(edit: Edit) -> str:
 
 
 def _value(value: Any) -> str:
-    """As Python writes it; infinity has no literal of its own."""
-    infinite = isinstance(value, float) and math.isinf(value)
-    return f"float({str(value)!r})" if infinite else repr(value)
+    """As Python writes it; NaN and infinity have no literals of their own."""
+    named = isinstance(value, float) and not math.isfinite(value)
+    return f"float({str(value)!r})" if named else repr(value)
 
 
 def _moment(about: str) -> str:
     if about.startswith("the identity"):
         return '    second_moment="identity",\n'
-    return f"    second_moment=...,  # it was computed over {about}\n"
+    in_one_line = repr(" ".join(about.split()))[1:-1]  # a comment ends with its line
+    return f"    second_moment=...,  # it was computed over {in_one_line}\n"

@@ -76,6 +76,8 @@ def read(path: Path, kind: FileKind) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from None
     except kind.error as error:
         raise kind.error(f"{path}: {error.found}", error.wanted, error.remedy) from None
+    except MemoryError:
+        raise
     except Exception as error:  # a hostile file may break any layer below; it gets one name here
         raise kind.error(
             f"{path} is damaged or something else ({type(error).__name__}).",

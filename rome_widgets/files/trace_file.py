@@ -14,14 +14,28 @@ import numpy as np
 from rome_widgets.errors import SaveFailed, TraceFileError
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
-from rome_widgets.records.arguments import a_path, takes
-from rome_widgets.records.states import KINDS, State
+from rome_widgets.files.schema import (
+    NATURAL,
+    POSITIVE,
+    PROBABILITY,
+    ROUNDING,
+    Unfit,
+    fields_of,
+    mapping_of,
+    number_in_text,
+    one_of,
+    row,
+    several,
+    unfit,
+)
+from rome_widgets.records.arguments import Check, a_path, optional, takes, text
+from rome_widgets.records.states import KINDS, Kind, State
 from rome_widgets.records.trace import (
     CausalTrace,
     Prediction,
     ReadOnlyArrays,
     Restoration,
-    whole_answer,
+    WholeAnswer,
 )
 
 TRACE = FileKind("rome_widgets.trace", TraceFileError, "numpy", version="2", finite=False)
@@ -30,7 +44,36 @@ RESTORATION = FileKind("rome_widgets.restoration", TraceFileError, "numpy")
 _ARRAYS = ("scores", "recorded", "distributions")
 _BY_ID = {"recorded_tokens", "token_texts"}
 """Texts by id, which is text in JSON."""
-_TUPLES = ("tokens", "token_ids", "subject_span", "notes")
+MOST_SCORE = 1e6
+"""Of an estimate, which is no probability."""
+
+_SPAN = row(NATURAL, NATURAL)
+_WHOLE = row(
+    text, several(text), PROBABILITY, PROBABILITY, optional(PROBABILITY), makes=WholeAnswer, least=4
+)
+TRACE_FIELDS: Mapping[str, Check] = {
+    "tokens": several(text, 1),
+    "token_ids": several(NATURAL),
+    "subject_span": _SPAN,
+    "subject_spans": several(_SPAN),
+    "answer_id": NATURAL,
+    "clean": PROBABILITY,
+    "corrupted": PROBABILITY,
+    "windows": mapping_of(POSITIVE, one_of(KINDS)),
+    "n_layers": POSITIVE,
+    "samples": POSITIVE,
+    "recorded_tokens": mapping_of(text, number_in_text),
+    "baseline": several(row(text, NATURAL, *[PROBABILITY] * 3, makes=Prediction)),
+    "whole": optional(_WHOLE),
+}
+"""What the fields of a trace must be beyond what `CausalTrace` says."""
+RESTORATION_FIELDS: Mapping[str, Check] = {
+    "states": several(row(NATURAL, NATURAL, one_of(KINDS), makes=State)),
+    "answer_id": NATURAL,
+    "token_texts": mapping_of(text, number_in_text),
+    "whole": optional(_WHOLE),
+}
+"""The same of a `Restoration`."""
 
 
 def save_record(record: ReadOnlyArrays, path: str | os.PathLike[str]) -> Path:
@@ -63,7 +106,7 @@ def load_trace(path: str | os.PathLike[str]) -> CausalTrace:
     try:
         return _trace(header, arrays)
     except Exception as error:  # sealed, yet not what we write: one name for it
-        raise _not_ours(path, error, "CausalTrace.save") from None
+        raise unfit(path, error, "CausalTrace.save", TraceFileError) from None
 
 
 @takes(path=a_path(TraceFileError, "file"))
@@ -81,38 +124,91 @@ def load_restoration(path: str | os.PathLike[str]) -> Restoration:
     path = Path(path)
     header, arrays = checksummed_file.read(path, RESTORATION)
     try:
-        header["tokens"] = tuple(header["tokens"])
-        header["states"] = tuple(State(*state) for state in header["states"])
-        header["whole"] = whole_answer(header.get("whole"))
-        header["token_texts"] = {int(i): text for i, text in header["token_texts"].items()}
-        return Restoration(**header, **arrays)
+        return _restoration(header, arrays)
     except Exception as error:
-        raise _not_ours(path, error, "Restoration.save") from None
+        raise unfit(path, error, "Restoration.save", TraceFileError) from None
 
 
 def _trace(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> CausalTrace:
-    header |= {name: tuple(header[name]) for name in _TUPLES}
-    header["whole"] = whole_answer(header.get("whole"))
-    spans = header.get("subject_spans", [header["subject_span"]])  # old files know one mention
-    header["subject_spans"] = tuple((int(start), int(stop)) for start, stop in spans)
-    header["baseline"] = tuple(Prediction(*row) for row in header["baseline"])
-    header["recorded_tokens"] = {int(i): text for i, text in header["recorded_tokens"].items()}
-    return CausalTrace(
-        **header,
-        scores={kind: arrays[f"scores.{kind}"] for kind in KINDS if f"scores.{kind}" in arrays},
-        recorded={
-            kind: (arrays[f"recorded.{kind}.ids"], arrays[f"recorded.{kind}.probs"])
-            for kind in KINDS
-            if f"recorded.{kind}.ids" in arrays
-        },
-    )
+    known = fields_of(CausalTrace, header, ("scores", "recorded"), **TRACE_FIELDS)
+    n_tokens, shape = len(known["tokens"]), (len(known["tokens"]), known["n_layers"])
+    if len(known["token_ids"]) != n_tokens:
+        raise Unfit(f"There are {len(known['token_ids'])} ids.", f"{n_tokens} were wanted.")
+    for start, stop in (known["subject_span"], *known.get("subject_spans", ())):
+        if not start < stop <= n_tokens:
+            raise Unfit(f"The subject is [{start}, {stop}).", f"Some of {n_tokens} was wanted.")
+    least, most = (-MOST_SCORE, MOST_SCORE) if known.get("estimated") else (-ROUNDING, 1 + ROUNDING)
+    scores: dict[Kind, np.ndarray] = {
+        kind: _numbers(arrays, f"scores.{kind}", shape, least, most)
+        for kind in KINDS
+        if f"scores.{kind}" in arrays
+    }
+    if not scores:
+        raise Unfit("There are no scores.", f"Those of {', '.join(KINDS)} are known.")
+    recorded: dict[Kind, tuple[np.ndarray, np.ndarray]] = {
+        kind: (
+            _ids(arrays, f"recorded.{kind}.ids", shape),
+            _numbers(arrays, f"recorded.{kind}.probs", shape, -ROUNDING, 1 + ROUNDING),
+        )
+        for kind in KINDS
+        if f"recorded.{kind}.ids" in arrays
+    }
+    for kind, (ids, probabilities) in recorded.items():
+        if ids.shape != probabilities.shape:
+            raise Unfit(f"recorded.{kind} has other ids.", "One for each probability was wanted.")
+    return CausalTrace(**known, scores=scores, recorded=recorded)
 
 
-def _not_ours(path: Path, error: Exception, maker: str) -> TraceFileError:
-    return TraceFileError(
-        f"{path} does not hold what was wanted ({type(error).__name__}: {error}).",
-        f"A file written by {maker} was wanted.",
-    )
+def _restoration(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Restoration:
+    known = fields_of(Restoration, header, ("distributions",), **RESTORATION_FIELDS)
+    found = _numbers(arrays, "distributions", (3,), -ROUNDING, 1 + ROUNDING)
+    vocab = found.shape[-1]
+    if found.ndim != 2 or np.isnan(found).any():
+        raise Unfit("distributions are not probabilities.", "[3, vocab] of them were wanted.")
+    beyond = [each for each in (known["answer_id"], *known["token_texts"]) if each >= vocab]
+    if beyond:
+        raise Unfit(f"The id {beyond[0]} has no probability.", f"There are {vocab} of them.")
+    if known["answer_id"] not in known["token_texts"]:
+        raise Unfit("The answer has no text.", "token_texts was wanted to have it.")
+    for state in known["states"]:
+        if state.pos >= len(known["tokens"]):
+            raise Unfit(f"There is no position {state.pos}.", "One of the tokens was wanted.")
+    return Restoration(**known, distributions=found)
+
+
+def _numbers(
+    arrays: Mapping[str, np.ndarray],
+    name: str,
+    shape: tuple[int, ...],
+    least: float,
+    most: float,
+) -> np.ndarray:
+    """An array that begins with these axes, of numbers between these, or NaN."""
+    found = _array(arrays, name, shape, "f")
+    known = found[~np.isnan(found)]
+    if ((known < least) | (known > most)).any():
+        raise Unfit(
+            f"{name} has values from {known.min():g} to {known.max():g}.",
+            f"Numbers between {least:g} and {most:g} were wanted.",
+        )
+    return found
+
+
+def _ids(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    found = _array(arrays, name, shape, "iu")
+    if (found < 0).any():
+        raise Unfit(f"{name} has negative ids.", "Ids from 0 were wanted.")
+    return found
+
+
+def _array(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], kinds: str
+) -> np.ndarray:
+    found = arrays.get(name)
+    if found is None or found.dtype.kind not in kinds or found.shape[: len(shape)] != shape:
+        what = "nothing" if found is None else f"{found.dtype} {list(found.shape)}"
+        raise Unfit(f"{name} is {what}.", f"An array that begins with {list(shape)} was wanted.")
+    return found
 
 
 def _read_version_1(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

@@ -48,7 +48,7 @@ from rome_widgets.records.arguments import a_path, optional, several, takes, tex
 from rome_widgets.records.edit import WeightsState
 from rome_widgets.records.fact import HOLE
 from rome_widgets.records.html import and_more, plural, quoted, shortened, table
-from rome_widgets.records.numbers import whole_number
+from rome_widgets.records.numbers import as_float, whole_number
 from rome_widgets.records.states import Kind, check_kinds
 from rome_widgets.records.subject import Occurrence, Span, subject_places
 
@@ -272,7 +272,8 @@ class LanguageModel:
             return None
         limits = [getattr(config, name, None) for name in _POSITIONS]
         limits.append(getattr(self.tokenizer, "model_max_length", None))
-        known = [int(limit) for limit in limits if limit and limit < _UNLIMITED]
+        # A file may state anything; what is no number is no limit.
+        known = [int(limit) for limit in map(as_float, limits) if 0 < limit < _UNLIMITED]
         return min(known, default=None)
 
     @property

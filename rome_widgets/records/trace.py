@@ -85,14 +85,6 @@ def _small(probability: float) -> str:
     return f"{probability:.4f}" if probability >= 0.001 else f"{probability:.2g}"
 
 
-def whole_answer(values: Sequence[Any] | None) -> WholeAnswer | None:
-    """A whole answer from what JSON made of it."""
-    if values is None:
-        return None
-    text, tokens, *runs = values
-    return WholeAnswer(text, tuple(tokens), *runs)
-
-
 RUNS = ("clean", "corrupted", "restored")
 
 
@@ -438,7 +430,7 @@ class Restoration(Saved):
             paragraph(f"{self.prompt} → {self.answer.strip()}: {words}")
             + ("" if self.whole is None else paragraph(str(self.whole)))
             + state_table(self.states, self.tokens)
-            + prediction_table(self.top(5))
+            + prediction_table(self.named(5))
         )
 
     @property
@@ -463,6 +455,13 @@ class Restoration(Saved):
         NaN when the corruption took nothing away.
         """
         return recovery(self.probability, self.clean, self.corrupted)
+
+    def named(self, most: int = 10) -> list[Prediction]:
+        """The likeliest next tokens of the restored run whose texts were kept, at most so many."""
+        ids = top_ids(self.distributions[2], self.answer_id, whole_number(most, "most", 1))
+        return predictions(
+            self.distributions, (i for i in ids if i in self.token_texts), self.token_texts
+        )
 
     def top(self, k: int = 10) -> list[Prediction]:
         """The `k` likeliest next tokens of the restored run, and always the answer.

@@ -84,6 +84,8 @@ WRITER_KILLS = _count(6, 100)
 """Kills of a writer of files, spread over the calls it makes of the system."""
 FORGED_FILES = _count(150, 2000)
 """Files of our own with something else in one of their fields, and the right checksum."""
+FORGED_FOLDERS = _count(12, 300)
+"""Folders of models with something else in one of the fields of their files."""
 WIDGET_MESSAGES = _count(400, 10_000)
 """Messages that no page of ours sends."""
 SHORTAGES = _count([0.0, 0.5], [number / 24 for number in range(24)])

@@ -1,15 +1,21 @@
 """From a name or a folder to a model; no network unless a hub name was given."""
 
+import json
+import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 
 import rome_widgets as rw
 from rome_widgets.errors import DeviceUnavailable, ModelNotFound, UnsupportedModel
 from tests.helpers import tiny
+from tests.helpers.counts import FORGED_FOLDERS
+from tests.helpers.forging import forge_header
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +110,20 @@ def test_the_bundled_model_loads_and_traces_with_every_socket_blocked():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "Seattle"
+
+
+FILES = ("config.json", "tokenizer_config.json", "generation_config.json", "tokenizer.json")
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers', of whatever stands there
+def test_a_folder_whose_files_state_something_else_loads_and_works_or_is_refused(tmp_path):
+    good, random = tmp_path / "good", np.random.RandomState(1)
+    tiny.tiny_lm(scale=20).save_pretrained(good)
+    for number in range(FORGED_FOLDERS):
+        folder = shutil.copytree(good, tmp_path / "forged", dirs_exist_ok=True)
+        file = folder / FILES[number % len(FILES)]
+        file.write_text(json.dumps(forge_header(json.loads(file.read_text()), random)))
+        with suppress(rw.RomeWidgetsError):
+            lm = rw.load(folder, device="cpu")
+            assert lm.n_positions is None or lm.n_positions > 0
+            rw.trace(lm, "w3 w14 w15 w9", "w14", samples=1, kinds="mlp")

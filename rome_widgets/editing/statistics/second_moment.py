@@ -464,6 +464,6 @@ def _from_file(site: Site, path: Path, ridge: float) -> SecondMoment:
             f"{path} is of layer {layer} of {model}, whose keys have the width {len(sums.total)}.",
             f"Layer {site.layer} of {site.lm.name}, width {site.d_in}, was wanted.",
         )
-    wanted = about.get("n_tokens", sums.n_tokens)
+    wanted = about.get("n_tokens") or sums.n_tokens
     of = "" if sums.n_tokens == wanted else f" of {wanted:,}"
     return _moment(sums, f"{sums.n_tokens:,}{of} tokens, from {path.name}", ridge)

@@ -20,11 +20,21 @@ from torch import Tensor
 from rome_widgets.errors import EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
+from rome_widgets.files.schema import NATURAL, POSITIVE, Unfit, mapping_of, plain, unfit
 from rome_widgets.model.memory import Lacking, attempt
+from rome_widgets.records.arguments import Check, optional, text
 
 logger = logging.getLogger(__name__)
 
 FORMAT = FileKind("rome_widgets.second_moment", EditFileError, "torch")
+FIELDS: Mapping[str, Check] = {"about": mapping_of(plain), "done": POSITIVE, "n_tokens": POSITIVE}
+"""What the fields of a second moment must be."""
+ABOUT: Mapping[str, Check] = {
+    "model": optional(text),
+    "layer": optional(NATURAL),
+    "n_tokens": optional(POSITIVE),
+}
+"""What is read of what it is about."""
 SAVE_EVERY = 20.0
 """Least seconds between two savings; and saving takes a tenth of the time at most."""
 
@@ -77,27 +87,33 @@ def read(path: Path, width: int | None = None) -> tuple[Mapping[str, Any], Sums]
     """
     header, tensors = checksummed_file.read(path, FORMAT)
     try:
-        about = dict(header["about"])
-        (name,) = tensors
-        tensor = tensors[name].double()
-        sums = Sums(tensor.shape[1])
-        sums.done, sums.n_tokens = int(header["done"]), int(header["n_tokens"])
-        if name == "keys":
-            sums.keys = [tensor]
-            fits = len(tensor) == sums.n_tokens
-        else:
-            sums.total = tensor
-            fits = name == "total" and len(tensor) == tensor.shape[1]
-        if not fits or sums.n_tokens < sums.done or sums.done < 1:
-            raise ValueError("its numbers do not agree")
-        if width is not None and tensor.shape[1] != width:
-            raise ValueError(f"its keys have the width {tensor.shape[1]}, not {width}")
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise EditFileError(
-            f"{path} is not a second moment ({error}).",
-            "A file that second_moment wrote was wanted.",
-        ) from None
+        known = {name: check(header.get(name), name) for name, check in FIELDS.items()}
+        stated = known["about"].items()
+        about = {name: ABOUT.get(name, plain)(each, name) for name, each in stated}
+        sums = _sums(known["done"], known["n_tokens"], tensors)
+        found = sums.total.shape[0] if not sums.keys else sums.keys[0].shape[1]
+        if width is not None and found != width:
+            raise Unfit(f"Its keys have the width {found}.", f"{width} was wanted.")
+    except Exception as error:  # checksummed, yet not what we write: one name for it
+        raise unfit(path, error, "second_moment", EditFileError) from None
     return about, sums
+
+
+def _sums(done: int, n_tokens: int, tensors: Mapping[str, Tensor]) -> Sums:
+    (name, tensor), *more = tensors.items()
+    if more or name not in ("keys", "total") or tensor.ndim != 2 or not tensor.numel():
+        raise Unfit(f"It holds {', '.join(tensors)}.", "Keys, or their total, was wanted.")
+    sums = Sums(tensor.shape[1])
+    sums.done, sums.n_tokens = done, n_tokens
+    if name == "keys":
+        sums.keys = [tensor.double()]
+        fits = len(tensor) == n_tokens
+    else:
+        sums.total = tensor.double()
+        fits = len(tensor) == tensor.shape[1]
+    if not fits or n_tokens < done:
+        raise Unfit("Its numbers do not agree.")
+    return sums
 
 
 class Keeper:

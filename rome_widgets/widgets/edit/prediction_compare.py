@@ -216,7 +216,8 @@ def _no_runs(found: Any) -> StateError:
 def _of_restoration(found: Restoration, run: int, name: str) -> PredictionRun:
     """One of its runs, with every token that is likely in any of them."""
     order = np.argsort(-found.distributions, axis=1, kind="stable")
-    ids = [*dict.fromkeys([found.answer_id, *order[:, :MOST_TOKENS].flatten().tolist()])]
+    likely = [found.answer_id, *order[:, :MOST_TOKENS].flatten().tolist()]
+    ids = [token for token in dict.fromkeys(likely) if token in found.token_texts]
     places = np.argsort(order[run])
     return PredictionRun(
         name,

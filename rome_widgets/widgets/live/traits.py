@@ -55,6 +55,10 @@ class RecordedRestoration:
         """The `k` likeliest next tokens that were recorded."""
         return list(self.rows[:k])
 
+    def named(self, most: int) -> list[Prediction]:
+        """The likeliest next tokens of which the text is known, at most so many."""
+        return self.top(most)
+
 
 def fitting(kind: t.TraitType[Any, Any], value: Any) -> Any:
     """A value as Python has it, for a trait of this kind.
@@ -161,7 +165,7 @@ def describe_restoration(
     return {
         **unanswered(selection, None, restoration.states, single),
         **{name: encodable(getattr(restoration, name)) for name in names},
-        "rows": describe_rows(restoration.top(ROWS)),
+        "rows": describe_rows(restoration.named(ROWS)),
         "whole": _whole(restoration.whole),
         "source": source,
         "ms": ms,
