@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from rome_widgets import CausalTracer, Noise
-from rome_widgets.model.hooks import as_ours
 from tests.helpers import tiny
 from tests.helpers.counts import THREADED_RUNS
 from tests.helpers.gates import write_gate
+from tests.helpers.library_hooks import as_of_a_library
 
 
 class Inside(NamedTuple):
@@ -94,8 +94,8 @@ def note_calls(blocks):
         name = threading.current_thread().name
         calls.append(Inside(name, open_calls.begin, time.perf_counter()))
 
-    handles = [block.register_forward_pre_hook(as_ours(begins)) for block in blocks]
-    return calls, handles + [block.register_forward_hook(as_ours(ends)) for block in blocks]
+    handles = [block.register_forward_pre_hook(as_of_a_library(begins)) for block in blocks]
+    return calls, handles + [block.register_forward_hook(as_of_a_library(ends)) for block in blocks]
 
 
 def run_together(jobs, alone):

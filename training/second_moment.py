@@ -8,7 +8,9 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from rome_widgets.editing.statistics.second_moment_file import upper_triangle
+from rome_widgets.model.eval_mode import run_in_eval_mode
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
+from rome_widgets.model.stand_in import standing_in
 from training.corpus import Narrator
 from training.rows import pack
 from training.steering import blocks
@@ -47,7 +49,10 @@ def second_moments(
     narrator, length, n_tokens = Narrator(world, SEED), model.config.n_positions // 2, 0
     while n_tokens < tokens:
         ids = pack(narrator, tokenizer, names, 32, length).ids[:, :-1]
-        run_hooked(lambda ids=ids: model(ids, use_cache=False), visitors)
+        run_in_eval_mode(
+            model,
+            lambda ids=ids: run_hooked(lambda: standing_in(model)(ids, use_cache=False), visitors),
+        )
         n_tokens += ids.numel()
     return [(total + total.T) / (2 * n_tokens) for total in sums], n_tokens
 

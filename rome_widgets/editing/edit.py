@@ -66,7 +66,6 @@ than all else together."""
 
 
 @takes(progress=callback, cancel=cancel_flag)
-@torch.inference_mode(False)  # what is made in the user's would know no gradients
 @needs_memory("compute the edit")
 @in_few_threads
 def edit(

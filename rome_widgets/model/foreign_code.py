@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from rome_widgets.model.hooks import is_ours
-
 _LIBRARIES = ("transformers", "accelerate", "peft")
 """Their hooks and forwards are part of a model; they come and go with what a pass is asked for."""
 
 
 class ForeignHook(NamedTuple):
-    """A hook that is not ours and not of a library."""
+    """A hook that is not of a library."""
 
     kind: str
     key: int
@@ -25,7 +23,7 @@ class ForeignHook(NamedTuple):
 
 
 def foreign_hooks(module: nn.Module) -> Iterator[ForeignHook]:
-    """Each hook of a module that is not ours and not of a library."""
+    """Each hook of a module that is not of a library."""
     around = vars(module).get("_hf_hook")
     for hook in getattr(around, "hooks", () if around is None else (around,)):
         if not is_of_a_library(hook):
@@ -35,7 +33,7 @@ def foreign_hooks(module: nn.Module) -> Iterator[ForeignHook]:
         ("forward pre-hook", module._forward_pre_hooks),
     ):
         for number, hook in list(table.items()):
-            if not is_ours(hook) and not is_of_a_library(hook):
+            if not is_of_a_library(hook):
                 yield ForeignHook(kind, number, hook, f"the {kind} {name_of(hook)}")
 
 

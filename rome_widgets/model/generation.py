@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from rome_widgets.model.language_model import LanguageModel, check_finite
 from rome_widgets.model.replay import cache_argument
+from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.structure.geometry import all_logits
 
 
@@ -31,7 +32,7 @@ class IncrementalDecoder:
         ids = self._lm.rows(ids.tolist())
         if self._cache is None:
             return check_finite(all_logits(self._model, ids)[:, -1])
-        output = self._model(
+        output = standing_in(self._model)(
             input_ids=ids[:, self._done :],
             attention_mask=torch.ones_like(ids),
             **{cache_argument(self._model): self._cache},

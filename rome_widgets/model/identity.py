@@ -25,9 +25,9 @@ import sys
 import types
 import weakref
 import zlib
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from operator import is_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,8 @@ from rome_widgets.model.foreign_code import (
     is_of_a_library,
     name_of,
 )
-from rome_widgets.model.hooks import is_ours
+
+T = TypeVar("T")
 
 _LARGEST = 512
 """Entries of a plain container that are looked at; of larger ones, which object it is."""
@@ -86,7 +87,7 @@ class ModuleState(NamedTuple):
     values: tuple[tuple[str, Any], ...]
     """Plain values by attribute; a replaced `forward` is among them."""
     hooks: tuple[tuple[Any, str], ...]
-    """(which, description) of each hook that is not ours and not one of the libraries'."""
+    """(which, description) of each hook that is not one of the libraries'."""
 
     @property
     def replaced(self) -> bool:
@@ -232,9 +233,9 @@ class IdentityReader:
         self._restless: frozenset[tuple[str, str]] = frozenset()
         """(module, attribute) and buffers that a pass itself changes."""
 
-    def read(self, tokenizer: Any = None) -> Identity:
-        """The identity now, with another tokenizer where one is given."""
-        named = list(self._model.named_modules())
+    def read(self, tokenizer: Any = None, *, model: nn.Module | None = None) -> Identity:
+        """The identity now, with another tokenizer, or of what stands in for the model."""
+        named = list((self._model if model is None else model).named_modules())
         around = [(f"({type(wrapper).__name__})", wrapper) for wrapper in self._wrappers]
         modules = tuple(self._module_state(name, module) for name, module in [*named, *around])
         weights = {
@@ -254,11 +255,18 @@ class IdentityReader:
             tokenizer_state(self._tokenizer if tokenizer is None else tokenizer),
         )
 
-    def leave_out_what_a_pass_changes(self, before: Identity, after: Identity) -> None:
-        """Note what differs between reads around passes of the model itself, to ignore it.
+    def leaving_out_what_changes(self, stand_in: nn.Module, passes: Callable[[], T]) -> T:
+        """Run passes of the model's stand-in; what they change in it is ignored from now on.
 
-        Buffers and plain values only: a pass leaves parameters alone.
+        So do the user's own passes in the model. Buffers and plain values only: a pass leaves
+        parameters alone.
         """
+        before = self.read(model=stand_in)
+        found = passes()
+        self._leave_out_what_differs(before, self.read(model=stand_in))
+        return found
+
+    def _leave_out_what_differs(self, before: Identity, after: Identity) -> None:
         parameters = {name for name, _ in self._model.named_parameters(remove_duplicate=False)}
         values = {(s.name, key): v for s in before.modules for key, v in s.values}
         moved = {
@@ -551,7 +559,7 @@ class _Code:
             *torch_modules._global_forward_hooks.items(),
             *torch_modules._global_forward_pre_hooks.items(),
         ]:
-            if not is_ours(hook) and not is_of_a_library(hook):
+            if not is_of_a_library(hook):
                 yield f"{GLOBAL_HOOK}{number}", f"a hook of every module, {name_of(hook)}"
         attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
         if isinstance(attention, str):

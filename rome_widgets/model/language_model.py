@@ -1,7 +1,7 @@
 """Language models as the rest of the package sees them: parts, tokens, and one way to run.
 
-The user's model is never changed: it is put in eval mode while something runs and put back
-afterwards, and hooks are attached for one call at a time.
+The user's model is only read: what runs are stand-ins of its modules, in eval mode (see
+`stand_in`).
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ from rome_widgets.model.identity import Identity, IdentityReader, tokenizer_stat
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.memory import free_memory, needs_memory
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
+from rome_widgets.model.stand_in import running_stand_ins, standing_in
 from rome_widgets.model.structure.geometry import (
     Geometry,
     all_logits,
     find_geometry,
     non_finite_error,
+    own_logits,
     probe_ids,
+    tolerance,
 )
 from rome_widgets.model.structure.head import last_logits_only
 from rome_widgets.model.wrappers import check_wrappers, prove_wrappers, unwrap, wrappers_of
@@ -106,30 +109,55 @@ class LanguageModel:
         self._identities = IdentityReader(self.model, tokenizer, self._wrappers)
         self._attaching = threading.RLock()
         self._attach(self._identities.read())
-        self.run(lambda: prove_wrappers(self._wrappers, self.model, probe_ids(self.model)))
+        prove_wrappers(self._wrappers, self.model, probe_ids(self.model))
 
     def _attach(self, before: Identity) -> None:
         """Find the model's parts, and prove that they can be replayed."""
-        try:
-            geometry = self.run(lambda: find_geometry(self.model))
-        except UnsupportedModel as error:
-            raise _because_of_hooks(error, before.foreign) from error.__cause__
-        if before.foreign:
-            geometry = _naming(geometry, before.foreign)
-        last_only = self.run(lambda: last_logits_only(self.model, geometry))
-        replay, no_replay = None, ""
-        try:
-            if not before.foreign:
-                ids = probe_ids(self.model)
-                replay = self.run(lambda: find_replay(self.model, geometry, ids, last_only))
-        except CannotReplay as reason:
-            no_replay = str(reason)
-        after = self._identities.read()
-        self._identities.leave_out_what_a_pass_changes(before, after)
-        self.geometry: Geometry = geometry
-        self._last_only, self._replay, self._no_replay = last_only, replay, no_replay
+        self._look(lambda: self._find_parts(before.foreign))
         self._attached_to = before.structure, before.foreign
         self._looked_at = before.foreign
+
+    def _look(self, passes: Callable[[], T]) -> T:
+        """Run passes that show what a pass changes in the modules themselves."""
+        return self.run(
+            lambda: self._identities.leaving_out_what_changes(standing_in(self.model), passes)
+        )
+
+    def _find_parts(self, foreign: tuple[str, ...]) -> None:
+        try:
+            geometry = find_geometry(self.model)
+            if foreign:
+                self._prove_alike(foreign)
+        except UnsupportedModel as error:
+            raise _because_of_hooks(error, foreign) from error.__cause__
+        if foreign:
+            geometry = _naming(geometry, foreign)
+        last_only = last_logits_only(self.model, geometry)
+        replay, no_replay = None, ""
+        try:
+            if not foreign:
+                replay = find_replay(self.model, geometry, probe_ids(self.model), last_only)
+        except CannotReplay as reason:
+            no_replay = str(reason)
+        self.geometry: Geometry = geometry
+        self._last_only, self._replay, self._no_replay = last_only, replay, no_replay
+
+    def _prove_alike(self, foreign: tuple[str, ...]) -> None:
+        """Foreign code does to stand-ins what it does in the user's own call.
+
+        That call is not asked in training mode, nor where it would be compiled first.
+        """
+        running = running_stand_ins()
+        if running is None or running.in_training or running.compiled:
+            return
+        ids = probe_ids(self.model)
+        found, own = all_logits(self.model, ids), own_logits(self.model, ids)
+        if not (found - own).abs().max() <= tolerance(own.dtype) * own.abs().max():
+            raise UnsupportedModel(
+                f"{type(self.model).__name__} computes otherwise in a pass of ours than in its "
+                "own call.",
+                "Code that acts on copies of the modules, with the same weights, was wanted.",
+            )
 
     def up_to_date(self, now: Identity | None = None) -> LanguageModel:
         """Itself, after its parts were found again where the model is built otherwise by now.
@@ -149,8 +177,7 @@ class LanguageModel:
             if now.structure != structure or (foreign and now.foreign != foreign):
                 self._attach(now)
             elif now.foreign != self._looked_at:  # such as weights made anew for each pass
-                self.run(lambda: all_logits(self.model, probe_ids(self.model)))
-                self._identities.leave_out_what_a_pass_changes(now, self.identity)
+                self._look(lambda: all_logits(self.model, probe_ids(self.model)))
             self._looked_at = now.foreign
         return self
 
@@ -480,11 +507,38 @@ class LanguageModel:
         return upcast(self.run(finite_logits, gradients=gradients))
 
     def run(self, call: Callable[[], T], *, gradients: bool = False) -> T:
-        """`call()` in eval mode and in the precision that results are stated for.
+        """`call()` in eval mode, undisturbed; within it, `standing_in` gives what runs.
 
         Whatever runs the model goes through here; see `run_in_eval_mode`.
+
+        Raises:
+            UnsupportedModel: The model is in training mode, and code of the user's own makes that
+                act all the same.
         """
-        return run_in_eval_mode(self.model, call, gradients=gradients)
+
+        def proved() -> T:
+            self._prove_no_dropout()
+            return call()
+
+        return run_in_eval_mode(self.model, proved, gradients=gradients)
+
+    def _prove_no_dropout(self) -> None:
+        """Code of a user's own may call their modules, where training mode acts."""
+        running = running_stand_ins()
+        if running is None or running.proved:
+            return
+        running.proved = True
+        if not (running.in_training and running.calls_users_code):
+            return
+        ids = probe_ids(self.model)
+        one, other = all_logits(self.model, ids), all_logits(self.model, ids)
+        if not (one - other).abs().max() <= tolerance(one.dtype) * one.abs().max():
+            raise UnsupportedModel(
+                f"{type(self.model).__name__} is in training mode, and a hook or a replaced "
+                "forward calls its modules directly, so that values are dropped.",
+                "Passes that repeat themselves were wanted.",
+                "Say model.eval() first.",
+            )
 
     def named(self, visitors: Iterable[tuple[str, Visitor]]) -> list[tuple[nn.Module, Visitor]]:
         """Modules and visitors, from names of modules and visitors."""
@@ -501,7 +555,7 @@ class LanguageModel:
         n_ids = self._n_embeddings
         listed = [whole_number(i, "A token id", 0, n_ids - 1) for i in several(ids, "ids")]
         row = torch.tensor([listed], dtype=torch.long, device=self.device)
-        return self._embedding(row)[0].detach()
+        return self.run(lambda: standing_in(self._embedding)(row))[0].detach()
 
     @property
     def tokens_per_call(self) -> int:

@@ -3,9 +3,9 @@
 One pass over the whole prompt is captured: what enters every block, how the model called it, and
 its keys and values. Afterwards any block can be called again on the positions from `start` on,
 with changed states, as the model itself would call it with that much already in its cache.
-Nothing is re-implemented and no module is replaced. Whether it gives what whole passes give is
-proved per model (`find_replay`) and per capture (`Replay.check`); where it does not, whole passes
-are used.
+Nothing is re-implemented: what runs are stand-ins of the model's own modules. Whether it gives
+what whole passes give is proved per model (`find_replay`) and per capture (`Replay.check`); where
+it does not, whole passes are used.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from rome_widgets.model.eval_mode import in_eval_mode
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, reading, run_hooked
 from rome_widgets.model.memory import is_shortage
+from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.structure.geometry import Geometry, all_logits
 from rome_widgets.model.structure.head import Head, find_head
 
@@ -146,7 +148,7 @@ class Replay:
         Returns:
             `[n, span or wanted, d_model]`.
         """
-        block = self._blocks[layer]
+        running = standing_in(self._blocks[layer])
 
         def call(first: int, stop: int, cache: _Prefix) -> Tensor:
             window = _Window(capture, start + first, start + stop, rows, cache)
@@ -154,7 +156,7 @@ class Replay:
             arguments = {name: window.of(name, value) for name, value in given.items()}
             if "attention_mask" in arguments and arguments["attention_mask"] is None:
                 arguments["attention_mask"] = window.causal_mask(hidden.device)
-            return first_tensor(block(hidden[:, first:stop], **arguments))
+            return first_tensor(running(hidden[:, first:stop], **arguments))
 
         before = _rows_before(capture.keys_values[layer], rows, start)
         span = hidden.shape[1]
@@ -322,10 +324,11 @@ def _rows_before(keys_values: KeysValues, rows: Tensor, start: int) -> KeysValue
 # --------------------------------------------------------------------------- proving
 
 
+@in_eval_mode
 def find_replay(
     model: nn.Module, geometry: Geometry, ids: Tensor, last_only: dict[str, Any]
 ) -> Replay:
-    """A `Replay` that was proved on this model; the model is in eval mode, without gradients.
+    """A `Replay` that was proved on this model.
 
     Args:
         model: The model.

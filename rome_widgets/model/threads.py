@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from rome_widgets.model.hooks import surely
+from rome_widgets.model.undisturbed import run_undisturbed, surely
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,29 +53,39 @@ def in_few_threads(work: Callable[P, T]) -> Callable[P, T]:
     """Decorates what computes much with a model: its first argument, or the `lm` of that.
 
     Small steps between passes are then done with as many threads as the passes, and the number is
-    set once. Whenever an interrupt comes, it is put back by a step that is repeated.
+    set once; and undisturbed by what the caller has told torch (see `run_undisturbed`).
     """
 
     @wraps(work)
     def in_few(*args: P.args, **kwargs: P.kwargs) -> T:
         model = _model_of(args[0] if args else kwargs.get("lm"))
-        before = torch.get_num_threads()
-        ours = before if model is None else threads_for(model)
-
-        def put_back() -> None:
-            put_threads_back(before, ours)
-
-        try:
-            set_threads_here(ours)
-            return work(*args, **kwargs)
-        finally:
-            try:
-                surely(put_back)
-            except BaseException:
-                surely(put_back)
-                raise
+        return run_undisturbed(lambda: run_in_threads_for(model, lambda: work(*args, **kwargs)))
 
     return in_few
+
+
+def run_in_threads_for(model: nn.Module | None, call: Callable[[], T]) -> T:
+    """Run `call()` with as many threads as are good for the model.
+
+    Whenever an interrupt comes, the number is put back by a step that is repeated.
+    """
+    before = torch.get_num_threads()
+    ours = before if model is None else threads_for(model)
+    if ours == before:
+        return call()
+
+    def put_back() -> None:
+        put_threads_back(before, ours)
+
+    try:
+        set_threads_here(ours)
+        return call()
+    finally:
+        try:
+            surely(put_back)
+        except BaseException:
+            surely(put_back)
+            raise
 
 
 def put_threads_back(before: int, ours: int) -> None:
@@ -92,7 +102,8 @@ def _model_of(given: Any) -> nn.Module | None:
 def threads_for(model: nn.Module) -> int:
     """With how many threads a call of this model computes: this thread's number, or one.
 
-    The typical matrix is the median of all: embeddings are the largest, but two among dozens.
+    The typical matrix is the median of all: embeddings are the largest, but two among dozens. A
+    GPU leaves it as it is.
     """
     if model not in _typical:
         sizes = [weight.numel() for weight in model.parameters() if weight.ndim > 1]

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rome_widgets.errors import WrappedModel
+from rome_widgets.model.eval_mode import run_in_eval_mode
 from rome_widgets.model.foreign_code import foreign_hooks, has_replaced_forward
 from rome_widgets.model.structure.geometry import all_logits, tolerance
 from rome_widgets.records.html import and_more
@@ -111,8 +112,11 @@ def prove_wrappers(wrappers: Iterable[nn.Module], inner: nn.Module, ids: Tensor)
     for wrapper in wrappers:
         if not _is_peft(wrapper):
             continue
-        wanted = all_logits(wrapper, ids)
-        off = (all_logits(inner, ids).float() - wanted.float()).abs().max()
+        wanted, found = run_in_eval_mode(
+            wrapper,
+            lambda wrapper=wrapper: (all_logits(wrapper, ids), all_logits(inner, ids)),
+        )
+        off = (found.float() - wanted.float()).abs().max()
         if not off <= tolerance(wanted.dtype) * wanted.float().abs().max():
             raise WrappedModel(
                 f"{type(wrapper).__name__} gives other predictions than the "

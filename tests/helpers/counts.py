@@ -94,3 +94,7 @@ STATE_STEPS = _count(
     ["attach", "trace", "restore", "estimate", "lens", "rome", "ft", "statistics", "strength"], None
 )
 """Steps that run in every state that a caller may have left torch in; None: all."""
+OWN_PASSES = _count(100, 1000)
+"""A user's own passes in training mode beside traces in another thread."""
+COPIES = _count(60, 1000)
+"""Copies of a model, deep and through pickle, made beside traces in another thread."""

@@ -135,5 +135,6 @@ def torch_flags():
         depth,
         torch.get_float32_matmul_precision(),
         torch.get_default_dtype(),
+        torch.get_default_device().type,
         torch.get_num_threads(),
     )

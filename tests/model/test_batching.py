@@ -1,11 +1,13 @@
 """Rows of different lengths, joined, go through every block as they go alone."""
 
 from dataclasses import replace
+from functools import wraps
 
 import pytest
 import torch
 
 from rome_widgets.model.batching import batch_captures
+from rome_widgets.model.eval_mode import run_in_eval_mode
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.replay import CannotReplay, check_same_logits
 from tests.helpers import families, tiny
@@ -39,6 +41,16 @@ def replay(request):
     return lm.replay
 
 
+def within_a_call(test):
+    """Decorates a test of one model: its blocks are called as the package calls them."""
+
+    @wraps(test)
+    def run(replay):
+        run_in_eval_mode(replay._model, lambda: test(replay))
+
+    return run
+
+
 def joined(replay, shift=0):
     captures = [replay.capture(torch.tensor(ids)) for ids, _ in PROMPTS]
     positions = [pos for _, pos in PROMPTS]
@@ -52,7 +64,7 @@ def onward(replay, capture, column):
         yield replay.block(capture, layer, state[:, column:], column, rows)
 
 
-@torch.no_grad()
+@within_a_call
 def test_every_row_leaves_every_block_as_it_does_alone(replay):
     captures, capture, column = joined(replay)
     assert (column, capture.length, capture.n_rows) == (5, 8, 4)
@@ -69,7 +81,7 @@ def test_every_row_leaves_every_block_as_it_does_alone(replay):
         assert torch.isfinite(out).all()
 
 
-@torch.no_grad()
+@within_a_call
 def test_a_row_in_a_wrong_place_or_with_the_past_of_another_is_seen(replay):
     _, capture, column = joined(replay)
     right = list(onward(replay, capture, column))
@@ -86,15 +98,14 @@ def off(found, wanted):
     return max(float((one[:, 0] - other[:, 0]).abs().max()) for one, other in pairs)
 
 
-@torch.no_grad()
+@within_a_call
 def test_one_capture_stays_what_it_is(replay):
     capture = replay.capture(torch.tensor(PROMPTS[1][0]))
     assert batch_captures([capture], [3]) == (capture, 3)
 
 
 @pytest.mark.parametrize("name", ["bloom", "falcon, sequential with alibi"])
-@torch.no_grad()
 def test_biases_by_position_from_the_start_cannot_be_joined(name):
     lm = LanguageModel(families.tiny_family(name), tiny.word_tokenizer())
     with pytest.raises(CannotReplay, match="cannot share alibi"):
-        joined(lm.replay)
+        lm.run(lambda: joined(lm.replay))

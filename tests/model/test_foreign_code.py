@@ -6,17 +6,17 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from rome_widgets.model.foreign_code import foreign_hooks, has_replaced_forward, home_of, name_of
-from rome_widgets.model.hooks import as_ours
+from tests.helpers.library_hooks import as_of_a_library
 
 
 def nothing(module, args, output):
     return None
 
 
-def test_foreign_hooks_are_named_and_ours_are_left_out():
+def test_foreign_hooks_are_named_and_those_of_libraries_are_left_out():
     module = nn.Linear(2, 2)
     assert list(foreign_hooks(module)) == []
-    module.register_forward_hook(as_ours(lambda module, args, output: None))
+    module.register_forward_hook(as_of_a_library(lambda module, args, output: None))
     assert list(foreign_hooks(module)) == []
     module.register_forward_hook(nothing)
     (found,) = foreign_hooks(module)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from rome_widgets.model.generation import IncrementalDecoder
-from rome_widgets.model.hooks import as_ours
 from rome_widgets.model.structure.geometry import all_logits
 from tests.helpers import tiny
+from tests.helpers.library_hooks import as_of_a_library
 
 ROWS = torch.tensor([[3, 14, 15, 9, 26, 5, 8, 11, 2], [2, 7, 1, 8, 28, 18, 4, 0, 6]])
 
@@ -26,7 +26,7 @@ def tokens_per_call(lm):
     def note(module, args, kwargs):
         seen.append((args or (kwargs["hidden_states"],))[0].shape[1])
 
-    handle = block.register_forward_pre_hook(as_ours(note), with_kwargs=True)
+    handle = block.register_forward_pre_hook(as_of_a_library(note), with_kwargs=True)
     return seen, handle
 
 

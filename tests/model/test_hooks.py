@@ -1,11 +1,12 @@
-"""Hooks act in their own call only, and nothing stays attached."""
+"""Visitors act in their own call only, and never on the user's modules."""
 
 import pytest
 import torch
 
-from rome_widgets.model import hooks
+from rome_widgets.model.eval_mode import run_in_eval_mode
 from rome_widgets.model.hooks import run_hooked
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.stand_in import standing_in
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import tiny
@@ -16,25 +17,57 @@ def doubling(seen):
     return seen.output * 2
 
 
+def hooked(module, x, *visitors, first=()):
+    """One call of a module with visitors."""
+    pairs, before = [(module, each) for each in visitors], [(module, each) for each in first]
+    return run_in_eval_mode(
+        module, lambda: run_hooked(lambda: standing_in(module)(x), pairs, first=before)
+    )
+
+
 def test_a_visitor_replaces_the_output_and_is_gone_afterwards():
     layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
     plain = layer(x)
-    assert torch.equal(run_hooked(lambda: layer(x), [(layer, doubling)]), plain * 2)
+    assert torch.equal(hooked(layer, x, doubling), plain * 2)
     assert torch.equal(layer(x), plain)
-    assert attached_hooks(layer) == []
+
+
+def test_the_users_modules_carry_no_hook_meanwhile():
+    layer, x, inside = torch.nn.Linear(3, 2), torch.ones(1, 3), []
+
+    def look(seen):
+        inside.append(attached_hooks(layer))
+        assert torch.equal(layer(x), seen.output)
+
+    hooked(layer, x, look, first=[look])
+    assert inside == [[], []]
+
+
+def test_hooks_of_one_call_are_gone_in_the_next_of_the_same_run():
+    layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
+
+    def both():
+        one = run_hooked(lambda: standing_in(layer)(x), [(layer, doubling)])
+        return one, run_hooked(lambda: standing_in(layer)(x), [])
+
+    changed, plain = run_in_eval_mode(layer, both)
+    assert torch.equal(changed, 2 * plain)
 
 
 def test_a_visitor_that_returns_nothing_changes_nothing():
     layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
-    assert torch.equal(run_hooked(lambda: layer(x), [(layer, lambda seen: None)]), layer(x))
+    assert torch.equal(hooked(layer, x, lambda seen: None), layer(x))
 
 
 def test_visitors_of_one_module_run_in_order():
     layer, x = torch.nn.Identity(), torch.ones(1)
-    both = run_hooked(
-        lambda: layer(x), [(layer, lambda s: s.output + 1), (layer, lambda s: s.output * 10)]
-    )
-    assert both == 20
+    assert hooked(layer, x, lambda s: s.output + 1, lambda s: s.output * 10) == 20
+
+
+def test_visitors_act_after_the_users_hooks_and_the_first_ones_before():
+    layer, x = torch.nn.Identity(), torch.ones(1)
+    layer.register_forward_hook(lambda module, args, output: output * 10)
+    assert hooked(layer, x, lambda s: s.output + 3, first=[lambda s: s.output + 1]) == 23
 
 
 class _Tuple(torch.nn.Module):
@@ -43,75 +76,16 @@ class _Tuple(torch.nn.Module):
 
 
 def test_the_rest_of_a_tuple_passes_through():
-    module = _Tuple()
-    assert run_hooked(lambda: module(torch.ones(1)), [(module, doubling)]) == (2, "weights")
+    assert hooked(_Tuple(), torch.ones(1), doubling) == (2, "weights")
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("where", ["call", "visitor"])
-def test_nothing_stays_attached_whatever_is_raised(error, where):
-    layer = torch.nn.Linear(3, 2)
-
+def test_what_is_raised_goes_on(error):
     def fail(*_):
         raise error
 
-    call = fail if where == "call" else lambda: layer(torch.ones(3))
-    visitor = fail if where == "visitor" else doubling
     with pytest.raises(error):
-        run_hooked(call, [(layer, visitor)])
-    assert attached_hooks(layer) == []
-    assert hooks._current.get() is None
-
-
-def test_an_interrupt_while_hooks_are_taken_off_leaves_none(monkeypatch):
-    layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
-    interrupts = [KeyboardInterrupt()]
-    detach = hooks._detach
-
-    def interrupted_once(reference):
-        if interrupts:
-            raise interrupts.pop()
-        detach(reference)
-
-    monkeypatch.setattr(hooks, "_detach", interrupted_once)
-    with pytest.raises(KeyboardInterrupt):
-        run_hooked(lambda: layer(x), [(layer, doubling)])
-    assert attached_hooks(layer) == []
-
-
-def test_a_hook_left_by_two_interrupts_is_inert_and_swept_by_the_next_call(monkeypatch):
-    layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
-    plain = layer(x)
-
-    def interrupted(reference):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(hooks, "_detach", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run_hooked(lambda: layer(x), [(layer, doubling)])
-    assert len(attached_hooks(layer)) == 1
-    assert torch.equal(layer(x), plain)
-    run_hooked(lambda: None, [])
-    assert attached_hooks(layer) == []
-
-
-@pytest.mark.parametrize("interrupts", range(4))
-def test_a_step_is_done_through_interrupts_which_then_go_on(interrupts):
-    waiting, done = [KeyboardInterrupt] * interrupts, []
-
-    def step():
-        done.clear()
-        if waiting:
-            raise waiting.pop()
-        done.append(True)
-
-    if interrupts:
-        with pytest.raises(KeyboardInterrupt):
-            hooks.surely(step)
-    else:
-        hooks.surely(step)
-    assert done == [True]
+        hooked(torch.nn.Linear(3, 2), torch.ones(3), fail)
 
 
 def test_a_users_own_hook_stays():
@@ -122,20 +96,6 @@ def test_a_users_own_hook_stays():
     assert seen
     assert len(attached_hooks(lm.model)) == 1
     handle.remove()
-
-
-def test_a_hook_that_another_thread_took_off_midway_is_harmless():
-    """torch then calls it without the keyword arguments it was registered for."""
-    layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
-    plain = layer(x)
-
-    def unregister(*_):
-        layer._forward_hooks_with_kwargs.clear()
-
-    first = layer.register_forward_hook(unregister)
-    changed = run_hooked(lambda: layer(x), [(layer, doubling)])
-    first.remove()
-    assert torch.equal(changed, plain * 2)
 
 
 # ------------------------------------------------------ the fixture that watches would notice

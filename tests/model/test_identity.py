@@ -20,10 +20,10 @@ from transformers.models.llama import modeling_llama
 
 import rome_widgets as rw
 from rome_widgets.errors import FingerprintMismatch, ModelChanged, UnsupportedModel
-from rome_widgets.model.hooks import as_ours
 from rome_widgets.model.identity import line_through
 from rome_widgets.model.identity_changes import what_changed
 from tests.helpers import model_guard, tiny
+from tests.helpers.library_hooks import as_of_a_library
 
 SCALE = 20
 
@@ -316,10 +316,10 @@ def test_what_a_hook_holds_may_change_and_no_number_is_a_mixture():
     handle.remove()
 
 
-def test_our_own_hooks_and_the_libraries_make_no_other_identity():
+def test_hooks_of_libraries_make_no_other_identity():
     lm = new_lm()
     before = lm.identity
-    lm.model.model.norm.register_forward_hook(as_ours(lambda *_: None))
+    lm.model.model.norm.register_forward_hook(as_of_a_library(lambda *_: None))
     with torch.no_grad():
         lm.model(torch.tensor([[1, 2, 3]]), output_hidden_states=True)
         lm.model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=2, do_sample=False)

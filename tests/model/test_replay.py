@@ -1,5 +1,7 @@
 """Blocks called by themselves give what the model gives, or are refused."""
 
+from functools import wraps
+
 import pytest
 import torch
 from transformers import (
@@ -13,9 +15,10 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from rome_widgets.model.eval_mode import run_in_eval_mode
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.replay import cache_argument, find_replay
-from rome_widgets.model.structure.geometry import all_logits, find_geometry
+from rome_widgets.model.structure.geometry import find_geometry, own_logits
 from tests.helpers import tiny
 from tests.helpers.model_guard import attached_hooks
 
@@ -63,14 +66,23 @@ def model(request):
 
 @pytest.fixture
 def replay(model):
-    with torch.no_grad():
-        return find_replay(model, find_geometry(model), IDS[:1], {})
+    return find_replay(model, find_geometry(model), IDS[:1], {})
+
+
+def within_a_call(test):
+    """Decorates a test of one model: its blocks are called as the package calls them."""
+
+    @wraps(test)
+    def run(model, replay):
+        run_in_eval_mode(model, lambda: test(model, replay))
+
+    return run
 
 
 ROWS = torch.tensor([1, 0, 1])
 
 
-@torch.no_grad()
+@within_a_call
 def test_a_block_from_any_position_puts_out_what_the_model_put_out_there(model, replay):
     capture = replay.capture(IDS)
     for layer in range(L):
@@ -82,7 +94,7 @@ def test_a_block_from_any_position_puts_out_what_the_model_put_out_there(model, 
                 torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
 
 
-@torch.no_grad()
+@within_a_call
 def test_the_last_position_alone_is_the_same(model, replay):
     capture = replay.capture(IDS)
     for start in range(T):
@@ -92,15 +104,15 @@ def test_the_last_position_alone_is_the_same(model, replay):
         torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
 
 
-@torch.no_grad()
+@within_a_call
 def test_the_head_gives_the_models_logits(model, replay):
     capture = replay.capture(IDS)
-    expected = all_logits(model, IDS)[:, -1]
+    expected = own_logits(model, IDS)[:, -1]
     torch.testing.assert_close(replay.logits(capture.states[L][:, -1]), expected)
     torch.testing.assert_close(capture.logits, expected)
 
 
-@torch.no_grad()
+@within_a_call
 def test_changed_states_go_through_as_in_the_model(model, replay):
     """From the middle to the end with other states, against the model fed the same states."""
     capture, other = replay.capture(IDS), replay.capture(IDS.flip(0))
@@ -113,7 +125,7 @@ def test_changed_states_go_through_as_in_the_model(model, replay):
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     handle = block.register_forward_hook(put)
-    expected = all_logits(model, IDS)[:, -1]
+    expected = own_logits(model, IDS)[:, -1]
     handle.remove()
     both = torch.arange(2)
     state = hidden[:, start:]

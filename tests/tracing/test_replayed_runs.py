@@ -6,12 +6,12 @@ import torch
 
 import rome_widgets as rw
 from rome_widgets.errors import Cancelled, ModelChanged, NonFinite
-from rome_widgets.model.hooks import as_ours
 from rome_widgets.records.states import KINDS
 from rome_widgets.tracing import replayed_runs, runs
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from tests.helpers import tiny
+from tests.helpers.library_hooks import as_of_a_library
 
 NOISE = Noise.absolute(2.0)
 
@@ -83,7 +83,7 @@ def test_infinity_that_a_restoration_brings_names_its_module():
     lm = tiny.tiny_lm("gpt2", scale=40)
     tracer = tiny.tiny_tracer(lm)
     block = lm.model.get_submodule(lm.geometry.blocks[3])
-    divide = as_ours(lambda module, args, output: output / 0.0)
+    divide = as_of_a_library(lambda module, args, output: output / 0.0)
     handle = block.mlp.register_forward_hook(divide)
     with pytest.raises(NonFinite, match=r"first in transformer\.h\.4"):
         tracer.trace()

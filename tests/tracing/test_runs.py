@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from rome_widgets.errors import OutOfMemory
-from rome_widgets.model.hooks import as_ours
 from rome_widgets.records.states import KINDS
 from tests.helpers import tiny
+from tests.helpers.library_hooks import as_of_a_library
 
 
 class Memory:
@@ -20,7 +20,7 @@ class Memory:
         self.tokens, self.refused = tokens, 0
         blocks = [lm.model.get_submodule(name) for name in lm.geometry.blocks]
         # As one of ours, since a device is no part of a model's identity.
-        refuse = as_ours(lambda block, args: self._call(block, args))
+        refuse = as_of_a_library(lambda block, args: self._call(block, args))
         self._handles = [block.register_forward_pre_hook(refuse) for block in blocks]
 
     def _call(self, block, args):
@@ -92,7 +92,7 @@ def test_no_tensor_outlives_an_out_of_memory():
         kept.append(weakref.ref(output))
 
     block = lm.model.get_submodule(lm.geometry.blocks[2])
-    handle = block.register_forward_hook(as_ours(watch))
+    handle = block.register_forward_hook(as_of_a_library(watch))
     with Memory(lm, 12):
         tracer.trace()
     handle.remove()

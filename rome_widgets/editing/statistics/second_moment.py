@@ -48,6 +48,7 @@ from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.memory import Lacking, attempt, needs_memory
+from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.threads import in_few_threads
 from rome_widgets.records import arguments
 from rome_widgets.records.arguments import a_path, callback, cancel_flag, optional, takes
@@ -221,10 +222,13 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
         seen.append(call.args[0].detach().reshape(-1, site.d_in).float())
         raise _Enough
 
-    model: Any = site.lm.model
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+
+    def run() -> None:
+        standing_in(site.lm.model)(**inputs)
+
     with suppress(_Enough):
-        site.lm.run(lambda: run_hooked(lambda: model(**inputs), [(site.module, stop), *visitors]))
+        site.lm.run(lambda: run_hooked(run, [(site.module, stop), *visitors]))
     if not torch.isfinite(seen[0]).all():
         raise NonFinite(
             f"The keys of layer {site.layer} of {site.lm.name} have NaN or infinity in them.",

@@ -22,9 +22,10 @@ from rome_widgets.errors import (
     NotCausal,
     UnsupportedModel,
 )
-from rome_widgets.model.eval_mode import device_of
+from rome_widgets.model.eval_mode import device_of, in_eval_mode
 from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
 from rome_widgets.model.memory import is_shortage
+from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.structure.edited_matrix import find_edited_matrices
 from rome_widgets.model.structure.residual_branches import (
     Block,
@@ -91,10 +92,11 @@ class Geometry:
 # --------------------------------------------------------------------------- finding
 
 
+@in_eval_mode
 def find_geometry(model: nn.Module) -> Geometry:
     """Find the parts of a causal language model and prove them with a probe pass.
 
-    The model must be in eval mode and have passed `language_model.check_kind_of_model`.
+    The model must have passed `language_model.check_kind_of_model`.
 
     Raises:
         UnsupportedModel: A part was not found, or the probe disproved it; the message says which.
@@ -158,6 +160,11 @@ def probe_ids(model: Any) -> Tensor:
 
 def all_logits(model: nn.Module, ids: Tensor, **options: Any) -> Tensor:
     """Logits `[batch, pos, vocab]` of a forward pass, with mask and, unless asked, no cache."""
+    return own_logits(standing_in(model), ids, **options)
+
+
+def own_logits(model: nn.Module, ids: Tensor, **options: Any) -> Tensor:
+    """The same of the module itself, whatever it is, with its own hooks and in its own mode."""
     options = {"use_cache": False} | options
     return model(input_ids=ids, attention_mask=torch.ones_like(ids), **options).logits
 

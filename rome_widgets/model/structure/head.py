@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rome_widgets.model.eval_mode import in_eval_mode
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, reading, run_hooked
+from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.structure.geometry import Geometry, all_logits, probe_ids
 
 Finish = Callable[[Tensor], Tensor]
@@ -34,10 +36,11 @@ class Head:
         """`[rows, vocab]` logits of `[rows, d_model]` states after the last block."""
         state = hidden[:, None]
         for name in self.modules:
-            state = first_tensor(model.get_submodule(name)(state))
+            state = first_tensor(standing_in(model.get_submodule(name))(state))
         return self.finish(state)[:, 0]
 
 
+@in_eval_mode
 def find_head(model: Any, geometry: Geometry, ids: Tensor) -> Head | None:
     """The head, or None where what the model does there could not be followed."""
     inside = tuple(f"{block}." for block in geometry.blocks)
@@ -103,6 +106,7 @@ def _size(tensor: Tensor) -> float:
     return float(tensor.abs().max().double())
 
 
+@in_eval_mode
 def last_logits_only(model: nn.Module, geometry: Geometry) -> dict[str, Any]:
     """Keywords with which the model computes the logits of the last position only, if it can.
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import rome_widgets as rw
+from rome_widgets.model.eval_mode import run_in_eval_mode
 from rome_widgets.model.replay import CannotReplay, find_replay
-from rome_widgets.model.structure.geometry import all_logits, find_geometry
+from rome_widgets.model.structure.geometry import find_geometry, own_logits
 from rome_widgets.model.structure.head import find_head
 from tests.helpers import families, tiny
 
@@ -32,7 +33,7 @@ def last_states(model, geometry):
         kept.append(output[0] if isinstance(output, (tuple, list)) else output)
 
     handle = model.get_submodule(geometry.blocks[-1]).register_forward_hook(keep)
-    logits = all_logits(model, IDS)
+    logits = own_logits(model, IDS)
     handle.remove()
     return kept[0][0], logits[0]
 
@@ -48,7 +49,7 @@ def test_states_after_the_last_block_become_the_models_logits(name):
     assert list(head.modules) == HEADS[name]
     states, logits = last_states(model, geometry)
     order = torch.tensor([4, 0, 6, 2])
-    found = head.logits(model, states[order])
+    found = run_in_eval_mode(model, lambda: head.logits(model, states[order]))
     torch.testing.assert_close(found, logits[order], rtol=1e-9, atol=1e-9)
     raw = model.get_submodule(head.modules[-1])
     assert found.shape == (4, raw.weight.shape[0])
@@ -59,10 +60,10 @@ def test_a_configuration_is_tried_and_not_believed():
     """Cohere keeps the scale it was built with, whatever its configuration says afterwards."""
     model = families.tiny_family("cohere")
     geometry = find_geometry(model)
-    logits = all_logits(model, IDS)
+    logits = own_logits(model, IDS)
     assert find_head(model, geometry, IDS) is not None
     model.config.logit_scale *= 2.5
-    assert torch.equal(all_logits(model, IDS), logits)
+    assert torch.equal(own_logits(model, IDS), logits)
     assert find_head(model, geometry, IDS) is None
 
 
