@@ -71,7 +71,7 @@ def forge_arrays(arrays, random):
         shape = shapes[random.randint(len(shapes))]
         arrays[name] = np.resize(array, shape)
     elif way == 4:
-        arrays[name] = array[: len(array) // 2]
+        arrays[name] = array[: len(array) // 2] if array.ndim else array
     elif array.size:
         values = [math.nan, math.inf, -math.inf, 1e308, -1, 2, 1e-320, 3e38]
         value = values[random.randint(len(values))]

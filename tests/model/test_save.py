@@ -83,8 +83,7 @@ def test_a_save_that_is_killed_leaves_the_old_or_the_new_model(lm, tmp_path):
         path.unlink()
     (tmp_path / "new").rmdir()
     calls = killed_while_saving(other, tmp_path / "elsewhere", 0)
-    kills = max(1, calls // WRITER_KILLS)
-    for at in range(1, calls + 1, kills):
+    for at in (1 + number * calls // WRITER_KILLS for number in range(WRITER_KILLS)):
         assert killed_while_saving(other, there, at) == -signal.SIGKILL
         assert files(there) in whole
         assert rw.load(there).n_layers == lm.n_layers

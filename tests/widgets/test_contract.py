@@ -1,13 +1,17 @@
 """The two halves agree: trait names, the bundle, and what happens without it."""
 
 import gzip
+import json
+import math
 import re
 import sys
 from pathlib import Path
 
 import anywidget
+import numpy as np
 import pytest
 
+from rome_widgets.errors import TraitRefused
 from rome_widgets.records.trace import LEAST_RANGE
 from rome_widgets.widgets import (
     EditPanel,
@@ -19,6 +23,11 @@ from rome_widgets.widgets import (
 )
 from rome_widgets.widgets.live.base import REMEDY, STATIC
 from rome_widgets.widgets.live.traits import describe_trace, unanswered
+from tests.helpers.counts import WIDGET_MESSAGES
+from tests.helpers.fake_editor import FakeEditor
+from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
+from tests.helpers.forging import ANYTHING, DEEP, forge_header
+from tests.helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 TYPES = ROOT / "js" / "src" / "types.ts"
@@ -224,3 +233,187 @@ class TestHatchBuild:
         os.utime(project / "js" / "src" / "trace.ts", (0, 0))
         monkeypatch.setenv("ROME_WIDGETS_FORCE_JS", "1")
         assert self.make(hook, project)._due()
+
+
+# ------------------------------------------------------------------- whatever a page sends
+
+FACT = {"template": "{} is in", "subject": "Rome", "target": "Spain", "method": "fake"}
+MESSAGES = {
+    "explorer": [
+        {"_request": {"id": 1, "op": "trace"}},
+        {"_request": {"id": 1, "op": "subject", "start": 1, "stop": 2}},
+        {"_request": {"id": 1, "op": "recall", "run": 1}},
+        {"_request": {"id": 1, "op": "download", "form": "svg", "page": "flow", "flow_run": "x"}},
+        {"_request": {"id": 1, "op": "path"}},
+        {"_request": {"id": 1, "op": "compare"}},
+        {"selection": [[2, 3, "mlp"]], "single": [], "cursor": [2, 3, "mlp"]},
+        {"prompt": PROMPT, "subject": SUBJECT, "place": [0, 3], "all_mentions": False},
+        {"noise": 3.0, "samples": 10, "seed": 1, "window": 3, "answer": None, "recovery": 0.9},
+        {"page": "lens", "kind": "mlp", "scale": "share", "_cancel_id": 5},
+        {"_views": {"page": "a", "open": 1}, "_ping": "x"},
+    ],
+    "panel": [
+        {"_orders": [{"id": "a", "op": "edit", "request": FACT, "first": None}]},
+        {"_orders": [{"id": "b", "op": "applied", "edit": "e1", "applied": False}]},
+        {"_orders": [{"id": "c", "op": "revert_all"}]},
+        {"_strengths": {"e1": [1, 0.5]}},
+        {"_request": {"id": 1, "op": "suggest"}},
+        {"template": "{} is in", "subject": "Rome", "target": "Spain", "true_object": "Italy"},
+        {"layer": 1, "settings": {"steps": 5}, "selected": "e1", "method": "fake"},
+        {"tests": [{"text": "x", "group": "free", "target": None, "true_object": None}]},
+        {"_cancel_id": 3, "_views": {"page": "a", "open": 1}},
+    ],
+    "grid": [{"selection": [[2, 3, "mlp"]], "kind": "all", "cursor": None, "values": True}],
+    "generations": [{"_request": {"id": 1, "op": "generate"}, "prompts": ["a"]}],
+    "predictions": [{"k": 3, "metric": "rank", "sort": "d1", "baseline": 1, "target": "a"}],
+}
+"""What pages do send, to be forged."""
+WIDGETS = {
+    "explorer": lambda: TraceExplorer(FakeEngine(), prompt=PROMPT, subject=SUBJECT),
+    "panel": lambda: EditPanel(FakeEditor(), "{} is in", "Rome", "Spain"),
+    "grid": lambda: TraceGrid(fake_trace()),
+    "generations": lambda: GenerationCompare(texts=[{"before": "a", "after": "b"}], prompts=["x"]),
+    "predictions": lambda: PredictionCompare(
+        [{"name": "a", "tokens": "ab", "probabilities": [0.5, 0.1]}]
+    ),
+}
+
+
+@pytest.fixture(params=WIDGETS)
+def kind(request):
+    return request.param
+
+
+def test_no_message_of_a_page_raises_and_what_is_shown_stays_whole(kind):
+    random = np.random.RandomState(1)
+    widget = WIDGETS[kind]()
+    for _ in range(WIDGET_MESSAGES // len(WIDGETS)):
+        good = MESSAGES[kind][random.randint(len(MESSAGES[kind]))]
+        if random.randint(2):
+            message = forge_header(good, random)
+        else:
+            names = [*widget.keys]
+            name = names[random.randint(len(names))]
+            values = [*ANYTHING, DEEP, math.nan]
+            message = {name: values[random.randint(len(values))]}
+        widget.set_state(message)
+    if hasattr(widget, "wait"):
+        widget.cancel()
+        assert widget.wait(PATIENCE)
+    json.dumps(widget.get_state(), default=bytes.hex, allow_nan=False)
+    widget.to_text(), widget.to_html_table(), widget._still()
+    widget.close()
+
+
+MALFORMED = {
+    "explorer": [
+        *({"_request": {"id": 1, "op": op}} for op in ("", "nothing", None, 5, [], {}, ["trace"])),
+        *({"_request": request} for request in ({"id": 1}, [], "trace", 5, None, DEEP)),
+        *(
+            {"_request": {"id": 1, "op": "subject", "start": start, "stop": stop}}
+            for start, stop in ((None, 2), ("a", 2), (-1, 2), (2, 1), (0, 10**30), (math.nan, 2))
+        ),
+        *({"_request": {"id": 1, "op": "recall", "run": run}} for run in (None, [], 99, "x", {})),
+        *({"_request": {"id": 1, "op": "download", "form": form}} for form in (None, [], 5, {})),
+        {"_request": {"id": 1, "op": "download", "form": "svg", "page": []}},
+        {"_request": {"id": 1, "op": "download", "form": "svg", "flow_run": {"a": 1}}},
+        *({"noise": noise} for noise in (math.nan, math.inf, "nan", "inf", -1, None, [], 10**400)),
+        *({"recovery": share} for share in ("nan", 0, 2, None)),
+        *({"selection": cells} for cells in (5, [5], [[0]], [[99, 0, "mlp"]], [[0, 0, []]], DEEP)),
+        *({"cursor": cell} for cell in (5, [0, 0], [0, 0, "x"], [[], {}, None])),
+        *({"place": place} for place in ([1], ["a", "b"], 5)),
+        *({"_views": views} for views in ({}, {"page": 5, "open": 1}, {"page": "a"}, 5, [])),
+        *({"_cancel_id": number} for number in (None, "x", 10**400, math.nan)),
+        *({name: {}} for name in ("_trace", "_restoration", "error", "kept", "engine", "_esm")),
+        {"layout": "IPY_MODEL_nowhere"},
+        {"status": "done"},
+        {"prompt": 5},
+        {"history": DEEP},
+        None,
+        [],
+        "x",
+    ],
+    "panel": [
+        *({"_orders": orders} for orders in (5, [5], [{}], [{"id": 5}], [[]], {"id": "a"})),
+        *({"_orders": [{"id": "x", "op": op}]} for op in (None, "nothing", [], 5)),
+        *(
+            {"_orders": [{"id": "x", "op": "edit", "request": request}]}
+            for request in (None, 5, {}, [], {**FACT, "more": 1}, {**FACT, "subject": 5})
+        ),
+        *(
+            {"_orders": [{"id": "x", "op": "edit", "request": {**FACT, name: value}}]}
+            for name, value in (
+                ("template", "x"),
+                ("target", ""),
+                ("layer", "x"),
+                ("layer", math.nan),
+                ("settings", 5),
+                ("method", []),
+                ("true_object", {}),
+            )
+        ),
+        {"_orders": [{"id": "x", "op": "edit", "request": FACT, "first": []}]},
+        {"_orders": [{"id": "x", "op": "applied", "edit": []}]},
+        {"_orders": [{"id": "x", "op": "applied"}]},
+        *(
+            {"_strengths": {"e1": slid}}
+            for slid in (None, 5, [], [1], [1, None], [1, "x"], [1, math.nan], [1, math.inf], {})
+        ),
+        *({"_strengths": strengths} for strengths in (5, [], None)),
+        *({"_request": request} for request in ({"op": "nothing"}, {"op": []}, 5, [])),
+        *({"layer": layer} for layer in (-1, 99, "x", math.nan, 1.5)),
+        *({"settings": values} for values in (5, {"steps": "x"}, {"steps": math.nan}, {"a": []})),
+        *({"tests": tests} for tests in (5, [5], [{"text": 5}], [{"text": DEEP}])),
+        *({name: []} for name in ("edits", "ledger", "rows", "trail", "steps", "suggestion")),
+        {"method": "nothing"},
+        {"selected": None},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_message_that_is_none_of_a_pages_is_an_error_to_read(kind):
+    widget = WIDGETS[kind]()
+    assert widget.wait(PATIENCE)
+    for message in MALFORMED[kind]:
+        before = widget.get_state()
+        if isinstance(message, dict):
+            message = {name: each for name, each in message.items() if before.get(name) != each}
+            if not message:
+                continue
+        widget._errors.clear()
+        widget.error = None
+        getattr(widget, "_seen", set()).clear()
+        widget.set_state(message)
+        assert widget.wait(PATIENCE)
+        assert widget.error is not None, message
+        assert widget.error["message"], message
+        json.dumps(widget.get_state(), default=bytes.hex, allow_nan=False)
+    widget.close()
+
+
+def test_no_trait_that_the_page_writes_is_kept_from_it():
+    sources = "".join(path.read_text("utf-8") for path in TYPES.parent.rglob("*.ts"))
+    written = re.findall(r"\.set\(\{ ([^}]*)", sources)
+    names = {name for each in written for name in re.findall(r"(\w+)\b(?=:|,| }|$)", each)}
+    outputs = {name for kind in ALL for name in kind._from_python()}
+    assert "selection" in names
+    assert not names & outputs
+    assert outputs <= {name for kind in ALL for name in synced(kind)}
+
+
+ALL = (TraceGrid, TraceExplorer, EditPanel, PredictionCompare, GenerationCompare)
+
+
+def test_nothing_that_a_widget_holds_is_deeper_than_can_be_sent():
+    explorer, deep = WIDGETS["explorer"](), []
+    for _ in range(2000):
+        deep = [deep]
+    deep_at_once = deep[:]
+    deep_at_once.append(deep_at_once)
+    for name in ("history", "kept", "subject_places", "selection", "cursor"):
+        for value in (deep, deep_at_once, {"a": deep}):
+            with pytest.raises(TraitRefused):
+                setattr(explorer, name, value)
+    json.dumps(explorer.get_state(), default=bytes.hex)
+    explorer.close()

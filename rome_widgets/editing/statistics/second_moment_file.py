@@ -35,6 +35,8 @@ ABOUT: Mapping[str, Check] = {
     "n_tokens": optional(POSITIVE),
 }
 """What is read of what it is about."""
+LARGEST = 1e150
+"""Of the sums, whose squares are numbers then."""
 SAVE_EVERY = 20.0
 """Least seconds between two savings; and saving takes a tenth of the time at most."""
 
@@ -111,8 +113,8 @@ def _sums(done: int, n_tokens: int, tensors: Mapping[str, Tensor]) -> Sums:
     else:
         sums.total = tensor.double()
         fits = len(tensor) == tensor.shape[1]
-    if not fits or n_tokens < done:
-        raise Unfit("Its numbers do not agree.")
+    if not fits or n_tokens < done or tensor.abs().max() > LARGEST:
+        raise Unfit("Its numbers do not agree, or are too large.")
     return sums
 
 

@@ -13,7 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import traitlets as t
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError, said
+from rome_widgets.errors import (
+    ArgumentError,
+    Cancelled,
+    RomeWidgetsError,
+    StateError,
+    said,
+)
 from rome_widgets.records.arguments import optional, several, takes, truth
 from rome_widgets.records.arguments import text as text_argument
 from rome_widgets.records.edit import EditProgress
@@ -97,6 +103,16 @@ class EditPanel(LiveWidget):
     _esm, _css = bundle("edit")
     _view = t.Unicode("edit").tag(sync=True)
     _answers = "rows"
+    _outputs = (
+        "engine",
+        "suggestion",
+        "about_target",
+        "steps",
+        "edits",
+        "ledger",
+        "rows",
+        "trail",
+    )
     _jobs = ("compare", "refresh", "suggest", "target")
     engine = t.Dict(
         help=("Name and depth of the model, its methods with title and defaults, and examples.")
@@ -483,26 +499,25 @@ class EditPanel(LiveWidget):
 
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
-        if (change["new"] or {}).get("op") == "suggest":
-            self.suggest_layer()
+        self._hear(lambda: self._asked(change["new"], {"suggest": self.suggest_layer}))
 
     @t.observe("_orders")
     def _ordered(self, change: dict) -> None:
         for order in change["new"]:
             if not isinstance(order, dict) or not isinstance(order.get("id"), str):
-                logger.warning("The page sent an order without an id: %s", said(order))
+                self._refused(ArgumentError(f"{said(order)} is no order: it has no id."), {})
             elif order["id"] not in self._seen:
                 self._take(order)
 
     @t.observe("_strengths")
     def _slid(self, change: dict) -> None:
         for edit, slid in change["new"].items():
-            if slid == change["old"].get(edit) or edit not in self._records:
+            if edit in change["old"] and slid == change["old"][edit]:
                 continue
             strength = as_float(slid[1]) if isinstance(slid, list) and len(slid) == 2 else math.nan
-            if math.isnan(strength):
-                logger.warning("The page sent a strength that is none: %s", said(slid))
-            else:
+            if not math.isfinite(strength):
+                self._refused(ArgumentError(f"{said(slid)} is no strength of an edit."), {})
+            elif edit in self._records:  # else it has just gone
                 self.set_strength(edit, min(MOST_STRENGTH, max(0.0, strength)))
 
     def _follow_model(self) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, Literal
 
 import traitlets as t
 
-from rome_widgets.errors import PromptError
+from rome_widgets.errors import ArgumentError, PromptError, said
+from rome_widgets.records.arguments import optional
+from rome_widgets.records.arguments import text as text_argument
+from rome_widgets.records.numbers import whole_number
 from rome_widgets.widgets.edit.engine import (
     GROUPS,
     EditRecord,
@@ -19,6 +23,7 @@ from rome_widgets.widgets.edit.engine import (
 )
 from rome_widgets.widgets.live.traits import encodable, fields_of, number, text
 
+_NAMES = {each.name for each in fields(EditRequest)}
 SHOULD_CHANGE = ("rewrite", "paraphrase")
 
 
@@ -29,7 +34,21 @@ def describe_request(request: EditRequest) -> dict[str, Any]:
 
 def read_request(given: Mapping[str, Any]) -> EditRequest:
     """The request that a page sent; a `PromptError` where a word or the one `{}` is missing."""
+    if (
+        not isinstance(given, Mapping)
+        or not {"template", "subject", "target"} <= {*given} <= _NAMES
+    ):
+        raise ArgumentError(
+            f"{said(given)} is no fact to write.", f"{', '.join(sorted(_NAMES))} are known."
+        )
     request = EditRequest(**given)
+    for name in ("template", "subject", "target", "method", "layer_reason"):
+        text_argument(getattr(request, name), name)
+    optional(text_argument)(request.true_object, "true_object")
+    if request.layer is not None:
+        whole_number(request.layer, "layer", 0)
+    if not isinstance(request.settings, Mapping):
+        raise ArgumentError(f"The settings are {said(request.settings)}.", "A mapping was wanted.")
     if request.template.count("{}") != 1:
         raise PromptError(
             f"The template {request.template!r} has {request.template.count('{}')} places for "

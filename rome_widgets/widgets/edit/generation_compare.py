@@ -61,6 +61,7 @@ class GenerationCompare(LiveWidget):
     _esm, _css = bundle("edit")
     _view = t.Unicode("generations").tag(sync=True)
     _answers = "cells"
+    _outputs = ("engine", "columns", "cells")
     _jobs = ("generate",)
     engine = t.Dict(help="Name of the model; `{}` without one.").tag(sync=True)
     prompts = t.List(t.Unicode(), help="What is continued.").tag(sync=True)
@@ -182,8 +183,7 @@ class GenerationCompare(LiveWidget):
 
     @t.observe("_request")
     def _requested(self, change: dict) -> None:
-        if (change["new"] or {}).get("op") == "generate" and self._engine is not None:
-            self.run()
+        self._hear(lambda: self._asked(change["new"], {"generate": self.run}))
 
     def _is_current(self, run: Generation) -> bool:
         return run is self._run

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError
+from rome_widgets.errors import Cancelled, RomeWidgetsError, StateError, said
+from rome_widgets.records.arguments import text, truth
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.widgets.edit.edit_rows import describe_change, no_change, read_request
 from rome_widgets.widgets.edit.engine import (
@@ -87,12 +88,12 @@ class Strengths:
 def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
     """What an order asks for; at the suggested layer, an edit has the suggestion's reason."""
     if order.get("op") == "edit":
-        request, first = read_request(order["request"]), order.get("first")
+        request, first = read_request(order.get("request", {})), order.get("first")
         if request.layer is not None and request.layer == suggestion.get("layer"):
             request = replace(request, layer_reason=suggestion["reason"])
-        if first not in (None, "on_top", "revert_all"):
+        if first is not None and not (isinstance(first, str) and first in ("on_top", "revert_all")):
             raise RomeWidgetsError(
-                f"No order {first!r} before an edit.", "on_top, revert_all, or none."
+                f"No order {said(first)} before an edit.", "on_top, revert_all, or none."
             )
 
         def edit(engine: EditEngine, progress: Tell[EditProgress], stop: Stop) -> EditRecord:
@@ -104,11 +105,11 @@ def read_order(order: dict[str, Any], suggestion: dict[str, Any]) -> Command:
 
         return edit
     if order.get("op") == "applied":
-        name, applied = str(order["edit"]), bool(order["applied"])
+        name, applied = text(order.get("edit"), "edit"), truth(order.get("applied"), "applied")
         return lambda engine, progress, stop: engine.set_applied(name, applied)
     if order.get("op") == "revert_all":
         return lambda engine, progress, stop: engine.revert_all()
-    raise RomeWidgetsError(f"No order {order.get('op')!r}.", "edit, applied or revert_all.")
+    raise RomeWidgetsError(f"No order {said(order.get('op'))}.", "edit, applied or revert_all.")
 
 
 def _refuse_twice(engine: EditEngine, request: EditRequest) -> None:

@@ -66,6 +66,7 @@ class PredictionCompare(RomeWidget):
 
     _esm, _css = bundle("edit")
     _view = t.Unicode("predictions").tag(sync=True)
+    _outputs = ("runs", "rows", "whole", "target_of")
     runs = t.List(help="Names of the runs.").tag(sync=True)
     rows = t.List(
         help=("One per token of any run: token, and probs and ranks by run, None where unknown.")
@@ -116,6 +117,12 @@ class PredictionCompare(RomeWidget):
         view = {"k": k, "metric": metric, "baseline": baseline, "descending": descending}
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         super().__init__(**traits, **view, **host)
+
+    @t.validate("baseline")
+    def _check_baseline(self, proposal: dict) -> int:
+        if proposal["value"] >= max(1, len(self.runs)):
+            raise t.TraitError(f"There is no run {said(proposal['value'])} to compare with.")
+        return proposal["value"]
 
     @t.observe("rows")
     def _other_picture(self, change: dict) -> None:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import anywidget
 import traitlets as t
@@ -58,6 +58,8 @@ def bundle(name: str, static: Path = STATIC) -> tuple[Path | str, Path | str]:
     return script.read_text("utf-8"), styles.read_text("utf-8")
 
 
+FROM_THE_PAGE = ("_ping", "_views", "_request", "_cancel_id", "_orders", "_strengths")
+"""Traits between the halves that the page writes; all others are for it to read."""
 SINCE_IPYWIDGETS_8 = ("tooltip", "tabbable")
 """Traits that not every host's ipywidgets has."""
 
@@ -82,6 +84,8 @@ class RomeWidget(anywidget.AnyWidget):
     """
     _views = t.Dict().tag(sync=True, echo_update=False)
     """How many views are open on a page, as `{page, open}`; each page says it of itself."""
+    _outputs: ClassVar[tuple[str, ...]] = ("edited",)
+    """Public traits that Python alone writes; those of the bases come along."""
     edited = t.Int(
         0, help="How many edits the model shown here holds; more than none is said in a badge."
     ).tag(sync=True)
@@ -146,7 +150,9 @@ class RomeWidget(anywidget.AnyWidget):
     @t.observe("_views")
     def _views_changed(self, change: dict) -> None:
         page, count = change["new"].get("page"), change["new"].get("open")
-        if isinstance(page, str) and isinstance(count, int):
+        if not isinstance(page, str) or not isinstance(count, int):
+            self._refused(t.TraitError(f"{said(change['new'])} says of no page's views."), {})
+        else:
             before = self._watched
             self._pages[page] = count
             if self._watched and not before:
@@ -169,20 +175,48 @@ class RomeWidget(anywidget.AnyWidget):
         return encodable(super().get_state(key, drop_defaults))
 
     def set_state(self, sync_data: dict) -> None:
-        """Take what the page sent, not in the middle of what the worker is writing."""
+        """Take what the page sent, not in the middle of what the worker is writing.
+
+        All of it or nothing. Whatever it is, the host gets no error for it: it is shown.
+        """
         with self._writing:
             try:
-                for name, value in sync_data.items():
-                    kind = getattr(type(self), name, None)
-                    if isinstance(kind, (t.Int, t.Float)):
-                        fitting(kind, value)
-                super().set_state(sync_data)
+                super().set_state(self._readable(sync_data))
             except t.TraitError as error:
-                self._refused(error, sync_data)
-                self.send_state([name for name in sync_data if name in self.keys])
+                sent = sync_data if isinstance(sync_data, dict) else {}
+                self._refused(error, sent)
+                self.send_state([name for name in sent if name in self.keys])
 
-    def _refused(self, error: t.TraitError, sent: dict[str, Any]) -> None:
-        """The page sent what a trait does not take; it is being told the value that holds."""
+    def _readable(self, sent: Any) -> dict[str, Any]:
+        """What the page sent, once it is clear that each trait can take it.
+
+        Raises:
+            TraitError: One cannot, or is written by Python alone.
+        """
+        if not isinstance(sent, dict):
+            raise t.TraitError(f"{said(sent)} is no message of a page.")
+        for name in {*sent} & {*self.keys}:
+            kind, value, now = getattr(type(self), name), sent[name], getattr(self, name)
+            if not isinstance(kind, t.TraitType) or now is value:
+                continue
+            if name in self._from_python() or (name[0] == "_" and name not in FROM_THE_PAGE):
+                raise t.TraitError(f"Only Python writes {name!r}, and the page sent {said(value)}.")
+            try:
+                read = self.trait_metadata(name, "from_json", self._trait_from_json)
+                self._fitting(kind, read(value, self))
+            except t.TraitError:
+                raise
+            except Exception as error:  # a layout that there is not, for one
+                raise t.TraitError(f"{name} cannot be {said(value)}: {error}.") from None
+        return sent
+
+    @classmethod
+    def _from_python(cls) -> frozenset[str]:
+        """Traits for people that say what Python found; the page shows them, and sets none."""
+        return frozenset(name for each in cls.__mro__ for name in each.__dict__.get("_outputs", ()))
+
+    def _refused(self, error: BaseException, sent: dict[str, Any]) -> None:
+        """The page sent what is not taken; it is being told the values that hold."""
         logger.warning("%s", error)
 
     def _write(self, **values: Any) -> None:

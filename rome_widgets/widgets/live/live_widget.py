@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import traceback
 import weakref
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import traitlets as t
 
-from rome_widgets.errors import RomeWidgetsError
+from rome_widgets.errors import ArgumentError, RomeWidgetsError, said
 from rome_widgets.records.html import paragraph
 from rome_widgets.widgets.live.base import RomeWidget
 from rome_widgets.widgets.live.engine import ModelSession
 from rome_widgets.widgets.live.job import Job
-from rome_widgets.widgets.live.traits import text
+from rome_widgets.widgets.live.traits import Number, text
 from rome_widgets.widgets.live.worker import Worker
 
 MOST_TRACEBACK = 4000
@@ -33,12 +33,13 @@ class LiveWidget(RomeWidget):
         **traits: See `RomeWidget`.
     """
 
+    _outputs = ("status", "progress", "error")
     status = t.Enum(
         STATUSES,
         "idle",
         help="Where its work is: idle, queued, running, done, cancelled, error, or static.",
     ).tag(sync=True)
-    progress = t.Float(0.0, help="Share of the running job that is done.").tag(sync=True)
+    progress = Number(0.0, help="Share of the running job that is done.").tag(sync=True)
     error = t.Instance(
         dict,
         allow_none=True,
@@ -176,16 +177,37 @@ class LiveWidget(RomeWidget):
             if self._errors.pop(cause, None) is not None:
                 self.error = next(reversed(self._errors.values()), None)
 
-    def _refused(self, error: t.TraitError, sent: dict[str, Any]) -> None:
+    def _refused(self, error: BaseException, sent: dict[str, Any]) -> None:
         refused = [
-            f"{name} cannot be {value!r}."
+            f"{name} cannot be {said(value)}."
             for name, value in sent.items()
-            if self.has_trait(name) and getattr(self, name) != value
+            if isinstance(name, str) and self.has_trait(name) and getattr(self, name) is not value
         ]
-        found = " ".join(refused) or str(error)
+        found = " ".join(refused[:3]) or text(str(error))
         self._report(
-            "form", {**describe_error(error), "found": found, "remedy": "It stays as it was."}
+            "form", {**describe_error(error), "found": text(found), "remedy": "It stays as it was."}
         )
+
+    def _hear(self, call: Callable[[], object], cause: str = "form") -> None:
+        """Do what the page asked for; where that is nothing, or is refused, it is an error to read.
+
+        The host has nobody to tell.
+        """
+        try:
+            call()
+        except RomeWidgetsError as error:
+            self._report(cause, describe_error(error))
+
+    def _asked(self, request: dict[str, Any], ops: Mapping[str, Callable[[], object]]) -> None:
+        """Do the one of these that a page's request names."""
+        if not request:
+            return
+        op = request.get("op")
+        if not isinstance(op, str) or op not in ops:
+            raise ArgumentError(
+                f"The page asked for {said(op)}.", f"One of {', '.join(ops)} was wanted."
+            )
+        ops[op]()
 
 
 class Slot:

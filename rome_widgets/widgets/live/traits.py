@@ -23,6 +23,8 @@ from rome_widgets.records.trace import (
 
 MOST_NUMBER = 1 << 64
 """A whole number beyond it is none that a page, or JSON, can hold."""
+MOST_DEPTH = 32
+"""Lists and mappings within each other; what a widget shows has eight levels or so."""
 ROWS = 8
 """Next tokens shown per restoration."""
 
@@ -60,19 +62,46 @@ class RecordedRestoration:
         return self.top(most)
 
 
+class Number(t.CFloat):
+    """A trait that is a finite number, however it is written: what "nan" casts to is none."""
+
+    def validate(self, obj: Any, value: Any) -> float | None:
+        """The number."""
+        value = super().validate(obj, value)
+        if value is not None and not math.isfinite(value):
+            raise t.TraitError(f"{said(value)} is not a finite number.")
+        return value
+
+
+def is_deep(value: Any) -> bool:
+    """Whether lists and mappings are within each other deeper than anything a widget holds."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        inside = {
+            id(each): each
+            for outer in level
+            if isinstance(outer, (list, tuple, Mapping))
+            for each in (outer.values() if isinstance(outer, Mapping) else outer)
+        }
+        level = list(inside.values())
+    return bool(level)
+
+
 def fitting(kind: t.TraitType[Any, Any], value: Any) -> Any:
     """A value as Python has it, for a trait of this kind.
 
     A number of any library is a number, and their arrays are lists; a boolean is no number, nor is
-    what is not finite.
+    what is not finite. Nothing goes deeper than `MOST_DEPTH`.
 
     Raises:
-        TraitError: It cannot be read, or is no number where one was wanted.
+        TraitError: It cannot be read, is too deep, or is no number where one was wanted.
     """
     try:
         value = plain(value)
     except ArgumentError as error:
         raise t.TraitError(str(error)) from None
+    if is_deep(value):
+        raise t.TraitError(f"Lists are within each other more than {MOST_DEPTH} times.")
     if not isinstance(kind, (t.Int, t.Float)) or value is None or isinstance(value, str):
         return value
     if isinstance(kind, t.Int) and isinstance(value, int) and as_whole(value) is not None:

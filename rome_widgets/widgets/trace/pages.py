@@ -23,7 +23,13 @@ from rome_widgets.widgets import fallback
 from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.live.job import Job
 from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error
-from rome_widgets.widgets.live.traits import encodable, fields_of, pack_scores, record_trait
+from rome_widgets.widgets.live.traits import (
+    Number,
+    encodable,
+    fields_of,
+    pack_scores,
+    record_trait,
+)
 from rome_widgets.widgets.trace.engine import TraceEngine
 from rome_widgets.widgets.trace.trace_grid import TraceGrid
 from rome_widgets.widgets.trace.trace_run import Basis
@@ -73,7 +79,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
     page = t.Enum(
         get_args(Page), "grid", help="The page beside the controls: grid, flow or lens."
     ).tag(sync=True)
-    recovery = t.CFloat(
+    recovery = Number(
         0.9, min=0.01, max=1, help="The share of the fact that a path is to bring back."
     ).tag(sync=True)
     path = record_trait(

@@ -15,13 +15,13 @@ import traitlets as t
 from rome_widgets.errors import (
     Cancelled,
     ModelChanged,
-    RomeWidgetsError,
     StateError,
     SubjectNotFound,
 )
-from rome_widgets.records.arguments import several, takes, truth
+from rome_widgets.records.arguments import optional, several, takes, truth
 from rome_widgets.records.arguments import text as text_argument
 from rome_widgets.records.fact import HOLE, Fact
+from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.subject import Occurrence, nearest
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.widgets.live.base import Theme, bundle
@@ -29,6 +29,7 @@ from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.live.job import Job, plainly
 from rome_widgets.widgets.live.live_widget import LiveWidget, describe_error, is_engine
 from rome_widgets.widgets.live.traits import (
+    Number,
     RecordedRestoration,
     describe_restoration,
     describe_trace,
@@ -46,7 +47,7 @@ from rome_widgets.widgets.trace.comparison import (
     in_words,
     why_not_comparable,
 )
-from rome_widgets.widgets.trace.download import picture
+from rome_widgets.widgets.trace.download import Form, picture
 from rome_widgets.widgets.trace.engine import TraceEngine
 from rome_widgets.widgets.trace.pages import CellsAsked, ExplainedGrid, Page
 from rome_widgets.widgets.trace.python_code import trace_code
@@ -138,13 +139,22 @@ class TraceExplorer(ExplainedGrid):
     _esm, _css = bundle("trace")
     _view = t.Unicode("explorer").tag(sync=True)
     _answers = "restoration"
+    _outputs = (
+        "engine",
+        "subject_places",
+        "stale",
+        "history",
+        "run_shown",
+        "kept",
+        "code",
+    )
     _jobs = ("trace", "restore", "restore_a", "path", "page", "draw")
     engine = t.Dict(help="Name and depth of the model, and examples that work with it.").tag(
         sync=True
     )
     prompt = t.Unicode("", help="Text that stops just before the fact.").tag(sync=True)
     subject = t.Unicode("", help="The words of the prompt to corrupt.").tag(sync=True)
-    noise = t.CFloat(3.0, min=0, help="Standard deviation of the noise, a multiple of σ.").tag(
+    noise = Number(3.0, min=0, help="Standard deviation of the noise, a multiple of σ.").tag(
         sync=True
     )
     samples = t.Int(10, min=1, max=1000, help="Noise draws averaged over.").tag(sync=True)
@@ -616,22 +626,18 @@ class TraceExplorer(ExplainedGrid):
             "subject": lambda: self._move_subject(request.get("start"), request.get("stop")),
             "download": lambda: self._draw(request),
         }
-        op = request.get("op", "")
-        try:
-            ops.get(op, lambda: None)()
-        except RomeWidgetsError as error:  # The page asked for what had just gone.
-            self._report("path" if op == "path" else "form", describe_error(error))
+        cause = "path" if request.get("op") == "path" else "form"
+        # What the page asks for may just have gone.
+        self._hear(lambda: self._asked(request, ops), cause)
 
     def _move_subject(self, start: Any, stop: Any) -> None:
         """Trace the prompt on screen with the subject at these of its positions."""
         if self._basis is None:
             return
-        settings = self._basis.settings
-        try:
-            subject, place = self._engine.subject_at(settings, int(start), int(stop))
-        except (RomeWidgetsError, TypeError, ValueError) as error:
-            self._report("form", describe_error(error))
-            return
+        settings, n_tokens = self._basis.settings, len(self._trace["tokens"])
+        start = whole_number(start, "The start of the subject", 0, n_tokens - 1)
+        stop = whole_number(stop, "The end of the subject", start + 1, n_tokens)
+        subject, place = self._engine.subject_at(settings, start, stop)
         moved = replace(settings, subject=subject, place=place, all_mentions=False)
         self._read = settings
         names = ("prompt", "subject", "place", "all_mentions")
@@ -640,12 +646,15 @@ class TraceExplorer(ExplainedGrid):
 
     def _draw(self, request: dict[str, Any]) -> None:
         """Draw the figure of the page for it to save, when the worker has a moment."""
-        pages = {"flow": self.flow, "lens": self.lens}
-        shown, run = pages.get(str(request.get("page", ""))), request.get("flow_run")
-        if self.trace is not None and {"form", "id"} <= request.keys():
+        form, page, run = (request.get(name) for name in ("form", "page", "flow_run"))
+        text_argument(form, "form")
+        optional(text_argument)(page, "page")
+        optional(text_argument)(run, "flow_run")
+        shown = {"flow": self.flow, "lens": self.lens}.get(page or "")
+        if self.trace is not None:
             job = Job(
                 request,
-                plainly(partial(picture, self.trace, request["form"], shown, run)),
+                plainly(partial(picture, self.trace, cast("Form", form), shown, run)),
                 on_done=self._drawn,
                 on_failed=self._draw_failed,
                 latest=False,
@@ -897,7 +906,7 @@ class TraceExplorer(ExplainedGrid):
         self._ask_for_page()
 
     def _drawn(self, request: dict[str, Any], file: dict[str, Any]) -> None:
-        self._file = {**file, "id": request["id"]}
+        self._file = {**file, "id": request.get("id")}
 
     def _draw_failed(self, request: dict[str, Any], error: Exception) -> None:
         self._report("show", describe_error(error))

@@ -70,6 +70,7 @@ class TraceGrid(RomeWidget):
 
     _esm, _css = bundle("grid")
     _view = t.Unicode("grid").tag(sync=True)
+    _outputs = ("scores", "estimate", "before_scores")
     trace = record_trait(CausalTrace, "The trace on screen, as it ended; None while there is none.")
     _trace = t.Dict().tag(sync=True)
     """The words and numbers around the grid, also while it fills in; `{}` while there are none."""
