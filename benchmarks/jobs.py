@@ -50,15 +50,24 @@ def make_lm(
     shape: Shape, *, device: str = "cpu", dtype: torch.dtype = torch.float32, seed: int = 0
 ) -> rw.LanguageModel:
     """A model with random weights, made on `device` in `dtype`, and a tokenizer of words."""
+    return attached(make_model(shape, device=device, dtype=dtype, seed=seed), shape)
+
+
+def attached(model: Any, shape: Shape) -> rw.LanguageModel:
+    """A model of this shape with a tokenizer of words."""
+    return rw.LanguageModel(model, _tokenizer(shape.vocabulary), name=str(shape))
+
+
+def make_model(shape: Shape, *, device: str, dtype: torch.dtype, seed: int = 0) -> Any:
+    """A model with random weights, made on `device` in `dtype`."""
     torch.manual_seed(seed)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            model = _model(shape)
+            return _model(shape).eval()
     finally:
         torch.set_default_dtype(before)
-    return rw.LanguageModel(model.eval(), _tokenizer(shape.vocabulary), name=str(shape))
 
 
 def _model(shape: Shape) -> Any:

@@ -1,5 +1,7 @@
 """The benchmarks run, and the naive way they compare with is right; no time is judged here."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -88,14 +90,32 @@ def test_the_memory_formula_by_hand():
 
 
 @pytest.mark.parametrize("model", gpu.MODELS)
-def test_the_gpu_benchmark_runs_on_tiny_shapes(model, capsys):
-    assert gpu.main(["--tiny", "--model", model, "--dtype", "float32"]) == 0
-    out = capsys.readouterr().out
-    assert model in out
-    for figure in ("grid ratio", "click p95 ms", "worst click ms"):
-        assert figure in out
-    difference = next(line for line in out.splitlines() if "largest difference" in line)
-    assert float(difference.split(":")[1]) <= 1e-6
+def test_the_gpu_benchmark_runs_on_tiny_shapes(model, tmp_path):
+    out = tmp_path / "gpu.jsonl"
+    small = ["--tiny", "--out", str(out), "--model", model, "--precision", "float32"]
+    assert gpu.main(small) == 0
+    (row,) = map(json.loads, out.read_text().splitlines())
+    assert {"grid ratio", "click p95 ms", "worst click ms", "edit s"} <= row.keys()
+    assert (row["model"], row["engine"], row["complaints"]) == (model, "replay", [])
+    assert row["largest difference"] <= 1e-6 < 0.05 <= row["range of scores"]
+
+
+def test_what_is_wrong_or_late_on_a_gpu_is_a_row_and_an_exit_status(tmp_path, monkeypatch):
+    out = tmp_path / "gpu.jsonl"
+    small = ["--tiny", "--out", str(out), "--model", "gpt-j", "--precision", "float32"]
+    way = naive.Published.cell
+    monkeypatch.setattr(naive.Published, "cell", lambda self, states: way(self, states) + 1e-3)
+    assert gpu.main(small) == 1
+    monkeypatch.setattr(gpu, "sharpened", lambda model: model)
+    assert gpu.main(small) == 1
+    monkeypatch.setattr(naive.Published, "cell", None)
+    assert gpu.main(small) == 1
+    assert gpu.main([*small, "--seconds", "0"]) == 0
+    off, flat, broken, late = map(json.loads, out.read_text().splitlines())
+    assert "off by 0.001" in off["complaints"][0]
+    assert "they gate nothing" in flat["complaints"][0]
+    assert "TypeError" in broken["complaints"][0]
+    assert late["not measured"] == "0 s were over"
 
 
 def test_without_a_gpu_the_floors_are_said(monkeypatch, capsys):
