@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from rome_widgets.errors import FingerprintMismatch, ModelChanged
 from rome_widgets.model.eval_mode import run_in_eval_mode
+from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.edit import WeightsState
 
 logger = logging.getLogger(__name__)
@@ -356,6 +357,7 @@ class Ledger:
                 "before the first edit over it.",
             )
 
+    @undisturbed
     def _rebuilt(self, name: str, base: Tensor, entries: tuple[Entry, ...]) -> Tensor:
         """The parameter that `entries` make of its copy, in its dtype.
 
