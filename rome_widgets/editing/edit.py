@@ -43,6 +43,7 @@ from rome_widgets.model.identity_changes import what_changed, what_else_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.memory import needs_memory
+from rome_widgets.model.precision import precision_notes
 from rome_widgets.model.threads import in_few_threads
 from rome_widgets.model.tokens import read_prompts
 from rome_widgets.records.arguments import callback, cancel_flag, takes, truth
@@ -108,6 +109,7 @@ def edit(
         EditRefused: The matrix cannot be edited.
         StatisticsMissing: No second moment is known for this model.
         NonFinite: The optimisation diverged.
+        UnsupportedModel: The model gives no gradient.
         Cancelled: `cancel` was set.
 
     Example:
@@ -173,6 +175,7 @@ def _finish(task: Task, method: str, found: Found, started: float, identity: Ide
             for doubt in _not_said(each, sides, found)
         ),
         *_doubts(update_norm, weight_norm, measured),
+        *precision_notes(lm.device, lm.dtype),
     )
     changed = ", with changes" if task.settings != task.known.settings else ""
     report = EditReport(

@@ -1,7 +1,8 @@
 """The ledger of a model's edits: updates over bitwise copies of the matrices they change.
 
 A matrix is always rebuilt from its copy: copy + Σ strength · update, in the order of the ledger
-and in the wider of float32 and its own dtype, cast once. So taking an edit away leaves exactly
+and in the wider of float32 and its own dtype, cast once; element by element, so that neither
+autocast nor TF32 acts. So taking an edit away leaves exactly
 what the others make, and taking the last one away puts the copy back, bit for bit; subtracting
 an update would not (it is off in a tenth of the elements).
 
@@ -25,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.errors import FingerprintMismatch, ModelChanged
-from rome_widgets.model.eval_mode import run_in_eval_mode
-from rome_widgets.model.undisturbed import undisturbed
+from rome_widgets.model.threads import run_in_threads_for
+from rome_widgets.model.undisturbed import run_undisturbed, undisturbed
 from rome_widgets.records.edit import WeightsState
 
 logger = logging.getLogger(__name__)
@@ -59,11 +60,16 @@ class LowRank:
     def delta(self, strength: float, like: Tensor) -> Tensor:
         """The change in the weight's own orientation, in the dtype and place of `like`."""
         u, v = self.u.to(like), strength * self.v.to(like)
-        return u.T @ v if self.transposed else v.T @ u
+        rows, columns = (u, v) if self.transposed else (v, u)
+        total = rows[0][:, None] * columns[0]
+        for row, column in zip(rows[1:], columns[1:], strict=True):
+            total += row[:, None] * column  # element by element: never in TF32
+        return total
 
     def act(self, keys: Tensor) -> Tensor:
         """`[..., d_out]`: what the change adds to the output for `[..., d_in]` keys."""
-        return (keys @ self.u.to(keys).T) @ self.v.to(keys)
+        u, v = self.u.to(keys.device, torch.float64), self.v.to(keys.device, torch.float64)
+        return ((keys.double() @ u.T) @ v).to(keys.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +98,10 @@ class Dense:
 
     def act(self, keys: Tensor) -> Tensor:
         """`[..., d_out]`: what the change adds to the output for `[..., d_in]` keys."""
-        value = self.value.to(keys)
+        value = self.value.to(keys.device, torch.float64)
         if value.ndim == 1:
-            return value.expand(*keys.shape[:-1], -1)
-        return keys @ (value if self.transposed else value.T)
+            return value.to(keys.dtype).expand(*keys.shape[:-1], -1)
+        return (keys.double() @ (value if self.transposed else value.T)).to(keys.dtype)
 
 
 Update = LowRank | Dense
@@ -182,6 +188,7 @@ class Ledger:
         """With what strength the edit is applied; None where it is not."""
         return next((e.strength for e in self._entries if e.edit.id == edit.id), None)
 
+    @undisturbed
     def apply(self, edit: HasUpdates, strength: float, *, force: bool = False) -> None:
         """Apply the edit with this strength, or change the strength it is applied with.
 
@@ -201,6 +208,7 @@ class Ledger:
         finally:
             self._announce_since(before)
 
+    @undisturbed
     def revert(self, edits: Iterable[HasUpdates], *, force: bool = False) -> None:
         """Take these edits away; those that are not applied are passed over.
 
@@ -219,12 +227,14 @@ class Ledger:
             self._announce_since(before)
 
     @property
+    @undisturbed
     def bases(self) -> dict[str, Tensor]:
         """By parameter that an edit changes, a copy of it without any; never to be written."""
         with self._lock:
             self._settled()
             return dict(self._bases)
 
+    @undisturbed
     def fingerprint(self, name: str) -> str:
         """SHA-256 of a parameter as it is without any edit."""
         with self._lock:
@@ -232,12 +242,14 @@ class Ledger:
             base = self._bases.get(name)
             return fingerprint(self._weight(name) if base is None else base)
 
+    @undisturbed
     def weights_match(self) -> bool:
         """Whether every matrix ever edited is what the applied edits make of it, bit for bit."""
         with self._lock:
             self._settled()
             return all(self._is_as_noted(name) for name in self._originals)
 
+    @undisturbed
     def state(self) -> WeightsState:
         """Whether the weights are the original ones, or what the applied edits make of them."""
         with self._lock:
@@ -293,7 +305,7 @@ class Ledger:
         self._settled()
         if not force:
             for name in names:
-                run_in_eval_mode(model, lambda name=name: self._check_unchanged(name))
+                run_in_threads_for(model, lambda name=name: self._check_unchanged(name))
         interrupts_later(lambda: self._note_and_write(entries, names))
 
     def _note_and_write(self, entries: tuple[Entry, ...], names: Iterable[str]) -> None:
@@ -317,7 +329,7 @@ class Ledger:
         """Write what may not have been written; may be interrupted, is repeated."""
         model = self._model()
         if model is not None and self._unsettled:
-            run_in_eval_mode(model, self._settle)
+            run_undisturbed(lambda: run_in_threads_for(model, self._settle))
 
     def _settle(self) -> None:
         for name in list(self._unsettled):
@@ -357,7 +369,6 @@ class Ledger:
                 "before the first edit over it.",
             )
 
-    @undisturbed
     def _rebuilt(self, name: str, base: Tensor, entries: tuple[Entry, ...]) -> Tensor:
         """The parameter that `entries` make of its copy, in its dtype.
 

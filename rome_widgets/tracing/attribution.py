@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rome_widgets.errors import NonFinite, UnsupportedModel
+from rome_widgets.model.gradients import gradients_of
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.memory import in_pieces
@@ -61,8 +62,7 @@ def attribution_patching(
                 "Some weights were made in inference mode.", "Such weights know no gradients."
             )
     rows_at_once = max(1, TOKENS_PER_PASS // runs.length)
-    # Inference mode off: what is made inside it can never have a gradient.
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         noise = runs.noise.clone()
         pieces = in_pieces(
             len(noise),
@@ -107,7 +107,7 @@ def _slopes(
             visitors.append((name, _sharing(shares, (kind, layer), clean, samples)))
     rows = runs.ids.clone().expand(samples, -1)
     log_p = lm.next_token_log_probabilities(rows, visitors)[:, answer_id]
-    found = torch.autograd.grad(log_p.sum(), [*shares.values()])
+    found = gradients_of(log_p.sum(), [*shares.values()])
     by_site = dict(zip(shares, map(to_numpy, found), strict=True))
     slopes = [[by_site[kind, layer] for layer in range(lm.n_layers)] for kind in kinds]
     return to_numpy(log_p), np.array(slopes)

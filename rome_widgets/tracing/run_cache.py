@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.model.memory import Lacking, attempt, within_memory
+from rome_widgets.model.precision import reduced_precision
 from rome_widgets.model.replay import CannotReplay
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.runs import Runs
@@ -29,7 +30,8 @@ def cached_runs(
     kept: weakref.WeakValueDictionary[Hashable, Runs]
     kept = lm.remember("runs", None, weakref.WeakValueDictionary)
     draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
-    key = (lm.identity, lm.engine, tuple(ids), tuple(positions), tuple(noise.shape), draws)
+    passes = (lm.identity, lm.engine, reduced_precision(lm.device, lm.dtype))
+    key = (*passes, tuple(ids), tuple(positions), tuple(noise.shape), draws)
     runs = kept.get(key)
     if runs is None or not runs.still_hold():
         what = f"run {len(noise)} samples of the prompt"

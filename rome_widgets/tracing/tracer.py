@@ -23,6 +23,7 @@ from torch import Tensor
 from rome_widgets.errors import Cancelled, PromptError, StateError, said
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.memory import needs_memory, within_memory
+from rome_widgets.model.precision import precision_notes
 from rome_widgets.model.threads import in_few_threads
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.records.arguments import callback, cancel_flag, takes
@@ -212,6 +213,7 @@ class CausalTracer:
         self.whole, more = self._measure_whole(text)
         notes += more
         about_runs = [self._runs.note] if self._runs.note else []
+        about_runs += precision_notes(lm.device, lm.dtype)
         self.notes = (*encoded.notes, *notes, *self._effect_notes(), *about_runs)
 
     def __repr__(self) -> str:

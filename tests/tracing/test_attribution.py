@@ -210,9 +210,11 @@ def test_what_is_not_finite_is_refused(monkeypatch):
     infinite = near | {("mlp", 2): near["mlp", 2] * np.inf}
     with pytest.raises(NonFinite):
         run(lm, noise, infinite)
-    monkeypatch.setattr(
-        torch.autograd, "grad", lambda _, places: [place.detach() + np.nan for place in places]
-    )
+
+    def no_numbers(_, places, **options):
+        return [place.detach() + np.nan for place in places]
+
+    monkeypatch.setattr(torch.autograd, "grad", no_numbers)
     with pytest.raises(NonFinite, match="gradient"):
         run(lm, noise, near)
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from rome_widgets.editing.methods.editor import Task
 from rome_widgets.errors import NonFinite
+from rome_widgets.model.gradients import gradients_of
 from rome_widgets.records.edit import EditStep
 
-Look = Callable[[], tuple[EditStep, Tensor]]
-"""One pass: its figures, and the loss, differentiable in what is changed."""
+Look = Callable[[], tuple[EditStep, *tuple[Tensor, ...]]]
+"""One pass: its figures, and the terms of the loss, each differentiable in what is changed."""
 
 
 def descend(
@@ -38,6 +39,7 @@ def descend(
 
     Raises:
         NonFinite: The loss or its gradient is NaN or infinity.
+        UnsupportedModel: The model gives no gradient.
     """
     settings, steps = task.settings, []
     optimizer = torch.optim.Adam(leaves, lr=rate)
@@ -57,11 +59,13 @@ def descend(
 
 
 def _pass(look: Look, leaves: Sequence[Tensor]) -> tuple[EditStep, Sequence[Tensor]]:
-    """Figures and gradients; none where nothing follows, zeros where the loss knows no leaf."""
-    step, loss = look()
+    """Figures and gradients; none where nothing follows."""
+    step, *terms = look()
     gradients: Sequence[Tensor] = ()
-    if loss.requires_grad:
-        gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+    if torch.is_grad_enabled():
+        # Term by term: what a penalty knows of a leaf must not hide that the model knows nothing.
+        by_term = zip(*(gradients_of(term, leaves) for term in terms), strict=True)
+        gradients = [torch.stack(some).sum(dim=0) if some[1:] else some[0] for some in by_term]
     if not (math.isfinite(step.loss) and all(torch.isfinite(g).all() for g in gradients)):
         raise NonFinite(
             f"The optimisation of the edit diverged: its loss is {step.loss}.",

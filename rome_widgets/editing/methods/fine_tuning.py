@@ -122,8 +122,8 @@ def _look(
     ids = site.lm.rows([row.ids])
 
     def changed(seen: Seen) -> Tensor:
-        keys = seen.args[0].to(site.dtype)
-        more = keys @ (leaves[0] if site.transposed else leaves[0].T)
+        keys, change = seen.args[0].double(), leaves[0].double()  # never in TF32
+        more = keys @ (change if site.transposed else change.T)
         more = more + leaves[1] if len(leaves) > 1 else more
         return seen.output + more.view(seen.output.shape).to(seen.output)
 

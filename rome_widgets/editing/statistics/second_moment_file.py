@@ -74,11 +74,13 @@ class Sums:
 
 def _products(keys: Tensor) -> Tensor:
     """KᵀK, float64; by the CPU where the keys' device has no room for it."""
-    found = attempt(lambda: (keys.T @ keys).double().cpu())
-    if isinstance(found, Lacking):
-        keys = keys.cpu()
-        return (keys.T @ keys).double()
-    return found
+    found = attempt(lambda: _product(keys).cpu())
+    return _product(keys.cpu()) if isinstance(found, Lacking) else found
+
+
+def _product(keys: Tensor) -> Tensor:
+    wide = keys.double()  # before: torch may multiply float32 in TF32
+    return wide.T @ wide
 
 
 def read(path: Path, width: int | None = None) -> tuple[Mapping[str, Any], Sums]:

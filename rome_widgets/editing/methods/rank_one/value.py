@@ -43,6 +43,7 @@ def find_value(task: Task, passes: Passes) -> FoundValue:
 
     Raises:
         NonFinite: The loss is NaN or infinity; nothing was changed.
+        UnsupportedModel: The model gives no gradient.
     """
     settings: RankOneSettings = task.settings
     start, clamped = passes.values[0], False
@@ -72,18 +73,19 @@ class _Objective:
         self._decay = task.settings.weight_decay / length**2 if length else 0.0
         self._before: Tensor | None = None
 
-    def look(self, delta: Tensor) -> tuple[EditStep, Tensor]:
-        """One pass: its figures, and the loss."""
+    def look(self, delta: Tensor) -> tuple[EditStep, Tensor, Tensor]:
+        """One pass: its figures, and what the loss is made of, by the model and by the length."""
         asked, about = self._passes.log_probabilities(delta)
         target = self._target.to(asked.device).expand(len(asked), -1)
         per_row = -asked.gather(2, target[..., None])[..., 0].mean(dim=1).to(delta)
-        nll = self._passes.weights @ per_row
+        nll = (self._passes.weights * per_row).sum()
         if self._before is None:
             self._before = about.detach()
         kl = self._settings.kl * (about.exp() * (about - self._before)).sum().to(delta)
         norm = delta.norm()
         decay = self._decay * norm
-        loss = nll + kl + decay
-        probability = self._passes.weights @ (-per_row).exp()
+        said = nll + kl
+        loss = said + decay
+        probability = (self._passes.weights * (-per_row).exp()).sum()
         figures = torch.stack([loss, nll, kl, decay, probability, norm])
-        return EditStep(*figures.detach().tolist()), loss
+        return EditStep(*figures.detach().tolist()), said, decay

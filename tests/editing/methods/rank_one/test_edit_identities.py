@@ -13,6 +13,7 @@ from rome_widgets.editing.methods.rank_one import rome
 from rome_widgets.model import ledger
 from rome_widgets.model.hooks import reading, run_hooked
 from rome_widgets.model.ledger import LowRank
+from rome_widgets.model.structure.geometry import all_logits
 from tests.helpers import families, reference_rome, world
 from tests.helpers.counts import FULL
 from tests.helpers.gates import write_gate
@@ -146,7 +147,7 @@ def e6_blocks_below_are_untouched_and_in_its_layer_only_the_mlp_changes(case):
     def states():
         store = {}
         visitors = [(module, reading(store, (kind, layer))) for kind, layer, module in visited]
-        lm.run(lambda: run_hooked(lambda: lm.model(input_ids=torch.tensor([ids])), visitors))
+        lm.run(lambda: run_hooked(lambda: all_logits(lm.model, torch.tensor([ids])), visitors))
         return store
 
     before, (key, _) = states(), case.read()

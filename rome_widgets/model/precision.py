@@ -1,0 +1,42 @@
+"""In what precision torch multiplies float32 matrices: the user's setting, read and never set.
+
+It is one for the whole process, so to set it would change the user's own passes. Passes of the
+model run in it, and say so; what edits and their ledger compute themselves is float64, or element
+by element, on which it does not act.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+_OF = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}
+_WORDS = {"tf32": "TF32", "bf16": "bfloat16"}
+_EXACT = {
+    "cuda": 'torch.backends.cuda.matmul.fp32_precision = "ieee"',
+    "cpu": 'torch.backends.mkldnn.matmul.fp32_precision = "ieee"',
+}
+
+
+def reduced_precision(device: torch.device, dtype: torch.dtype) -> str:
+    """In which narrower format products on this device may be made, in words; "" for none.
+
+    Read by the setting's newer names: it leaves torch's own functions as they are.
+    """
+    backend: Any = _OF.get(device.type)
+    if backend is None or dtype != torch.float32:
+        return ""
+    return _WORDS.get(getattr(backend.matmul, "fp32_precision", ""), "")
+
+
+def precision_notes(device: torch.device, dtype: torch.dtype) -> list[str]:
+    """What to say of it beside numbers of the model; nothing where products are float32's own."""
+    narrower = reduced_precision(device, dtype)
+    if not narrower:
+        return []
+    return [
+        f"torch is set to multiply float32 matrices in {narrower} on this device, and so the "
+        "model's passes may run, as your own do: probabilities are right to some 1e-3. "
+        f"{_EXACT[device.type]} makes them exact."
+    ]
