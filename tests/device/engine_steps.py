@@ -21,6 +21,7 @@ FEW_TEXTS = ["w1 w7 w12 w4 w6"]
 TEXTS = [" ".join(f"w{(i * k + 3) % 29}" for i in range(12)) for k in range(1, 5)]
 STATES = [(2, 2, "hidden"), (3, 1, "mlp"), (5, 3, "attn")]
 EDITED_LAYER = 1
+IDS = torch.tensor([[3, 14, 15, 9]])
 
 
 def lm_of(family: str, device: Any = None, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -111,7 +112,7 @@ class Steps:
         found = [report.update_norm, report.weight_norm, *(step.loss for step in report.steps)]
         found += [report.perplexity.after, edit.preview([tiny.PROMPT])[0]]
         with edit:
-            found.append(self.lm.next_token_probabilities(torch.tensor([[3, 14, 15, 9]])))
+            found.append(self.lm.next_token_probabilities(IDS))
             assert self.lm.weights_state().matches
         assert bits(self.lm.model) == before, "an edit was not reverted bit for bit"
         return found
@@ -209,7 +210,7 @@ class Steps:
         edit.apply()
         for strength in (0.5, 2.0, 1.0):
             edit.strength = strength
-            found.append(self.lm.next_token_probabilities(torch.tensor([[3, 14, 15, 9]])))
+            found.append(self.lm.next_token_probabilities(IDS))
         edit.revert()
         assert bits(self.lm.model) == before
         return found
@@ -234,7 +235,7 @@ class Steps:
             adapted = peft.PeftModel.from_pretrained(copy.deepcopy(self.lm.model), str(folder))
         lm = rw.LanguageModel(adapted.eval(), tiny.word_tokenizer())
         traced = tiny.tiny_tracer(lm).trace("mlp").scores
-        return [traced, lm.next_token_probabilities(torch.tensor([[3, 14, 15, 9]]))]
+        return [traced, lm.next_token_probabilities(IDS)]
 
     # --------------------------------------------------------------------------- widgets
 
