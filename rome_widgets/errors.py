@@ -25,6 +25,7 @@
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
     ├── OutOfMemory (MemoryError)       no room for even the smallest piece of the work
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
+    ├── StaysHere (TypeError)           pickled or copied in depth, or used in a forked process
     ├── SaveFailed (OSError)            nothing was written; the old file is intact
     └── Cancelled                       stopped on request; carries what was computed so far
 
@@ -73,6 +74,17 @@ class RomeWidgetsError(Exception):
         self.found = found
         self.wanted = wanted
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, also in another process: made anew, its message would be put together twice."""
+        return _again, (type(self), self.args, vars(self))
+
+
+def _again(kind: type[RomeWidgetsError], args: tuple[Any, ...], values: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    vars(error).update(values)
+    error.args = args
+    return error
 
 
 class PromptError(RomeWidgetsError, ValueError):
@@ -175,6 +187,10 @@ class TraceFileError(RomeWidgetsError, ValueError):
 
 class EditFileError(RomeWidgetsError, ValueError):
     """The file of an edit or of a second moment, torn, altered, or of another version."""
+
+
+class StaysHere(RomeWidgetsError, TypeError):
+    """What holds a model or a thread was to be pickled, copied in depth, or used after a fork."""
 
 
 class SaveFailed(RomeWidgetsError, OSError):

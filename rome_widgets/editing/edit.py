@@ -51,6 +51,7 @@ from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perp
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.html import table
 from rome_widgets.records.numbers import finite_number, whole_number
+from rome_widgets.records.staying import Stays
 from rome_widgets.records.trace import CancelFlag
 
 SEEDS = (-(2**63), 2**64 - 1)
@@ -265,7 +266,7 @@ def _doubts(update_norm: float, weight_norm: float, measured: Perplexity | None)
 
 
 @dataclass(eq=False, repr=False)
-class Edit:
+class Edit(Stays):
     """A change of a model's weights that can be put in and taken out, bit for bit.
 
     Made by `edit` and `load_edit`.
@@ -276,6 +277,7 @@ class Edit:
         (True, False)
     """
 
+    _instead = "Send its file: edit.save(path), and there rome_widgets.load_edit(lm, path)."
     lm: LanguageModel
     facts: tuple[Fact, ...]
     """What it writes: prompts with their holes, subjects, and new targets."""

@@ -57,8 +57,8 @@ def finite(least: float = -math.inf, most: float = math.inf) -> Check:
     return lambda value, name: finite_number(value, name, least, most, error=Unfit)
 
 
-NATURAL: Check = partial(whole, least=0)
-POSITIVE: Check = partial(whole, least=1)
+NATURAL: Check = partial(whole, least=0, most=2**53)
+POSITIVE: Check = partial(whole, least=1, most=2**53)
 PROBABILITY = finite(-ROUNDING, 1 + ROUNDING)
 
 

@@ -53,6 +53,7 @@ from rome_widgets.records.fact import HOLE
 from rome_widgets.records.html import and_more, plural, quoted, shortened, table
 from rome_widgets.records.numbers import as_float, whole_number
 from rome_widgets.records.states import Kind, check_kinds
+from rome_widgets.records.staying import Stays
 from rome_widgets.records.subject import Occurrence, Span, subject_places
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ _UNLIMITED = 1_000_000
 """A tokenizer without a limit states a huge number; anything above this is no limit."""
 
 
-class LanguageModel:
+class LanguageModel(Stays):
     """Wraps a model and its tokenizer, checked and ready to trace.
 
     What is traced is what `model(...)` would compute now in eval mode, with its hooks, adapters and
@@ -91,6 +92,11 @@ class LanguageModel:
         >>> lm
         LanguageModel('my model': 8 layers, d_model 192, float32 on cpu)
     """
+
+    _instead = (
+        "Load it there, or wrap a copy of the model: "
+        "rome_widgets.LanguageModel(copy.deepcopy(lm.model), lm.tokenizer)."
+    )
 
     @takes(name=optional(text))
     @needs_memory("attach the model")

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rome_widgets.records.staying import Stays
 from rome_widgets.widgets.edit.engine import EditRequest
 from rome_widgets.widgets.live.engine import EditListener
-from rome_widgets.widgets.live.worker import Worker
+from rome_widgets.widgets.live.worker import OwnLock, Worker
 
 if TYPE_CHECKING:
     from rome_widgets.model.language_model import LanguageModel
@@ -29,7 +30,7 @@ class KnownEdit:
     scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
-class Session:
+class Session(Stays):
     """What the widgets of one model share. It goes with the model; the worker's thread with it.
 
     Args:
@@ -42,7 +43,7 @@ class Session:
         weakref.finalize(self, self.worker.close)
         self._edits = edits
         # Reentrant: a collection while it is held may take a listener.
-        self._lock = threading.RLock()
+        self._lock = OwnLock()
         self._listeners: weakref.WeakSet[EditListener] = weakref.WeakSet()
         self._history: dict[str, KnownEdit] | None = None
 
@@ -55,6 +56,13 @@ class Session:
         """Tell `listener` of edits from now on, for as long as somebody else holds it."""
         with self._lock:
             self._listeners.add(listener)
+
+    def leave(self, listener: EditListener) -> None:
+        """Tell `listener` nothing more; with the last one, the worker's thread comes to rest."""
+        with self._lock:
+            self._listeners.discard(listener)
+            if not self._listeners:
+                self.worker.rest()
 
     def edits_changed(self) -> None:
         """Note the edits there are, and tell all who listen.

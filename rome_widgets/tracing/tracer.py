@@ -32,6 +32,7 @@ from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
 from rome_widgets.records.numbers import as_float, as_whole, whole_number
 from rome_widgets.records.states import Kind, State, cell_states, check_states
+from rome_widgets.records.staying import Stays
 from rome_widgets.records.subject import Occurrence, Span, check_text
 from rome_widgets.records.trace import (
     CancelFlag,
@@ -149,7 +150,7 @@ def default_window(n_layers: int) -> int:
     return 10 if n_layers >= 24 else 2 * (n_layers // 6) + 1
 
 
-class CausalTracer:
+class CausalTracer(Stays):
     """Keeps the clean and the corrupted run of one prompt, ready to restore any states.
 
     Arguments and errors are those of `trace`.
@@ -168,6 +169,8 @@ class CausalTracer:
         >>> tracer.restore(tracer.cell(6, 3, "mlp")).top(1)[0].token
         ' Seattle'
     """
+
+    _instead = "Send what it computes: a trace, a restoration or a path can be pickled."
 
     @needs_memory("run the prompt")
     def __init__(

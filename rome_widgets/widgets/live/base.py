@@ -10,24 +10,30 @@ import difflib
 import inspect
 import logging
 import os
-import threading
 import uuid
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 import anywidget
+import ipywidgets
 import traitlets as t
 
 from rome_widgets.errors import TraitRefused, said
+from rome_widgets.records.staying import stays_here
 from rome_widgets.widgets.live.still_copy import SHOWN_BELOW, StillCopy, nobody_watches
 from rome_widgets.widgets.live.traits import encodable, fitting
+from rome_widgets.widgets.live.worker import OwnLock
 
 Theme = Literal["auto", "light", "dark"]
 STATIC = Path(__file__).parents[1] / "static"
 logger = logging.getLogger(__name__)
 
+KEPT: dict[str, Any] | None = getattr(ipywidgets.widgets.widget, "_instances", None)
+"""What ipywidgets keeps of widgets, by their ids; None before its version 8."""
 REMEDY = (
     "built without its JavaScript: run `pip install -e .` again, or `npm --prefix js run build`"
 )
@@ -96,7 +102,7 @@ class RomeWidget(anywidget.AnyWidget):
         return super().__new__(cls, *args, **given)
 
     def __init__(self, *, layout: Any = None, **traits: Any) -> None:
-        self._writing = threading.RLock()
+        self._writing = OwnLock()
         self._shares_layout = layout is not None
         self._pages: dict[str, int] = {}
         """Views by page, of pages that had one."""
@@ -132,6 +138,32 @@ class RomeWidget(anywidget.AnyWidget):
         except Exception as error:  # a number that is too long to be written out, for one
             raise t.TraitError(f"{type(error).__name__}: {error}") from None
         return value
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse to be pickled or copied: a widget is one with its page's end."""
+        raise stays_here(self, "Make another widget, of what this one shows.")
+
+    def __copy__(self) -> Any:
+        raise stays_here(self, "Make another widget, of what this one shows.")
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise stays_here(self, "Make another widget, of what this one shows.")
+
+    @t.observe("comm")
+    def _comm_changed(self, change: dict) -> None:
+        """Be found by the page without being kept for it, until the widget is displayed.
+
+        ipywidgets keeps every widget that was ever made and not closed, and what it shows with it.
+        """
+        super()._comm_changed(change)
+        if change["new"] is not None and KEPT is not None:
+            change["new"].on_msg(_heard_by(weakref.ref(self)))
+            KEPT[self.model_id] = weakref.proxy(self)
+
+    def __del__(self) -> None:
+        """Close it; whoever collects it has nobody to tell what went wrong."""
+        with suppress(Exception):
+            self.close()
 
     def close(self) -> None:
         """Close the page's end, and that of the layout if nobody else can have it."""
@@ -248,11 +280,24 @@ class RomeWidget(anywidget.AnyWidget):
         made = super()._repr_mimebundle_(**kwargs)
         if made is None:
             return None
+        if KEPT is not None:
+            KEPT[self.model_id] = self  # There may be no other hold on what is on a page.
         if nobody_watches():
             self._finish_first()
         data, metadata = made
         still = SHOWN_BELOW if self._still_copy.display() else self._still()
         return {**data, "text/plain": self.to_text(), "text/html": still}, metadata
+
+
+def _heard_by(widget: weakref.ref[Any]) -> Callable[[Any], None]:
+    """Hands a page's messages on for as long as there is somebody to hear them."""
+
+    def heard(message: Any) -> None:
+        there = widget()
+        if there is not None:
+            there._handle_msg(message)
+
+    return heard
 
 
 def _refusal(found: str, error: t.TraitError) -> TraitRefused:

@@ -37,6 +37,9 @@ class ModelSession(Protocol):
     def listen(self, listener: EditListener) -> None:
         """Tell `listener` of edits from now on, for as long as somebody else holds it."""
 
+    def leave(self, listener: EditListener) -> None:
+        """Tell `listener` nothing more."""
+
 
 class Engine(Protocol):
     """A model as a widget sees it."""

@@ -90,15 +90,19 @@ class LiveWidget(RomeWidget):
 
     def close(self) -> None:
         """Cancel what is running and close the page's end; nothing more is heard of the model."""
-        if hasattr(self, "_closed"):  # ipywidgets closes half-built widgets, too.
+        if hasattr(self, "_closed") and not self._closed:  # ipywidgets closes half-built ones, too.
             self._closed = True
             for slot in self._slots.values():
                 self._worker.cancel(slot)
+            if self._session is None:
+                self._worker.rest()
+            elif self._writing.is_here:
+                self._session.leave(self)
         super().close()
 
     def _finish_first(self) -> None:
         """Wait for what was asked for, unless that would be to wait for oneself."""
-        if not self._writing._is_owned():  # pyright: ignore[reportAttributeAccessIssue]
+        if not self._writing._is_owned():
             try:
                 self._worker.wait(self._places())
             except KeyboardInterrupt:
@@ -153,7 +157,7 @@ class LiveWidget(RomeWidget):
 
     def _refuse_to_wait(self, wait: bool = True) -> None:
         """In an observer of what the page sent, waiting would wait for oneself."""
-        if wait and self._writing._is_owned():  # pyright: ignore[reportAttributeAccessIssue]
+        if wait and self._writing._is_owned():
             raise RomeWidgetsError(
                 "The widget was asked to wait inside an observer of one of its traits.",
                 "An answer can only arrive when the observer has returned.",

@@ -8,15 +8,50 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple
 
+from rome_widgets.errors import StaysHere
+from rome_widgets.records.staying import Stays
+
 logger = logging.getLogger(__name__)
 
 Task = Callable[[Callable[[], bool]], object]
 """Takes `cancelled`, which it asks between its steps."""
+
+
+class OwnLock:
+    """A reentrant lock of the process that made it.
+
+    In a forked one, whoever held it, and whoever would let it go, is not there.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._process = threading.RLock(), os.getpid()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that made it."""
+        return os.getpid() == self._process
+
+    def __enter__(self) -> None:
+        if not self.is_here:
+            raise StaysHere(
+                "This process was forked from the one that made the widget.",
+                "The thread that asks the model is in that process alone.",
+                "Make the widget here, from a model that is loaded here, or use the other process.",
+            )
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def _is_owned(self) -> bool:
+        """Whether this thread holds it."""
+        return self._lock._is_owned()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Waiting(NamedTuple):
@@ -25,20 +60,22 @@ class _Waiting(NamedTuple):
     patient: bool
 
 
-class Worker:
+class Worker(Stays):
     """Runs tasks one at a time, in the order in which their slots were first asked for.
 
-    The thread starts with the first task and ends with `close`, or with the interpreter.
+    The thread starts with the first task and ends with `close`, or with the interpreter. In a
+    forked process there is none: what would need it is refused, what would end it does nothing.
     """
 
     def __init__(self, name: str = "model") -> None:
         self._name = f"rome_widgets worker: {name}"
+        self._here = OwnLock()
         self._changed = threading.Condition()
         self._waiting: dict[Hashable, _Waiting] = {}
         self._running: dict[Hashable, threading.Event] = {}
         """Slots at work and their cancel flags: a long task, and a quick one between its steps."""
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closed = self._resting = False
 
     def submit(
         self, slot: Hashable, task: Task, *, quick: bool = False, patient: bool = False
@@ -52,9 +89,10 @@ class Worker:
                 cancelled, rather than after it.
             patient: Nobody asked for it: `crowded` does not count it.
         """
-        with self._changed:
+        with self._here, self._changed:
             if self._closed:
                 return
+            self._resting = False
             self._flag(slot)
             self._waiting[slot] = _Waiting(task, quick, patient)
             if self._thread is None:
@@ -70,6 +108,8 @@ class Worker:
         Returns:
             True when a waiting task was dropped, which therefore will never report.
         """
+        if not self._here.is_here:
+            return False
         with self._changed:
             self._flag(slot)
             dropped = self._waiting.pop(slot, None) is not None
@@ -93,7 +133,8 @@ class Worker:
         Returns:
             False when `timeout` seconds passed first.
         """
-        slots = list(slots)
+        with self._here:
+            slots = list(slots)
         if threading.current_thread() is self._thread:
             return not self.busy(slots)  # Asked by a task: waiting for oneself never ends.
         until = None if timeout is None else time.monotonic() + timeout
@@ -106,8 +147,17 @@ class Worker:
                 self._changed.wait(nap)
         return True
 
+    def rest(self) -> None:
+        """Let the thread end once nothing is left to do; another task starts another."""
+        if self._here.is_here:
+            with self._changed:
+                self._resting = True
+                self._changed.notify_all()
+
     def close(self) -> None:
         """Drop what waits, cancel what runs, and let the thread end."""
+        if not self._here.is_here:
+            return
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -118,8 +168,9 @@ class Worker:
     def _end(self) -> None:
         """Stop the thread before the interpreter goes."""
         self.close()
-        if self._thread is not None:
-            self._thread.join(5)
+        thread = self._thread
+        if thread is not None and self._here.is_here:
+            thread.join(5)
 
     def _flag(self, slot: Hashable) -> None:
         if slot in self._running:
@@ -128,13 +179,14 @@ class Worker:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._closed:
+                while not (self._waiting or self._closed or self._resting):
                     self._changed.wait()
-                if self._closed:
-                    break
+                if self._closed or not self._waiting:
+                    atexit.unregister(self._end)
+                    self._thread = None
+                    return
                 slot = next(iter(self._waiting))
             self._run(slot, between=self._run_quick_ones)
-        atexit.unregister(self._end)
 
     def _run_quick_ones(self) -> None:
         """What a long task makes room for when it asks whether it is cancelled."""

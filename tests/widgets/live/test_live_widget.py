@@ -1,13 +1,20 @@
 """A widget with a model behind it: errors as data, waiting, and going when nobody has it."""
 
 import gc
+import os
+import threading
 import weakref
+
+import pytest
 
 from rome_widgets.errors import (
     RomeWidgetsError,
+    StaysHere,
 )
-from rome_widgets.widgets import TraceExplorer
-from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine
+from rome_widgets.widgets import EditPanel, GenerationCompare, TraceExplorer, TraceGrid
+from tests.helpers.fake_editor import FakeEditor
+from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
+from tests.helpers.open_widgets import open_widgets
 from tests.helpers.waiting import PATIENCE, until
 
 
@@ -122,3 +129,125 @@ def test_a_value_the_page_may_not_set_is_shown_as_an_error_and_sent_back(explore
     assert explorer.seed == 1
     assert explorer.error["type"] == "TraitError"
     assert ["seed"] in sent
+
+
+# --------------------------------------------------------------- let go of without being closed
+
+MADE = {
+    "explorer": lambda: TraceExplorer(FakeEngine(), prompt=PROMPT, subject=SUBJECT),
+    "panel": lambda: EditPanel(FakeEditor(), "{} is in", "Rome", "Spain"),
+    "panel of an explorer": lambda: EditPanel(FakeEditor(), trace=MADE["explorer"]()),
+    "grid": lambda: TraceGrid(fake_trace()),
+    "generations": lambda: GenerationCompare(texts=[{"before": "a", "after": "b"}], prompts=["x"]),
+}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_widget_that_is_dropped_leaves_no_thread_listener_session_or_memory(kind):
+    gc.collect()
+    threads, there = {*threading.enumerate()}, len(open_widgets())
+    widget = MADE[kind]()
+    if hasattr(widget, "wait"):
+        assert widget.wait(PATIENCE)
+    left = [weakref.ref(widget), weakref.ref(widget.layout), weakref.ref(widget.comm)]
+    session = getattr(widget, "_session", None)
+    left += [] if session is None else [weakref.ref(session), weakref.ref(session.worker)]
+    del widget, session
+    until(lambda: gc.collect() is not None and {*threading.enumerate()} <= threads)
+    assert [each() for each in left] == [None] * len(left)
+    assert len(open_widgets()) == there
+
+
+def test_one_that_is_displayed_stays_though_nobody_else_holds_it():
+    grid = TraceGrid(fake_trace())
+    grid._repr_mimebundle_()
+    there, name = weakref.ref(grid), grid.model_id
+    del grid
+    gc.collect()
+    assert there() is not None
+    assert name in {each.model_id for each in open_widgets()}
+    there().close()
+    gc.collect()
+    assert there() is None
+
+
+def test_a_page_is_heard_by_a_widget_that_was_not_displayed_by_itself():
+    """Such as one within a box."""
+    grid = TraceGrid(fake_trace())
+    message = {"method": "update", "state": {"kind": "mlp"}}
+    grid.comm.handle_msg({"content": {"data": message}, "buffers": []})
+    assert grid.kind == "mlp"
+    grid.close()
+
+
+def test_the_thread_rests_when_the_last_widget_has_gone_and_works_for_another():
+    session = FakeEngine().session
+    for _ in range(3):
+        explorer = TraceExplorer(FakeEngine(session=session), prompt=PROMPT, subject=SUBJECT)
+        assert explorer.wait(PATIENCE)
+        assert explorer.status == "done"
+        explorer.close()
+        until(lambda: session.worker._thread is None)
+
+
+# ------------------------------------------------------------------------- in a forked process
+
+IN_A_FORK = {
+    "run": lambda explorer: explorer.run(),
+    "wait": lambda explorer: explorer.wait(),
+    "a message": lambda explorer: explorer.set_state({"selection": [[2, 3, "mlp"]]}),
+    "the session": lambda explorer: explorer._session.listen(explorer),
+    "its history": lambda explorer: explorer._session.history(),
+    "a path": lambda explorer: explorer.find_path(),
+    "recalling": lambda explorer: explorer.recall(1),
+}
+
+
+def ended_in_a_fork(call):
+    """What a forked process says of a call: the name of its error, "" without one."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            call()
+            os.write(writing, b"")
+        except BaseException as error:
+            os.write(writing, type(error).__name__.encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        said = told.read()
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python's, of forks beside threads
+@pytest.mark.parametrize("held", [False, True], ids=["free", "while the worker holds its locks"])
+@pytest.mark.parametrize("ask", IN_A_FORK)
+def test_a_forked_process_says_so_instead_of_waiting_for_a_thread_that_is_not_there(ask, held):
+    explorer = TraceExplorer(FakeEngine(), prompt=PROMPT, subject=SUBJECT)
+    assert explorer.wait(PATIENCE)
+    release, taken = threading.Event(), threading.Event()
+
+    def hold():
+        with explorer._writing, explorer._worker._changed, explorer._session._lock:
+            taken.set()
+            release.wait(PATIENCE)
+
+    holder = threading.Thread(target=hold)
+    if held:
+        holder.start()
+        assert taken.wait(PATIENCE)
+    try:
+        said = ended_in_a_fork(lambda: IN_A_FORK[ask](explorer))
+        closed = ended_in_a_fork(explorer.close)
+    finally:
+        release.set()
+        if held:
+            holder.join()
+    assert said == StaysHere.__name__
+    assert closed == ""
+    explorer.run()
+    assert explorer.wait(PATIENCE)
+    explorer.close()

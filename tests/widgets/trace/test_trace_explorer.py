@@ -444,7 +444,8 @@ def test_waiting_for_a_run_that_is_cancelled_raises_with_what_there_is(engine, b
     before = explorer.trace
     engine.slow = True
     if not begun:
-        TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji").run()
+        first = TraceExplorer(engine, prompt=FUJI, subject="Mount Fuji")
+        first.run()
     else:
         threading.Timer(0.2, engine.step.set).start()
     threading.Timer(0.5, explorer.cancel).start()
