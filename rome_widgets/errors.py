@@ -25,7 +25,7 @@
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
     ├── OutOfMemory (MemoryError)       no room for even the smallest piece of the work
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
-    ├── StaysHere (TypeError)           pickled or copied in depth, or used in a forked process
+    ├── StaysHere (TypeError)           sent to a process, copied in depth, or used after a fork
     ├── SaveFailed (OSError)            nothing was written; the old file is intact
     └── Cancelled                       stopped on request; carries what was computed so far
 
@@ -190,7 +190,7 @@ class EditFileError(RomeWidgetsError, ValueError):
 
 
 class StaysHere(RomeWidgetsError, TypeError):
-    """What holds a model or a thread was to be pickled, copied in depth, or used after a fork."""
+    """What holds a model or a thread was to be sent away, copied in depth, or used after a fork."""
 
 
 class SaveFailed(RomeWidgetsError, OSError):

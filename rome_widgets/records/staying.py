@@ -8,7 +8,7 @@ from rome_widgets.errors import StaysHere
 
 
 class Stays:
-    """Base of objects that hold a model, or a thread: neither pickled nor copied in depth.
+    """Base of objects that hold a model, or a thread: neither sent away nor copied in depth.
 
     `copy.copy` gives another name for the same model, as it always did.
     """
@@ -22,7 +22,7 @@ class Stays:
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse; both `pickle` and `copy.deepcopy` ask for it."""
+        """Refuse: whoever serializes or deep-copies an object asks for it."""
         raise stays_here(self, self._instead)
 
     def __deepcopy__(self, memo: Any) -> Any:
@@ -30,9 +30,9 @@ class Stays:
 
 
 def stays_here(thing: object, instead: str) -> StaysHere:
-    """The error for what was to be pickled or copied in depth."""
+    """The error for what was to be serialized or copied in depth."""
     return StaysHere(
-        f"A {type(thing).__name__} was to be pickled, or copied with all that it holds.",
+        f"A {type(thing).__name__} was to be serialized, or copied with all that it holds.",
         "It stays in its process: it holds a model, which may be on a GPU and be edited.",
         instead,
     )

@@ -170,7 +170,7 @@ class CausalTracer(Stays):
         ' Seattle'
     """
 
-    _instead = "Send what it computes: a trace, a restoration or a path can be pickled."
+    _instead = "Send what it computes: a trace, a restoration or a path goes anywhere."
 
     @needs_memory("run the prompt")
     def __init__(

@@ -140,7 +140,7 @@ class RomeWidget(anywidget.AnyWidget):
         return value
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Refuse to be pickled or copied: a widget is one with its page's end."""
+        """Refuse to be serialized or copied: a widget is one with its page's end."""
         raise stays_here(self, "Make another widget, of what this one shows.")
 
     def __copy__(self) -> Any:
