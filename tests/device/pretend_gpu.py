@@ -34,8 +34,6 @@ def why_missing(torch_folder: Path) -> str:
         return "this torch is built with CUDA"
     if shutil.which(COMPILER) is None or sys.platform != "linux":
         return f"the pretend GPU is compiled by {COMPILER} on Linux, which is not here"
-    if "torch" in sys.modules and "tests.device.pretend_gpu" not in sys.modules:
-        return "torch was imported before the pretend GPU"
     return ""
 
 
@@ -62,6 +60,8 @@ def compiled(torch_folder: Path) -> Path:
 
 def load(torch_folder: Path) -> Any:
     """The library, loaded before torch, which asks but once whether there is CUDA."""
+    if "torch" in sys.modules:
+        raise RuntimeError("torch was imported before the pretend GPU")
     path = compiled(torch_folder)
     for name in ("libc10.so", "libtorch_cpu.so"):
         ctypes.CDLL(str(torch_folder / "lib" / name), mode=ctypes.RTLD_GLOBAL)
