@@ -45,7 +45,7 @@ LEAST_RANGE = 0.05
 """Between the scores of the compared cells; less would gate nothing."""
 LOGITS = 6.0
 """Standard deviation of a random model's logits, with which its likeliest token is likely."""
-PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
+PROMPT, SUBJECT = "The Eiffel Tower is in the city of", "The Eiffel Tower"
 TRIED, GRIDS, CLICKS = 8, 3, 50
 
 
@@ -177,7 +177,7 @@ class RealWork:
     def edit(self) -> rw.Edit:
         """Of a true sentence, at a layer in the middle."""
         layer = self.lm.n_layers // 3
-        arguments = ("{} is in the city of", SUBJECT, "Paris")
+        arguments = ("{} is in the city of", SUBJECT, "Rome")
         return rw.edit(self.lm, *arguments, layer=layer, second_moment="identity")
 
 
