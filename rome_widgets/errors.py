@@ -88,7 +88,13 @@ def _again(kind: type[RomeWidgetsError], args: tuple[Any, ...], values: dict[str
 
 
 class PromptError(RomeWidgetsError, ValueError):
-    """The prompt cannot be read: empty, not encodable, or a template without one `{}`."""
+    """The prompt cannot be read: empty, not encodable, or a template without one `{}`.
+
+    Attributes:
+        suggestion: Of a prompt without a subject, what it is likely about; else None.
+    """
+
+    suggestion: str | None = None
 
 
 class ContextTooLong(PromptError):

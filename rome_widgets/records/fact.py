@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rome_widgets.errors import PromptError, SubjectNotFound, said
-from rome_widgets.records.subject import find_subject, not_found, subject_places
+from rome_widgets.records.subject import find_subject, no_subject, not_found, subject_places
 
 HOLE = "{}"
 
@@ -51,9 +51,7 @@ class Fact:
                     remedy=f"Pass the {name} as a str.",
                 )
         if not self.subject.strip():
-            raise PromptError(
-                "The subject is empty.", remedy="Name the entity the prompt is about."
-            )
+            raise no_subject(self.prompt, found="The subject is empty.")
         holes = self.prompt.count(HOLE)
         if holes == 1:
             return
@@ -146,11 +144,7 @@ def read_fact(
     elif isinstance(prompt, Fact):
         fact = prompt
     elif subject is None:
-        raise PromptError(
-            "No subject was given.",
-            "The entity the prompt is about was wanted.",
-            "Pass subject=..., or a Fact.",
-        )
+        raise no_subject(prompt if isinstance(prompt, str) else "")
     else:
         fact = Fact(prompt, subject)
     return StatedFact(fact.prompt, fact.subject, target, fact.target or None)

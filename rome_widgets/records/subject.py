@@ -374,6 +374,20 @@ def _form(text: str) -> str:
 # ------------------------------------------------------------------------------- a first guess
 
 
+def no_subject(
+    text: str, known: Iterable[str] = (), found: str = "No subject was given."
+) -> PromptError:
+    """The error for a prompt without a subject; it offers the `likely_subject`."""
+    likely = likely_subject(text, known)
+    error = PromptError(
+        found,
+        "The entity the prompt is about was wanted.",
+        f"Did you mean {likely!r}?" if likely else "Pass subject=..., or a Fact.",
+    )
+    error.suggestion = likely or None
+    return error
+
+
 def likely_subject(text: str, known: Iterable[str] = ()) -> str:
     """The words of a prompt that are most likely its subject; "" where nothing is.
 

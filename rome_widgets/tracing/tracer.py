@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rome_widgets import bundled
 from rome_widgets.errors import Cancelled, PromptError, StateError, said
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.memory import needs_memory, within_memory
@@ -33,7 +34,7 @@ from rome_widgets.records.html import paragraph, quoted
 from rome_widgets.records.numbers import as_float, as_whole, whole_number
 from rome_widgets.records.states import Kind, State, cell_states, check_states
 from rome_widgets.records.staying import Stays
-from rome_widgets.records.subject import Occurrence, Span, check_text
+from rome_widgets.records.subject import Occurrence, Span, check_text, no_subject
 from rome_widgets.records.trace import (
     CancelFlag,
     CausalTrace,
@@ -737,6 +738,10 @@ def as_text(prompt: Any, subject: Subject) -> tuple[str, str | Span | Sequence[S
     """
     if isinstance(prompt, str):
         check_text(prompt, "prompt")
+        if subject is None:
+            raise no_subject(prompt, bundled.subjects())
+        if isinstance(subject, str) and not subject.strip():
+            raise no_subject(prompt, bundled.subjects(), "The subject is empty.")
     if isinstance(prompt, str) and subject is not None:
         if not isinstance(subject, str) or not subject.strip() or subject in prompt:
             return prompt, subject

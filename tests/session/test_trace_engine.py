@@ -13,7 +13,7 @@ import traitlets
 
 import rome_widgets as rw
 from rome_widgets import bundled
-from rome_widgets.errors import Cancelled, ModelChanged
+from rome_widgets.errors import Cancelled, ModelChanged, PromptError
 from rome_widgets.session.trace_engine import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
@@ -637,3 +637,17 @@ def test_an_explorer_and_its_code_corrupt_what_a_trace_of_the_same_messages_does
     made = scope["trace"]
     assert (made.token_ids, made.subject_spans) == (wanted.token_ids, wanted.subject_spans)
     assert made.corrupted == pytest.approx(wanted.corrupted)
+
+
+@pytest.mark.parametrize("subject", ["", "  "])
+def test_without_a_subject_the_likely_one_is_offered_as_by_a_trace(lm, subject):
+    prompt = "The home town of Miles Davis is"
+    with pytest.raises(PromptError) as told:
+        CausalTracer(lm, prompt, subject or None)
+    explorer = rw.TraceExplorer(lm, prompt)
+    explorer.subject = subject
+    with pytest.raises(PromptError, match="Did you mean 'Miles Davis'") as said:
+        explorer.run(wait=True)
+    assert said.value.remedy == told.value.remedy
+    assert explorer.error["fix"]["values"] == {"subject": "Miles Davis"}
+    explorer.close()

@@ -15,6 +15,7 @@ import traitlets as t
 from rome_widgets.errors import (
     Cancelled,
     ModelChanged,
+    PromptError,
     StateError,
     SubjectNotFound,
 )
@@ -823,7 +824,7 @@ class TraceExplorer(ExplainedGrid):
 
     def _fix(self, error: BaseException) -> dict[str, Any] | None:
         """What of the form to change so that it may work: a button beside the error."""
-        if isinstance(error, SubjectNotFound) and error.suggestion:
+        if isinstance(error, SubjectNotFound | PromptError) and error.suggestion:
             said = f"Use “{text(error.suggestion)}”"
             return {"label": said, "values": {"subject": text(error.suggestion)}}
         if isinstance(error, MemoryError) and self.samples > 1:
