@@ -18,7 +18,6 @@ import copy
 import functools
 import types
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
@@ -31,14 +30,15 @@ from rome_widgets.model.foreign_code import home_of
 
 T = TypeVar("T")
 
-_HOOKS = (
-    ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
-    ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_COPIED = (
+    *("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set", *_HOOKS),
+    *("_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
+    "_forward_pre_hooks_with_kwargs",
 )
-"""Torch's tables of hooks, each with those that say more about the hooks in it."""
-_COPIED = ("_parameters", "_buffers", "_non_persistent_buffers_set")
+"""Torch's tables that a stand-in has of its own."""
 _OF_TORCH = frozenset(vars(nn.Module()))
-_COMPILED = ("_compiled_call_impl", "_compiled_call")
+_COMPILED = frozenset({"_compiled_call_impl", "_compiled_call"})
 _WRITTEN = "_torchdynamo_orig_callable"
 """Where `torch.compile` notes what it compiled."""
 _PLAIN = frozenset(
@@ -108,36 +108,31 @@ class StandIns:
 
     def _fill(self, module: nn.Module, stand_in: nn.Module) -> None:
         held, by_id = vars(module).copy(), self._by_id
-        self.in_training = self.in_training or module.training
+        self.in_training = self.in_training or module.training  # where wrapped, what it wraps says
         held["training"] = False
-        held["_modules"] = {
-            name: None if child is None else by_id[id(child)]
-            for name, child in held["_modules"].items()
-        }
+        if children := held["_modules"]:
+            held["_modules"] = {
+                name: None if child is None else by_id[id(child)]
+                for name, child in children.items()
+            }
         for name in _COPIED:
             held[name] = held[name].copy()
-        for table, *about in _HOOKS:
-            hooks = held[table].items()
-            held[table] = (
-                OrderedDict(
-                    (number, self._hook(module, stand_in, table, number, hook))
-                    for number, hook in hooks
-                )
-                if hooks
-                else OrderedDict()
-            )
-            for name in about:
-                held[name] = held[name].copy()
-        for name in _COMPILED:
-            self.compiled = held.pop(name, None) is not None or self.compiled
+        for table in _HOOKS:
+            for number, hook in held[table].items():
+                held[table][number] = self._hook(module, stand_in, table, number, hook)
         for name in held.keys() - _OF_TORCH:
             if type(held[name]) not in _PLAIN:
                 held[name] = self._translated(held[name])
-        written = getattr(type(module).forward, _WRITTEN, None)
+        self._take_compiling_out(stand_in, held)
+        vars(stand_in).update(held)
+
+    def _take_compiling_out(self, stand_in: nn.Module, held: dict[str, Any]) -> None:
+        for name in _COMPILED & held.keys():
+            self.compiled = held.pop(name) is not None or self.compiled
+        written = getattr(type(stand_in).forward, _WRITTEN, None)
         if written is not None and "forward" not in held:
             self.compiled = True
             held["forward"] = types.MethodType(written, stand_in)
-        vars(stand_in).update(held)
 
     # ------------------------------------------------------------------- what leads to modules
 
