@@ -49,6 +49,8 @@ _PLAIN = frozenset(
 )
 """Types that lead to no module."""
 _DEEPEST = 12
+_IN_AN_OBJECT = 6
+"""Depth from which on no object is entered: one in another may lead to half the process."""
 _LARGEST = 4096
 """Entries of a container that are looked at."""
 
@@ -259,12 +261,13 @@ class StandIns:
         held = getattr(value, "__dict__", None)
         if (
             not isinstance(held, dict)
+            or depth > _IN_AN_OBJECT
             or isinstance(value, (type, Tensor))
             or _is_of_a_large_library(type(value).__module__)
         ):
             return value
         self.calls_users_code = self.calls_users_code or callable(value)
-        found = self._dict(held, depth)
+        found = self._dict(held, _IN_AN_OBJECT + 1)
         if found is held:
             return value
         try:
@@ -325,7 +328,16 @@ def _is_of_a_large_library(home: str) -> bool:
 
 _LARGE = frozenset(
     {
-        *("torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers", "numpy"),
+        *(
+            "rome_widgets",
+            "torch",
+            "transformers",
+            "accelerate",
+            "peft",
+            "safetensors",
+            "tokenizers",
+            "numpy",
+        ),
         *("builtins", "functools", "collections", "logging", "threading", "weakref", "enum"),
         *("bitsandbytes", "kernels", "huggingface_hub", "re", "types", "_thread", "typing"),
     }
