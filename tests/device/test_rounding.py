@@ -24,7 +24,7 @@ def rounding(request):
     torch.backends.cuda.matmul.fp32_precision = "none"
 
 
-@pytest.mark.parametrize("family", counts.DEVICE_FAMILIES)
+@pytest.mark.parametrize("family", counts.SPREAD_FAMILIES)
 def test_every_engine_stands_the_roundings_of_a_device(rounding, family, tmp_path):
     on_cpu, there = Steps(lm_of(family), tmp_path), Steps(lm_of(family, "cuda"), tmp_path)
     # Adam's first step is the sign of each gradient, however small: ft makes rounding large.

@@ -75,7 +75,7 @@ DEVICE_FAMILIES = _count(
 )
 """Families that run every step on the pretend GPU."""
 SPREAD_FAMILIES = _count(["llama"], DEVICE_FAMILIES)
-"""Families that run every step spread over two of them."""
+"""Families that run every step spread over two of them, and with the roundings of a device."""
 SPREADS = _count(
     ["halves"], ["halves", "the end with the start", "the second first", "a CPU between"]
 )
