@@ -244,5 +244,5 @@ def test_the_figures():
     """Also writes the gate; it needs the tests above in the same run."""
     if not _figures:
         pytest.fail("Run this file as a whole.")
-    write_gate("the caller's state", {"states": len(STATES), "steps": sum(_figures.values())})
+    write_gate("callers_state", {"states": len(STATES), "steps": sum(_figures.values())})
     assert len({name for name, _ in _figures}) == len(STATES)

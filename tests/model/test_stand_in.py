@@ -403,7 +403,7 @@ def test_a_users_own_passes_beside_traces_are_as_without():
     wanted = own()
     found = beside_a_trace(lm, own, OWN_PASSES)
     changed = sum(not torch.equal(each, wanted) for each in found)
-    write_gate("own passes beside traces", {"passes": len(found), "changed": changed})
+    write_gate("own_passes", {"passes": len(found), "changed": changed})
     assert changed == 0
     lm.model.eval()
     assert not torch.equal(own_call(lm.model), wanted)
@@ -430,7 +430,7 @@ def test_copies_made_beside_traces_are_as_without():
     found = beside_a_trace(lm, copied, COPIES)
     hooks, eval_mode, weights = (sum(each) for each in zip(*found, strict=True))
     counts = {"copies": len(found), "hooks": hooks, "eval mode": eval_mode, "weights": weights}
-    write_gate("copies beside traces", counts)
+    write_gate("copies", counts)
     assert (hooks, eval_mode, weights) == (0, 0, 0)
     lm.model.eval()
 
