@@ -36,7 +36,7 @@ def published_model(name: str, n_layers: int) -> str | None:
     return None
 
 
-LARGEST = 1e12
+LARGEST = 1e30
 """Of any number: far beyond what is of use, and still finite in the dtypes of edits."""
 
 
