@@ -623,11 +623,36 @@ def tokenizer_state(tokenizer: Any) -> tuple[tuple[str, Any], ...]:
         *((name, _frozen(getattr(type(tokenizer), name, None))) for name in _TOKENIZER_CALLS),
         *((key, _frozen(value)) for key, value in _own_calls(tokenizer)),
         *((part, repr(getattr(backend, part, None))) for part in _BACKEND if backend is not None),
+        *([("model", _subwords(backend))] if backend is not None else []),
     )
 
 
+def _subwords(backend: Any) -> tuple[Any, ...]:
+    """Of the model that cuts words into tokens: its kind and options, and a sample of its tokens.
+
+    Of each of these, what it is cut into, so that merges count as the vocabulary does. To write all
+    of it out, as `repr` does, takes a quarter of a second where there are 262,144 tokens.
+    """
+    model, n_tokens = backend.model, backend.get_vocab_size(with_added_tokens=False)
+    options = [(name, getattr(model, name, None)) for name in _SUBWORD_OPTIONS]
+    sampled = map(model.id_to_token, range(0, n_tokens, -(-n_tokens // SAMPLED_TOKENS) or 1))
+    by_chance = getattr(model, "dropout", None)  # of merges: a token is cut otherwise each time
+    cut = [
+        (token, None if by_chance else tuple(part.id for part in model.tokenize(token)))
+        for token in sampled
+        if token
+    ]
+    return (type(model).__name__, n_tokens, *options, *cut)
+
+
+SAMPLED_TOKENS = 256
+"""Tokens of a tokenizer that are looked at, all where there are no more."""
+_SUBWORD_OPTIONS = (
+    *("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk"),
+    *("byte_fallback", "ignore_merges", "max_input_chars_per_word", "unk_id"),
+)
 _TOKENIZER_CALLS = ("__call__", "encode", "_encode_plus", "tokenize", "convert_tokens_to_ids")
-_BACKEND = ("model", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+_BACKEND = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 
 
 def _own_calls(tokenizer: Any) -> list[tuple[str, Any]]:

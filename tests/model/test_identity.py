@@ -14,13 +14,15 @@ from accelerate.hooks import (
     add_hook_to_module,
     remove_hook_from_module,
 )
+from tokenizers import Tokenizer, models
 from torch import nn
 from torch.nn.utils import parametrize, prune
+from transformers import PreTrainedTokenizerFast
 from transformers.models.llama import modeling_llama
 
 import rome_widgets as rw
 from rome_widgets.errors import FingerprintMismatch, ModelChanged, UnsupportedModel
-from rome_widgets.model.identity import line_through
+from rome_widgets.model.identity import SAMPLED_TOKENS, line_through, tokenizer_state
 from rome_widgets.model.identity_changes import what_changed
 from tests.helpers import model_guard, tiny
 from tests.helpers.library_hooks import as_of_a_library
@@ -464,6 +466,37 @@ def test_a_tokenizer_of_as_many_tokens_that_gives_others_is_noticed(change):
     with pytest.raises(ModelChanged, match="of the tokenizer was changed"):
         tracer.restore([])
     assert list(tiny.tiny_tracer(lm).token_ids) == lm.tokenizer(tiny.PROMPT)["input_ids"]
+
+
+def bpe(merges, **options):
+    """Of six tokens, with these merges."""
+    vocabulary = {token: at for at, token in enumerate(["a", "b", "c", "ab", "bc", "abc"])}
+    backend = Tokenizer(models.BPE(vocabulary, merges, **options))
+    return PreTrainedTokenizerFast(tokenizer_object=backend)
+
+
+def test_the_same_tokens_merged_in_another_order_are_another_tokenizer():
+    one, again = (tokenizer_state(bpe([("a", "b"), ("ab", "c")])) for _ in range(2))
+    assert one == again
+    assert one != tokenizer_state(bpe([("b", "c"), ("a", "bc")]))
+    assert one != tokenizer_state(bpe([("a", "b"), ("ab", "c")], fuse_unk=True))
+
+
+def test_a_tokenizer_that_merges_by_chance_is_the_same_each_time():
+    tokenizer = bpe([("a", "b"), ("ab", "c")], dropout=0.5)
+    assert len({tokenizer_state(tokenizer) for _ in range(20)}) == 1
+
+
+def test_of_many_tokens_a_sample_is_looked_at():
+    """A read comes with every click, and a model may have 262,144 tokens."""
+    vocabulary = {f"w{number}": number for number in range(50_000)}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
+    large = tokenizer_state(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert len(dict(large)["model"]) < SAMPLED_TOKENS + 20
+    assert len(repr(large)) < 20_000
+    moved = vocabulary | {f"w{at}": 50_000 - at for at in range(1, 50_000)}
+    backend.model = models.WordLevel(moved, unk_token="w0")
+    assert large != tokenizer_state(PreTrainedTokenizerFast(tokenizer_object=backend))
 
 
 def test_a_tokenizer_that_was_changed_is_read_as_it_is_now():
