@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import rome_widgets as rw
+from rome_widgets.errors import ArgumentError, VocabMismatch
 from rome_widgets.model.word_scores import likeliest_tokens, score_words
 from tests.helpers import tiny
 
@@ -295,3 +296,20 @@ def test_what_cannot_be_a_path_is_refused_in_words(lm, tracer, change, name):
     for value in ("", "a\0b", "\0", None, "half \ud800/\0", "x" * 5000):
         with pytest.raises(rw.RomeWidgetsError):
             PATHS_TAKEN[name](lm, tracer, change, value)
+
+
+@pytest.mark.parametrize(
+    ("ids", "error"),
+    [
+        ([[1, 2]], ArgumentError),
+        (torch.tensor([1, 2]), ArgumentError),
+        (torch.tensor([[1.0, 2.0]]), ArgumentError),
+        (torch.empty(1, 0, dtype=torch.long), ArgumentError),
+        (torch.tensor([[1, 10**6]]), VocabMismatch),
+        (torch.tensor([[1, -1]]), VocabMismatch),
+    ],
+)
+@pytest.mark.parametrize("name", ["next_token_probabilities", "next_token_log_probabilities"])
+def test_ids_that_are_no_rows_of_ids_are_refused_before_a_pass(name, ids, error):
+    with pytest.raises(error):
+        getattr(tiny.tiny_lm("gpt2"), name)(ids)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.errors import (
+    ArgumentError,
     NonFinite,
     NotCausal,
     SaveFailed,
@@ -454,6 +455,19 @@ class LanguageModel(Stays):
     def _checked(self, ids: list[int]) -> list[int]:
         return tokens.check_ids(ids, n_embeddings=self._n_embeddings)
 
+    def _readable(self, ids: Tensor) -> Tensor:
+        """`[row, pos]` ids on their way into a pass; those on a GPU already came by `rows`."""
+        whole = isinstance(ids, Tensor) and not (ids.is_floating_point() or ids.is_complex())
+        if not whole or ids.ndim != 2 or not ids.numel():
+            raise ArgumentError(
+                f"The token ids are {said(ids)}.",
+                "A tensor of whole numbers with two axes, row and position, was wanted.",
+                "Make it with lm.rows([ids]).",
+            )
+        if ids.device.type == "cpu":
+            self._checked([int(each) for each in ids.aminmax()])
+        return ids
+
     # -------------------------------------------------------------------------------- runs
 
     def next_token_probabilities(
@@ -470,6 +484,7 @@ class LanguageModel(Stays):
 
         Raises:
             NonFinite: NaN or infinity in the logits, with the first module that makes it.
+            VocabMismatch: A token id without an embedding row.
         """
         return self._finite_logits(ids, visitors, gradients=False)[:, -1].softmax(dim=-1)
 
@@ -498,7 +513,7 @@ class LanguageModel(Stays):
         n_positions: int = 1,
     ) -> Tensor:
         """`[batch, n_positions, vocab]` after the last positions, in float32 or float64."""
-        ids = ids.to(self.device)
+        ids = self._readable(ids).to(self.device)
         named = self.named(visitors)
 
         def last_logits() -> Tensor:
