@@ -44,8 +44,8 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.precision import precision_notes
-from rome_widgets.model.threads import in_few_threads
 from rome_widgets.model.tokens import read_prompts
+from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import callback, cancel_flag, takes, truth
 from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
 from rome_widgets.records.fact import Fact
@@ -69,7 +69,7 @@ than all else together."""
 
 @takes(progress=callback, cancel=cancel_flag)
 @needs_memory("compute the edit")
-@in_few_threads
+@undisturbed
 def edit(
     lm: LanguageModel,
     prompt: Stated | Sequence[Any],
@@ -420,7 +420,7 @@ class Edit(Stays):
     # -------------------------------------------------------------------------- looking
 
     @needs_memory("preview the edit")
-    @in_few_threads
+    @undisturbed
     def preview(self, prompts: Any, *, strength: float | None = None) -> list[tuple[Any, Any]]:
         """Next-token probabilities without and with it, whether it is applied or not.
 
@@ -441,7 +441,7 @@ class Edit(Stays):
         return list(zip(before, after, strict=True))
 
     @needs_memory("compare predictions")
-    @in_few_threads
+    @undisturbed
     def compare(
         self,
         prompts: Any,
@@ -467,7 +467,7 @@ class Edit(Stays):
         ]
 
     @needs_memory("measure the perplexity")
-    @in_few_threads
+    @undisturbed
     def perplexity(self, *, strength: float | None = None) -> Perplexity | None:
         """Perplexity, without and with it, of the text in the report; touches no weight.
 

@@ -20,15 +20,13 @@ import statistics
 import threading
 import weakref
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from rome_widgets.model.undisturbed import run_undisturbed, surely
+from rome_widgets.model.interrupts import run_between
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 WORTH_SHARING = 200_000
@@ -49,21 +47,6 @@ if hasattr(os, "register_at_fork"):
 _typical: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
 
 
-def in_few_threads(work: Callable[P, T]) -> Callable[P, T]:
-    """Decorates what computes much with a model: its first argument, or the `lm` of that.
-
-    Small steps between passes are then done with as many threads as the passes, and the number is
-    set once; and undisturbed by what the caller has told torch (see `run_undisturbed`).
-    """
-
-    @wraps(work)
-    def in_few(*args: P.args, **kwargs: P.kwargs) -> T:
-        model = _model_of(args[0] if args else kwargs.get("lm"))
-        return run_undisturbed(lambda: run_in_threads_for(model, lambda: work(*args, **kwargs)))
-
-    return in_few
-
-
 def run_in_threads_for(model: nn.Module | None, call: Callable[[], T]) -> T:
     """Run `call()` with as many threads as are good for the model.
 
@@ -77,15 +60,7 @@ def run_in_threads_for(model: nn.Module | None, call: Callable[[], T]) -> T:
     def put_back() -> None:
         put_threads_back(before, ours)
 
-    try:
-        set_threads_here(ours)
-        return call()
-    finally:
-        try:
-            surely(put_back)
-        except BaseException:
-            surely(put_back)
-            raise
+    return run_between(lambda: set_threads_here(ours), call, put_back)
 
 
 def put_threads_back(before: int, ours: int) -> None:
@@ -94,16 +69,10 @@ def put_threads_back(before: int, ours: int) -> None:
         set_threads_here(before)
 
 
-def _model_of(given: Any) -> nn.Module | None:
-    model = getattr(getattr(given, "lm", given), "model", None)
-    return model if isinstance(model, nn.Module) else None  # what else it is, the work will say
-
-
 def threads_for(model: nn.Module) -> int:
     """With how many threads a call of this model computes: this thread's number, or one.
 
-    The typical matrix is the median of all: embeddings are the largest, but two among dozens. A
-    GPU leaves it as it is.
+    The typical matrix is the median of all: embeddings are the largest, but two among dozens.
     """
     if model not in _typical:
         sizes = [weight.numel() for weight in model.parameters() if weight.ndim > 1]

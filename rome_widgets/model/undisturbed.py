@@ -1,9 +1,9 @@
 """Compute as if the caller had told torch nothing: autocast, inference mode, gradients, device.
 
 All that is set here torch keeps for each thread by itself, so a user's other threads see none of
-it, and it is put back by steps that can be repeated, whenever an interrupt comes. What torch keeps
-for the whole process is left alone: the precision of float32 products (see `precision`), default
-dtype, deterministic algorithms. Our own tensors name their dtype and device.
+it, and it is put back whenever an interrupt comes (see `interrupts`). What torch keeps for the
+whole process is left alone: the precision of float32 products (see `precision`), default dtype,
+deterministic algorithms. Our own tensors name their dtype and device.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch import overrides
+from torch import nn, overrides
 from torch._C import _get_function_stack_at, _len_torch_function_stack
 from torch.amp.autocast_mode import is_autocast_available
 from torch.utils._device import DeviceContext
+
+from rome_widgets.model.interrupts import run_between
+from rome_widgets.model.threads import run_in_threads_for
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,13 +29,23 @@ _DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "maia", "xla", "ipu")
 
 
 def undisturbed(work: Callable[P, T]) -> Callable[P, T]:
-    """Decorates what computes for a caller; see `run_undisturbed`."""
+    """Decorates what computes for a caller; see `run_undisturbed`.
+
+    With a model, its first argument or the `lm` of that, the small steps between passes are done in
+    as many threads as the passes (see `threads`), and the number is set once.
+    """
 
     @wraps(work)
     def apart(*args: P.args, **kwargs: P.kwargs) -> T:
-        return run_undisturbed(lambda: work(*args, **kwargs))
+        model = _model_of(args[0] if args else kwargs.get("lm"))
+        return run_undisturbed(lambda: run_in_threads_for(model, lambda: work(*args, **kwargs)))
 
     return apart
+
+
+def _model_of(given: Any) -> nn.Module | None:
+    model = getattr(getattr(given, "lm", given), "model", None)
+    return model if isinstance(model, nn.Module) else None  # what else it is, the work will say
 
 
 def run_undisturbed(
@@ -51,6 +64,15 @@ def run_undisturbed(
     if gradients_before == gradients and not (autocast or inference or len(others) < len(modes)):
         return call()
 
+    def set_up() -> None:
+        if inference:
+            inference.__enter__()
+        torch.set_grad_enabled(gradients)
+        for kind in autocast:
+            torch.set_autocast_enabled(kind, False)
+        if len(others) < len(modes):
+            _set_function_modes(others)
+
     def put_back() -> None:
         for kind in autocast:
             torch.set_autocast_enabled(kind, True)
@@ -60,21 +82,7 @@ def run_undisturbed(
             inference.__exit__(None, None, None)
         torch.set_grad_enabled(gradients_before)
 
-    try:
-        if inference:
-            inference.__enter__()
-        torch.set_grad_enabled(gradients)
-        for kind in autocast:
-            torch.set_autocast_enabled(kind, False)
-        if len(others) < len(modes):
-            _set_function_modes(others)
-        return call()
-    finally:
-        try:
-            surely(put_back)
-        except BaseException:
-            surely(put_back)
-            raise
+    return run_between(set_up, call, put_back)
 
 
 def _function_modes() -> list[Any]:
@@ -96,25 +104,3 @@ def _puts_elsewhere(mode: Any, device: torch.device) -> bool:
 @cache
 def _with_autocast() -> tuple[str, ...]:
     return tuple(filter(is_autocast_available, _DEVICES))
-
-
-def surely(step: Callable[[], Any]) -> None:
-    """Do a step that can be repeated, again after each of up to three interrupts.
-
-    Its own entry can be interrupted too: whoever calls it calls it again then. Python looks for an
-    interrupt when a function is entered and after a call, never between `finally:` and the `try:`
-    below it, so what has to be put back is put back there.
-    """
-    try:
-        step()
-    except BaseException:
-        try:
-            step()
-        except BaseException:
-            try:
-                step()
-            except BaseException:
-                step()
-                raise
-            raise
-        raise

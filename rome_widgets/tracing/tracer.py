@@ -25,8 +25,8 @@ from rome_widgets.errors import Cancelled, PromptError, StateError, said
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.precision import precision_notes
-from rome_widgets.model.threads import in_few_threads
 from rome_widgets.model.tokens import is_ids, is_messages
+from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import callback, cancel_flag, takes
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
@@ -74,7 +74,7 @@ Answer = str | int | Iterable[str | int] | None
 
 
 @takes(progress=callback, cancel=cancel_flag)
-@in_few_threads
+@undisturbed
 def trace(
     lm: LanguageModel,
     prompt: Prompt,
@@ -235,7 +235,7 @@ class CausalTracer(Stays):
 
     @takes(progress=callback, cancel=cancel_flag)
     @needs_memory("trace the prompt")
-    @in_few_threads
+    @undisturbed
     def trace(
         self,
         kinds: Iterable[Kind] | Literal["all"] = "all",
@@ -296,7 +296,7 @@ class CausalTracer(Stays):
         return self._result(scores, recorded)
 
     @needs_memory("estimate the grids")
-    @in_few_threads
+    @undisturbed
     def estimate(self, kinds: Iterable[Kind] | Literal["all"] = "all") -> CausalTrace:
         """Estimate the grids to first order, from one pass and its gradient: a preview.
 
@@ -317,7 +317,7 @@ class CausalTracer(Stays):
         return cell_states(pos, layer, kind, self.window, self.lm.n_layers)
 
     @needs_memory("restore the states")
-    @in_few_threads
+    @undisturbed
     def restore(self, states: Iterable[Sequence[Any]], *, top: int = KEPT_TOKENS) -> Restoration:
         """Predict with exactly these states restored in the corrupted run.
 
@@ -351,7 +351,7 @@ class CausalTracer(Stays):
 
     @takes(progress=callback, cancel=cancel_flag)
     @needs_memory("find a path")
-    @in_few_threads
+    @undisturbed
     def find_path(
         self,
         recovery: float = 0.9,
@@ -467,7 +467,7 @@ class CausalTracer(Stays):
         return measure_flow(self._runs, checked, self._held, self.tokens)
 
     @needs_memory("read the layers")
-    @in_few_threads
+    @undisturbed
     def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
         """Read what each layer would say next, were it the last, in the clean and corrupted runs.
 
@@ -491,7 +491,7 @@ class CausalTracer(Stays):
         return Lens(self.answer, self.answer_id, checked, read)
 
     @needs_memory("sever the graph")
-    @in_few_threads
+    @undisturbed
     def sever(self, kind: Kind, pos: int | None = None) -> CausalTracer:
         """Sever some outputs: in the paper's modified graph they cannot change.
 

@@ -13,10 +13,10 @@ import rome_widgets as rw
 from rome_widgets.model.eval_mode import run_in_eval_mode
 from rome_widgets.model.threads import (
     WORTH_SHARING,
-    in_few_threads,
     set_threads_here,
     threads_for,
 )
+from rome_widgets.model.undisturbed import undisturbed
 from tests.helpers import tiny
 from tests.helpers.interrupts import (  # noqa: F401
     count_places,
@@ -110,7 +110,7 @@ def test_setting_it_here_changes_neither_new_threads_nor_those_at_work(three_thr
 
 
 def test_a_thread_that_begins_while_we_work_computes_with_the_users_number(three_threads):
-    @in_few_threads
+    @undisturbed
     def work(lm):
         return numbers()
 
@@ -186,7 +186,7 @@ def test_where_no_thread_can_be_started_the_number_is_set_all_the_same(three_thr
 
 
 def test_after_an_interrupt_at_any_place_the_number_is_as_before(three_threads):
-    @in_few_threads
+    @undisturbed
     def work(holder):
         return run_in_eval_mode(holder.model, torch.get_num_threads)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from rome_widgets.model.undisturbed import run_undisturbed, surely, undisturbed
+from rome_widgets.model.undisturbed import run_undisturbed, undisturbed
 from tests.helpers.interrupts import torch_flags
 
 
@@ -93,21 +93,3 @@ def test_a_decorated_function_keeps_its_name_and_takes_what_it_takes():
     with torch.enable_grad():
         assert added(1, other=2) == (3, False)
     assert (added.__name__, added.__doc__) == ("added", "Adds.")
-
-
-@pytest.mark.parametrize("interrupts", range(4))
-def test_a_step_is_done_through_interrupts_which_then_go_on(interrupts):
-    waiting, done = [KeyboardInterrupt] * interrupts, []
-
-    def step():
-        done.clear()
-        if waiting:
-            raise waiting.pop()
-        done.append(True)
-
-    if interrupts:
-        with pytest.raises(KeyboardInterrupt):
-            surely(step)
-    else:
-        surely(step)
-    assert done == [True]

@@ -49,7 +49,7 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.memory import Lacking, attempt, needs_memory
 from rome_widgets.model.stand_in import standing_in
-from rome_widgets.model.threads import in_few_threads
+from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records import arguments
 from rome_widgets.records.arguments import a_path, callback, cancel_flag, optional, takes
 from rome_widgets.records.edit import EditProgress
@@ -240,7 +240,7 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
 
 @takes(path=optional(a_path(SaveFailed, "file")), progress=callback, cancel=cancel_flag)
 @needs_memory("gather a second moment")
-@in_few_threads
+@undisturbed
 def second_moment(
     lm: LanguageModel,
     texts: Iterable[str],
