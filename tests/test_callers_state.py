@@ -13,12 +13,13 @@ import torch
 
 import rome_widgets as rw
 from rome_widgets.errors import RomeWidgetsError
-from tests.device.engine_steps import Steps, difference
 from tests.helpers import families, tiny
 from tests.helpers.counts import FULL
+from tests.helpers.engine_steps import Steps, difference
 from tests.helpers.gates import write_gate
 from tests.helpers.interrupts import torch_flags
 from tests.helpers.model_guard import attached_hooks, settle
+from tests.helpers.torch_state import default_device, default_dtype, deterministic
 
 STEPS = [name for name in vars(Steps) if not name.startswith("_")]
 QUICK = ["attach", "trace", "estimate", "rome", "ft"]
@@ -27,34 +28,6 @@ AT_A_TURN = 3
 REFUSED = {name: {"peft"} for name in ("a default device", "a default device for a while")}
 """PEFT itself loads its weights there, where they have no values: that is said in words."""
 NEAR = 1e-6
-
-
-@contextmanager
-def default_dtype(dtype):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def default_device(device):
-    torch.set_default_device(device)
-    try:
-        yield
-    finally:
-        torch.set_default_device(None)
-
-
-@contextmanager
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
 @contextmanager

@@ -5,8 +5,9 @@ import contextlib
 import pytest
 import torch
 
-from tests.device.engine_steps import Steps, difference, lm_of
 from tests.helpers import counts
+from tests.helpers.engine_steps import Steps, difference, lm_of
+from tests.helpers.torch_state import deterministic
 
 STATES = {
     "autocast on the device": lambda: torch.autocast("cuda", dtype=torch.float16),
@@ -37,15 +38,6 @@ def current(device):
         yield
     finally:
         torch.cuda.set_device(0)
-
-
-@contextlib.contextmanager
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
 def state():

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.device.engine_steps import Steps, difference, lm_of
 from tests.helpers import counts
+from tests.helpers.engine_steps import Steps, difference, lm_of
 
 FAMILIES = counts.DEVICE_FAMILIES
 TOLERANCE = 1e-5

@@ -11,8 +11,8 @@ import rome_widgets as rw
 from rome_widgets.errors import OutOfMemory
 from rome_widgets.tracing import replayed_runs
 from tests.device import pretend_gpu
-from tests.device.engine_steps import EDITED_LAYER, FORM, SETTINGS, STATES, TEXTS, bits, difference
 from tests.helpers import counts, families, tiny
+from tests.helpers.engine_steps import EDITED_LAYER, FORM, SETTINGS, STATES, TEXTS, bits, difference
 
 SAMPLES = 24
 GPU = pretend_gpu.LIBRARY

@@ -7,10 +7,10 @@ import torch
 
 from rome_widgets.model import memory
 from tests.device import pretend_gpu
-from tests.device.engine_steps import Steps, bits, difference, lm_of, spread_lm
 from tests.device.planting import planted
 from tests.device.test_engine import TOLERANCE
 from tests.helpers import tiny
+from tests.helpers.engine_steps import Steps, bits, difference, lm_of, spread_lm
 
 PLACES = [0, 0, 0, 1, 1, 1]
 BUGS = {

@@ -7,8 +7,8 @@ import torch
 
 import rome_widgets as rw
 from tests.device import pretend_gpu
-from tests.device.engine_steps import EDITED_LAYER, FORM, SETTINGS, Steps, bits, difference, lm_of
 from tests.helpers import counts, tiny
+from tests.helpers.engine_steps import EDITED_LAYER, FORM, SETTINGS, Steps, bits, difference, lm_of
 
 TOLERANCES = {"by shape": 1e-4, "TF32": 0.05}
 """Of what is compared or of 1; these models make much of little."""

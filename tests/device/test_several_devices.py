@@ -3,9 +3,9 @@
 import pytest
 
 from rome_widgets.errors import UnsupportedModel
-from tests.device.engine_steps import Steps, difference, lm_of, spread_lm
 from tests.device.test_engine import TOLERANCE
 from tests.helpers import counts
+from tests.helpers.engine_steps import Steps, difference, lm_of, spread_lm
 
 PLACES = {
     "halves": [0, 0, 0, 1, 1, 1],

@@ -5,7 +5,6 @@ copy, bit by bit, which takes a fraction of the time of a digest.
 """
 
 import hashlib
-import time
 import weakref
 from collections import Counter
 
@@ -103,17 +102,9 @@ def settle():
         _watched[model] = (kept, attached_hooks(model))
 
 
-def changes_by_this_test(patience=10):
-    """`changes()` since this was last asked, so that each is told once, of the test that did it.
-
-    A widget that was dropped may still be at work in its thread, with hooks of its own: they go
-    within seconds. What was left behind stays.
-    """
+def changes_by_this_test():
+    """`changes()` since this was last asked, so that each is told once, of the test that did it."""
     found = changes()
-    end = time.monotonic() + patience
-    while found and time.monotonic() < end:
-        time.sleep(0.05)
-        found = changes()
     if found:
         settle()
     _held.clear()
