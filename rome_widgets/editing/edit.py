@@ -144,7 +144,7 @@ def edit(
     tell = progress or (lambda step: None)
     task = Task(lm, requests, chosen, known, layer, second_moment, drawn, check, tell, cancel)
     identity = lm.identity
-    found = editor.edit(task)
+    found = lm.run(lambda: editor.edit(task))  # all its passes by one set of stand-ins
     if changed := what_changed(identity, lm.identity):
         raise ModelChanged(
             f"The model changed while the edit was computed: {changed}.",
