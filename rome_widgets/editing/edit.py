@@ -394,13 +394,10 @@ class Edit(Stays):
         try:
             return self.apply()
         except BaseException:  # Nobody calls __exit__ then, and an interrupt may have come late.
-            self._leave()
+            self.__exit__()
             raise
 
     def __exit__(self, *error: object) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
         """Back to what was before the block; an interrupt on the way comes after it."""
         try:
             self._go_back()

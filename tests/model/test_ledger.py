@@ -529,10 +529,11 @@ def violations(here):
 def at_the_edge_of_a_block(error):
     """Before the first or after the last line of its code, where Python lets nobody clean up."""
     frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-    own = [
-        name for name in frames if name in ("within", "__enter__", "__exit__", "_leave", "apply")
-    ]
-    return own[-1] in ("within", "__enter__", "__exit__") or frames[-2:] == ["__exit__", "_leave"]
+    own = [name for name in frames if name in (*EDGES, "_go_back", "apply")]
+    return own[-1] in EDGES
+
+
+EDGES = "within", "__enter__", "__exit__"
 
 
 FIGURES = {}
