@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,10 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.precision import precision_notes
+from rome_widgets.model.progress_bar import shows_progress
 from rome_widgets.model.tokens import read_prompts
 from rome_widgets.model.undisturbed import undisturbed
-from rome_widgets.records.arguments import callback, cancel_flag, takes, truth
+from rome_widgets.records.arguments import Listener, callback, cancel_flag, takes, truth
 from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.html import table
@@ -68,6 +69,7 @@ than all else together."""
 
 
 @takes(progress=callback, cancel=cancel_flag)
+@shows_progress("Editing", "step")
 @needs_memory("compute the edit")
 @undisturbed
 def edit(
@@ -81,7 +83,7 @@ def edit(
     settings: Settings | Mapping[str, Any] | None = None,
     second_moment: Statistics = None,
     seed: int = 0,
-    progress: Callable[[EditProgress], None] | None = None,
+    progress: Listener[EditProgress] = None,
     cancel: CancelFlag | None = None,
 ) -> Edit:
     """Compute how to make the model say something else about a subject; changes nothing.
@@ -102,7 +104,8 @@ def edit(
             file of yours, `rome_widgets.second_moment` gives what to pass here, as may be the file;
             "identity" does without.
         seed: Of what is drawn, such as prefixes.
-        progress: Called after each step, in this thread.
+        progress: Called after each step, in this thread; None shows a progress bar where it
+            lasts, False none.
         cancel: Checked between steps; stops with `Cancelled`.
 
     Raises:
@@ -141,7 +144,7 @@ def edit(
             raise Cancelled("The edit was cancelled; the model is unchanged.")
 
     check()
-    tell = progress or (lambda step: None)
+    tell = progress if callable(progress) else lambda step: None
     task = Task(lm, requests, chosen, known, layer, second_moment, drawn, check, tell, cancel)
     identity = lm.identity
     found = lm.run(lambda: editor.edit(task))  # all its passes by one set of stand-ins

@@ -18,6 +18,10 @@ from rome_widgets.errors import ArgumentError, RomeWidgetsError, said
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+Listener = Callable[[T], None] | bool | None
+"""Who hears how far a call is: a function; None, a progress bar where the call lasts; False, nobody
+(True is None)."""
 Check = Callable[[Any, str], Any]
 """Gives a value, of the argument of that name, as it is wanted; raises where it is not that."""
 
@@ -65,10 +69,13 @@ def optional(check: Check) -> Check:
 
 
 def callback(value: Any, name: str) -> Any:
-    """A function that is called with one thing, or None."""
-    if value is None or (callable(value) and _takes_one(value)):
+    """A `Listener`: a function that is called with one thing, or whether there is to be a bar."""
+    if value is None or isinstance(value, bool) or (callable(value) and _takes_one(value)):
         return value
-    raise ArgumentError(f"{name} is {said(value)}.", "A function of one argument was wanted.")
+    raise ArgumentError(
+        f"{name} is {said(value)}.",
+        "A function of one argument was wanted, or False for no progress bar.",
+    )
 
 
 def _takes_one(function: Callable[..., Any]) -> bool:

@@ -25,9 +25,10 @@ from rome_widgets.errors import Cancelled, PromptError, StateError, said
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.precision import precision_notes
+from rome_widgets.model.progress_bar import shows_progress
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.model.undisturbed import undisturbed
-from rome_widgets.records.arguments import callback, cancel_flag, takes
+from rome_widgets.records.arguments import Listener, callback, cancel_flag, takes
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
@@ -74,6 +75,7 @@ Answer = str | int | Iterable[str | int] | None
 
 
 @takes(progress=callback, cancel=cancel_flag)
+@shows_progress("Tracing", "cell")
 @undisturbed
 def trace(
     lm: LanguageModel,
@@ -88,7 +90,7 @@ def trace(
     answer: Answer = None,
     occurrence: Occurrence | None = None,
     record: int = 0,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Listener[Progress] = None,
     cancel: CancelFlag | None = None,
 ) -> CausalTrace:
     """Measure how much each state of the model brings a corrupted fact back.
@@ -115,7 +117,8 @@ def trace(
             number as Python counts, or "all" of them. Parts of words count only where the subject
             is nowhere a word of its own.
         record: Keep this many top predictions per cell.
-        progress: Called after each batch, in this thread.
+        progress: Called after each batch, in this thread; None shows a progress bar where it
+            lasts, False none.
         cancel: Checked between batches; stops with `Cancelled`, which carries the partial trace.
 
     Raises:
@@ -234,6 +237,7 @@ class CausalTracer(Stays):
         return paragraph(words) + whole + table
 
     @takes(progress=callback, cancel=cancel_flag)
+    @shows_progress("Tracing", "cell")
     @needs_memory("trace the prompt")
     @undisturbed
     def trace(
@@ -242,7 +246,7 @@ class CausalTracer(Stays):
         *,
         record: int = 0,
         resume: CausalTrace | None = None,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Listener[Progress] = None,
         cancel: CancelFlag | None = None,
     ) -> CausalTrace:
         """Restore every cell of each kind's grid; see `trace`.
@@ -291,7 +295,7 @@ class CausalTracer(Stays):
                 recorded[kind][0][pos, layer, : len(ids)] = ids
                 recorded[kind][1][pos, layer, : len(ids)] = distribution[ids]
             done += len(numbers)
-            if progress is not None:
+            if callable(progress):
                 progress(Progress(done, total, self._result(copy.deepcopy(scores))))
         return self._result(scores, recorded)
 

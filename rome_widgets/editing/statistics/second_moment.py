@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -48,15 +48,22 @@ from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.memory import Lacking, attempt, needs_memory
+from rome_widgets.model.progress_bar import shows_progress
 from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records import arguments
-from rome_widgets.records.arguments import a_path, callback, cancel_flag, optional, takes
+from rome_widgets.records.arguments import (
+    Listener,
+    a_path,
+    callback,
+    cancel_flag,
+    optional,
+    takes,
+)
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.records.numbers import finite_number, plain, whole_number
 from rome_widgets.records.trace import CancelFlag
 
-Progress = Callable[[EditProgress], None]
 WINDOW = 256
 """Longest piece of text that is run at once, in tokens."""
 
@@ -239,6 +246,7 @@ def keys_of(site: Site, ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = (
 
 
 @takes(path=optional(a_path(SaveFailed, "file")), progress=callback, cancel=cancel_flag)
+@shows_progress("Gathering", "text")
 @needs_memory("gather a second moment")
 @undisturbed
 def second_moment(
@@ -248,7 +256,7 @@ def second_moment(
     *,
     path: str | os.PathLike[str] | None = None,
     ridge: float = 1e-4,
-    progress: Progress | None = None,
+    progress: Listener[EditProgress] = None,
     cancel: CancelFlag | None = None,
 ) -> SecondMoment | dict[int, SecondMoment]:
     """Statistics of the keys that the edited matrices read, over some text; gathered once and kept.
@@ -265,7 +273,8 @@ def second_moment(
             (`ROME_WIDGETS_CACHE`, else `rome_widgets` in the user's own), named by model, layer and
             texts. That one need not be writable.
         ridge: See `SecondMoment`.
-        progress: Called after each piece of text.
+        progress: Called after each piece of text; None shows a progress bar where it lasts, False
+            none.
         cancel: Stops between pieces with `Cancelled`.
 
     Returns:
@@ -300,7 +309,7 @@ def _gathered(
     texts: Iterable[str],
     path: str | os.PathLike[str] | None,
     ridge: float,
-    progress: Progress | None,
+    progress: Listener[EditProgress],
     cancel: CancelFlag | None,
 ) -> SecondMoment:
     """C of one layer: float32 products per piece of text, summed in float64."""
@@ -322,7 +331,7 @@ def _gathered(
             ids = lm.rows([pieces[sums.done]])
             sums.add(base.keys(ids), keep=about["n_tokens"] < site.d_in)
             keeper.save(sums, now=sums.done == len(pieces))
-            if progress is not None:
+            if callable(progress):
                 progress(EditProgress("statistics", sums.done, len(pieces)))
     except BaseException:
         if begun < sums.done < len(pieces):
@@ -410,7 +419,7 @@ def second_moment_of(
     *,
     wanted: bool,
     ridge: float,
-    progress: Progress | None = None,
+    progress: Listener[EditProgress] = None,
     cancel: CancelFlag | None = None,
 ) -> SecondMoment:
     """The second moment of an edit: what the user gave, or what is known of the model.

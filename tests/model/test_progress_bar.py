@@ -1,0 +1,225 @@
+"""A bar appears where a call lasts and nobody else is told, and goes whatever ends the call."""
+
+import io
+import itertools
+import subprocess
+import sys
+import threading
+from typing import NamedTuple
+
+import pytest
+
+import rome_widgets as rw
+from rome_widgets.model import progress_bar as module
+from rome_widgets.model.progress_bar import Bar, progress_bar, shows_progress
+from tests.helpers import tiny
+
+
+class Terminal(io.StringIO):
+    """A standard error that a person looks at."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """What is written to it; every call lasts, and tqdm draws each step."""
+    return show_on(Terminal(), monkeypatch)
+
+
+def show_on(file, monkeypatch):
+    """Pytest's own standard error is set again for each part of a test."""
+
+    class EveryStep(module.tqdm):
+        monitor_interval = 0
+
+        def __init__(self, **settings):
+            super().__init__(**settings, file=file, mininterval=0)
+
+    monkeypatch.setattr(module, "LASTS", 0.0)
+    monkeypatch.setattr(module, "LOOKED_AT", 0.0)
+    monkeypatch.setattr(module, "_Line", EveryStep)
+    return file
+
+
+class Step(NamedTuple):
+    done: int
+    total: int
+    phase: str = ""
+
+
+@shows_progress("Counting", "sheep")
+def count(to, *, progress=None, steps=(), fails=None):
+    """Counts."""
+    for step in steps or [Step(n, to) for n in range(1, to + 1)]:
+        if callable(progress):
+            progress(step)
+    if fails:
+        raise fails
+    return to, progress
+
+
+def test_a_bar_counts_with_the_time_left_and_is_wiped_away_at_the_end(terminal):
+    assert count(3)[0] == 3
+    shown = terminal.getvalue()
+    assert "Counting:  33%" in shown
+    assert "1/3 [" in shown
+    assert "sheep/s]" in shown or "s/sheep]" in shown
+    assert shown.split("\r")[-1] == ""
+    assert shown.split("\r")[-2].strip() == ""
+
+
+@pytest.mark.parametrize("progress", [False, [].append])
+def test_nothing_is_shown_where_nobody_or_somebody_else_is_told(terminal, progress):
+    assert count(3, progress=progress)[1] == progress
+    assert terminal.getvalue() == ""
+
+
+def test_a_function_of_the_users_hears_what_there_is_to_hear(terminal):
+    heard = []
+    count(2, progress=heard.append)
+    assert heard == [Step(1, 2), Step(2, 2)]
+
+
+def test_true_is_a_bar(terminal):
+    count(3, progress=True)
+    assert "3/3" in terminal.getvalue()
+
+
+def test_there_is_no_bar_in_another_thread(terminal):
+    thread = threading.Thread(target=count, args=(3,))
+    thread.start()
+    thread.join()
+    assert terminal.getvalue() == ""
+
+
+def test_there_is_no_bar_in_a_file(monkeypatch):
+    log = show_on(io.StringIO(), monkeypatch)
+    count(3)
+    assert log.getvalue() == ""
+
+
+def test_a_call_that_is_over_soon_shows_nothing(terminal, monkeypatch):
+    monkeypatch.setattr(module, "LASTS", 2.0)
+    count(3)
+    assert terminal.getvalue() == ""
+
+
+def test_whether_a_call_lasts_is_told_from_what_is_done(terminal, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(module, "LASTS", 2.0)
+    monkeypatch.setattr(module, "LOOKED_AT", 0.5)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    bar = Bar("Counting", "sheep", shown=True)
+    for now, done, drawn in ((0.4, 1, False), (0.6, 4, False), (1.0, 6, False), (1.4, 6, True)):
+        bar.at(done, 10)
+        assert bool(terminal.getvalue()) == drawn, (now, done)
+    bar.close()
+
+
+def test_the_time_before_the_bar_appears_counts(terminal, monkeypatch):
+    bar = Bar("Counting", "sheep", shown=True)
+    bar._began -= 10
+    bar.at(5, 10)
+    assert "5/10 [00:10<00:10" in terminal.getvalue()
+    bar.close()
+
+
+def test_each_phase_has_its_own_bar(terminal):
+    count(0, steps=[Step(1, 4, "key"), Step(4, 4, "key"), Step(1, 20, "value")])
+    shown = terminal.getvalue()
+    assert "Counting: key:  25%" in shown
+    assert "Counting: value:   5%" in shown
+
+
+def test_a_phase_that_begins_again_has_another_bar(terminal):
+    count(0, steps=[Step(3, 4), Step(1, 4)])
+    assert "1/4" in terminal.getvalue().split("3/4")[1]
+
+
+def test_without_a_total_it_counts(terminal):
+    with progress_bar(None, "Counting", "sheep") as bar:
+        bar.at(7)
+    assert "7sheep" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("fails", [KeyboardInterrupt(), ValueError("w")])
+def test_what_ends_a_call_ends_its_bar_and_goes_on(terminal, fails):
+    with pytest.raises(type(fails)) as raised:
+        count(3, fails=fails)
+    assert raised.value is fails
+    assert not getattr(module._Line, "_instances", ())
+    assert terminal.getvalue().split("\r")[-2].strip() == ""
+
+
+def test_no_thread_of_tqdm_is_left(terminal):
+    before = set(threading.enumerate())
+    count(3)
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_function_without_progress_cannot_show_any():
+    with pytest.raises(AssertionError):
+        shows_progress("Counting", "sheep")(lambda: None)
+
+
+def test_missing_widgets_of_tqdm_are_nothing_to_warn_of():
+    """In a kernel without ipywidgets, tqdm itself warns when it is imported."""
+    code = (
+        "import sys, types;"
+        "sys.modules['ipykernel.zmqshell'] = types.ModuleType('zmqshell');"
+        "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: None);"
+        "sys.modules['ipywidgets'] = None;"
+        "import rome_widgets.model.language_model as it; it.torch"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True
+    )
+    assert "IProgress" not in run.stderr
+
+
+# --------------------------------------------------------------------------- our own calls
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.tiny_lm("llama")
+
+
+CALLS = {
+    "Tracing": lambda lm, **said: rw.trace(lm, tiny.PROMPT, tiny.SUBJECT, samples=2, **said),
+    "Editing: value": lambda lm, **said: rw.edit(
+        lm, tiny.PROMPT, tiny.SUBJECT, "w5", layer=1, second_moment="identity", **said
+    ),
+    "Gathering: statistics": lambda lm, **said: rw.second_moment(lm, unread_texts(), 1, **said),
+}
+
+
+NUMBERS = itertools.count(1)
+
+
+def unread_texts():
+    """Others each time: statistics of the same are kept."""
+    return [" ".join(["w1"] * next(NUMBERS))] * 2
+
+
+@pytest.mark.parametrize("title", CALLS)
+def test_calls_of_ours_show_what_they_do_and_nothing_where_that_is_not_wanted(lm, terminal, title):
+    CALLS[title](lm, progress=False)
+    assert terminal.getvalue() == ""
+    CALLS[title](lm)
+    assert f"{title}:" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("title", CALLS)
+def test_an_interrupt_leaves_the_model_and_takes_the_bar_away(lm, terminal, monkeypatch, title):
+    def interrupt(line, n):
+        raise KeyboardInterrupt
+
+    weights = {name: weight.clone() for name, weight in lm.model.named_parameters()}
+    monkeypatch.setattr(module._Line, "update", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        CALLS[title](lm)
+    assert not module._Line._instances
+    assert all(weight.equal(weights[name]) for name, weight in lm.model.named_parameters())
