@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rome_widgets.editing.methods.fine_tuning import FineTuningSettings as FineTuningSettings
     from rome_widgets.editing.methods.rank_one.settings import EditSettings as EditSettings
     from rome_widgets.editing.methods.rank_one.settings import RankOneSettings as RankOneSettings
+    from rome_widgets.editing.statistics.gather import second_moment as second_moment
     from rome_widgets.editing.statistics.second_moment import SecondMoment as SecondMoment
-    from rome_widgets.editing.statistics.second_moment import second_moment as second_moment
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
     from rome_widgets.files.notebooks import tour as tour
@@ -91,7 +91,7 @@ _HOME = {
     "load_trace": "files.trace_file",
     "methods": "editing.methods",
     "register": "editing.methods",
-    "second_moment": "editing.statistics.second_moment",
+    "second_moment": "editing.statistics.gather",
     "tour": "files.notebooks",
     "trace": "tracing.tracer",
 }

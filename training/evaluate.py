@@ -26,7 +26,7 @@ from rome_widgets.editing.edit import Edit, edit
 from rome_widgets.editing.methods import find_editor
 from rome_widgets.editing.methods.rank_one.settings import RankOneSettings
 from rome_widgets.editing.settings import Settings
-from rome_widgets.editing.statistics.second_moment import read_shipped
+from rome_widgets.editing.statistics.choose_second_moment import read_shipped
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.tracer import CausalTracer

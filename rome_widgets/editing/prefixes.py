@@ -16,12 +16,10 @@ from typing import Any
 import torch
 
 from rome_widgets.errors import SettingsError
-from rome_widgets.model.generation import IncrementalDecoder
+from rome_widgets.model.generation import IncrementalDecoder, start_ids, start_token
 from rome_widgets.model.language_model import LanguageModel
 
 TOP_K = 5
-FIRST_WORDS = ("The", "Therefore", "Because", "I", "You")
-"""Where texts start in models without a start token."""
 
 
 def sample_prefixes(
@@ -57,7 +55,7 @@ def _sample(
     """One text per length, in tokens, the start token among them; written side by side."""
     if not lengths:
         return []
-    ids = lm.rows(_start(lm, i) for i in range(len(lengths)))
+    ids = lm.rows(start_ids(lm, i) for i in range(len(lengths)))
     writer, generator = IncrementalDecoder(lm), torch.Generator().manual_seed(seed)
     while ids.shape[1] < max(lengths):
         check()
@@ -65,20 +63,9 @@ def _sample(
         top = logits.float().cpu().topk(min(TOP_K, logits.shape[1]))
         drawn = torch.multinomial(top.values.softmax(dim=-1), 1, generator=generator)
         ids = torch.cat([ids, top.indices.gather(1, drawn).to(ids.device)], dim=1)
-    first = 0 if _start_token(lm) is None else 1
+    first = 0 if start_token(lm) is None else 1
     decode: Any = lm.tokenizer.decode
     return [
         decode(row[first:length], skip_special_tokens=True).strip()
         for row, length in zip(ids.tolist(), lengths, strict=True)
     ]
-
-
-def _start_token(lm: LanguageModel) -> int | None:
-    tokens = (getattr(lm.tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
-    return next((int(token) for token in tokens if token is not None), None)
-
-
-def _start(lm: LanguageModel, number: int) -> list[int]:
-    if (token := _start_token(lm)) is not None:
-        return [token]
-    return lm.encode_alone(FIRST_WORDS[number % len(FIRST_WORDS)])[:1] or [0]

@@ -1,4 +1,4 @@
-"""Incremental decoding: next-token logits after rows that grow by one token at a time."""
+"""Incremental decoding: where texts start, and logits after rows that grow token by token."""
 
 from __future__ import annotations
 
@@ -12,6 +12,22 @@ from rome_widgets.model.language_model import LanguageModel, check_finite
 from rome_widgets.model.replay import cache_argument
 from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.structure.geometry import all_logits
+
+FIRST_WORDS = ("The", "Therefore", "Because", "I", "You")
+"""Where texts start in models without a start token."""
+
+
+def start_token(lm: LanguageModel) -> int | None:
+    """What a text of this model starts with; None where it has no such token."""
+    tokens = (getattr(lm.tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
+    return next((int(token) for token in tokens if token is not None), None)
+
+
+def start_ids(lm: LanguageModel, number: int) -> list[int]:
+    """The start of the text with this number, one token."""
+    if (token := start_token(lm)) is not None:
+        return [token]
+    return lm.encode_alone(FIRST_WORDS[number % len(FIRST_WORDS)])[:1] or [0]
 
 
 class IncrementalDecoder:

@@ -5,10 +5,10 @@ import random
 import torch
 
 from rome_widgets.editing.statistics import second_moment_file
-from rome_widgets.editing.statistics.second_moment import second_moment as gather
+from rome_widgets.editing.statistics.gather import second_moment as gather
 from rome_widgets.editing.statistics.second_moment_file import symmetric, upper_triangle
 from rome_widgets.files import checksummed_file
-from tests.editing.statistics.test_second_moment import TEXTS, cache, kept_in, pieces_run  # noqa: F401
+from tests.editing.statistics.test_gather import TEXTS, cache, kept_in, pieces_run  # noqa: F401
 from tests.editing.test_edit_file import damaged
 from tests.helpers import world
 from tests.helpers.counts import DAMAGED_MOMENTS

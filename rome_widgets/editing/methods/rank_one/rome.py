@@ -26,7 +26,7 @@ from rome_widgets.editing.prompt_rows import PromptRow, about_row, prefixed_rows
 from rome_widgets.editing.rewrite_passes import Passes
 from rome_widgets.editing.settings import Known, published_model
 from rome_widgets.editing.site import Site
-from rome_widgets.editing.statistics.second_moment import second_moment_of
+from rome_widgets.editing.statistics.choose_second_moment import second_moment_of
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.ledger import LowRank
 from rome_widgets.records.edit import EditProgress, RankOneReport

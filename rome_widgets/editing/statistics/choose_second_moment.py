@@ -1,0 +1,91 @@
+"""Which second moment an edit uses: what the user gave, or what is known of the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import cast
+
+from safetensors import safe_open
+
+from rome_widgets import bundled
+from rome_widgets.editing.site import Site
+from rome_widgets.editing.statistics import second_moment_file
+from rome_widgets.editing.statistics.gather import OWN, Text, gather, moment_of
+from rome_widgets.editing.statistics.second_moment import SecondMoment, Statistics
+from rome_widgets.editing.statistics.second_moment_file import symmetric
+from rome_widgets.errors import EditFileError, SettingsError, StatisticsMissing, said
+from rome_widgets.records.arguments import Listener, a_path
+from rome_widgets.records.edit import EditProgress
+from rome_widgets.records.trace import CancelFlag
+
+
+def second_moment_of(
+    site: Site,
+    given: Statistics,
+    *,
+    wanted: bool,
+    ridge: float,
+    progress: Listener[EditProgress] = None,
+    cancel: CancelFlag | None = None,
+) -> SecondMoment:
+    """The second moment of an edit: what the user gave, or what is known of the model.
+
+    None is `wanted` where the settings say that it is not used; what the user gave goes first.
+
+    Raises:
+        StatisticsMissing: Nothing was given and nothing is known for this model.
+        EditFileError: The file is damaged, or of another layer or width.
+        SettingsError: Something else was given, or no text.
+    """
+    if isinstance(given, Mapping):
+        given = cast("Mapping[int, SecondMoment]", given).get(site.layer)
+    if isinstance(given, SecondMoment):
+        return given
+    if given is None:
+        return _known(site, ridge) if wanted else SecondMoment.identity()
+    if isinstance(given, str) and given == "identity":
+        return SecondMoment.identity()
+    if isinstance(given, (str, os.PathLike)) and given != OWN:
+        return _from_file(site, a_path(EditFileError, "file")(given, "second_moment"), ridge)
+    if not isinstance(given, Iterable):
+        raise SettingsError(
+            f"The second moment is {said(given)}.",
+            'Texts, a file, "identity" or a SecondMoment was wanted.',
+        )
+    text = Text.read(site.lm, given, [site], progress=progress, cancel=cancel)
+    return gather([site], text, None, ridge, progress, cancel)[site.layer]
+
+
+def _known(site: Site, ridge: float) -> SecondMoment:
+    if bundled.is_bundled(site.lm):
+        return read_shipped(bundled.second_moment_file(), site.layer, ridge)
+    raise StatisticsMissing(
+        f"No second moment of the keys is known for {site.lm.name} at layer {site.layer}.",
+        "The statistics of the matrix's inputs over ordinary text were wanted.",
+        "Pass second_moment=[texts], which are gathered from once, a file written by "
+        'rome_widgets.second_moment(..., path=...), or "identity" to do without.',
+    )
+
+
+def read_shipped(path: Path, layer: int, ridge: float) -> SecondMoment:
+    """The second moment of a layer from the file that a training writes beside its model."""
+    with safe_open(path, "pt") as file:
+        matrix = symmetric(file.get_tensor(f"layer.{layer}")).double()
+        n_tokens = int(file.metadata()["tokens"])
+    about = f"{n_tokens:,} tokens of text, shipped with the model"
+    return SecondMoment(about, matrix=matrix, n_tokens=n_tokens, ridge=ridge)
+
+
+def _from_file(site: Site, path: Path, ridge: float) -> SecondMoment:
+    about, sums = second_moment_file.read(path)
+    layer, model = about.get("layer"), about.get("model")
+    if layer != site.layer or len(sums.total) != site.d_in:
+        raise EditFileError(
+            f"{path} is of layer {layer} of {model}, whose keys have the width {len(sums.total)}.",
+            f"Layer {site.layer} of {site.lm.name}, width {site.d_in}, was wanted.",
+        )
+    wanted = about.get("n_tokens") or sums.n_tokens
+    of = "" if sums.n_tokens == wanted else f" of {wanted:,}"
+    return moment_of(sums, f"{sums.n_tokens:,}{of} tokens, from {path.name}", ridge)
