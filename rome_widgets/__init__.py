@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rome_widgets.files.trace_file import load_trace as load_trace
     from rome_widgets.model.language_model import LanguageModel as LanguageModel
     from rome_widgets.model.load import load as load
+    from rome_widgets.records.corruption import Subject as Subject
     from rome_widgets.records.edit import Comparison as Comparison
     from rome_widgets.records.edit import EditReport as EditReport
     from rome_widgets.records.edit import RankOneReport as RankOneReport
@@ -82,6 +83,7 @@ _HOME = {
     "RomeWidgetsError": "errors",
     "SecondMoment": "editing.statistics.second_moment",
     "State": "records.states",
+    "Subject": "records.corruption",
     "TraceExplorer": "widgets.trace.trace_explorer",
     "TraceGrid": "widgets.trace.trace_grid",
     "edit": "editing.edit",

@@ -309,7 +309,7 @@ def test_what_cannot_be_a_path_is_refused_in_words(lm, tracer, change, name):
         (torch.tensor([[1, -1]]), VocabMismatch),
     ],
 )
-@pytest.mark.parametrize("name", ["next_token_probabilities", "next_token_log_probabilities"])
+@pytest.mark.parametrize("name", ["next_token_probabilities", "next_token_logits"])
 def test_ids_that_are_no_rows_of_ids_are_refused_before_a_pass(name, ids, error):
     with pytest.raises(error):
         getattr(tiny.tiny_lm("gpt2"), name)(ids)

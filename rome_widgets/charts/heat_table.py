@@ -11,6 +11,7 @@ from rome_widgets.charts import palettes
 from rome_widgets.records.html import label, paragraph, shown, table
 from rome_widgets.records.states import TITLES, Kind
 from rome_widgets.records.trace import CausalTrace
+from rome_widgets.records.trace_metric import SHORT
 
 MOST_CELLS = 1500
 """Above this the strongest states are listed instead of drawn."""
@@ -31,11 +32,12 @@ def trace_table(trace: CausalTrace) -> str:
 
 def trace_head(trace: CausalTrace) -> str:
     """What was run, in a paragraph."""
-    answer = shown(trace.answer.strip())
+    ends = f"clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
+    samples = "" if "subject" in trace.noise else f", {trace.samples} samples"
     return (
-        f"<p><b>{shown(trace.prompt)}</b> → {answer}<br>"
-        f"p({answer}): clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}{_whole(trace)}"
-        f" · {shown(str(trace.noise.get('text', '')))}, {trace.samples} samples"
+        f"<p><b>{shown(trace.prompt)}</b> → {shown(trace.answer.strip())}<br>"
+        f"{shown(trace.symbol)}: {ends}{_whole(trace)}"
+        f" · {shown(str(trace.noise.get('text', '')))}{samples}"
         f" · {shown(trace.model)}{' · <b>estimate</b>' if trace.estimated else ''}</p>"
     )
 
@@ -114,7 +116,8 @@ def _title(trace: CausalTrace, kind: Kind, layer: int, score: float) -> str:
         return f"{TITLES[kind]} layer {layer}: not computed"
     if trace.estimated:
         return f"{TITLES[kind]} layer {layer}: estimate ≈ {score:.2f}"
-    return f"{TITLES[kind]} layer {layer}: p {score:.4f}, {score - trace.corrupted:+.4f}"
+    name = SHORT[trace.metric]
+    return f"{TITLES[kind]} layer {layer}: {name} {score:.4f}, {score - trace.corrupted:+.4f}"
 
 
 def strongest_states(trace: CausalTrace) -> str:
@@ -130,7 +133,8 @@ def strongest_states(trace: CausalTrace) -> str:
         for score, kind, pos, layer in sorted(found, reverse=True)[:STRONGEST]
     ]
     caption = f"The {len(rows)} strongest of {len(found)} states"
-    return table(rows, ["kind", "token", "layer", "p", "over corrupted"], caption)
+    name = SHORT[trace.metric]
+    return table(rows, ["kind", "token", "layer", name, "over corrupted"], caption)
 
 
 @cache

@@ -21,6 +21,7 @@ from rome_widgets.charts.heat_table import layers_restored
 from rome_widgets.records.html import label, shortened, shown, visible
 from rome_widgets.records.states import TITLES, Kind
 from rome_widgets.records.trace import CausalTrace
+from rome_widgets.records.trace_metric import SHORT, symbol
 
 INK, FAINT, LINE = "#1d1d1f", "#63636b", "#d8d8d4"
 _MISSING = b"\xd8\xd8\xd8"
@@ -62,19 +63,23 @@ def trace_picture(trace: CausalTrace) -> str:
             _text(x + wide / 2, top + tall + 28, layers_restored(trace, kind), 10, "middle", FAINT),
         ]
         x += wide + _GAP
-    answer = shortened(label(trace.answer), 20)
-    parts += _colour_bar(x, top, min(160, height * rows), trace.kinds, low, high, answer)
+    answer, against = (shortened(label(each), 20) for each in (trace.answer, trace.against))
+    name = symbol(trace.metric, answer, against)
+    bar = name if trace.metric == "probability" else SHORT[trace.metric]
+    parts += _colour_bar(x, top, min(160, height * rows), trace.kinds, low, high, bar)
     total = max(x + _BAR, 420)
     fits = int(total / 6.6)
-    noise = f"noise on * : {trace.noise.get('text', '')}, {trace.samples} samples · {trace.model}"
-    noise += " · estimate" if trace.estimated else ""
+    noise = f"noise on * : {trace.noise.get('text', '')}, {trace.samples} samples"
+    if "subject" in trace.noise:
+        noise = f"in place of * : “{visible(trace.noise['subject'])}”"
+    noise += f" · {trace.model}{' · estimate' if trace.estimated else ''}"
     parts += [
         _text(8, 18, shortened(f"{visible(trace.prompt)} → {answer}", fits), 13),
         _text(
             8,
             34,
             shortened(
-                f"p({answer}): clean {trace.clean:.3f}, corrupted {trace.corrupted:.3f} · {noise}",
+                f"{name}: clean {trace.clean:.3f}, corrupted {trace.corrupted:.3f} · {noise}",
                 int(fits * 1.2),
             ),
             10,
@@ -82,7 +87,7 @@ def trace_picture(trace: CausalTrace) -> str:
             FAINT,
         ),
     ]
-    said = f"Causal trace of {trace.prompt!r}: p({answer}) by token and layer"
+    said = f"Causal trace of {trace.prompt!r}: {name} by token and layer"
     return _picture(total, top + height * rows + 38, parts, said)
 
 
@@ -149,13 +154,13 @@ def _palette(ramp: str) -> bytes:
 
 
 def _colour_bar(
-    x: float, y: float, tall: float, kinds: Sequence[Kind], low: float, high: float, answer: str
+    x: float, y: float, tall: float, kinds: Sequence[Kind], low: float, high: float, name: str
 ) -> list[str]:
     upwards = np.linspace(high, low, 32)[:, None]
     wide = 8
     ends = [(y + 9, high), (y + tall, low)] if high > low else [(y + 9, high)]
     return [
-        _text(x, y - 8, f"p({answer})", 10, "start", FAINT),
+        _text(x, y - 8, name, 10, "start", FAINT),
         *(
             _image(x + at * wide, y, wide, tall, upwards, (kind, low, high))
             for at, kind in enumerate(kinds)

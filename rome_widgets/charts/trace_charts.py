@@ -18,6 +18,7 @@ from rome_widgets.charts.heat_table import layers_restored
 from rome_widgets.charts.offline import ConcatChart, LayerChart
 from rome_widgets.charts.palettes import ramp
 from rome_widgets.errors import StateError
+from rome_widgets.records.html import plural
 from rome_widgets.records.states import KINDS, TITLES, Kind, State
 from rome_widgets.records.trace import CausalTrace, recovery
 
@@ -43,7 +44,7 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
         A chart with tooltips; `chart.save("trace.svg")` writes it.
 
     Source:
-        Meng et al. 2022, figure 1 e-g; the scale starts at the corrupted run's probability.
+        Meng et al. 2022, figure 1 e-g; the scale starts at the corrupted run.
     """
     frame = trace.to_frame()
     ends = trace.colour_ends
@@ -71,7 +72,7 @@ def _beside(parts: Sequence[Any], trace: CausalTrace) -> alt.HConcatChart:
 
 
 def recovery_chart(trace: CausalTrace) -> alt.LayerChart:
-    """The share of the answer that restoring each layer brings back, as lines.
+    """The share of the effect that restoring each layer brings back, as lines.
 
     One line per kind for the subject's last token and one for the last token. A rule stands at the
     layer of the param `cursor_layer`, and the cells of the param `selected` are ringed; a click is
@@ -87,7 +88,7 @@ def recovery_chart(trace: CausalTrace) -> alt.LayerChart:
         raise StateError(
             f"The corruption took nothing away: {trace.clean:.3g} → {trace.corrupted:.3g}.",
             "A total effect above 0 was wanted, to show shares of it.",
-            "Use trace.chart(), which shows probabilities.",
+            "Use trace.chart(), which shows the scores themselves.",
         )
     places = dict.fromkeys([trace.subject_span[1] - 1, len(trace.tokens) - 1])
     rows = [
@@ -165,16 +166,18 @@ def _title(trace: CausalTrace) -> alt.Title:
     """The prompt and its answer; below, how it was measured."""
     answer, noise = trace.answer.strip(), trace.noise.get("text", "unknown")
     seed = "" if trace.seed is None else f", seed {trace.seed}"
-    samples = f"{trace.samples} sample{'' if trace.samples == 1 else 's'}{seed}"
+    how = f"noise on the tokens with *: {noise} · {plural(trace.samples, 'sample')}{seed}"
+    if "subject" in trace.noise:
+        how = f"in place of the tokens with *: “{trace.noise['subject']}”"
     # In characters: a title is not broken by itself. Beside the panels are tokens and a legend.
     ends = f"clean {trace.clean:.3g}, corrupted {trace.corrupted:.3g}"
     width = max(50, int((len(trace.kinds) * _cell_width(trace) * trace.n_layers + 100) / 6))
     return alt.Title(
         textwrap.wrap(f"{trace.prompt} → {answer}", width),
         subtitle=[
-            f"{trace.model} · p({answer}): {ends}",
+            f"{trace.model} · {trace.symbol}: {ends}",
             *textwrap.wrap("" if trace.whole is None else str(trace.whole), width),
-            *textwrap.wrap(f"noise on the tokens with *: {noise} · {samples}", width),
+            *textwrap.wrap(how, width),
             *textwrap.wrap(trace.why_pale, width),
         ],
         anchor="start",
@@ -190,7 +193,7 @@ def _cell_width(trace: CausalTrace) -> float:
 
 
 def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
-    """The ramps side by side, on one axis of the answer's probability."""
+    """The ramps side by side, on one axis of the metric."""
     low, high = ends
     axis = alt.Axis(orient="right", grid=False, tickCount=5, domain=False)
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
@@ -212,10 +215,9 @@ def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
             )
         )
 
-    answer = f"p({trace.answer.strip()})"
     chart: Any = alt.layer(  # Its type has the facets that Altair could make of it.
         *(stripe(at, kind) for at, kind in enumerate(trace.kinds)),
-        title=alt.Title(answer, anchor="start", fontSize=11, fontWeight="normal", color=INK),
+        title=alt.Title(trace.symbol, anchor="start", fontSize=11, fontWeight="normal", color=INK),
         width=8 * len(trace.kinds),
         height=CELL * len(trace.tokens),
         view=alt.ViewBackground(stroke=LINE),

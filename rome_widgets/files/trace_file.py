@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rome_widgets.errors import SaveFailed, TraceFileError
+from rome_widgets.errors import SaveFailed, TraceFileError, said
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.files.schema import (
@@ -21,6 +21,7 @@ from rome_widgets.files.schema import (
     ROUNDING,
     Unfit,
     fields_of,
+    finite,
     mapping_of,
     number_in_text,
     one_of,
@@ -37,6 +38,7 @@ from rome_widgets.records.trace import (
     Restoration,
     WholeAnswer,
 )
+from rome_widgets.records.trace_metric import TITLES, Metric
 
 TRACE = FileKind("rome_widgets.trace", TraceFileError, "numpy", version="2", finite=False)
 RESTORATION = FileKind("rome_widgets.restoration", TraceFileError, "numpy")
@@ -45,7 +47,13 @@ _ARRAYS = ("scores", "recorded", "distributions")
 _BY_ID = {"recorded_tokens", "token_texts"}
 """Texts by id, which is text in JSON."""
 MOST_SCORE = 1e6
-"""Of an estimate, which is no probability."""
+"""Of a logit, and of an estimate, either way."""
+SCORES: Mapping[Metric, tuple[float, float]] = {
+    "probability": (-ROUNDING, 1 + ROUNDING),
+    "logprob": (-MOST_SCORE, ROUNDING),
+    "logit_difference": (-MOST_SCORE, MOST_SCORE),
+}
+"""Between what the scores of each metric are."""
 
 _SPAN = row(NATURAL, NATURAL)
 _WHOLE = row(
@@ -57,14 +65,15 @@ TRACE_FIELDS: Mapping[str, Check] = {
     "subject_span": _SPAN,
     "subject_spans": several(_SPAN),
     "answer_id": NATURAL,
-    "clean": PROBABILITY,
-    "corrupted": PROBABILITY,
+    "clean": finite(),
+    "corrupted": finite(),
     "windows": mapping_of(POSITIVE, one_of(KINDS)),
     "n_layers": POSITIVE,
     "samples": POSITIVE,
     "recorded_tokens": mapping_of(text, number_in_text),
     "baseline": several(row(text, NATURAL, *[PROBABILITY] * 3, makes=Prediction)),
     "whole": optional(_WHOLE),
+    "against_id": optional(NATURAL),
 }
 """What the fields of a trace must be beyond what `CausalTrace` says."""
 RESTORATION_FIELDS: Mapping[str, Check] = {
@@ -72,6 +81,7 @@ RESTORATION_FIELDS: Mapping[str, Check] = {
     "answer_id": NATURAL,
     "token_texts": mapping_of(text, number_in_text),
     "whole": optional(_WHOLE),
+    "measured": optional(row(*[finite()] * 3)),
 }
 """The same of a `Restoration`."""
 
@@ -137,7 +147,14 @@ def _trace(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> CausalTr
     for start, stop in (known["subject_span"], *known.get("subject_spans", ())):
         if not start < stop <= n_tokens:
             raise Unfit(f"The subject is [{start}, {stop}).", f"Some of {n_tokens} was wanted.")
-    least, most = (-MOST_SCORE, MOST_SCORE) if known.get("estimated") else (-ROUNDING, 1 + ROUNDING)
+    metric = known.get("metric", "probability")
+    _check_scores(metric, (known["clean"], known["corrupted"]))
+    if (known.get("against_id") is None) == (metric == "logit_difference"):
+        raise Unfit(
+            f"The id of the second answer is {known.get('against_id')} of {TITLES[metric]}.",
+            "One for a difference of logits, and for nothing else, was wanted.",
+        )
+    least, most = (-MOST_SCORE, MOST_SCORE) if known.get("estimated") else SCORES[metric]
     scores: dict[Kind, np.ndarray] = {
         kind: _numbers(arrays, f"scores.{kind}", shape, least, most)
         for kind in KINDS
@@ -159,12 +176,25 @@ def _trace(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> CausalTr
     return CausalTrace(**known, scores=scores, recorded=recorded)
 
 
+def _check_scores(metric: Metric, scores: Iterable[float]) -> None:
+    least, most = SCORES[metric]
+    for score in scores:
+        if not least <= score <= most:
+            raise Unfit(
+                f"A {TITLES[metric]} is {score:g}.", f"One from {least:g} to {most:g} was wanted."
+            )
+
+
 def _restoration(header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Restoration:
     known = fields_of(Restoration, header, ("distributions",), **RESTORATION_FIELDS)
     found = _numbers(arrays, "distributions", (3,), -ROUNDING, 1 + ROUNDING)
     vocab = found.shape[-1]
     if found.ndim != 2 or np.isnan(found).any():
         raise Unfit("distributions are not probabilities.", "[3, vocab] of them were wanted.")
+    metric, measured = known.get("metric", "probability"), known.get("measured")
+    if (measured is None) != (metric == "probability"):
+        raise Unfit(f"measured is {said(measured)}.", f"What goes with {metric} was wanted.")
+    _check_scores(metric, measured or ())
     beyond = [each for each in (known["answer_id"], *known["token_texts"]) if each >= vocab]
     if beyond:
         raise Unfit(f"The id {beyond[0]} has no probability.", f"There are {vocab} of them.")

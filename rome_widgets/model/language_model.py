@@ -487,7 +487,13 @@ class LanguageModel(Stays):
             NonFinite: NaN or infinity in the logits, with the first module that makes it.
             VocabMismatch: A token id without an embedding row.
         """
-        return self._finite_logits(ids, visitors, gradients=False)[:, -1].softmax(dim=-1)
+        return self.next_token_logits(ids, visitors).softmax(dim=-1)
+
+    def next_token_logits(
+        self, ids: Tensor, visitors: Iterable[tuple[str, Visitor]] = (), *, gradients: bool = False
+    ) -> Tensor:
+        """`[batch, vocab]`, in float32 or float64; else as `next_token_probabilities`."""
+        return self._finite_logits(ids, visitors, gradients=gradients)[:, -1]
 
     def probabilities_at_end(
         self, ids: Tensor, n_positions: int, visitors: Iterable[tuple[str, Visitor]] = ()
@@ -498,12 +504,6 @@ class LanguageModel(Stays):
         """
         logits = self._finite_logits(ids, visitors, gradients=False, n_positions=n_positions)
         return logits.softmax(dim=-1)
-
-    def next_token_log_probabilities(
-        self, ids: Tensor, visitors: Iterable[tuple[str, Visitor]] = ()
-    ) -> Tensor:
-        """`[batch, vocab]`, with gradients; else as `next_token_probabilities`."""
-        return self._finite_logits(ids, visitors, gradients=True)[:, -1].log_softmax(dim=-1)
 
     def _finite_logits(
         self,

@@ -14,6 +14,7 @@ import numpy as np
 from rome_widgets.records.html import Cell, Probability, paragraph, plural, quoted, table
 from rome_widgets.records.states import TITLES, Kind, State
 from rome_widgets.records.trace import ReadOnlyArrays, recovery, state_table
+from rome_widgets.records.trace_metric import SHORT, Metric, symbol
 
 if TYPE_CHECKING:
     import altair as alt
@@ -38,7 +39,8 @@ class RestoringPath:
 
     states: tuple[State, ...]
     probabilities: tuple[float, ...]
-    """Of the answer with the first 1, 2, … states restored; one for each state."""
+    """Of the answer with the first 1, 2, … states restored, one for each state; of another metric
+    than the probability, that."""
     answer: str
     clean: float
     corrupted: float
@@ -50,20 +52,27 @@ class RestoringPath:
     """Sets of states that were tried."""
     tokens: tuple[str, ...] = ()
     """Printable text of each position."""
+    metric: Metric = "probability"
+    """What the scores are, and what `recovery` is a share of."""
+    against: str = ""
+    """The second answer of a difference of logits."""
 
     def __repr__(self) -> str:
-        return f"RestoringPath({self._words(quoted(self.answer.strip(), 24))})"
+        answers = (quoted(each.strip(), 24) for each in (self.answer, self.against))
+        return f"RestoringPath({self._words(*answers)})"
 
     def _repr_html_(self) -> str:
-        together = {"p with those so far": self.probabilities}
-        return paragraph(self._words(self.answer.strip())) + state_table(
-            self.states, self.tokens, together
+        together = {f"{SHORT[self.metric]} with those so far": self.probabilities}
+        return paragraph(self._words(self.answer, self.against)) + state_table(
+            self.states, self.tokens, together, shaded=self.metric == "probability"
         )
 
-    def _words(self, answer: str) -> str:
+    def _words(self, answer: str, against: str) -> str:
+        rest = " " if self.metric == "probability" else "\n    "
         return (
-            f"{plural(len(self.states), 'state')}, recovery {self.recovery:.0%} of p({answer}) "
-            f"{self.corrupted:.4f} → {self.clean:.4f}; {self.target:.0%} was wanted"
+            f"{plural(len(self.states), 'state')}, recovery {self.recovery:.0%} of{rest}"
+            f"{symbol(self.metric, answer, against)}{rest}{self.corrupted:.4f} → {self.clean:.4f}; "
+            f"{self.target:.0%} was wanted"
         )
 
     @property
@@ -73,7 +82,11 @@ class RestoringPath:
 
     @property
     def recovery(self) -> float:
-        """The share that the whole set brings back; NaN where nothing was taken away."""
+        """The share that the whole set brings back, of whatever the metric is.
+
+        `(score - corrupted) / (clean - corrupted)`, which needs no number to be positive; NaN where
+        nothing was taken away.
+        """
         return recovery(self.probability, self.clean, self.corrupted)
 
 
@@ -175,6 +188,9 @@ class LensRun:
     """Of the answer, 1 is the likeliest."""
     top: tuple[tuple[tuple[str, float], ...], ...]
     """The likeliest tokens after each layer, each with its probability."""
+    scores: tuple[float, ...] = ()
+    """The tracer's metric after each layer, mean over the noise draws; of the probability the
+    probabilities."""
 
     def __repr__(self) -> str:
         last = ", ".join(f"{quoted(token, 20)} {p:.4f}" for token, p in self.top[-1][:3])
@@ -204,23 +220,33 @@ class Lens:
     states: tuple[State, ...]
     """What was restored in the run "restored"; none: there is no such run."""
     runs: tuple[LensRun, ...]
+    metric: Metric = "probability"
+    """What the scores of the runs are."""
 
     def to_frame(self) -> pd.DataFrame:
         """One row per run and layer.
 
         Returns:
-            Columns run, layer, token (the likeliest), p_token, p (of the answer) and rank.
+            Columns run, layer, token (the likeliest), p_token, p (of the answer), rank, and score
+            (the metric).
         """
         import pandas as pd
 
         rows = [
-            (run.name, layer, *top[0], p, rank)
+            (run.name, layer, *top[0], p, rank, score)
             for run in self.runs
-            for layer, (top, p, rank) in enumerate(
-                zip(run.top, run.probabilities, run.ranks, strict=True)
+            for layer, (top, p, rank, score) in enumerate(
+                zip(
+                    run.top,
+                    run.probabilities,
+                    run.ranks,
+                    run.scores or run.probabilities,
+                    strict=True,
+                )
             )
         ]
-        return pd.DataFrame(rows, columns=["run", "layer", "token", "p_token", "p", "rank"])
+        names = ["run", "layer", "token", "p_token", "p", "rank", "score"]
+        return pd.DataFrame(rows, columns=names)
 
     def chart(self) -> alt.VConcatChart:
         """Tokens, probability and rank of the answer by layer as an Altair chart."""

@@ -27,14 +27,12 @@ from rome_widgets.records.states import (
     check_kinds,
     check_states,
 )
+from rome_widgets.records.trace_metric import LEAST_RANGE, SHORT, Metric, line_of_repr, symbol
+from rome_widgets.records.trace_metric import TITLES as METRIC_TITLES
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
-
-
-LEAST_RANGE = 0.1
-"""Probability that the colours of a figure span at least: an effect of a few percent looks weak."""
 
 
 class Prediction(NamedTuple):
@@ -157,10 +155,10 @@ class CausalTrace(Saved):
     subject_span: tuple[int, int]
     """Half-open `[start, stop)` in positions."""
     answer: str
-    """The token whose probability is followed, as text; of several tokens the first."""
+    """The token that is followed, as text; of several tokens the first."""
     answer_id: int
     clean: float
-    """Probability of the answer in the clean run, in [0, 1]."""
+    """The `metric` of the clean run: the probability of the answer, in [0, 1], by default."""
     corrupted: float
     """The same with the subject corrupted and nothing restored, mean over samples."""
     scores: Mapping[Kind, np.ndarray]
@@ -169,11 +167,12 @@ class CausalTrace(Saved):
     """How many layers a cell of each kind restores (1 for hidden)."""
     n_layers: int
     samples: int
-    """Noise draws averaged over."""
+    """Noise draws averaged over; 1 where another subject stood in."""
     seed: int | None
-    """Seed of the draws; None when the noise was given as an array."""
+    """Seed of the draws; None when nothing was drawn."""
     noise: Mapping[str, Any]
-    """What was added: `text` for people; `std`, `sigma`, `multiple`, `n_vectors` if known."""
+    """What was added: `text` for people; `std`, `sigma`, `multiple`, `n_vectors` if known; or
+    `subject`, another one that stood in."""
     model: str
     """Name of the model."""
     notes: tuple[str, ...] = ()
@@ -190,6 +189,11 @@ class CausalTrace(Saved):
     """The whole answer where it has several tokens; None of one, of which all else here is."""
     subject_spans: tuple[tuple[int, int], ...] = ()
     """Of every mention that was corrupted, in order; `subject_span` is the last of them."""
+    metric: Metric = "probability"
+    """What `clean`, `corrupted` and the scores are; logarithms are natural."""
+    against: str = ""
+    """The second answer, as text, of a difference of logits; empty of other metrics."""
+    against_id: int | None = None
 
     def __post_init__(self) -> None:
         if self.subject_spans[-1:] != (self.subject_span,):
@@ -206,6 +210,7 @@ class CausalTrace(Saved):
     def __repr__(self) -> str:
         return (
             f"CausalTrace({quoted(self.prompt)} → {quoted(self.answer, 24)},\n"
+            f"{line_of_repr(self.metric, self.answer, self.against)}"
             f"    clean {self.clean:.4f}, corrupted {self.corrupted:.4f}, "
             f"{len(self.tokens)} tokens × {self.n_layers} layers, "
             f"{', '.join(self.kinds)}{', estimate' if self.estimated else ''}"
@@ -216,6 +221,11 @@ class CausalTrace(Saved):
         from rome_widgets.charts.heat_table import trace_table
 
         return trace_table(self) + "".join(map(paragraph, self.notes))
+
+    @property
+    def symbol(self) -> str:
+        """What the scores are, as a formula, such as `p(Seattle)`."""
+        return symbol(self.metric, self.answer, self.against)
 
     @property
     def answer_text(self) -> str:
@@ -229,26 +239,28 @@ class CausalTrace(Saved):
 
     @property
     def total_effect(self) -> float:
-        """`clean - corrupted`: what the corruption took away, in [-1, 1]."""
+        """`clean - corrupted`: what the corruption took away; of probabilities in [-1, 1]."""
         return self.clean - self.corrupted
 
     @property
     def colour_ends(self) -> tuple[float, float]:
-        """Between which probabilities the colours of a figure run: from corrupted to the best run.
+        """Between which scores the colours of a figure run: from corrupted to the best run.
 
-        They span `LEAST_RANGE` at least, so that a weak trace does not look strong.
+        They span `LEAST_RANGE` of the metric at least, so that a weak trace does not look strong.
         """
         known = [float(np.nanmax(g)) for g in self.scores.values() if not np.isnan(g).all()]
-        return self.corrupted, max(self.clean, self.corrupted + LEAST_RANGE, *known)
+        return self.corrupted, max(self.clean, self.corrupted + LEAST_RANGE[self.metric], *known)
 
     @property
     def why_pale(self) -> str:
         """Where little was taken away, why the figure is pale; else empty."""
-        if not self.total_effect < LEAST_RANGE:
+        if not self.total_effect < LEAST_RANGE[self.metric]:
             return ""
+        stronger = "Another subject" if "subject" in self.noise else "More noise"
         return (
             f"The total effect is {self.total_effect:.3f}: its colours are pale, because they span "
-            f"{LEAST_RANGE} of probability at least. More noise may take more away."
+            f"{LEAST_RANGE[self.metric]} of {METRIC_TITLES[self.metric]} at least. {stronger} may "
+            "take more away."
         )
 
     @property
@@ -267,12 +279,12 @@ class CausalTrace(Saved):
         return sorted({pos for span in self.subject_spans for pos in range(*span)})
 
     def indirect_effect(self, kind: Kind) -> np.ndarray:
-        """Rise in the answer's probability from restoring each place.
+        """Rise of the metric, by default the answer's probability, from restoring each place.
 
         Zero before the subject, because nothing there differs between the runs.
 
         Returns:
-            `[pos, layer]`, in [-1, 1].
+            `[pos, layer]`; of probabilities in [-1, 1].
 
         Raises:
             StateError: That kind was not traced.
@@ -299,7 +311,7 @@ class CausalTrace(Saved):
         return cell_states(pos, layer, kind, self.windows.get(kind, 1), self.n_layers)
 
     def strongest(self, kind: Kind) -> tuple[int, int, float] | None:
-        """Position, layer and probability of the best state among the subject's tokens.
+        """Position, layer and score of the best state among the subject's tokens.
 
         None where nothing was computed there.
 
@@ -307,7 +319,7 @@ class CausalTrace(Saved):
             StateError: That kind was not traced.
 
         Example:
-            >>> pos, layer, probability = trace.strongest("mlp")
+            >>> pos, layer, score = trace.strongest("mlp")
         """
         positions = self.subject_positions
         part = self._traced(kind)[positions]
@@ -320,7 +332,7 @@ class CausalTrace(Saved):
         """One row per kind, position and layer.
 
         Returns:
-            Columns kind, pos, token, in_subject, layer, score (probability) and indirect_effect.
+            Columns kind, pos, token, in_subject, layer, score (the metric) and indirect_effect.
         """
         import pandas as pd
 
@@ -416,16 +428,29 @@ class Restoration(Saved):
     """Text of the answer and of the likeliest tokens of each run, by id."""
     whole: WholeAnswer | None = None
     """The whole answer where it has several tokens; None of one."""
+    metric: Metric = "probability"
+    """What `clean`, `corrupted`, `score` and `recovery` are of."""
+    against: str = ""
+    """The second answer, as text, of a difference of logits; empty of other metrics."""
+    measured: tuple[float, float, float] | None = None
+    """The metric of the clean, corrupted and restored runs, where it is not the probability: a mean
+    over the samples is not that of their mean distribution."""
 
     def __repr__(self) -> str:
+        name = SHORT[self.metric]
+        if self.metric == "probability":
+            name = f"p({quoted(self.answer.strip(), 24)})"
         return (
-            f"Restoration({quoted(self.prompt)},\n    {plural(len(self.states), 'state')}: "
-            f"p({quoted(self.answer.strip(), 24)}) {self.probability:.4f}, "
+            f"Restoration({quoted(self.prompt)},\n"
+            f"{line_of_repr(self.metric, self.answer, self.against)}"
+            f"    {plural(len(self.states), 'state')}: {name} {self.score:.4f}, "
             f"recovery {self.recovery:.0%}{_and_whole(self.whole)})"
         )
 
     def _repr_html_(self) -> str:
         words = f"{plural(len(self.states), 'state')} restored, recovery {self.recovery:.0%}"
+        if self.metric != "probability":
+            words += f" of {symbol(self.metric, self.answer, self.against)} {self.score:.4f}"
         return (
             paragraph(f"{self.prompt} → {self.answer.strip()}: {words}")
             + ("" if self.whole is None else paragraph(str(self.whole)))
@@ -435,17 +460,27 @@ class Restoration(Saved):
 
     @property
     def clean(self) -> float:
-        """Probability of the answer in the clean run."""
-        return float(self.distributions[0, self.answer_id])
+        """The metric, by default the probability of the answer, in the clean run."""
+        return self._of_run(0)
 
     @property
     def corrupted(self) -> float:
-        """Probability of the answer with nothing restored."""
-        return float(self.distributions[1, self.answer_id])
+        """The same with nothing restored."""
+        return self._of_run(1)
+
+    @property
+    def score(self) -> float:
+        """The same with the states restored."""
+        return self._of_run(2)
+
+    def _of_run(self, run: int) -> float:
+        if self.measured is not None:
+            return self.measured[run]
+        return float(self.distributions[run, self.answer_id])
 
     @property
     def probability(self) -> float:
-        """Probability of the answer with the states restored."""
+        """Probability of the answer with the states restored, whatever the metric."""
         return float(self.distributions[2, self.answer_id])
 
     @property
@@ -454,7 +489,7 @@ class Restoration(Saved):
 
         NaN when the corruption took nothing away.
         """
-        return recovery(self.probability, self.clean, self.corrupted)
+        return recovery(self.score, self.clean, self.corrupted)
 
     def named(self, most: int = 10) -> list[Prediction]:
         """The likeliest next tokens of the restored run whose texts were kept, at most so many."""
@@ -488,24 +523,29 @@ def state_table(
     states: Iterable[State],
     tokens: Sequence[str],
     columns: Mapping[str, Sequence[float]] | None = None,
+    *,
+    shaded: bool = True,
 ) -> str:
-    """States as an HTML table, with columns of probabilities beside them."""
-    columns = columns or {}
+    """States as an HTML table, with columns of numbers beside them: `shaded`, of probabilities."""
+    columns, number = columns or {}, Probability if shaded else float
     rows = [
         [tokens[state.pos] if tokens else "", state.pos, TITLES[state.kind], state.layer, *numbers]
         for state, *numbers in zip(
-            states, *(map(Probability, some) for some in columns.values()), strict=True
+            states, *(map(number, some) for some in columns.values()), strict=True
         )
     ]
     return table(rows, ["token", "position", "kind", "layer", *columns]) if rows else ""
 
 
-def recovery(probability: float, clean: float, corrupted: float) -> float:
-    """`(probability - corrupted) / (clean - corrupted)`; NaN where nothing was taken away."""
+def recovery(score: float, clean: float, corrupted: float) -> float:
+    """`(score - corrupted) / (clean - corrupted)`; NaN where nothing was taken away.
+
+    Of any metric: what counts are differences, so the numbers may be negative.
+    """
     total_effect = clean - corrupted
     if total_effect < 1e-12:
         return math.nan
-    return (probability - corrupted) / total_effect
+    return (score - corrupted) / total_effect
 
 
 def likeliest(probabilities: np.ndarray, k: int) -> np.ndarray:

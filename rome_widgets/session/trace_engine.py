@@ -141,7 +141,7 @@ class TracingEngine:
         lens = tracer.lens(_states(tracer, selection, single), LENS_TOKENS)
         if not self.lm.edits:
             return lens
-        asked = tracer.token_ids, tracer.answer_id, LENS_TOKENS
+        asked = tracer.token_ids, tracer.measure, LENS_TOKENS
         unedited = read_clean_lens("unedited", self.lm, *asked, without_edits(self.lm))
         return replace(lens, runs=(*lens.runs, unedited))
 

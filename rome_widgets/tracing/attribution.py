@@ -11,6 +11,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.memory import in_pieces
 from rome_widgets.records.states import Kind, cell_states
+from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.runs import Runs
 
 TOKENS_PER_PASS = 4096
@@ -29,24 +31,24 @@ TOKENS_PER_PASS = 4096
 
 
 def attribution_patching(
-    runs: Runs, answer_id: int, kinds: Sequence[Kind], window: int
+    runs: Runs, measure: Measure, kinds: Sequence[Kind], window: int
 ) -> dict[Kind, np.ndarray]:
-    """The answer's probability with each cell restored, as its slope at the corrupted run says.
+    """The metric with each cell restored, as its slope at the corrupted run says.
 
-    For each sample, log p changes by the inner product of its gradient at a state with the step
-    from the corrupted to the clean value; a window's layers add up, what passes from one of them
-    through the next counted twice; no probability exceeds 1. The answer is the mean over samples.
-    The true change bends on the way, so this is no measurement.
+    For each sample, log p, or the difference of logits, changes by the inner product of its
+    gradient at a state with the step from the corrupted to the clean value; a window's layers add
+    up, what passes from one of them through the next counted twice; no probability exceeds 1. The
+    result is the mean over samples. The true change bends on the way, so this is no measurement.
 
     Args:
         runs: Of the prompt; neither the model's weights, their gradients nor their flags are
             touched.
-        answer_id: The token to follow.
+        measure: What to follow.
         kinds: Which grids.
         window: Layers that a cell of mlp or attn restores.
 
     Returns:
-        Per kind `[pos, layer]` probabilities.
+        Per kind `[pos, layer]`, in the metric's unit.
 
     Raises:
         NonFinite: NaN or infinity in the logits, or in the gradient.
@@ -67,33 +69,38 @@ def attribution_patching(
         pieces = in_pieces(
             len(noise),
             rows_at_once,
-            lambda draws: _slopes(runs, noise[draws], answer_id, kinds),
+            lambda draws: _slopes(runs, noise[draws], measure, kinds),
             "keep the activations of one draw for their gradient",
         )
         passes = [found for _, found in pieces]
-    log_p = np.concatenate([at for at, _ in passes])
+    values = np.concatenate([at for at, _ in passes])
     slopes = np.concatenate([slope for _, slope in passes], axis=2)
     if not np.isfinite(slopes).all():
         raise NonFinite(
-            "The gradient of the answer's log-probability has NaN or infinity.",
+            "The gradient of what is measured of the answer has NaN or infinity.",
             "Finite numbers were wanted.",
             "Try float32; the exact trace needs no gradient.",
         )
-    return {kind: _grid(kind, log_p, slopes[at], window) for at, kind in enumerate(kinds)}
+    grids: dict[Kind, np.ndarray] = {}
+    for at, kind in enumerate(kinds):
+        found = values[:, None] + _changes(kind, slopes[at], window)
+        if measure.metric != "logit_difference":
+            found = np.minimum(found, 0)  # of a logarithm of a probability
+        grids[kind] = (np.exp(found) if measure.metric == "probability" else found).mean(axis=1).T
+    return grids
 
 
-def _grid(kind: Kind, log_p: np.ndarray, slopes: np.ndarray, window: int) -> np.ndarray:
-    """`[pos, layer]` from `[sample]` and `[layer, sample, pos]`."""
+def _changes(kind: Kind, slopes: np.ndarray, window: int) -> np.ndarray:
+    """`[layer, sample, pos]`: of a cell, from those of its layers."""
     n_layers = len(slopes)
     windows = [cell_states(0, layer, kind, window, n_layers) for layer in range(n_layers)]
-    changes = np.array([sum(slopes[state.layer] for state in states) for states in windows])
-    return np.exp(np.minimum(log_p[:, None] + changes, 0)).mean(axis=1).T
+    return np.array([sum(slopes[state.layer] for state in states) for states in windows])
 
 
 def _slopes(
-    runs: Runs, draws: Tensor, answer_id: int, kinds: Sequence[Kind]
+    runs: Runs, draws: Tensor, measure: Measure, kinds: Sequence[Kind]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log p(answer) of the corrupted run, and its slope towards each clean state.
+    """Log p(answer), or the difference of logits, of the corrupted run, and its slopes.
 
     Returns:
         `[sample]` and `[kind, layer, sample, pos]`.
@@ -105,12 +112,14 @@ def _slopes(
         for layer, name in enumerate(lm.sites(kind)):
             clean = runs.states[kind, layer].reshape(runs.length, -1)
             visitors.append((name, _sharing(shares, (kind, layer), clean, samples)))
-    rows = runs.ids.clone().expand(samples, -1)
-    log_p = lm.next_token_log_probabilities(rows, visitors)[:, answer_id]
-    found = gradients_of(log_p.sum(), [*shares.values()])
+    rows = runs.corrupted_ids.clone().expand(samples, -1)
+    if measure.metric == "probability":  # of which a logarithm is nearer to linear
+        measure = replace(measure, metric="logprob")
+    values = measure.of(lm.next_token_logits(rows, visitors, gradients=True))
+    found = gradients_of(values.sum(), [*shares.values()])
     by_site = dict(zip(shares, map(to_numpy, found), strict=True))
     slopes = [[by_site[kind, layer] for layer in range(lm.n_layers)] for kind in kinds]
-    return to_numpy(log_p), np.array(slopes)
+    return to_numpy(values), np.array(slopes)
 
 
 def _sharing(

@@ -21,6 +21,7 @@ from rome_widgets.model.memory import in_pieces
 from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.explanations import LensRun
 from rome_widgets.records.states import State
+from rome_widgets.tracing.metric import Means, Measure
 from rome_widgets.tracing.runs import Held, Runs, ThreeRuns, Watcher
 
 PROBABILITIES = 32_000_000
@@ -28,7 +29,7 @@ PROBABILITIES = 32_000_000
 
 
 def read_lens(
-    runs: Runs, states: Sequence[State], held: Held, answer_id: int, k: int
+    runs: Runs, states: Sequence[State], held: Held, measure: Measure, k: int
 ) -> tuple[LensRun, ...]:
     """The clean, the corrupted and, with states to restore, the restored run, layer by layer.
 
@@ -36,7 +37,7 @@ def read_lens(
         runs: Of the prompt.
         states: What to restore.
         held: States kept at corrupted values meanwhile.
-        answer_id: The token to follow.
+        measure: What to follow.
         k: Likeliest tokens to show per layer.
     """
     lm = runs.lm
@@ -59,7 +60,7 @@ def read_lens(
     watching = [(name, keep(layer)) for layer, name in enumerate(lm.sites("hidden"))]
     runs.run_side_by_side(states, watching, held)
     return tuple(
-        _read(name, lm, torch.stack([torch.cat(some) for some in seen[name]]), answer_id, k)
+        _read(name, lm, torch.stack([torch.cat(some) for some in seen[name]]), measure, k)
         for name in names
     )
 
@@ -68,7 +69,7 @@ def read_clean_lens(
     name: str,
     lm: LanguageModel,
     ids: Sequence[int],
-    answer_id: int,
+    measure: Measure,
     k: int,
     visitors: Iterable[tuple[nn.Module, Visitor]],
 ) -> LensRun:
@@ -78,7 +79,7 @@ def read_clean_lens(
         name: What to call the run.
         lm: The model.
         ids: Token ids of the prompt.
-        answer_id: The token to follow.
+        measure: What to follow.
         k: Likeliest tokens to show per layer.
         visitors: Modules and what to make of their outputs; see `hooks.run_hooked`.
     """
@@ -90,13 +91,13 @@ def read_clean_lens(
     watched = [*visitors, *lm.named((block, keep) for block in lm.sites("hidden"))]
     row = lm.rows([ids])
     lm.run(lambda: run_hooked(lambda: all_logits(lm.model, row), watched))
-    return _read(name, lm, torch.stack(last), answer_id, k)
+    return _read(name, lm, torch.stack(last), measure, k)
 
 
-def _read(name: str, lm: LanguageModel, states: Tensor, answer_id: int, k: int) -> LensRun:
+def _read(name: str, lm: LanguageModel, states: Tensor, measure: Measure, k: int) -> LensRun:
     """A run from its `[layer, sample, d_model]` states at the last token."""
-    said = check_finite(_mean_predictions(lm, states))
-    answer = said[:, answer_id]
+    said, scores = _mean_predictions(lm, states, measure)
+    answer = check_finite(said)[:, measure.answer_id]
     top = said.topk(min(k, said.shape[1]), dim=1)
     rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return LensRun(
@@ -104,28 +105,31 @@ def _read(name: str, lm: LanguageModel, states: Tensor, answer_id: int, k: int) 
         probabilities=tuple(answer.tolist()),
         ranks=tuple((1 + (said > answer[:, None]).sum(dim=1)).tolist()),
         top=tuple(tuple(zip(map(lm.token_text, ids), ps, strict=True)) for ids, ps in rows),
+        scores=tuple(scores.tolist()),
     )
 
 
-def _mean_predictions(lm: LanguageModel, states: Tensor) -> Tensor:
-    """`[layer, vocab]` probabilities, mean over samples, of `[layer, sample, d_model]` states."""
+def _mean_predictions(lm: LanguageModel, states: Tensor, measure: Measure) -> Means:
+    """What follows `[layer, sample, d_model]` states, a layer for a cell."""
     n_layers, samples, _ = states.shape
     rows = states.flatten(0, 1)
     layers = torch.arange(n_layers, device=rows.device).repeat_interleave(samples)
     first = _next_token(lm, rows[:1])
-    total = first.new_zeros(n_layers, first.shape[1])
+    total = Means(first.new_zeros(n_layers, first.shape[1]), first.new_zeros(n_layers))
     at_once = min(lm.tokens_per_call, PROBABILITIES // first.shape[1])
     read = in_pieces(len(rows), at_once, lambda some: _next_token(lm, rows[some]), "read one state")
-    for some, said in read:
-        total.index_add_(0, layers[some].to(said.device), said)
-    return total / samples
+    for some, logits in read:
+        each = measure.totals(logits[:, None])
+        total.probabilities.index_add_(0, layers[some].to(logits.device), each.probabilities)
+        total.scores.index_add_(0, layers[some].to(logits.device), each.scores)
+    return Means(*(each / samples for each in total))
 
 
 def _next_token(lm: LanguageModel, states: Tensor) -> Tensor:
-    """`[row, vocab]`: what follows `[row, d_model]` states after the last block."""
+    """`[row, vocab]` logits of what follows `[row, d_model]` states after the last block."""
 
     def put(seen: Seen) -> Tensor:
         return states.view(seen.output.shape).to(seen.output)
 
     any_token = torch.zeros(len(states), 1, dtype=torch.long, device=lm.device)
-    return lm.next_token_probabilities(any_token, [(lm.geometry.blocks[-1], put)])
+    return lm.next_token_logits(any_token, [(lm.geometry.blocks[-1], put)])

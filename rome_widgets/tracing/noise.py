@@ -22,6 +22,7 @@ from rome_widgets import bundled
 from rome_widgets.errors import NoiseError, said
 from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.records.arguments import optional, takes, texts
+from rome_widgets.records.corruption import Subject
 from rome_widgets.records.html import plural
 from rome_widgets.records.numbers import as_float, whole_number
 from rome_widgets.records.subject import check_text
@@ -129,7 +130,7 @@ def default_samples(lm: LanguageModel) -> int:
 
 def draw_noise(
     lm: LanguageModel,
-    noise: float | Noise | np.ndarray | Tensor,
+    noise: float | Noise | np.ndarray | Tensor | Subject,
     samples: int | None,
     n_tokens: int,
     seed: int,
@@ -139,7 +140,8 @@ def draw_noise(
     Args:
         lm: Gives the width, and the embeddings σ is measured on.
         noise: A multiple of σ, a `Noise`, or an array `[samples, n_tokens, d_model]` that is
-            added as it is and overrides samples and seed.
+            added as it is and overrides samples and seed; or another subject, which overrides
+            them too: of it there is one run, to whose embeddings zeros are added.
         samples: Draws to average over, at least 1; None: `default_samples`.
         n_tokens: Subject tokens.
         seed: Of `numpy.random.RandomState`; one sample is a prefix of ten.
@@ -147,6 +149,9 @@ def draw_noise(
     Raises:
         NoiseError: Not a number, negative, or an array of another shape.
     """
+    if isinstance(noise, Subject):
+        zeros = np.zeros((1, n_tokens, lm.d_embedding))
+        return DrawnNoise(zeros, {"text": noise.text, "subject": noise.words}, None)
     if isinstance(noise, np.ndarray | Tensor) and noise.ndim:
         values = _given(noise, n_tokens, lm.d_embedding)
         return DrawnNoise(values, {"text": "given as an array"}, None)

@@ -23,11 +23,12 @@ from rome_widgets.records.trace import CancelFlag
 from rome_widgets.tracing.runs import Check
 
 Measure = Callable[[Sequence[Sequence[State]], Check], np.ndarray]
-"""The answer's probability with each of some sets restored; calls the check now and then."""
+"""The metric with each of some sets restored; calls the check now and then."""
 
 LEVEL = 1e-6
-"""Probabilities no further apart are level, and the first goes: restoring what attention puts out
-is, at the first layer, often restoring the state, and rounding should not be what decides."""
+"""Scores no further apart are level, and the first goes: restoring what attention puts out is, at
+the first layer, often restoring the state, and rounding should not be what decides. Of metrics
+whose numbers are larger than 1, a share of the total effect."""
 STARTS = 3
 """Times that greed may begin."""
 PROMISING = 24
@@ -183,7 +184,8 @@ class PathSearch:
 
     def _best(self, sets: Sequence[Sequence[State]]) -> tuple[int, float]:
         found = self._measure(sets)
-        best = int((found >= found.max() - LEVEL).argmax())
+        level = LEVEL * max(1.0, self.path.clean - self.path.corrupted)
+        best = int((found >= found.max() - level).argmax())
         return best, float(found[best])
 
     def _measure(self, sets: Sequence[Sequence[State]]) -> np.ndarray:

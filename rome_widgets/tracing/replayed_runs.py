@@ -13,10 +13,11 @@ from torch import Tensor
 
 from rome_widgets.errors import NonFinite
 from rome_widgets.model.hooks import Visitor
-from rome_widgets.model.language_model import LanguageModel, probabilities_of
+from rome_widgets.model.language_model import LanguageModel, probabilities_of, upcast
 from rome_widgets.model.memory import Lacking, attempt, out_of_memory
 from rome_widgets.model.replay import CannotReplay, Capture, Replay
 from rome_widgets.records.states import Kind, State
+from rome_widgets.tracing.metric import Means, Measure, added
 from rome_widgets.tracing.runs import (
     LOGITS_AT_ONCE,
     Check,
@@ -55,10 +56,11 @@ class ReplayedRuns(Runs):
         ids: Sequence[int],
         positions: Sequence[int],
         noise: Tensor,
+        other_ids: Sequence[int] | None = None,
     ) -> None:
         self._replay = replay
         self._asked = 0
-        super().__init__(lm, ids, positions, noise)
+        super().__init__(lm, ids, positions, noise, other_ids)
 
     def _run_both(self) -> None:
         contributions = [
@@ -67,13 +69,18 @@ class ReplayedRuns(Runs):
             if kind != "hidden"
             for layer, name in enumerate(self.lm.sites(kind))
         ]
-        rows = self.ids.expand(1 + self.samples, -1)
+        rows = self.clean_and_corrupted(self.samples)
         visitors = self.lm.named([self.corrupting(self.noise, after=1), *contributions])
         self._capture = self.lm.run(lambda: self._checked_capture(rows, visitors))
         probabilities = probabilities_of(self._capture.logits)
         self.clean, self.corrupted = probabilities[0], probabilities[1:].mean(dim=0)
+        self._clean_logits = upcast(self._capture.logits[:1])
         for layer in range(self.lm.n_layers):
             self.states["hidden", layer] = self._capture.states[layer + 1][0]
+
+    def _corrupted(self, measure: Measure) -> Means:
+        totals = measure.totals(self._capture.logits[None, 1:])
+        return Means(*(total / self.samples for total in totals))
 
     def _checked_capture(
         self, rows: Tensor, visitors: list[tuple[torch.nn.Module, Visitor]]
@@ -90,7 +97,7 @@ class ReplayedRuns(Runs):
         return self.lm.tokens_per_call
 
     def _predict(
-        self, cells: Sequence[Sequence[State]], held: Held, check: Check
+        self, cells: Sequence[Sequence[State]], measure: Measure, held: Held, check: Check
     ) -> Iterator[Predicted]:
         """Cells come out by the order of their first patched positions."""
         most = self.lm.tokens_in_memory(WIDTHS_PER_WAVE, CALLS_PER_WAVE * self.tokens_per_call)
@@ -98,20 +105,21 @@ class ReplayedRuns(Runs):
         most = max(1, min(most, PREDICTED // self._capture.logits.shape[-1]))
         unchanged, groups = group_cells(cells, self.extent, most)
         if unchanged:
-            yield unchanged, self.corrupted.expand(len(unchanged), -1)
+            scores = self.clean.new_full((len(unchanged),), self.measure(measure)[1])
+            yield unchanged, Means(self.corrupted.expand(len(unchanged), -1), scores)
         waiting = deque(groups)
         while waiting:
             numbers = waiting.popleft()
-            predicted = self._within_memory([cells[n] for n in numbers], held, check)
+            predicted = self._within_memory([cells[n] for n in numbers], measure, held, check)
             if predicted is None:  # too much at once: what is done stays, this is halved
                 half = (len(numbers) + 1) // 2
                 waiting.extendleft(filter(None, (numbers[half:], numbers[:half])))
                 continue
-            for some, probabilities in predicted:
-                yield [numbers[number] for number in some], probabilities
+            for some, means in predicted:
+                yield [numbers[number] for number in some], means
 
     def _within_memory(
-        self, cells: Sequence[Sequence[State]], held: Held, check: Check
+        self, cells: Sequence[Sequence[State]], measure: Measure, held: Held, check: Check
     ) -> list[Predicted] | None:
         """The predictions of a few cells, or None where memory did not do for as many.
 
@@ -119,9 +127,10 @@ class ReplayedRuns(Runs):
             OutOfMemory: It does not do for a single row.
         """
         wave = plan_wave(cells, self.extent, held)
-        predicted = attempt(lambda: self.lm.run(lambda: list(self._run(wave, held, check))))
+        run = self._run
+        predicted = attempt(lambda: self.lm.run(lambda: list(run(wave, measure, held, check))))
         if not isinstance(predicted, Lacking):
-            return self._finite(predicted, cells, held)
+            return self._finite(predicted, cells, measure, held)
         self._shrink(len(cells), predicted)
         return None
 
@@ -135,12 +144,17 @@ class ReplayedRuns(Runs):
             self.lm.use_less_memory(asked)
 
     def _finite(
-        self, predicted: list[Predicted], cells: Sequence[Sequence[State]], held: Held
+        self,
+        predicted: list[Predicted],
+        cells: Sequence[Sequence[State]],
+        measure: Measure,
+        held: Held,
     ) -> list[Predicted]:
-        for numbers, probabilities in predicted:
-            finite = torch.isfinite(probabilities).all(dim=1)
+        for numbers, means in predicted:
+            finite = torch.isfinite(means.probabilities).all(dim=1)
             if not finite.all():
-                self._pass([cells[numbers[int(finite.long().argmin())]]], held)  # names the module
+                cell = cells[numbers[int(finite.long().argmin())]]
+                self._pass([cell], measure, held)  # names the module
                 raise NonFinite(
                     "Replaying a restored state gives NaN or infinity.",
                     "Finite activations were wanted, as a whole pass has.",
@@ -150,11 +164,11 @@ class ReplayedRuns(Runs):
 
     # ------------------------------------------------------------------------- one wave
 
-    def _run(self, wave: Wave, held: Held, check: Check) -> Iterator[Predicted]:
+    def _run(self, wave: Wave, measure: Measure, held: Held, check: Check) -> Iterator[Predicted]:
         branches = torch.empty(0, device="cpu")
         for layer, step in enumerate(wave.steps, start=wave.first):
             branches = self._after_block(layer, step, branches, wave.start, held, check)
-        yield from self._unembed(branches[:, :, -1], wave.leaves, check)
+        yield from self._unembed(branches[:, :, -1], wave.leaves, measure, check)
 
     def _after_block(
         self,
@@ -238,24 +252,26 @@ class ReplayedRuns(Runs):
         return out.unflatten(0, (len(patches), self.samples))
 
     def _unembed(
-        self, hidden: Tensor, leaves: Sequence[Sequence[int]], check: Check
+        self,
+        hidden: Tensor,
+        leaves: Sequence[Sequence[int]],
+        measure: Measure,
+        check: Check,
     ) -> Iterator[Predicted]:
-        """Mean probabilities of `[branch, sample, d_model]` states, a piece at a time."""
+        """What follows `[branch, sample, d_model]` states, a piece at a time."""
         n_rows = max(1, LOGITS_AT_ONCE // self._capture.logits.shape[-1])
         n_branches = max(1, n_rows // self.samples)
         for first in range(0, len(hidden), n_branches):
             some = hidden[first : first + n_branches]
-            total = None
+            totals = []
             for samples in some.split(max(1, n_rows // len(some)), dim=1):
                 check()
                 logits = self._replay.logits(samples.flatten(0, 1))
-                probabilities = probabilities_of(logits).unflatten(0, samples.shape[:2])
-                part = probabilities.sum(dim=1)
-                total = part if total is None else total + part
+                totals.append(measure.totals(logits.unflatten(0, samples.shape[:2])))
             cells = leaves[first : first + n_branches]
             branch_of = [branch for branch, some in enumerate(cells) for _ in some]
-            assert total is not None, "there is at least one sample"
-            yield [cell for some in cells for cell in some], (total / self.samples)[branch_of]
+            means = Means(*((total / self.samples)[branch_of] for total in added(totals)))
+            yield [cell for some in cells for cell in some], means
 
 
 def _of_kind(kind: Kind, patches: Iterable[Sequence[Patch]]) -> list[tuple[int, Patch]]:

@@ -17,11 +17,16 @@ from rome_widgets.tracing.runs import Runs
 
 
 def cached_runs(
-    lm: LanguageModel, ids: Sequence[int], positions: Sequence[int], noise: Tensor
+    lm: LanguageModel,
+    ids: Sequence[int],
+    positions: Sequence[int],
+    noise: Tensor,
+    other_ids: Sequence[int] | None = None,
 ) -> Runs:
     """The runs of a prompt: those that somebody already keeps, if the model still gives them.
 
-    Fast runs where replay is right for this model and prompt, else slow ones.
+    Fast runs where replay is right for this model and prompt, else slow ones. Arguments are those
+    of `Runs`.
 
     Raises:
         NonFinite: NaN or infinity in the logits.
@@ -31,28 +36,35 @@ def cached_runs(
     kept = lm.remember("runs", None, weakref.WeakValueDictionary)
     draws = hashlib.sha256(to_numpy(noise).tobytes()).digest()
     passes = (lm.identity, lm.engine, reduced_precision(lm.device, lm.dtype))
-    key = (*passes, tuple(ids), tuple(positions), tuple(noise.shape), draws)
+    read = tuple(ids), None if other_ids is None else tuple(other_ids)
+    key = (*passes, *read, tuple(positions), tuple(noise.shape), draws)
     runs = kept.get(key)
     if runs is None or not runs.still_hold():
         what = f"run {len(noise)} samples of the prompt"
-        runs = kept[key] = within_memory(lambda: _new_runs(lm, ids, positions, noise), what)
+        runs = kept[key] = within_memory(
+            lambda: _new_runs(lm, ids, positions, noise, other_ids), what
+        )
     return runs
 
 
 def _new_runs(
-    lm: LanguageModel, ids: Sequence[int], positions: Sequence[int], noise: Tensor
+    lm: LanguageModel,
+    ids: Sequence[int],
+    positions: Sequence[int],
+    noise: Tensor,
+    other_ids: Sequence[int] | None,
 ) -> Runs:
-    replay = lm.replay
+    replay, read = lm.replay, (ids, positions, noise, other_ids)
     if replay is None:
-        return Runs(lm, ids, positions, noise)
+        return Runs(lm, *read)
     try:
-        found = attempt(lambda: ReplayedRuns(lm, replay, ids, positions, noise))
+        found = attempt(lambda: ReplayedRuns(lm, replay, *read))
     except CannotReplay as why:
         found, reason = None, str(why)
     else:
         if not isinstance(found, Lacking):
             return found
         reason = "memory does not hold the states of a pass over all samples"
-    runs = Runs(lm, ids, positions, noise)
+    runs = Runs(lm, *read)
     runs.note = f"Whole forward passes are used for this prompt: {reason}."
     return runs

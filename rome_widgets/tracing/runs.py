@@ -25,6 +25,7 @@ from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.memory import Lacking, attempt, in_pieces, is_shortage, within_memory
 from rome_widgets.records.html import and_more
 from rome_widgets.records.states import Kind, State
+from rome_widgets.tracing.metric import Means, Measure, added
 from rome_widgets.tracing.waves import Extent, Patch
 
 T = TypeVar("T")
@@ -32,8 +33,8 @@ Check = Callable[[], None]
 """Called between two calls of the model; raises where the work should stop."""
 Held = Mapping[State, Tensor]
 """`[sample, d_model]` by state: what a severed graph keeps in place."""
-Predicted = tuple[Sequence[int], Tensor]
-"""Numbers of cells, and their `[cell, vocab]` mean probabilities over the samples."""
+Predicted = tuple[Sequence[int], Means]
+"""Numbers of cells, and what is predicted of these."""
 
 
 class ThreeRuns(NamedTuple):
@@ -61,10 +62,12 @@ class Runs:
         ids: Token ids of the prompt.
         positions: Those of the corrupted tokens, in order.
         noise: `[sample, corrupted token, d_model]`, in the embedding's dtype and on its device.
+        other_ids: What the corrupted runs read, where that is another subject's tokens; the noise
+            is then one draw of zeros.
 
     Attributes:
         clean: `[vocab]` probabilities after the prompt.
-        corrupted: The same with noise on the span, mean over the samples.
+        corrupted: The same of the corrupted run, mean over the samples.
         states: `[pos, d_model]` by kind and layer: the clean run's.
         note: What a reader should know about how the runs are made.
 
@@ -75,7 +78,12 @@ class Runs:
     note = ""
 
     def __init__(
-        self, lm: LanguageModel, ids: Sequence[int], positions: Sequence[int], noise: Tensor
+        self,
+        lm: LanguageModel,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        noise: Tensor,
+        other_ids: Sequence[int] | None = None,
     ) -> None:
         self.lm = lm
         self.positions = torch.tensor(positions, device=lm.device)
@@ -84,6 +92,7 @@ class Runs:
         self.length = len(ids)
         self.extent = Extent(lm.n_layers, len(ids), min(positions))
         self.ids = lm.rows([ids])
+        self.corrupted_ids = self.ids if other_ids is None else lm.rows([other_ids])
         self.states: dict[tuple[Kind, int], Tensor] = {}
         self._identity = lm.identity
         self._foreign = self._identity.foreign
@@ -100,9 +109,24 @@ class Runs:
             for kind in self.lm.kinds
             for layer, name in enumerate(self.lm.sites(kind))
         ]
-        self.clean = self.lm.next_token_probabilities(self.ids, visitors)[0]
-        ((_, corrupted),) = self._passes([()], {}, lambda: None)
-        self.corrupted = corrupted[0]
+        self._clean_logits = self.lm.next_token_logits(self.ids, visitors)
+        self.clean = self._clean_logits[0].softmax(dim=-1)
+        likeliest = Measure(int(self.clean.argmax()))
+        self.corrupted = self._corrupted(likeliest).probabilities[0]
+
+    def measure(self, measure: Measure) -> tuple[float, float]:
+        """The metric of the clean run, and of the corrupted one, mean over the samples."""
+        if measure.metric == "probability":
+            return float(self.clean[measure.answer_id]), float(self.corrupted[measure.answer_id])
+        clean = float(measure.of(self._clean_logits)[0])
+        return clean, float(
+            within_memory(lambda: self._corrupted(measure), "run the prompt").scores
+        )
+
+    def _corrupted(self, measure: Measure) -> Means:
+        """What is predicted with nothing restored, of one cell."""
+        ((_, corrupted),) = self._passes([()], measure, {}, lambda: None)
+        return corrupted
 
     def _keep_first_row(self, kind: Kind, layer: int) -> Visitor:
         def visit(seen: Seen) -> None:
@@ -124,6 +148,7 @@ class Runs:
     def predict(
         self,
         cells: Sequence[Sequence[State]],
+        measure: Measure,
         held: Held | None = None,
         check: Check = lambda: None,
     ) -> Iterator[Predicted]:
@@ -131,6 +156,7 @@ class Runs:
 
         Args:
             cells: The states to restore, per cell.
+            measure: What the scores are.
             held: States kept at corrupted values meanwhile; restoring a state goes first.
             check: See `Check`.
 
@@ -139,17 +165,17 @@ class Runs:
             OutOfMemory: No room for even a single row.
         """
         self._check_model(thoroughly=len(cells) > 1)
-        for predicted in self._predict(cells, held or {}, check):
+        for predicted in self._predict(cells, measure, held or {}, check):
             self._check_model(thoroughly=False)  # Others may write the model meanwhile.
             yield predicted
 
     def _predict(
-        self, cells: Sequence[Sequence[State]], held: Held, check: Check
+        self, cells: Sequence[Sequence[State]], measure: Measure, held: Held, check: Check
     ) -> Iterator[Predicted]:
-        yield from self._passes(cells, held, check)
+        yield from self._passes(cells, measure, held, check)
 
     def _passes(
-        self, cells: Sequence[Sequence[State]], held: Held, check: Check
+        self, cells: Sequence[Sequence[State]], measure: Measure, held: Held, check: Check
     ) -> Iterator[Predicted]:
         """By whole passes; as many cells, then as many draws at once as memory holds."""
         first = 0
@@ -158,28 +184,29 @@ class Runs:
             n_cells = max(1, self.tokens_per_call // (self.samples * self.length))
             numbers = range(first, min(first + n_cells, len(cells)))
             some = [cells[number] for number in numbers]
-            predicted = attempt(lambda some=some: self._pass(some, held))
-            if isinstance(predicted, Lacking) and len(numbers) > 1:
+            totals = attempt(lambda some=some: self._pass(some, measure, held))
+            if isinstance(totals, Lacking) and len(numbers) > 1:
                 self.lm.use_less_memory(len(numbers) * self.samples * self.length)
                 continue
-            if isinstance(predicted, Lacking):
-                predicted = self._pass_by_draws(some, held)
-            yield numbers, predicted
+            if isinstance(totals, Lacking):
+                totals = self._pass_by_draws(some, measure, held)
+            yield numbers, Means(*(total / self.samples for total in totals))
             first = numbers.stop
 
-    def _pass_by_draws(self, cells: Sequence[Sequence[State]], held: Held) -> Tensor:
-        """`[cell, vocab]`, from a pass over some draws after the other.
+    def _pass_by_draws(
+        self, cells: Sequence[Sequence[State]], measure: Measure, held: Held
+    ) -> Means:
+        """As `_pass`, from a pass over some draws after the other.
 
         Raises:
             OutOfMemory: There is no room for one of them.
         """
 
-        def total_of(draws: slice) -> Tensor:
-            some = self._of(draws)
-            return some._pass(cells, _of_draws(held, draws)) * some.samples
+        def totals_of(draws: slice) -> Means:
+            return self._of(draws)._pass(cells, measure, _of_draws(held, draws))
 
-        pieces = in_pieces(self.samples, self.samples // 2, total_of, "run the prompt once")
-        return torch.stack([total for _, total in pieces]).sum(dim=0) / self.samples
+        pieces = in_pieces(self.samples, self.samples // 2, totals_of, "run the prompt once")
+        return added([totals for _, totals in pieces])
 
     def _of(self, draws: slice) -> Runs:
         """The same runs, of some of the draws."""
@@ -278,7 +305,7 @@ class Runs:
 
         visitors = [(self.lm.sites(state.kind)[state.layer], keep(state)) for state in states]
         self.lm.next_token_probabilities(
-            self.ids.expand(self.samples, -1), [self.corrupting(self.noise), *visitors]
+            self.corrupted_ids.expand(self.samples, -1), [self.corrupting(self.noise), *visitors]
         )
         return found
 
@@ -345,7 +372,7 @@ class Runs:
             return visit
 
         self.lm.next_token_probabilities(
-            self.ids.expand(1 + 2 * len(noise), -1),
+            self.clean_and_corrupted(2 * len(noise)),
             [
                 self.corrupting(noise.repeat(2, 1, 1), after=1),
                 *(
@@ -357,15 +384,19 @@ class Runs:
         )
         return kept
 
+    def clean_and_corrupted(self, n_corrupted: int) -> Tensor:
+        """`[1 + n_corrupted, pos]` ids: of a clean run, and of so many corrupted ones."""
+        return torch.cat([self.ids, self.corrupted_ids.expand(n_corrupted, -1)])
+
     def _by_row(self, output: Tensor) -> Tensor:
         """`[row, pos, width]`; some families put out `[row * pos, width]` in their MLP."""
         return output.view(-1, self.length, output.shape[-1])
 
-    def _pass(self, cells: Sequence[Sequence[State]], held: Held) -> Tensor:
-        """`[cell, vocab]`: one whole forward pass, every cell's samples in a batch."""
-        rows = self.ids.expand(len(cells) * self.samples, -1)
-        probabilities = self.lm.next_token_probabilities(rows, self._restoring(cells, held))
-        return probabilities.unflatten(0, (len(cells), self.samples)).mean(dim=1)
+    def _pass(self, cells: Sequence[Sequence[State]], measure: Measure, held: Held) -> Means:
+        """Totals over the samples: one whole forward pass, every cell's samples in a batch."""
+        rows = self.corrupted_ids.expand(len(cells) * self.samples, -1)
+        logits = self.lm.next_token_logits(rows, self._restoring(cells, held))
+        return measure.totals(logits.unflatten(0, (len(cells), self.samples)))
 
     def _restoring(self, cells: Sequence[Sequence[State]], held: Held) -> list[tuple[str, Visitor]]:
         """What corrupts every cell's samples and puts its states back."""
@@ -383,7 +414,8 @@ class Runs:
 
     def clean_joint(self, answer: Sequence[int]) -> float:
         """Probability of all tokens of an answer in the clean run, each after those before it."""
-        return float(self._longer(answer, slice(0, 1))._joint(answer, []))
+        longer = self._longer(answer, slice(0, 1))
+        return float(longer._joint(longer.ids, answer, []))
 
     def joint(
         self, answer: Sequence[int], states: Sequence[State] = (), held: Held | None = None
@@ -405,7 +437,7 @@ class Runs:
         def total_of(draws: slice) -> float:
             longer = self._longer(answer, draws)
             visitors = longer._restoring([states], _of_draws(held or {}, draws))
-            return float(longer._joint(answer, visitors).sum())
+            return float(longer._joint(longer.corrupted_ids, answer, visitors).sum())
 
         what = f"run the prompt with {len(answer)} tokens of its answer"
         pieces = in_pieces(self.samples, at_once, total_of, what)
@@ -418,13 +450,18 @@ class Runs:
             ContextTooLong: They are more tokens than the model has positions.
         """
         longer = self._of(draws)
-        longer.ids = self.lm.rows([[*self.ids[0].tolist(), *answer[:-1]]])
+        longer.ids, longer.corrupted_ids = (
+            self.lm.rows([[*ids[0].tolist(), *answer[:-1]]])
+            for ids in (self.ids, self.corrupted_ids)
+        )
         longer.length = longer.ids.shape[1]
         return longer
 
-    def _joint(self, answer: Sequence[int], visitors: Sequence[tuple[str, Visitor]]) -> Tensor:
+    def _joint(
+        self, ids: Tensor, answer: Sequence[int], visitors: Sequence[tuple[str, Visitor]]
+    ) -> Tensor:
         """`[sample]`: the product over an answer's tokens, of which all but the last are in."""
-        rows = self.ids.expand(self.samples, -1)
+        rows = ids.expand(self.samples, -1)
         found = self.lm.probabilities_at_end(rows, len(answer), visitors)
         wanted = torch.tensor(list(answer), device=found.device).expand(self.samples, -1)
         return found.double().gather(2, wanted[:, :, None])[:, :, 0].prod(dim=1)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from rome_widgets import bundled
-from rome_widgets.errors import Cancelled, PromptError, StateError, said
+from rome_widgets.errors import ArgumentError, Cancelled, PromptError, StateError, said
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.precision import precision_notes
@@ -29,6 +29,7 @@ from rome_widgets.model.progress_bar import shows_progress
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import Listener, callback, cancel_flag, takes
+from rome_widgets.records.corruption import Subject
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
@@ -47,16 +48,23 @@ from rome_widgets.records.trace import (
     predictions,
     top_ids,
 )
+from rome_widgets.records.trace_metric import Metric, check_metric, line_of_repr, symbol
 from rome_widgets.tracing.attribution import attribution_patching
 from rome_widgets.tracing.flow import measure_flow
 from rome_widgets.tracing.lens import read_lens
+from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.noise import Noise, draw_noise
 from rome_widgets.tracing.path import PathSearch
+from rome_widgets.tracing.replacement import ids_with_subject
 from rome_widgets.tracing.run_cache import cached_runs
 from rome_widgets.tracing.runs import Check
 from rome_widgets.tracing.waves import can_matter
 
-SMALL_EFFECT = 0.01
+SMALL_EFFECT: Mapping[Metric, float] = {
+    "probability": 0.01,
+    "logprob": 0.05,
+    "logit_difference": 0.05,
+}
 """A total effect up to which a tracer says that there is little to restore."""
 
 SEARCHED_SAMPLES = 10
@@ -68,7 +76,7 @@ Recorded = Mapping[Kind, tuple[np.ndarray, np.ndarray]]
 """`CausalTrace.recorded`."""
 Prompt = str | Fact | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor
 """Text, a fact or a record of one, chat messages, or token ids."""
-Subject = str | Span | Sequence[Span] | None
+SubjectOfPrompt = str | Span | Sequence[Span] | None
 """Words, their span of characters, or the spans of several mentions."""
 Answer = str | int | Iterable[str | int] | None
 """A word, the id of a token, several of these, or None: the clean run's top token."""
@@ -80,14 +88,16 @@ Answer = str | int | Iterable[str | int] | None
 def trace(
     lm: LanguageModel,
     prompt: Prompt,
-    subject: Subject = None,
+    subject: SubjectOfPrompt = None,
     kinds: Iterable[Kind] | Literal["all"] = "all",
     *,
-    noise: float | Noise | np.ndarray = 3.0,
+    noise: float | Noise | np.ndarray | Subject = 3.0,
     samples: int | None = None,
     window: int | None = None,
     seed: int = 1,
     answer: Answer = None,
+    metric: Metric = "probability",
+    against: str | int | None = None,
     occurrence: Occurrence | None = None,
     record: int = 0,
     progress: Listener[Progress] = None,
@@ -103,9 +113,11 @@ def trace(
         subject: The entity as it stands in the text, or its span of characters, or the spans of
             several mentions; not needed with a fact.
         kinds: Which grids: "hidden", "mlp", "attn"; "all" for those the model has.
-        noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`.
+        noise: A multiple of σ, a `Noise`, or an array `[samples, subject tokens, d_model]`; or a
+            `Subject`: another one, of as many tokens, that the corrupted run reads instead.
         samples: Noise draws to average over; None: the published 10, and 100 on a model of at most
-            5 million weights (`default_samples`).
+            5 million weights (`default_samples`). An array has its own; of another subject there is
+            one run, and nothing is drawn.
         window: Layers restored together for mlp and attn; None chooses by depth
             (`default_window`).
         seed: Of the draws.
@@ -113,6 +125,11 @@ def trace(
             Of a word of several tokens the first gives the grid, and the probability of all of
             them is in `whole`. Of several words or ids the clean run's most probable one is
             followed, and a note says which.
+        metric: What is measured of the prediction, in each draw, and averaged over the draws: the
+            "probability" of the answer; "logprob", its natural logarithm; "logit_difference", the
+            answer's logit less that of the answer `against`. Clean, corrupted, scores and recovery
+            are all of it. Predictions that are shown beside it stay probabilities.
+        against: The second answer, a word or the id of a token; of several tokens the first counts.
         occurrence: Which mention of the subject is corrupted: "last" (the default), "first", a
             number as Python counts, or "all" of them. Parts of words count only where the subject
             is nowhere a word of its own.
@@ -122,7 +139,7 @@ def trace(
         cancel: Checked between batches; stops with `Cancelled`, which carries the partial trace.
 
     Raises:
-        PromptError, SubjectNotFound, NoiseError, StateError: Bad input; nothing was run.
+        PromptError, SubjectNotFound, NoiseError, StateError, ArgumentError: Bad input.
         NonFinite: The model produced NaN or infinity.
         Cancelled: `cancel` was set.
 
@@ -130,6 +147,10 @@ def trace(
         >>> rw.trace(lm, "The Space Needle is in the city of", "The Space Needle")
         CausalTrace('The Space Needle is in the city of' → ' Seattle',
             clean 0.9995, corrupted 0.1397, 12 tokens × 8 layers, hidden, mlp, attn)
+
+    Source:
+        Meng et al. 2022 (noise, probability); Zhang & Nanda 2024 (another subject's tokens, the
+        difference of logits).
     """
     kinds = check_language_model(lm).check_kinds(kinds)
     tracer = CausalTracer(
@@ -141,6 +162,8 @@ def trace(
         window=window,
         seed=seed,
         answer=answer,
+        metric=metric,
+        against=against,
         occurrence=occurrence,
     )
     return tracer.trace(kinds, record=record, progress=progress, cancel=cancel)
@@ -165,8 +188,10 @@ class CausalTracer(Stays):
         subject_spans: Those of every mention that is corrupted.
         answer: The token that is followed, as text; `answer_id` is its id.
         whole: The whole answer where it has several tokens, a `WholeAnswer`; else None.
-        clean: Its probability in the clean run.
-        corrupted: Its probability with the subject corrupted, mean over samples.
+        against: The second answer of a difference of logits, as text; `against_id` is its id.
+        metric: What is measured.
+        clean: The metric, by default the answer's probability, in the clean run.
+        corrupted: The same with the subject corrupted, mean over samples.
 
     Example:
         >>> tracer = rw.CausalTracer(lm, "The Space Needle is in the city of", "The Space Needle")
@@ -181,13 +206,15 @@ class CausalTracer(Stays):
         self,
         lm: LanguageModel,
         prompt: Prompt,
-        subject: Subject = None,
+        subject: SubjectOfPrompt = None,
         *,
-        noise: float | Noise | np.ndarray = 3.0,
+        noise: float | Noise | np.ndarray | Subject = 3.0,
         samples: int | None = None,
         window: int | None = None,
         seed: int = 1,
         answer: Answer = None,
+        metric: Metric = "probability",
+        against: str | int | None = None,
         occurrence: Occurrence | None = None,
     ) -> None:
         self.lm = check_language_model(lm).up_to_date()
@@ -207,31 +234,56 @@ class CausalTracer(Stays):
         self.samples = len(drawn.values)
         self.token_ids = encoded.ids
         values = torch.from_numpy(drawn.values).to(lm.device, lm.dtype)
-        self._runs = cached_runs(lm, self.token_ids, positions, values)
+        other = None
+        if isinstance(noise, Subject):
+            places = lm.find_subject(text, found, occurrence)
+            other = ids_with_subject(lm, text, places, encoded, noise)
+        metric = check_metric(metric)
+        self._runs = cached_runs(lm, self.token_ids, positions, values, other)
         self._held: dict[State, Tensor] = {}
         self._baseline = np.stack([to_numpy(self._runs.clean), to_numpy(self._runs.corrupted)])
         self._answer_ids, text, notes = self._choose_answer(answer, self._baseline[0])
         self.answer_id = self._answer_ids[0]
         self.answer = lm.token_text(self.answer_id)
+        self.measure = Measure(self.answer_id, metric, self._choose_against(metric, against, notes))
         top = dict.fromkeys(i for run in self._baseline for i in top_ids(run, self.answer_id, 8))
         texts = {i: lm.token_text(i) for i in top}
         self._baseline_rows = tuple(predictions(self._baseline[[0, 1, 1]], top, texts))
-        self.clean, self.corrupted = map(float, self._baseline[:, self.answer_id])
+        self.clean, self.corrupted = self._runs.measure(self.measure)
         self.whole, more = self._measure_whole(text)
         notes += more
         about_runs = [self._runs.note] if self._runs.note else []
         about_runs += precision_notes(lm.device, lm.dtype)
         self.notes = (*encoded.notes, *notes, *self._effect_notes(), *about_runs)
 
+    @property
+    def metric(self) -> Metric:
+        """What is measured of a prediction."""
+        return self.measure.metric
+
+    @property
+    def against_id(self) -> int | None:
+        """The second answer of a difference of logits; None of other metrics."""
+        return self.measure.against_id
+
+    @property
+    def against(self) -> str:
+        """The same as text; empty where there is none."""
+        return "" if self.against_id is None else self.lm.token_text(self.against_id)
+
     def __repr__(self) -> str:
         return (
             f"CausalTracer({quoted(self.prompt)} → {quoted(self.answer, 24)},\n"
+            f"{line_of_repr(self.metric, self.answer, self.against)}"
             f"    clean {self.clean:.4f}, corrupted {self.corrupted:.4f}"
             f"{'' if self.whole is None else f',{chr(10)}    {self.whole}'})"
         )
 
     def _repr_html_(self) -> str:
         words = f"{self.prompt} → {self.answer.strip()}"
+        if self.metric != "probability":
+            ends = f"clean {self.clean:.4f}, corrupted {self.corrupted:.4f}"
+            words += f"; {symbol(self.metric, self.answer, self.against)}: {ends}"
         whole = "" if self.whole is None else paragraph(str(self.whole))
         table = prediction_table(self._baseline_rows, ("clean", "corrupted"))
         return paragraph(words) + whole + table
@@ -283,13 +335,12 @@ class CausalTracer(Stays):
 
         check()
         states = [self.cell(*cell) for cell in cells]
-        for numbers, probabilities in self._runs.predict(states, self._held, check):
+        for numbers, means in self._runs.predict(states, self.measure, self._held, check):
             some = [cells[number] for number in numbers]
-            answers = to_numpy(probabilities[:, self.answer_id])
-            for (pos, layer, kind), probability in zip(some, answers, strict=True):
-                scores[kind][pos, layer] = probability
+            for (pos, layer, kind), score in zip(some, to_numpy(means.scores), strict=True):
+                scores[kind][pos, layer] = score
             for (pos, layer, kind), distribution in zip(
-                some, to_numpy(probabilities) if record else (), strict=bool(record)
+                some, to_numpy(means.probabilities) if record else (), strict=bool(record)
             ):
                 ids = likeliest(distribution, record)
                 recorded[kind][0][pos, layer, : len(ids)] = ids
@@ -309,7 +360,7 @@ class CausalTracer(Stays):
             OutOfMemory: A gradient keeps every activation; the exact trace does not.
         """
         kinds = self.lm.check_kinds(kinds)
-        scores = attribution_patching(self._runs, self.answer_id, kinds, self.window)
+        scores = attribution_patching(self._runs, self.measure, kinds, self.window)
         return replace(self._result(scores), estimated=True)
 
     def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
@@ -339,8 +390,9 @@ class CausalTracer(Stays):
         """
         checked = self._checked(states)
         top = whole_number(top, "top", 1)
-        ((_, restored),) = self._runs.predict([checked], self._held)
-        distributions = np.concatenate([self._baseline, to_numpy(restored)])
+        ((_, means),) = self._runs.predict([checked], self.measure, self._held)
+        distributions = np.concatenate([self._baseline, to_numpy(means.probabilities)])
+        measured = self.clean, self.corrupted, float(means.scores)
         ids = {self.answer_id, *(i for run in distributions for i in likeliest(run, top).tolist())}
         return Restoration(
             self.prompt,
@@ -351,6 +403,9 @@ class CausalTracer(Stays):
             distributions,
             {i: self.lm.token_text(i) for i in ids},
             self._whole_with(checked),
+            self.metric,
+            self.against,
+            None if self.metric == "probability" else measured,
         )
 
     @takes(progress=callback, cancel=cancel_flag)
@@ -374,7 +429,8 @@ class CausalTracer(Stays):
         smaller set is likely and not certain (see `path`).
 
         Args:
-            recovery: The share of the total effect to bring back, in (0, 1].
+            recovery: The share of the total effect to bring back, in (0, 1]: of whatever the metric
+                is, `(score - corrupted) / (clean - corrupted)`.
             kinds: Of which kinds.
             among: States to choose from; None takes all of the model at every token but the last.
                 The last token's sum up what came before, its last hidden state being the
@@ -402,7 +458,8 @@ class CausalTracer(Stays):
                 "A share above 0, at most 1, was wanted.",
             )
         runs = self.clean, self.corrupted
-        empty = RestoringPath((), (), self.answer, *runs, share, False, 0, self.tokens)
+        about = self.tokens, self.metric, self.against
+        empty = RestoringPath((), (), self.answer, *runs, share, False, 0, *about)
         if math.isnan(empty.recovery):
             raise StateError(
                 f"The corruption takes nothing away: {self.clean:.3g} → {self.corrupted:.3g}.",
@@ -419,7 +476,7 @@ class CausalTracer(Stays):
                     progress(self._over_all_draws(path))
 
             start = replace(empty, corrupted=fewer.corrupted)
-            roughly = fewer._probabilities
+            roughly = fewer._scores
             try:
                 found = PathSearch(roughly, candidates, start, most, told, cancel).run()
             except Cancelled as stopped:
@@ -427,12 +484,12 @@ class CausalTracer(Stays):
                 raise
             empty = replace(empty, n_restored=found.n_restored)
             begun |= {"first": found.states, "roughly": roughly}
-        return PathSearch(self._probabilities, candidates, empty, most, **begun).run()
+        return PathSearch(self._scores, candidates, empty, most, **begun).run()
 
     def _over_all_draws(self, path: RestoringPath) -> RestoringPath:
         """A set that a search over fewer draws found, with what it brings back over all."""
         sets = [path.states[:n] for n in range(1, len(path.states) + 1)]
-        found = self._probabilities(sets, lambda: None) if sets else np.empty(0)
+        found = self._scores(sets, lambda: None) if sets else np.empty(0)
         whole = replace(path, probabilities=tuple(map(float, found)), corrupted=self.corrupted)
         return replace(whole, reached=bool(whole.recovery >= whole.target))
 
@@ -447,7 +504,7 @@ class CausalTracer(Stays):
         noise = self._runs.noise[:SEARCHED_SAMPLES]
         fewer._runs = cached_runs(self.lm, self.token_ids, self._runs.positions.tolist(), noise)
         fewer._held = {state: held[:SEARCHED_SAMPLES] for state, held in self._held.items()}
-        fewer.samples, fewer.corrupted = len(noise), float(fewer._runs.corrupted[self.answer_id])
+        fewer.samples, fewer.corrupted = len(noise), fewer._runs.measure(self.measure)[1]
         nothing_lost = math.isnan(replace(empty, corrupted=fewer.corrupted).recovery)
         return None if nothing_lost else fewer
 
@@ -491,8 +548,8 @@ class CausalTracer(Stays):
         """
         checked = self._checked(states)
         k = whole_number(k, "k", 1)
-        read = read_lens(self._runs, checked, self._held, self.answer_id, k)
-        return Lens(self.answer, self.answer_id, checked, read)
+        read = read_lens(self._runs, checked, self._held, self.measure, k)
+        return Lens(self.answer, self.answer_id, checked, read, self.metric)
 
     @needs_memory("sever the graph")
     @undisturbed
@@ -552,11 +609,11 @@ class CausalTracer(Stays):
             pool = [state for state in self._checked(among) if state.kind in kinds]
         return [state for state in pool if can_matter(state, self._runs.extent)]
 
-    def _probabilities(self, sets: Sequence[Sequence[State]], check: Check) -> np.ndarray:
-        """`[set]`: the answer's probability with each set of states restored."""
+    def _scores(self, sets: Sequence[Sequence[State]], check: Check) -> np.ndarray:
+        """`[set]`: the metric with each set of states restored."""
         found = np.empty(len(sets))
-        for numbers, probabilities in self._runs.predict(sets, self._held, check):
-            found[list(numbers)] = to_numpy(probabilities[:, self.answer_id])
+        for numbers, means in self._runs.predict(sets, self.measure, self._held, check):
+            found[list(numbers)] = to_numpy(means.scores)
         return found
 
     def _check_resumed(self, resume: CausalTrace, record: int) -> None:
@@ -574,6 +631,7 @@ class CausalTracer(Stays):
         empty = np.full((len(self.tokens), self.lm.n_layers), np.nan)
         mine = self._result(dict.fromkeys(resume.kinds, empty))
         names = ("token_ids", "subject_spans", "answer_id", "windows", "samples", "seed", "noise")
+        names += ("metric", "against_id")
         other = [name for name in names if getattr(resume, name) != getattr(mine, name)]
         runs = (self.clean, self.corrupted)
         if resume.estimated or other or not np.allclose((resume.clean, resume.corrupted), runs):
@@ -668,17 +726,59 @@ class CausalTracer(Stays):
         restored = self._runs.joint(self._answer_ids, states, self._held)
         return self.whole._replace(restored=restored)
 
+    def _choose_against(
+        self, metric: Metric, against: str | int | None, notes: list[str]
+    ) -> int | None:
+        """The second answer's first token, checked; what is to be said of it goes to the notes.
+
+        Raises:
+            ArgumentError: A difference without it, or of an answer and itself, or another metric.
+        """
+        if metric != "logit_difference":
+            if against is None:
+                return None
+            raise ArgumentError(
+                f"against is {said(against)}, and the metric {metric!r} has no second answer.",
+                "A second answer is wanted for a difference of logits alone.",
+                "Leave against out, or pass metric='logit_difference'.",
+            )
+        # Of the likeliest tokens of the corrupted run the first that is not the answer.
+        likely = self.lm.token_text(
+            next(i for i in likeliest(self._baseline[1], 2) if i != self.answer_id)
+        )
+        if against is None or _are_several(against):
+            raise ArgumentError(
+                f"against is {said(against)}.",
+                "A difference of logits needs one second answer, a word or the id of a token.",
+                f"The corrupted run's likeliest is {likely!r}: pass against={likely.strip()!r}.",
+            )
+        ((text, ids),) = self._known_answers(against, self._baseline.shape[1])
+        if ids[0] == self.answer_id:
+            raise ArgumentError(
+                f"The second answer {text!r} begins with the token of the answer, {self.answer!r}.",
+                "Two answers whose first tokens differ were wanted.",
+                f"Pass another one, such as against={likely.strip()!r}.",
+            )
+        if len(ids) > 1:
+            first = self.lm.token_text(ids[0])
+            notes.append(
+                f"{text!r} is {len(ids)} tokens; the logit of its first, {first!r}, is used."
+            )
+        return ids[0]
+
     def _effect_notes(self) -> list[str]:
-        if self.clean - self.corrupted > SMALL_EFFECT:
+        if self.clean - self.corrupted > SMALL_EFFECT[self.metric]:
             return []
-        if self.clean <= SMALL_EFFECT:
+        clean = float(self._baseline[0, self.answer_id])
+        if clean <= SMALL_EFFECT["probability"]:
             return [
-                f"The model gives {self.answer!r} almost no probability ({self.clean:.3g}): there "
+                f"The model gives {self.answer!r} almost no probability ({clean:.3g}): there "
                 "is nothing for the corruption to take away."
             ]
+        stronger = "another subject" if "subject" in self._about_noise else "more noise"
         return [
             f"The corruption takes almost nothing away ({self.clean:.3f} → {self.corrupted:.3f}): "
-            "there is little to restore. Try more noise, or another prompt."
+            f"there is little to restore. Try {stronger}, or another prompt."
         ]
 
     def _result(
@@ -709,6 +809,9 @@ class CausalTracer(Stays):
             recorded_tokens={i: self.lm.token_text(i) for i in ids},
             baseline=self._baseline_rows,
             whole=self.whole,
+            metric=self.metric,
+            against=self.against,
+            against_id=self.against_id,
         )
 
 
@@ -719,7 +822,7 @@ def _are_several(answer: Any) -> bool:
 
 
 def read_stated(
-    lm: LanguageModel, prompt: Prompt, subject: Subject
+    lm: LanguageModel, prompt: Prompt, subject: SubjectOfPrompt
 ) -> tuple[str, str | Span | Sequence[Span]]:
     """As `as_text`, of whatever a model can read as a prompt.
 
@@ -731,7 +834,7 @@ def read_stated(
     return as_text(prompt, subject)
 
 
-def as_text(prompt: Any, subject: Subject) -> tuple[str, str | Span | Sequence[Span]]:
+def as_text(prompt: Any, subject: SubjectOfPrompt) -> tuple[str, str | Span | Sequence[Span]]:
     """The text to run and the subject in it, whichever way the fact was given.
 
     A text is taken literally. Only where the subject is not in it and it has exactly one `{}`,

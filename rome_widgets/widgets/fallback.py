@@ -18,7 +18,8 @@ from rome_widgets.charts.heat_table import (
 from rome_widgets.charts.still import changes_picture, trace_picture
 from rome_widgets.records.html import label, paragraph, plural, shown, table
 from rome_widgets.records.states import TITLES, Kind
-from rome_widgets.records.trace import LEAST_RANGE, CausalTrace
+from rome_widgets.records.trace import CausalTrace
+from rome_widgets.records.trace_metric import LEAST_RANGE
 from rome_widgets.widgets.trace.comparison import TraceComparison
 
 
@@ -42,7 +43,7 @@ def comparison_table(compared: TraceComparison, after: CausalTrace) -> str:
         return both + _list_changes(compared, after)
     most = compared.largest_change
     largest = abs(most[1]) if most else 0.0
-    scale = max(LEAST_RANGE, largest)
+    scale = max(LEAST_RANGE[after.metric], largest)
     colours = ("change", -scale, scale)
     grids = "".join(
         trace_heat_map(after, kind, grid, colours, _change_titles(compared, after, kind))

@@ -36,7 +36,7 @@ def test_a_saved_trace_comes_back_the_same(tmp_path):
 
 def save_in_version_1(trace, path):
     """As traces were written before there were estimates, and one container for all files."""
-    left_out = {"scores", "recorded", "estimated", "whole"}
+    left_out = {"scores", "recorded", "estimated", "whole", "metric", "against", "against_id"}
     header = {name: value for name, value in vars(trace).items() if name not in left_out}
     text = json.dumps(header)
     arrays = {f"scores.{kind}": grid for kind, grid in trace.scores.items()}
@@ -66,6 +66,67 @@ def test_a_whole_answer_is_kept_and_files_from_before_there_were_any_have_none(t
     assert rw.load_restoration(restoration.save(tmp_path / "restoration")).whole == restored
     old = rw.load_trace(save_in_version_1(make_trace(), tmp_path / "old"))
     assert old.whole is None
+
+
+DIFFERENCE = {
+    "metric": "logit_difference",
+    "against": " e",
+    "against_id": 3,
+    "clean": 3.5,
+    "corrupted": -2.0,
+    "scores": {"mlp": np.full((4, 3), -1.5)},
+    "recorded": {},
+}
+
+
+def test_another_metric_and_another_subject_are_kept(tmp_path):
+    noise = {"text": "“X” in its place", "subject": "X"}
+    trace = make_trace(**DIFFERENCE, noise=noise, seed=None, samples=1)
+    back = rw.load_trace(trace.save(tmp_path / "trace"))
+    for name in ("metric", "against", "against_id", "clean", "corrupted", "noise"):
+        assert getattr(back, name) == getattr(trace, name)
+    assert np.array_equal(back.scores["mlp"], trace.scores["mlp"])
+    measured = {"metric": "logprob", "measured": (-0.5, -3.5, -1.25)}
+    restored = dataclasses.replace(restoration_of("x"), **measured)
+    again = rw.load_restoration(restored.save(tmp_path / "restoration"))
+    assert (again.metric, again.measured) == ("logprob", (-0.5, -3.5, -1.25))
+
+
+def test_files_from_before_there_were_metrics_are_of_probabilities(tmp_path):
+    old = rw.load_trace(save_in_version_1(make_trace(), tmp_path / "old"))
+    assert (old.metric, old.against, old.against_id) == ("probability", "", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"clean": 1.5}, "A probability is 1.5"),
+        ({"corrupted": float("nan")}, "corrupted is nan"),
+        ({"metric": "logprob", "clean": 0.5, "corrupted": -1.0}, "A log-probability is 0.5"),
+        ({"metric": "logprob", "clean": -0.5, "corrupted": -1.0}, "scores.hidden has values"),
+        (DIFFERENCE | {"against_id": None}, "The id of the second answer is None"),
+        ({"against_id": 3}, "The id of the second answer is 3 of probability"),
+        ({"metric": "logits"}, "metric is 'logits'"),
+    ],
+)
+def test_numbers_that_are_not_of_the_metric_are_refused(tmp_path, changes, words):
+    path = make_trace(**changes).save(tmp_path / "trace")
+    with pytest.raises(TraceFileError, match=words):
+        rw.load_trace(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"measured": (0.5, 0.1, 0.2)}, "measured is"),
+        ({"metric": "logprob"}, "measured is None"),
+        ({"metric": "logprob", "measured": (0.5, -1.0, -2.0)}, "A log-probability is 0.5"),
+    ],
+)
+def test_a_restoration_measures_what_it_says(tmp_path, changes, words):
+    path = dataclasses.replace(restoration_of("x"), **changes).save(tmp_path / "restoration")
+    with pytest.raises(TraceFileError, match=words):
+        rw.load_restoration(path)
 
 
 def test_a_partial_trace_keeps_its_holes(tmp_path):

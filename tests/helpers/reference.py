@@ -11,27 +11,37 @@ import torch
 
 
 def run(model, names, ids, span, noise, restore=(), seen=None):
+    """[samples + 1, vocab] probabilities of the next token; see `logits`."""
+    return torch.softmax(logits(model, names, ids, span, noise, restore, seen), dim=-1)
+
+
+def logits(model, names, ids, span, noise, restore=(), seen=None):
     """One forward pass of samples + 1 rows: row 0 clean, the others corrupted and restored.
 
     names: {"embedding": module name, "hidden" | "mlp" | "attn": module name with {} for the layer,
         or a function of the layer}; a module may put batch and pos in one axis
     ids: token ids of the prompt; span: half-open span of corrupted positions
-    noise: [samples, span, d_model]; restore: (pos, layer, kind) triples
+    noise: [samples, span, d_model]; or a list of token ids, of another subject: then one sample
+    restore: (pos, layer, kind) triples
     seen: {(kind, layer): None}, filled with what is there: [samples + 1, pos, width]
-    returns [samples + 1, vocab] probabilities of the next token
+    returns [samples + 1, vocab] logits of the next token
     """
     handles = []
+    rows = torch.tensor([list(ids)]).repeat(n_samples(noise) + 1, 1)
+    if isinstance(noise, list):
+        rows[1:, span[0] : span[1]] = torch.tensor(noise)
 
     def corrupt(module, args, output):
         output = output.clone()
-        output[1:, span[0] : span[1]] += noise.to(output)
+        if not isinstance(noise, list):
+            output[1:, span[0] : span[1]] += noise.to(output)
         return output
 
     def put_back(pos):
         def hook(module, args, output):
             several = isinstance(output, (tuple, list))
             state = (output[0] if several else output).clone()
-            rows = state.view(len(noise) + 1, len(ids), -1)
+            rows = state.view(n_samples(noise) + 1, len(ids), -1)
             rows[1:, pos] = rows[0, pos]
             return type(output)([state, *output[1:]]) if several else state
 
@@ -40,7 +50,7 @@ def run(model, names, ids, span, noise, restore=(), seen=None):
     def look(place):
         def hook(module, args, output):
             state = output[0] if isinstance(output, (tuple, list)) else output
-            seen[place] = state.view(len(noise) + 1, len(ids), -1).double()
+            seen[place] = state.view(n_samples(noise) + 1, len(ids), -1).double()
 
         return hook
 
@@ -51,13 +61,30 @@ def run(model, names, ids, span, noise, restore=(), seen=None):
     for kind, layer in seen or ():
         handles.append(part(model, names, kind, layer).register_forward_hook(look((kind, layer))))
     try:
-        rows = torch.tensor([list(ids)]).repeat(len(noise) + 1, 1)
         with torch.no_grad():
-            logits = model(input_ids=rows).logits[:, -1]
+            return model(input_ids=rows).logits[:, -1].double()
     finally:
         for handle in handles:
             handle.remove()
-    return torch.softmax(logits.double(), dim=-1)
+
+
+def n_samples(noise):
+    """Of another subject there is one."""
+    return 1 if isinstance(noise, list) else len(noise)
+
+
+def measured(logits, metric, answer, against=None):
+    """[...] from [..., vocab] logits: the metric of each run."""
+    if metric == "logit_difference":
+        return logits[..., answer] - logits[..., against]
+    p = torch.softmax(logits, dim=-1)[..., answer]
+    return torch.log(p) if metric == "logprob" else p
+
+
+def scores(model, names, ids, span, noise, restore, *metric):
+    """(clean, restored): the metric of the clean run, and its mean over the corrupted rows."""
+    rows = measured(logits(model, names, ids, span, noise, restore), *metric)
+    return float(rows[0]), float(rows[1:].mean())
 
 
 def part(model, names, kind, layer):
@@ -110,36 +137,41 @@ def window(layer, size, n_layers):
     return range(max(0, layer - size // 2), min(n_layers, layer - (-size // 2)))
 
 
-def grid(model, names, ids, span, noise, answer, kind, size, n_layers):
-    """[pos][layer]: probability of `answer` with each place restored, one pass each."""
+def grid(model, names, ids, span, noise, answer, kind, size, n_layers, metric=None):
+    """[pos][layer]: probability of `answer` with each place restored, one pass each.
+
+    Or `metric`, a name and the second answer's id.
+    """
+    name, *against = metric or ("probability",)
     table = []
     for pos in range(len(ids)):
         row = []
         for layer in range(n_layers):
             layers = [layer] if kind == "hidden" else window(layer, size, n_layers)
             states = [(pos, each, kind) for each in layers]
-            row.append(float(restored(model, names, ids, span, noise, states)[answer]))
+            asked = model, names, ids, span, noise, states, name, answer, *against
+            row.append(scores(*asked)[1])
         table.append(row)
     return table
 
 
-def greedy_path(model, names, ids, span, noise, answer, candidates, share):
+def greedy_path(model, names, ids, span, noise, answer, candidates, share, metric=None):
     """The states that greed takes one after another until so much of the effect is back."""
-    clean = float(run(model, names, ids, span, noise)[0, answer])
-    corrupted = float(restored(model, names, ids, span, noise)[answer])
-    taken, probability = [], corrupted
-    while probability < corrupted + share * (clean - corrupted):
-        tried = {
-            state: float(restored(model, names, ids, span, noise, [*taken, state])[answer])
-            for state in candidates
-            if state not in taken
-        }
+    name, *against = metric or ("probability",)
+
+    def both(states):
+        return scores(model, names, ids, span, noise, states, name, answer, *against)
+
+    clean, corrupted = both([])
+    taken, score = [], corrupted
+    while score < corrupted + share * (clean - corrupted):
+        tried = {state: both([*taken, state])[1] for state in candidates if state not in taken}
         # The first of those that only rounding tells apart.
         best = next(state for state in tried if tried[state] >= max(tried.values()) - 1e-6)
-        if tried[best] <= probability:
+        if tried[best] <= score:
             break
-        taken, probability = [*taken, best], tried[best]
-    return taken, probability
+        taken, score = [*taken, best], tried[best]
+    return taken, score
 
 
 def flow(model, names, ids, span, noise, restore, n_layers, scale=1.0):
@@ -182,10 +214,11 @@ def flow(model, names, ids, span, noise, restore, n_layers, scale=1.0):
     return table | {"noise": [each["corrupted"] / each["written"] for each in embedded]}
 
 
-def lens(model, names, ids, span, noise, restore, n_layers):
+def lens(model, names, ids, span, noise, restore, n_layers, of=lambda rows: rows.softmax(-1)):
     """{"clean" | "corrupted" | "restored": [layer, vocab]}: a whole pass for each layer.
 
-    In that pass the last block puts out, at the last token, what this layer did.
+    In that pass the last block puts out, at the last token, what this layer did. `of` makes of
+    [row, vocab] logits what is averaged over the draws.
     """
     said = {"clean": [], "corrupted": [], "restored": []}
     for runs, states in ((("clean", "corrupted"), ()), (("restored",), restore)):
@@ -202,7 +235,7 @@ def lens(model, names, ids, span, noise, restore, n_layers):
 
             handle = part(model, names, "hidden", n_layers - 1).register_forward_hook(put)
             try:
-                rows = run(model, names, ids, span, noise)
+                rows = of(logits(model, names, ids, span, noise))
             finally:
                 handle.remove()
             if "clean" in runs:

@@ -87,18 +87,18 @@ def test_predictions_are_the_softmax_of_a_plain_pass(lm):
     found = lm.next_token_probabilities(IDS)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
     assert found.requires_grad is False
-    logs = lm.next_token_log_probabilities(IDS)
+    logs = lm.next_token_logits(IDS, gradients=True).log_softmax(dim=-1)
     torch.testing.assert_close(logs.exp().detach(), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_log_probabilities_have_gradients_and_visitors_act_in_their_call_only(lm):
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
     visitors = [(lm.sites("mlp")[2], lambda seen: seen.output * scale)]
-    found = lm.next_token_log_probabilities(IDS, visitors)[0, 8]
+    found = lm.next_token_logits(IDS, visitors, gradients=True).log_softmax(dim=-1)[0, 8]
     (slope,) = torch.autograd.grad(found, [scale])
     with torch.no_grad():
         scale += 1e-5
-        step = lm.next_token_log_probabilities(IDS, visitors)[0, 8] - found
+        step = lm.next_token_logits(IDS, visitors, gradients=True).log_softmax(dim=-1)[0, 8] - found
         scale += 1
         moved = lm.next_token_probabilities(IDS, visitors)
     assert float(step) == pytest.approx(1e-5 * float(slope), rel=1e-2)

@@ -10,7 +10,9 @@ import pytest
 
 import rome_widgets as rw
 from rome_widgets import records
+from rome_widgets.records.explanations import Lens
 from rome_widgets.records.html import Probability, label, table
+from rome_widgets.records.trace import Restoration
 from tests.helpers.records import RECORDS
 from tests.helpers.xss_strings import HARMFUL, LABELS, WRITTEN
 
@@ -56,7 +58,7 @@ def classes_of_records():
                 yield made
 
 
-ELSEWHERE = {f"rome_widgets.records.{name}" for name in ("edit", "fact", "metrics")}
+ELSEWHERE = {f"rome_widgets.records.{name}" for name in ("corruption", "edit", "fact", "metrics")}
 
 
 def test_every_record_is_among_those_looked_at():
@@ -74,6 +76,17 @@ def test_a_record_is_a_short_repr_and_a_table_and_texts_stay_texts(made):
         text = "".join(check_html(html))
         assert written in text or written.strip() in text or short in text
         html.encode("utf-8")
+        if hasattr(record, "metric") and made is not Lens:
+            check_html(measured(record, bad)._repr_html_())
+
+
+def measured(record, text):
+    """The record of the difference of two answers with this text."""
+    changes = {"metric": "logit_difference", "against": text}
+    changes |= {"measured": (-1e3, -2e3, -3e3)} if isinstance(record, Restoration) else {}
+    other = dataclasses.replace(record, **changes)
+    check_repr(other)
+    return other
 
 
 @pytest.mark.parametrize("edits", [0, 1, 30])

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from rome_widgets.errors import StateError
-from rome_widgets.records.trace import LEAST_RANGE, likeliest, recovery, top_ids
+from rome_widgets.records.states import KINDS
+from rome_widgets.records.trace import likeliest, recovery, top_ids
+from rome_widgets.records.trace_metric import LEAST_RANGE
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.live.traits import describe_trace
 from tests.helpers.records import make_trace, restoration_of
@@ -105,9 +107,9 @@ WEAK = {"clean": 0.9995, "corrupted": 0.98}
     ("changes", "span"),
     [
         ({}, 0.9 - 0.1),
-        (WEAK, LEAST_RANGE),
-        ({"clean": 0.02, "corrupted": 0.0005}, LEAST_RANGE),
-        ({"clean": 0.1, "corrupted": 0.3}, LEAST_RANGE),
+        (WEAK, LEAST_RANGE["probability"]),
+        ({"clean": 0.02, "corrupted": 0.0005}, LEAST_RANGE["probability"]),
+        ({"clean": 0.1, "corrupted": 0.3}, LEAST_RANGE["probability"]),
         ({"scores": {"mlp": np.full((4, 3), np.nan)}, "recorded": {}}, 0.8),
     ],
 )
@@ -129,3 +131,43 @@ def test_a_weak_trace_says_why_it_is_pale_wherever_it_is_shown():
     for shown in (weak._repr_html_(), fallback.trace_table(weak), title):
         assert "its colours are pale" in shown
     assert describe_trace(weak)["notes"] == list(weak.remarks)
+
+
+def test_another_metric_is_said_wherever_a_trace_is_and_ranges_are_its_own():
+    scores = {kind: np.full((4, 3), -2.0) for kind in KINDS}
+    numbers = {"clean": -1.0, "corrupted": -4.5, "scores": scores, "recorded": {}}
+    log = make_trace(metric="logprob", **numbers)
+    assert log.symbol == "log p(d)"
+    assert repr(log).splitlines()[1] == "    log p('d'),"
+    assert log.colour_ends == (-4.5, -1.0)
+    assert (log.total_effect, log.why_pale) == (3.5, "")
+    difference = {"metric": "logit_difference", "against": " e", "against_id": 3}
+    other = make_trace(**difference, **numbers)
+    said = "logit(d) − logit(e): clean -1.0000, corrupted -4.5000"
+    for shown in (
+        other._repr_html_(),
+        " ".join(other.chart().to_dict()["title"]["subtitle"]),
+    ):
+        assert "logit(d) − logit(e): clean -1" in shown
+    assert said in other._repr_html_()
+    weak = make_trace(**difference, **(numbers | {"clean": -4.2, "scores": {}}))
+    assert weak.colour_ends == (-4.5, -4.0)
+    assert "0.5 of logit difference at least. More noise" in weak.why_pale
+    assert "Another subject" in dataclasses.replace(weak, noise={"subject": "x"}).why_pale
+
+
+def test_a_restoration_of_another_metric_keeps_the_probabilities():
+    restored = dataclasses.replace(
+        restoration_of(" Rome"), metric="logprob", measured=(-0.5, -3.5, -1.25)
+    )
+    assert (restored.clean, restored.corrupted, restored.score) == (-0.5, -3.5, -1.25)
+    assert restored.recovery == pytest.approx(0.75)
+    assert restored.probability == restored.distributions[2, 2]
+    assert "log p('Rome'),\n    2 states: log p -1.2500, recovery 75%" in repr(restored)
+    assert "75% of log p(Rome) -1.2500" in restored._repr_html_()
+
+
+def test_another_subject_is_said_in_place_of_noise():
+    trace = make_trace(samples=1, seed=None, noise={"text": "“X” in its place", "subject": "X"})
+    assert "“X” in its place · tiny" in trace._repr_html_()
+    assert "in place of the tokens with *: “X”" in trace.chart().to_dict()["title"]["subtitle"]

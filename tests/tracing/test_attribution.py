@@ -12,6 +12,7 @@ from rome_widgets.model.hooks import Seen
 from rome_widgets.records.states import KINDS
 from rome_widgets.tracing import attribution as module
 from rome_widgets.tracing.attribution import attribution_patching
+from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.runs import Runs
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
@@ -78,7 +79,7 @@ def tiny_step(family):
 
 
 def run(lm, noise, clean, kinds=KINDS, window=1):
-    return attribution_patching(the_runs(lm, noise, clean), ANSWER, kinds, window)
+    return attribution_patching(the_runs(lm, noise, clean), Measure(ANSWER), kinds, window)
 
 
 def the_runs(lm, noise, clean):
@@ -227,7 +228,7 @@ def test_offloaded_weights_are_refused():
     norm.weight = torch.nn.Parameter(weight.to("meta"))
     try:
         with pytest.raises(UnsupportedModel, match="offloaded"):
-            attribution_patching(runs, ANSWER, KINDS, 1)
+            attribution_patching(runs, Measure(ANSWER), KINDS, 1)
     finally:
         norm.weight = weight
 

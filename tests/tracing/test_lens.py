@@ -163,12 +163,12 @@ def test_a_clean_run_with_visitors_is_read_as_the_clean_run_is():
     tracer, _ = setting("gpt2")
     lm = tracer.lm
     mlp = lm.model.get_submodule(lm.sites("mlp")[1])
-    same = read_clean_lens("same", lm, tracer.token_ids, tracer.answer_id, 5, [])
+    same = read_clean_lens("same", lm, tracer.token_ids, tracer.measure, 5, [])
     other = read_clean_lens(
         "other",
         lm,
         tracer.token_ids,
-        tracer.answer_id,
+        tracer.measure,
         5,
         [(mlp, lambda seen: torch.zeros_like(seen.output))],
     )
