@@ -8,6 +8,9 @@ export const KINDS: readonly Kind[] = ["hidden", "mlp", "attn"];
 export type Cell = readonly [pos: number, layer: number, kind: Kind];
 export type Selection = readonly Cell[];
 
+/** What is measured of a prediction; logarithms are natural. */
+export type Metric = "probability" | "logprob" | "logit_difference";
+
 /** What a run was, or would be, made with: the fields of `TraceSettings`. */
 export interface Settings {
   prompt: string;
@@ -40,6 +43,11 @@ export interface TraceInfo {
   subject_spans?: [number, number][];
   answer: string;
   answer_id: number;
+  /** What `clean`, `corrupted` and the scores are. */
+  metric: Metric;
+  /** The second answer of a difference of logits; "" of other metrics. */
+  against: string;
+  against_id: number | null;
   clean: number | null;
   corrupted: number | null;
   kinds: Kind[];
@@ -182,6 +190,9 @@ export interface PathInfo {
   target: number;
   reached: boolean;
   n_restored: number;
+  /** What the numbers are. */
+  metric: Metric;
+  against: string;
   running: boolean;
 }
 
@@ -204,6 +215,8 @@ export interface LensRun {
   probabilities: (number | null)[];
   ranks: number[];
   top: [token: string, probability: number | null][][];
+  /** The metric after each layer. */
+  scores: (number | null)[];
 }
 
 /** The fields of `Lens`. */
@@ -214,6 +227,7 @@ export interface LensInfo {
   answer: string;
   answer_id: number;
   runs: LensRun[];
+  metric: Metric;
 }
 
 export type Page = "grid" | "flow" | "lens";

@@ -102,7 +102,11 @@ def _the_middle_of_the_prompt(monkeypatch):
 
 def _no_mean(monkeypatch):
     read = module._mean_predictions
-    monkeypatch.setattr(module, "_mean_predictions", lambda lm, states: read(lm, states[:, :1]))
+
+    def of_one_draw(lm, states, measure):
+        return read(lm, states[:, :1], measure)
+
+    monkeypatch.setattr(module, "_mean_predictions", of_one_draw)
 
 
 @pytest.mark.parametrize("plant", [_the_layer_before, _the_middle_of_the_prompt, _no_mean])
