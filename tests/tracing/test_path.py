@@ -353,7 +353,7 @@ def test_a_changed_model_is_refused():
 def some_candidates(tracer, random):
     """The best states by themselves, and as many others."""
     pool = tracer._candidates(tracer.lm.kinds, None)
-    alone = tracer._probabilities([[state] for state in pool], lambda: None)
+    alone = tracer._scores([[state] for state in pool], lambda: None)
     best = [pool[i] for i in np.argsort(-alone)[: PATH_CANDIDATES // 2]]
     others = [pool[i] for i in random.choice(len(pool), PATH_CANDIDATES // 2, replace=False)]
     return list(dict.fromkeys([*best, *others]))
@@ -362,7 +362,7 @@ def some_candidates(tracer, random):
 def optimum(tracer, candidates):
     """{size: the highest probability of any set of so many states}, for 1 to 3."""
     return {
-        size: tracer._probabilities(
+        size: tracer._scores(
             list(itertools.combinations(candidates, size)), lambda: None
         ).max()
         for size in (1, 2, 3)
