@@ -9,6 +9,7 @@ from rome_widgets.editing.settings import Known
 from rome_widgets.editing.site import editable_layers
 from rome_widgets.errors import said
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.records.edit import EditProgress
 
 SMALL_EFFECT = 0.05
 """A total effect below this says nothing about layers."""
@@ -20,6 +21,7 @@ def choose_layer(
     asked: int | None,
     known: Known,
     check: Callable[[], None] = lambda: None,
+    progress: Callable[[EditProgress], None] = lambda step: None,
 ) -> tuple[int, str]:
     """The layer of an edit, and who chose it: the user, what is known of the model, or a trace.
 
@@ -30,7 +32,7 @@ def choose_layer(
         return asked, f"Layer {said(asked)} was asked for."
     if known.layer is not None:
         return known.layer, f"Layer {known.layer} is that of {known.source}."
-    return layer_of_peak(lm, *traced_effects(lm, request, check))
+    return layer_of_peak(lm, *traced_effects(lm, request, check, progress))
 
 
 def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float) -> tuple[int, str]:
@@ -54,16 +56,20 @@ def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float)
 
 
 def traced_effects(
-    lm: LanguageModel, request: Request, check: Callable[[], None]
+    lm: LanguageModel,
+    request: Request,
+    check: Callable[[], None],
+    progress: Callable[[EditProgress], None] = lambda step: None,
 ) -> tuple[dict[int, float], float]:
     """Indirect effect of the MLP at the last subject token by layer, and the total effect."""
     from rome_widgets.tracing.tracer import CausalTracer
 
     tracer = CausalTracer(lm, request.prompt, request.subject_place)
     pos = tracer.subject_span[1] - 1
-    effects = {}
-    for layer in editable_layers(lm):
+    effects, layers = {}, editable_layers(lm)
+    for layer in layers:
         check()
         restored = tracer.restore(tracer.cell(pos, layer, "mlp"))
         effects[layer] = restored.probability - tracer.corrupted
+        progress(EditProgress("layer", len(effects), len(layers)))
     return effects, tracer.clean - tracer.corrupted

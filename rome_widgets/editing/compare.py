@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rome_widgets.errors import FingerprintMismatch, ModelChanged
 from rome_widgets.model.base_weights import UneditedOutput, unedited_modules
+from rome_widgets.model.chosen_logits import logits_at
 from rome_widgets.model.generation import IncrementalDecoder
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.identity_changes import what_changed
@@ -28,12 +29,11 @@ from rome_widgets.model.language_model import (
 )
 from rome_widgets.model.ledger import LowRank, Update, ledger_of
 from rome_widgets.model.memory import in_pieces
-from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.model.word_scores import Predict, score_words
 from rome_widgets.records.edit import Comparison, ComparisonRow
 
 TOKENS_PER_CALL = 1024
-"""Tokens that run at once, at most: there are logits at every position."""
+"""Tokens that run at once, at most: each prompt has logits for the whole vocabulary."""
 
 
 def compare_edit(lm: LanguageModel, edit: Any, strength: float) -> SideBySide:
@@ -72,8 +72,14 @@ class SideBySide:
         self.lm, self._visitors, self.n_sides = lm, visitors, n_sides
         self._identity = lm.identity
 
-    def probabilities(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+    def probabilities(
+        self,
+        prompts: Sequence[Sequence[int]],
+        told: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Tensor:
         """`[side, prompt, vocab]`: what follows each row of token ids, without and with.
+
+        `told` is called with how many prompts have been read, of how many.
 
         Prompts go together, the shorter ones with something behind them, which cannot reach what
         is before it.
@@ -81,8 +87,13 @@ class SideBySide:
         longest = max(map(len, prompts))
         most = min(self.lm.tokens_per_call, TOKENS_PER_CALL)
         at_once = most // (self.n_sides * longest)
-        read = in_pieces(len(prompts), at_once, lambda s: self._next(prompts[s]), "run one prompt")
-        return torch.cat([said for _, said in read], dim=1)
+        read = []
+        for some, said in in_pieces(
+            len(prompts), at_once, lambda s: self._next(prompts[s]), "run one prompt"
+        ):
+            read.append(said)
+            told(some.stop, len(prompts))
+        return torch.cat(read, dim=1)
 
     def _next(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         longest = max(map(len, prompts))
@@ -90,14 +101,14 @@ class SideBySide:
         sides = rows.repeat(self.n_sides, 1)
         ends = [len(ids) - 1 for ids in prompts] * self.n_sides
         last = torch.tensor(ends, device=self.lm.device)
-        logits = self._run(lambda: all_logits(self.lm.model, sides))
-        each = logits[torch.arange(len(last), device=last.device), last]
+        each = self._run(lambda: logits_at(self.lm, sides, last[:, None]))[:, 0]
         return probabilities_of(check_finite(each)).unflatten(0, (self.n_sides, len(prompts)))
 
-    def every_logits(self, ids: Sequence[int]) -> Tensor:
-        """`[side, pos, vocab]` after each position of one row of token ids, without and with."""
+    def logits(self, ids: Sequence[int], positions: range) -> Tensor:
+        """`[side, pos, vocab]` after these positions of one row of token ids, without and with."""
         rows = self.lm.rows([ids] * self.n_sides)
-        return self._run(lambda: all_logits(self.lm.model, rows))
+        asked = torch.tensor([list(positions)] * self.n_sides, device=self.lm.device)
+        return self._run(lambda: logits_at(self.lm, rows, asked))
 
     def write(
         self,
@@ -251,7 +262,8 @@ def target_said(
 ) -> tuple[Said, Said]:
     """Whether each side goes on from the prompt with every token of the target."""
     ids = [*lm.prompt_ids(prompt), *target_ids[:-1]]
-    sides = probabilities_of(check_finite(both.every_logits(ids)[:, -len(target_ids) :]))
+    asked = range(len(ids) - len(target_ids), len(ids))
+    sides = probabilities_of(check_finite(both.logits(ids, asked)))
     before, after = (_said(lm, target_ids, side) for side in sides)
     return before, after
 
@@ -267,11 +279,18 @@ def _said(lm: LanguageModel, target_ids: Sequence[int], probabilities: Tensor) -
 
 
 def compare_prompt(
-    both: SideBySide, lm: LanguageModel, prompt: Any, target: str, *, k: int, generate: int
+    both: SideBySide,
+    lm: LanguageModel,
+    prompt: Any,
+    target: str,
+    *,
+    k: int,
+    generate: int,
+    told: Callable[[int], None] = lambda written: None,
 ) -> Comparison:
     """One prompt side by side: `k` likeliest tokens of each, and the first one of the target.
 
-    Where `generate` is not 0, so many tokens are written greedily.
+    Where `generate` is not 0, so many tokens are written greedily; `told` hears how many are.
     """
     prompt = lm.read_prompt(prompt)
     ids = lm.prompt_ids(prompt)
@@ -281,7 +300,9 @@ def compare_prompt(
     top = {int(i) for side in probabilities for i in (-side).argsort(kind="stable")[:k]}
     rows = {i: _row(lm, i, probabilities[:, i], probabilities) for i in {*top, wanted}}
     decode: Any = lm.tokenizer.decode
-    written = both.write(ids, generate) if generate else ([], [])
+    written: tuple[list[int], list[int]] = ([], [])
+    if generate:
+        written = both.write(ids, generate, lambda *sides: told(max(map(len, sides))))
     before, after = (decode(each, skip_special_tokens=True) if each else "" for each in written)
     ordered = sorted(rows.values(), key=lambda row: (-row.after, row.id))
     fits = lm.n_positions is None or len(ids) + len(others) <= lm.n_positions

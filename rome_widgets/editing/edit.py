@@ -44,7 +44,7 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.precision import precision_notes
-from rome_widgets.model.progress_bar import shows_progress
+from rome_widgets.model.progress_bar import progress_bar, shows_progress
 from rome_widgets.model.tokens import read_prompts
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import Listener, callback, cancel_flag, takes, truth
@@ -419,9 +419,12 @@ class Edit(Stays):
 
     # -------------------------------------------------------------------------- looking
 
+    @takes(progress=truth)
     @needs_memory("preview the edit")
     @undisturbed
-    def preview(self, prompts: Any, *, strength: float | None = None) -> list[tuple[Any, Any]]:
+    def preview(
+        self, prompts: Any, *, strength: float | None = None, progress: bool = True
+    ) -> list[tuple[Any, Any]]:
         """Next-token probabilities without and with it, whether it is applied or not.
 
         No weight is touched. What an applied edit makes of the same prompts differs by rounding.
@@ -429,6 +432,7 @@ class Edit(Stays):
         Args:
             prompts: Any texts, chat messages or token ids; one, or a list of them.
             strength: The one to show; the edit's own by default.
+            progress: Whether to show a progress bar where it lasts.
 
         Returns:
             Per prompt two `[vocab]` arrays of probabilities.
@@ -437,9 +441,11 @@ class Edit(Stays):
         rows = [self.lm.prompt_ids(prompt) for prompt in read_prompts(prompts)]
         if not rows:
             return []
-        before, after = to_numpy(both.probabilities(rows))
+        with progress_bar(progress, "Comparing", "prompt") as bar:
+            before, after = to_numpy(both.probabilities(rows, bar.at))
         return list(zip(before, after, strict=True))
 
+    @takes(progress=truth)
     @needs_memory("compare predictions")
     @undisturbed
     def compare(
@@ -449,6 +455,7 @@ class Edit(Stays):
         k: int = 8,
         generate: int = 0,
         strength: float | None = None,
+        progress: bool = True,
     ) -> list[Comparison]:
         """The likeliest next tokens without and with it, and what the model would write.
 
@@ -457,14 +464,21 @@ class Edit(Stays):
             k: Likeliest tokens of each side to show.
             generate: Tokens to write greedily on each side; 0 for none.
             strength: The one to show; the edit's own by default.
+            progress: Whether to show a progress bar where it lasts.
         """
         k = whole_number(k, "k", 0, error=SettingsError)
         generate = whole_number(generate, "generate", 0, error=SettingsError)
-        both = self._side_by_side(strength)
-        return [
-            compare_prompt(both, self.lm, prompt, self.fact.target, k=k, generate=generate)
-            for prompt in read_prompts(prompts)
-        ]
+        both, prompts, found = self._side_by_side(strength), read_prompts(prompts), []
+        with progress_bar(progress, "Comparing", "step") as bar:
+            for number, prompt in enumerate(prompts):
+
+                def told(written: int, number: int = number) -> None:
+                    bar.at(number * (1 + generate) + written, len(prompts) * (1 + generate))
+
+                asked = both, self.lm, prompt, self.fact.target
+                found.append(compare_prompt(*asked, k=k, generate=generate, told=told))
+                told(1 + generate)
+        return found
 
     @needs_memory("measure the perplexity")
     @undisturbed

@@ -47,7 +47,7 @@ def measure(both: SideBySide, lm: LanguageModel, text: str) -> Perplexity | None
     ids = lm.encode_text(text)[:length] if text.strip() else []
     if len(ids) < 2:
         return None
-    logits = upcast(both.every_logits(ids)[:, :-1])
+    logits = upcast(both.logits(ids, range(len(ids) - 1)))
     check_finite(logits[0])  # what the edit makes of it is only a large perplexity
     wanted = torch.tensor(ids[1:], device=logits.device).expand(2, -1)
     nats = torch.nn.functional.cross_entropy(logits.mT, wanted, reduction="none").mean(dim=1)

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from rome_widgets.editing.prompt_rows import PromptRow
 from rome_widgets.editing.site import Site
 from rome_widgets.model.batching import batch_captures
+from rome_widgets.model.chosen_logits import logits_at
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import upcast
 from rome_widgets.model.memory import is_shortage
 from rome_widgets.model.replay import CannotReplay, Capture, check_same_logits
-from rome_widgets.model.structure.geometry import all_logits, non_finite_error
+from rome_widgets.model.structure.geometry import non_finite_error
 
 
 class Passes:
@@ -112,13 +113,13 @@ def _run_once(site: Site, rows: Sequence[PromptRow]) -> _Group:
 
 
 def _captured(site: Site, ids: Tensor, visitors: list[tuple[nn.Module, Visitor]]) -> Capture | None:
-    model, capture = site.lm.model, None
-    if site.lm.replay is not None:
+    lm, capture = site.lm, None
+    if lm.replay is not None:
         with suppress(CannotReplay):
-            capture = site.lm.replay.capture(ids, visitors)
-    logits = capture.logits if capture else run_hooked(lambda: all_logits(model, ids), visitors)
+            capture = lm.replay.capture(ids, visitors)
+    logits = capture.logits if capture else run_hooked(lambda: lm.last_logits(ids, 1), visitors)
     if not torch.isfinite(logits).all():
-        raise non_finite_error(model, lambda: all_logits(model, ids))
+        raise non_finite_error(lm.model, lambda: lm.last_logits(ids, 1))
     return capture
 
 
@@ -221,10 +222,10 @@ class _Whole:
 
     def logits(self, delta: Tensor) -> Tensor:
         """`[row · wanted, vocab]`, differentiable."""
-        model, group = self._site.lm.model, self._group
+        lm, group = self._site.lm, self._group
+        wanted = torch.tensor([group.wanted] * len(group.ids), device=lm.device)
         add = [(self._site.module, adding(delta, at=group.pos, length=group.ids.shape[1]))]
-        logits = run_hooked(lambda: all_logits(model, group.ids), add)
-        return logits[:, list(group.wanted)].flatten(0, 1)
+        return run_hooked(lambda: logits_at(lm, group.ids, wanted), add).flatten(0, 1)
 
 
 def adding(delta: Tensor, *, at: int | None = None, length: int = 1) -> Visitor:

@@ -11,7 +11,6 @@ from transformers import DynamicCache
 from rome_widgets.model.language_model import LanguageModel, check_finite
 from rome_widgets.model.replay import cache_argument
 from rome_widgets.model.stand_in import standing_in
-from rome_widgets.model.structure.geometry import all_logits
 
 FIRST_WORDS = ("The", "Therefore", "Because", "I", "You")
 """Where texts start in models without a start token."""
@@ -47,12 +46,13 @@ class IncrementalDecoder:
         """
         ids = self._lm.rows(ids.tolist())
         if self._cache is None:
-            return check_finite(all_logits(self._model, ids)[:, -1])
+            return check_finite(self._lm.last_logits(ids, 1)[:, -1])
         output = standing_in(self._model)(
             input_ids=ids[:, self._done :],
             attention_mask=torch.ones_like(ids),
             **{cache_argument(self._model): self._cache},
             use_cache=True,
+            **self._lm.keeping(1),
         )
         self._done = ids.shape[1]
         return check_finite(output.logits[:, -1])

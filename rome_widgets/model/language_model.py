@@ -518,7 +518,7 @@ class LanguageModel(Stays):
         named = self.named(visitors)
 
         def last_logits() -> Tensor:
-            return self._last_logits(ids, n_positions)
+            return self.last_logits(ids, n_positions)
 
         def finite_logits() -> Tensor:
             logits = run_hooked(last_logits, named)
@@ -566,10 +566,16 @@ class LanguageModel(Stays):
         """Modules and visitors, from names of modules and visitors."""
         return [(self.model.get_submodule(name), visitor) for name, visitor in visitors]
 
-    def _last_logits(self, ids: Tensor, n_positions: int) -> Tensor:
-        """`[batch, n_positions, vocab]`, and no more of them where the model can do so."""
-        keywords = dict.fromkeys(self._last_only, n_positions)
-        return all_logits(self.model, ids, **keywords)[:, -n_positions:]
+    def last_logits(self, ids: Tensor, n_positions: int) -> Tensor:
+        """`[batch, n_positions, vocab]`, and no more of them where the model can do so.
+
+        To be called within `run`.
+        """
+        return all_logits(self.model, ids, **self.keeping(n_positions))[:, -n_positions:]
+
+    def keeping(self, n_positions: int) -> dict[str, Any]:
+        """Keywords with which the model computes logits of its last positions only, if it can."""
+        return dict.fromkeys(self._last_only, n_positions)
 
     @needs_memory("look tokens up")
     def embed(self, ids: Iterable[int]) -> Tensor:

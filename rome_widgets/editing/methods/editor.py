@@ -52,7 +52,8 @@ class Task:
             SettingsError: The model has no such layer.
             EditRefused: No edit is possible there, with the reason.
         """
-        layer, why = choose_layer(self.lm, self.request, self.layer, self.known, self.check)
+        asked = self.lm, self.request, self.layer, self.known
+        layer, why = choose_layer(*asked, self.check, self.progress)
         return find_site(self.lm, layer), why
 
     def step_done(self, number: int, step: EditStep) -> None:

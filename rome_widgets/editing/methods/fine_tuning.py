@@ -24,10 +24,10 @@ from rome_widgets.editing.methods.editor import Editor, Found, Task
 from rome_widgets.editing.prompt_rows import PromptRow, prefixed_rows
 from rome_widgets.editing.settings import Known, Settings, number, published_model
 from rome_widgets.editing.site import Site
+from rome_widgets.model.chosen_logits import logits_at
 from rome_widgets.model.hooks import Seen, run_hooked
 from rome_widgets.model.language_model import LanguageModel, upcast
 from rome_widgets.model.ledger import Dense
-from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.edit import EditStep
 
 
@@ -119,7 +119,7 @@ def _look(
     site: Site, row: PromptRow, target_ids: Sequence[int], leaves: Sequence[Tensor]
 ) -> tuple[EditStep, Tensor]:
     """One pass: its figures, and the loss."""
-    ids = site.lm.rows([row.ids])
+    ids, wanted = site.lm.rows([row.ids]), torch.tensor([row.wanted], device=site.lm.device)
 
     def changed(seen: Seen) -> Tensor:
         keys, change = seen.args[0].double(), leaves[0].double()  # never in TF32
@@ -127,8 +127,8 @@ def _look(
         more = more + leaves[1] if len(leaves) > 1 else more
         return seen.output + more.view(seen.output.shape).to(seen.output)
 
-    logits = run_hooked(lambda: all_logits(site.lm.model, ids), [(site.module, changed)])
-    predicted = upcast(logits[0, list(row.wanted)])
+    logits = run_hooked(lambda: logits_at(site.lm, ids, wanted), [(site.module, changed)])
+    predicted = upcast(logits[0])
     loss = functional.cross_entropy(predicted, torch.tensor(target_ids, device=predicted.device))
     nll = float(loss.detach())
     return EditStep(nll, nll, 0.0, 0.0, math.exp(-nll), float(leaves[0].detach().norm())), loss
