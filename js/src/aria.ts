@@ -1,6 +1,6 @@
 /** What a screen reader is told about the grid. Pure. */
 
-import { estimated, percent, probability, tokenLabel } from "./format.js";
+import { estimated, type Measured, percent, probability, symbol, tokenLabel } from "./format.js";
 
 /** A difference in words: not every reader says a sign. */
 const upOrDown = (value: number): string => `${value < 0 ? "down" : "up"} ${probability(Math.abs(value), 3)}`;
@@ -14,12 +14,14 @@ export function cellText(
   before = Number.NaN,
   /** What that is called. */
   name = "before",
+  /** What is measured. */
+  measured = "p",
 ): string {
   if (Number.isNaN(score))
     return `layer ${layer}, ${Number.isNaN(estimate) ? "not computed" : estimated(estimate)}`;
   const change = corrupted === null ? "" : `, ${upOrDown(score - corrupted)}`;
   const edited = Number.isNaN(before) ? "" : `, ${upOrDown(score - before)} from ${name}`;
-  return `layer ${layer}, p ${probability(score, 3)}${change}${edited}`;
+  return `layer ${layer}, ${measured} ${probability(score, 3)}${change}${edited}`;
 }
 
 /** Same for the label of a row. */
@@ -28,12 +30,12 @@ export const rowText = (token: string, corrupted: boolean): string =>
 
 /** The live region's sentence about a restoration. */
 export function restorationText(
-  answer: string,
-  probabilityNow: number | null,
+  measured: Measured,
+  score: number | null,
   recovery: number | null,
   count: number,
 ): string {
   const back = recovery === null ? "" : `, ${percent(recovery)} of the fact is back`;
-  if (probabilityNow === null) return "";
-  return `${count} restored: p(${tokenLabel(answer)}) ${probability(probabilityNow)}${back}`;
+  if (score === null) return "";
+  return `${count} restored: ${symbol(measured)} ${probability(score)}${back}`;
 }

@@ -1,7 +1,7 @@
 /** Numbers and tokens as people read them. Pure. */
 
 import { groups } from "./selection.js";
-import type { Kind, Selection } from "./types.js";
+import type { Kind, Selection, TraceMetric } from "./types.js";
 
 export const KIND_NAMES: Record<Kind, string> = { hidden: "Hidden state", mlp: "MLP", attn: "Attention" };
 const IN_SENTENCE: Record<Kind, string> = { hidden: "hidden", mlp: "MLP", attn: "attention" };
@@ -10,13 +10,34 @@ const MISSING = "–";
 const known = (value: number | null | undefined): value is number =>
   value !== null && value !== undefined && Number.isFinite(value);
 
-/** `0.4123`; a probability that is tiny but not zero says so. */
+/** `0.4123`; a probability that is tiny but not zero says so. Other scores have a real minus: `−2.7256`. */
 export function probability(value: number | null | undefined, digits = 4): string {
   if (!known(value)) return MISSING;
   const smallest = 10 ** -digits;
   if (value > 0 && value < smallest / 2) return `<${smallest.toFixed(digits)}`;
-  return value.toFixed(digits);
+  return value < 0 ? signed(value, digits) : value.toFixed(digits);
 }
+
+/** What is measured of a prediction: `p(Rome)`, `log p(Rome)`, `logit(Rome) − logit(Paris)`. */
+export interface Measured {
+  metric: TraceMetric;
+  answer: string;
+  against: string;
+}
+
+/** The same as text; `most` characters of the answers are written out. */
+export function symbol({ metric, answer, against }: Measured, most?: number): string {
+  const [one, other] = [tokenLabel(answer || "answer", most), tokenLabel(against, most)];
+  if (metric === "logit_difference") return `logit(${one}) \u2212 logit(${other})`;
+  return metric === "logprob" ? `log p(${one})` : `p(${one})`;
+}
+
+/** Before a number, where there is no room for the answer. */
+export const SHORT: Record<TraceMetric, string> = {
+  probability: "p",
+  logprob: "log p",
+  logit_difference: "logit difference",
+};
 
 /** A product of probabilities, which may be so small that it needs its exponent: `2.5e-11`. */
 export const joint = (value: number | null | undefined, digits = 4): string =>

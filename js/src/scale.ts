@@ -1,11 +1,11 @@
-/** The three ways to read a probability: as it is, as its rise over corrupted, as the share brought back. Pure. */
+/** The three ways to read a score: as it is, as its rise over corrupted, as the share brought back. Pure. */
 
-import { percent, probability, signed, tokenLabel } from "./format.js";
+import { type Measured, percent, probability, signed, symbol } from "./format.js";
 import type { Scale } from "./types.js";
 
 export const SCALES: readonly Scale[] = ["probability", "effect", "share"];
 
-/** Each scale is a straight line of the probability: `(p - from) / unit`. */
+/** Each scale is a straight line of the score, by default a probability: `(p - from) / unit`. */
 export interface Reading {
   from: number;
   unit: number;
@@ -27,12 +27,12 @@ export function reading(scale: Scale, { clean, corrupted }: Runs): Reading | nul
 
 export const read = (p: number, { from, unit }: Reading): number => (p - from) / unit;
 
-/** The probability that reads as `value`. */
+/** The score that reads as `value`. */
 export const unread = (value: number, { from, unit }: Reading): number => value * unit + from;
 
-/** What a scale is called beside its numbers; `most` characters of the answer are written out. */
-export const scaleName = (scale: Scale, answer: string, most?: number): string =>
-  scale === "probability" ? `p(${tokenLabel(answer || "answer", most)})` : scale;
+/** What a scale is called beside its numbers; `most` characters of the answers are written out. */
+export const scaleName = (scale: Scale, measured: Measured, most?: number): string =>
+  scale === "probability" ? symbol(measured, most) : scale;
 
 /** A number on a scale in words; a difference of two keeps its sign. */
 export function scaleText(scale: Scale, value: number, digits = 4, difference = false): string {

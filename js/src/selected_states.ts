@@ -119,7 +119,7 @@ function readFromGrid({ clean, corrupted, answer }: TraceInfo, { cell, layers, s
     single: false,
     states: Array.from({ length: layers[1] - layers[0] }, (_, i) => [pos, layers[0] + i, kind]),
     answer,
-    probability: score,
+    score,
     clean,
     corrupted,
     recovery: effect <= 0 || corrupted === null ? null : (score - corrupted) / effect,

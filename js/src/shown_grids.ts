@@ -6,18 +6,18 @@ import type { Ramp } from "./colormap.js";
 import { inSubject, ROOMY } from "./geometry.js";
 import { byKind, extent, type Grids } from "./grid_numbers.js";
 import { type Reading, read, reading, unread } from "./scale.js";
-import type { Cell, Comparison, GridTraits, Kind, Scale, TraceInfo } from "./types.js";
+import type { Cell, Comparison, GridTraits, Kind, Scale, TraceInfo, TraceMetric } from "./types.js";
 
 /** One of the grids of a comparison; alone, a trace is its own "after". */
 export type Side = "before" | "after" | "change";
 export type Look = "together" | Side;
 
-/** What the colours span at least, of probability or of a difference: little looks little. As Python's `LEAST_RANGE`. */
-const LEAST = 0.1;
-/** A probability read as itself. */
+/** What the colours span at least, of a score or of a difference: little looks little. As Python's `LEAST_RANGE`. */
+const LEAST: Record<TraceMetric, number> = { probability: 0.1, logprob: 0.5, logit_difference: 0.5 };
+/** A score read as itself. */
 const STRAIGHT: Reading = { from: 0, unit: 1 };
 
-/** Of a difference its size counts, of a probability the probability. */
+/** Of a difference its size counts, of a score the score. */
 const weigh = (side: Side) => (side === "change" ? Math.abs : (value: number) => value);
 
 export function shownGrids(
@@ -35,7 +35,7 @@ export function shownGrids(
   });
   const before = computed(() => (comparison.value ? byKind(trace.value, bridge.get("before_scores")) : null));
 
-  /** The scale asked for; probabilities where a run on screen does not say enough for it. */
+  /** The scale asked for; scores themselves where a run on screen does not say enough for it. */
   const scale = computed((): Scale => {
     const wanted = bridge.get("scale") ?? "probability";
     const runs = [trace.value, comparison.value].filter((run) => run !== null);
@@ -83,6 +83,7 @@ export function colourRanges(
   trace: ReadonlySignal<TraceInfo | null>,
   { grids, done, comparison, readings }: ShownGrids,
 ) {
+  const least = computed(() => LEAST[trace.value?.metric ?? "probability"]);
   /** The corrupted run, and the best of all runs: one for both grids of a comparison. Estimates are clipped. */
   const range = computed(() => {
     const runs = [
@@ -92,17 +93,16 @@ export function colourRanges(
     const lows = runs.flatMap(({ run, of }) =>
       typeof run?.corrupted === "number" ? read(run.corrupted, of) : [],
     );
-    const low = Math.min(1, ...(lows.length > 0 ? lows : runs.map(({ found }) => found.low)));
-    const high = Math.max(
-      0,
-      ...runs.flatMap(({ run, of, found }) => [
-        read(found.high, of),
-        typeof run?.clean === "number" ? read(run.clean, of) : 0,
-      ]),
-    );
-    // On each side at least so much probability, whatever the scale makes of it.
+    const known = lows.length > 0 ? lows : runs.map(({ found }) => found.low);
+    const low = Math.min(...known.filter(Number.isFinite), ...(known.some(Number.isFinite) ? [] : [0]));
+    const highs = runs.flatMap(({ run, of, found }) => [
+      read(found.high, of),
+      typeof run?.clean === "number" ? read(run.clean, of) : Number.NaN,
+    ]);
+    // At least so much of the metric, whatever the scale makes of it.
     const units = runs.filter(({ run }) => run).map(({ of }) => of.unit);
-    return { low, high: Math.max(high, low + LEAST / Math.min(1, ...units)) };
+    const widest = low + least.value / (units.length > 0 ? Math.min(...units) : 1);
+    return { low, high: Math.max(widest, ...highs.filter(Number.isFinite)) };
   });
   /** Symmetric around nothing, and never so narrow that rounding looks like an effect. */
   const changeRange = computed(() => {
@@ -110,7 +110,7 @@ export function colourRanges(
     const [was, now] = [comparison.value?.clean ?? null, trace.value?.clean ?? null];
     const { before: old, after } = readings.value;
     const runs = was === null || now === null ? 0 : read(now, after) - read(was, old);
-    const high = Math.max(LEAST, Math.abs(runs), -found.low, found.high);
+    const high = Math.max(least.value, Math.abs(runs), -found.low, found.high);
     return { low: -high, high };
   });
   /** On the scale shown. */
@@ -140,7 +140,7 @@ export function strongestCells(
       const info = trace.value;
       const grid = grids[side].value?.get(kind);
       if (!info || !grid) return null;
-      let [found, most] = [-1, side === "change" ? 0 : -1];
+      let [found, most] = [-1, side === "change" ? 0 : Number.NEGATIVE_INFINITY];
       for (let i = 0; i < info.tokens.length * info.n_layers; i++) {
         if (side !== "change" && !inSubject(info, Math.floor(i / info.n_layers))) continue;
         const score = weigh(side)(grid[i] as number);

@@ -9,7 +9,7 @@ export type Cell = readonly [pos: number, layer: number, kind: Kind];
 export type Selection = readonly Cell[];
 
 /** What is measured of a prediction; logarithms are natural. */
-export type Metric = "probability" | "logprob" | "logit_difference";
+export type TraceMetric = "probability" | "logprob" | "logit_difference";
 
 /** What a run was, or would be, made with: the fields of `TraceSettings`. */
 export interface Settings {
@@ -30,6 +30,9 @@ export interface Settings {
   ids: number[] | null;
   /** Characters that the messages of such a prompt say: where a subject is looked for. */
   said: [number, number][] | null;
+  metric: TraceMetric;
+  against: string | null;
+  other_subject: string | null;
 }
 
 /** The words and numbers around a grid; the grid itself is the `scores` trait. */
@@ -44,7 +47,7 @@ export interface TraceInfo {
   answer: string;
   answer_id: number;
   /** What `clean`, `corrupted` and the scores are. */
-  metric: Metric;
+  metric: TraceMetric;
   /** The second answer of a difference of logits; "" of other metrics. */
   against: string;
   against_id: number | null;
@@ -54,6 +57,8 @@ export interface TraceInfo {
   windows: Partial<Record<Kind, number>>;
   n_layers: number;
   noise: string;
+  /** Who stood in for the subject, in place of noise; "" where nobody did. */
+  other_subject: string;
   samples: number;
   seed: number | null;
   notes: string[];
@@ -103,7 +108,8 @@ export interface RestorationInfo {
   single: boolean;
   states: Selection;
   answer: string;
-  probability: number | null;
+  /** The metric with the states restored. */
+  score: number | null;
   clean: number | null;
   corrupted: number | null;
   recovery: number | null;
@@ -191,7 +197,7 @@ export interface PathInfo {
   reached: boolean;
   n_restored: number;
   /** What the numbers are. */
-  metric: Metric;
+  metric: TraceMetric;
   against: string;
   running: boolean;
 }
@@ -227,7 +233,7 @@ export interface LensInfo {
   answer: string;
   answer_id: number;
   runs: LensRun[];
-  metric: Metric;
+  metric: TraceMetric;
 }
 
 export type Page = "grid" | "flow" | "lens";
@@ -283,6 +289,9 @@ export interface ExplorerTraits extends GridTraits {
   answer: string | null;
   place: [number, number] | null;
   all_mentions: boolean;
+  metric: TraceMetric;
+  against: string | null;
+  other_subject: string | null;
   subject_places: SubjectPlaces | Empty;
   history: HistoryRun[];
   /** Its `id`; 0 while none of the history is on screen. */

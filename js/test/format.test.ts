@@ -109,7 +109,7 @@ group("sentences", () => {
     expect(rowText(" Needle", true)).toBe("Needle, corrupted");
   });
   test("restorationText says what came back", () => {
-    expect(restorationText(" Seattle", 0.4123, 0.42, 3)).toBe(
+    expect(restorationText({ metric: "probability", answer: " Seattle", against: "" }, 0.4123, 0.42, 3)).toBe(
       "3 restored: p(Seattle) 0.4123, 42\u202f% of the fact is back",
     );
   });

@@ -41,5 +41,7 @@ test("shortText fits into a cell", () => {
   expect(shortText("probability", 1)).toBe("1.00");
 });
 test("scaleName names the answer where the scale is its probability", () => {
-  expect(SCALES.map((scale) => scaleName(scale, " Seattle"))).toEqual(["p(Seattle)", "effect", "share"]);
+  expect(
+    SCALES.map((scale) => scaleName(scale, { metric: "probability", answer: " Seattle", against: "" })),
+  ).toEqual(["p(Seattle)", "effect", "share"]);
 });

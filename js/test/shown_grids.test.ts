@@ -103,3 +103,34 @@ test("the weaker of two compared traces decides what the colours span at least",
   const highest = Math.max(...numbers.map((each) => Number.parseFloat(each.textContent ?? "")));
   expect(highest).toBeGreaterThan(400);
 });
+
+const difference = {
+  metric: "logit_difference",
+  against: " Paris",
+  against_id: 3,
+  clean: -2.5,
+  corrupted: -12.5,
+} as const;
+
+test("of a metric below zero the colours run from the corrupted run to the clean one", async () => {
+  const grid = new Float32Array(60).fill(-12.5).fill(-7.5, 20 + 2 * 4 + 1, 20 + 2 * 4 + 2);
+  const _trace = { ...info, ...difference };
+  const { find, el, model } = show({ ...explorerTraits(), scores: view(grid), _trace });
+  expect(find(".rw-end-clean").style.top).toBe("0px");
+  expect(find(".rw-end-clean").textContent).toContain("\u22122.500");
+  expect(find(".rw-end-corrupted").style.top).toBe(find(".rw-ramps").style.height);
+  expect([...el.querySelectorAll(".rw-best")].some((best) => best.textContent?.includes("\u22127.5"))).toBe(
+    true,
+  );
+  await model.receive({ cursor: [2, 1, "mlp"] });
+  const said = find(".rw-detail").textContent?.replace(/\s+/g, " ");
+  expect(said).toContain("logit(Seattle) \u2212 logit(Paris) \u22127.5000");
+  expect(said).toContain("recovery 50");
+  expect(find("[aria-selected][id]").textContent).toContain("logit difference \u22127.500, up 5.000");
+});
+test("an effect of a quarter of a nat is pale, as one of five percent is", () => {
+  const _trace = { ...info, ...difference, clean: -12.25 };
+  const { find } = show({ ...explorerTraits(), scores: view(new Float32Array(60).fill(-12.5)), _trace });
+  const [bar, top] = [find(".rw-ramps").style.height, find(".rw-end-clean").style.top].map(Number.parseFloat);
+  expect((top as number) / (bar as number)).toBeCloseTo(0.5, 5);
+});

@@ -15,6 +15,7 @@ from rome_widgets.model.identity import Identity
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.load import load_expression
 from rome_widgets.model.tokens import RenderedPrompt
+from rome_widgets.records.corruption import Subject
 from rome_widgets.records.explanations import Flow, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.subject import Occurrence, Span, is_several, likely_subject
@@ -164,11 +165,13 @@ class TracingEngine:
             self.lm,
             self._prompt(settings),
             settings.place or settings.subject,
-            noise=settings.noise,
+            noise=Subject(settings.other_subject) if settings.other_subject else settings.noise,
             samples=settings.samples,
             window=settings.window,
             seed=settings.seed,
             answer=settings.answer if settings.answer_id is None else settings.answer_id,
+            metric=settings.metric,
+            against=settings.against,
             occurrence="all" if settings.all_mentions else None,
         )
 

@@ -43,7 +43,7 @@ def test_a_click_on_a_cell_shows_the_models_answer_to_four_decimals(show):
     expect(page.panel).to_contain_text("MLP 2–4 at “Needle”")
     assert page.widget.selection == [(2, 3, "mlp")]
     assert page.widget._restoration["source"] == "exact"
-    assert float(page.panel.get_attribute("data-probability")) == pytest.approx(score)
+    assert float(page.panel.get_attribute("data-score")) == pytest.approx(score)
 
 
 def test_the_latency_from_pointer_to_paint_is_written_on_the_panel(show):
@@ -253,7 +253,7 @@ def test_an_estimate_paints_the_grid_until_exact_rows_replace_it(show):
     assert 0 < page.color("hidden", 2, 4)[3] < 255
     page.click("hidden", 2, 4)
     expect(page.panel).to_have_attribute("data-selection", '[[2,4,"hidden"]]')
-    exact = float(page.panel.get_attribute("data-probability"))
+    exact = float(page.panel.get_attribute("data-score"))
     page.status("running")
     page.page.get_by_role("button", name="Cancel").click()
     page.status("cancelled")
@@ -355,7 +355,7 @@ def test_nothing_scrolls_sideways(show, width, layers, words):
     page = show(make, width=width)
     page.status("done")
     page.click("mlp", 2, layers // 2)
-    expect(page.panel).to_have_attribute("data-probability", PROBABILITY)
+    expect(page.panel).to_have_attribute("data-score", PROBABILITY)
     wide = page.page.evaluate(
         "[...document.querySelectorAll('html, .rw, .rw-picture, aside, .rw-prompt, .rw-controls')]"
         ".filter((each) => each.scrollWidth > each.clientWidth + 1)"

@@ -239,7 +239,7 @@ def test_a_search_can_be_stopped_and_keeps_what_it_found(show):
 def test_pages_survive_a_reload(page):
     page.page.mouse.click(*middle(page, 2, 4, "hidden"))
     shown_flow(page, (2, 4, "hidden"))
-    expect(page.panel).to_have_attribute("data-probability", PROBABILITY)
+    expect(page.panel).to_have_attribute("data-score", PROBABILITY)
     page.page.reload()
     page.page.wait_for_selector("html[data-ready]")
 

@@ -298,7 +298,7 @@ def test_two_widgets_clicked_at_once_each_get_their_own_answer(lab):
         panel = lab.shows([cells[at][-1]], cell=2, at=at)
         pos, layer, kind = cells[at][-1]
         expected = lab.ask(f"float(pair[{at}].trace.scores[{kind!r}][{pos}, {layer}])")
-        assert float(panel.get_attribute("data-probability")) == pytest.approx(expected, abs=1e-5)
+        assert float(panel.get_attribute("data-score")) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_second_view_shows_the_same_and_answers_too(lab):
@@ -349,7 +349,7 @@ def test_without_a_mouse_from_the_prompt_to_a_restored_prediction(lab):
     tab_to("[role=grid]")
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowDown", "Enter"):
         keys.press(key)
-    root.locator("[data-probability]").wait_for(state="attached")
+    root.locator("[data-score]").wait_for(state="attached")
     [[_, layer, kind]] = lab.ask("explorer.selection")
     assert (layer, kind) == (2, "hidden")
     for key in ("x", "r", "y", "d", "d"):  # They cut, convert and delete cells of a notebook.
@@ -382,7 +382,7 @@ def test_the_answers_are_the_same_on_either_thread(lab):
 
     def answers():
         lab.run(THREAD)
-        shown = [lab.click(*cell).get_attribute("data-probability") for cell in cells]
+        shown = [lab.click(*cell).get_attribute("data-score") for cell in cells]
         return shown, set(lab.ask("heard"))
 
     on_subshell, threads = answers()
@@ -393,7 +393,7 @@ def test_the_answers_are_the_same_on_either_thread(lab):
     lab.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     lab.page.evaluate(SESSION_READY)
     last = lab.shows([list(cells[-1])])
-    assert last.get_attribute("data-probability") == on_subshell[-1]
+    assert last.get_attribute("data-score") == on_subshell[-1]
     on_main, threads = answers()
     assert threads == {"MainThread"}
     assert on_main == on_subshell

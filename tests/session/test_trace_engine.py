@@ -53,7 +53,7 @@ def test_the_widget_shows_what_the_tracer_computes(lm):
     assert explorer.wait(20)
     states = {*tracer.cell(2, 3, "mlp"), *tracer.cell(6, 4, "hidden")}
     expected = tracer.restore(states)
-    assert explorer._restoration["probability"] == pytest.approx(expected.probability, abs=1e-6)
+    assert explorer._restoration["score"] == pytest.approx(expected.probability, abs=1e-6)
     assert explorer._restoration["states"] == [list(state) for state in expected.states]
     assert explorer.selected_states == sorted(states)
 
@@ -263,10 +263,47 @@ def test_the_code_of_a_view_prints_its_probability(lm, capsys):
     assert "rw.LanguageModel(model, tokenizer)" in explorer.code  # No folder has it.
     scope = {"model": lm.model, "tokenizer": lm.tokenizer}
     exec(explorer.code, scope)
-    probability = explorer._restoration["probability"]
+    probability = explorer._restoration["score"]
     assert scope["restoration"].probability == pytest.approx(probability, abs=1e-6)
     assert float(capsys.readouterr().out.splitlines()[-1]) == pytest.approx(probability, abs=1e-6)
     assert scope["trace"].scores["mlp"] == pytest.approx(explorer.trace.scores["mlp"], abs=1e-6)
+
+
+def test_a_metric_and_another_subject_of_the_form_are_what_is_traced_and_copied(lm, capsys):
+    form = {"metric": "logit_difference", "against": "w9"}
+    explorer = explorer_of(lm, noise=rw.Subject("w21 w2"), window=2, **form)
+    explorer.selection = [(2, 3, "mlp")]
+    assert explorer.wait(20)
+    tracer = rw.CausalTracer(
+        lm, explorer.prompt, explorer.subject, noise=rw.Subject("w21 w2"), window=2, **form
+    )
+    restored = tracer.restore(tracer.cell(2, 3, "mlp"))
+    assert explorer.other_subject == "w21 w2"
+    assert explorer.trace.scores["mlp"] == pytest.approx(tracer.trace().scores["mlp"], abs=1e-6)
+    assert explorer._restoration["score"] == pytest.approx(restored.score, abs=1e-6)
+    said = [explorer._trace[name] for name in ("metric", "against", "other_subject", "samples")]
+    assert said == ["logit_difference", "w9", "w21 w2", 1]
+    assert explorer.find_path(0.1, wait=True).metric == "logit_difference"
+    exec(explorer.code, {"model": lm.model, "tokenizer": lm.tokenizer})
+    printed = float(capsys.readouterr().out.splitlines()[-1])
+    assert printed == pytest.approx(restored.score, abs=1e-4)
+    explorer.metric, explorer.other_subject = "probability", None
+    assert explorer.settings.against is None  # the form keeps the word
+    assert explorer.run(wait=True).metric == "probability"
+    assert explorer.against == "w9"
+    assert "“w21 w2” in its place · logit difference · against w9" in explorer.history[0]["words"]
+
+
+def test_what_the_form_lacks_for_a_metric_or_a_subject_is_an_error_of_the_run(lm):
+    explorer = explorer_of(lm, metric="logit_difference")
+    assert explorer.wait(20)
+    assert explorer.error["type"] == "ArgumentError"
+    assert "pass against=" in explorer.error["remedy"]
+    explorer.metric, explorer.other_subject = "probability", "w21"
+    explorer.run()
+    assert explorer.wait(20)
+    assert explorer.error["type"] == "NoiseError"
+    assert "1 token in the place of" in explorer.error["found"]
 
 
 def test_the_code_of_the_bundled_model_loads_it():
@@ -277,7 +314,7 @@ def test_the_code_of_the_bundled_model_loads_it():
     assert explorer.wait(60)
     scope = {}
     exec(explorer.code, scope)
-    probability = explorer._restoration["probability"]
+    probability = explorer._restoration["score"]
     assert scope["restoration"].probability == pytest.approx(probability, abs=1e-6)
 
 
@@ -294,7 +331,7 @@ def test_tracing_again_sees_weights_that_changed():
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(20)
     expected = fresh.restore(fresh.cell(2, 3, "mlp")).probability
-    assert explorer._restoration["probability"] == pytest.approx(expected, abs=1e-6)
+    assert explorer._restoration["score"] == pytest.approx(expected, abs=1e-6)
     weight.copy_(saved)
 
 
@@ -507,7 +544,7 @@ def test_two_widgets_on_one_model_share_a_worker_and_do_not_mix(lm):
         for explorer in (first, second):
             tracer = CausalTracer(lm, explorer.prompt, explorer.subject, samples=2)
             expected = tracer.restore(tracer.cell(*explorer.selection[0])).probability
-            assert explorer._restoration["probability"] == pytest.approx(expected, abs=1e-6)
+            assert explorer._restoration["score"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_few_tracers_are_kept_and_the_rest_let_go(lm):

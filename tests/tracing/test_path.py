@@ -362,9 +362,7 @@ def some_candidates(tracer, random):
 def optimum(tracer, candidates):
     """{size: the highest probability of any set of so many states}, for 1 to 3."""
     return {
-        size: tracer._scores(
-            list(itertools.combinations(candidates, size)), lambda: None
-        ).max()
+        size: tracer._scores(list(itertools.combinations(candidates, size)), lambda: None).max()
         for size in (1, 2, 3)
     }
 

@@ -197,7 +197,7 @@ export function numberFields() {
   };
 }
 
-const OPTIONAL = new Set(["true_object", "answer"]);
+const OPTIONAL = new Set(["true_object", "answer", "against", "other_subject"]);
 
 /** A line of text that is a trait; an emptied one is null where the trait may be. */
 export function textField<T extends object>(

@@ -20,6 +20,7 @@ from rome_widgets.records.trace import (
     WholeAnswer,
     recovery,
 )
+from rome_widgets.records.trace_metric import Metric
 
 MOST_NUMBER = 1 << 64
 """A whole number beyond it is none that a page, or JSON, can hold."""
@@ -41,17 +42,23 @@ class RecordedRestoration:
     answer: str
     clean: float
     corrupted: float
-    probability: float
-    """Of the answer, with the states restored."""
+    score: float
+    """The metric of the trace, by default the answer's probability, with the states restored."""
     rows: tuple[Prediction, ...] = ()
     """The likeliest next tokens, where they were recorded."""
     whole: WholeAnswer | None = None
     """Of an answer of several tokens, nothing: it takes the model to know it."""
+    metric: Metric = "probability"
+
+    @property
+    def probability(self) -> float | None:
+        """Of the answer, with the states restored; None where another metric was recorded."""
+        return self.score if self.metric == "probability" else None
 
     @property
     def recovery(self) -> float:
         """Share of the total effect that came back; see `Restoration.recovery`."""
-        return recovery(self.probability, self.clean, self.corrupted)
+        return recovery(self.score, self.clean, self.corrupted)
 
     def top(self, k: int = 10) -> list[Prediction]:
         """The `k` likeliest next tokens that were recorded."""
@@ -157,6 +164,7 @@ def describe_trace(trace: CausalTrace) -> dict[str, Any]:
         "kinds": list(trace.kinds),
         "windows": {kind: int(trace.windows.get(kind, 1)) for kind in trace.kinds},
         "noise": str(trace.noise.get("text", "")),
+        "other_subject": text(str(trace.noise.get("subject", ""))),
         "baseline": describe_rows(trace.baseline),
         "whole": _whole(trace.whole),
         "ms": None,
@@ -190,7 +198,7 @@ def describe_restoration(
     single: bool = False,
 ) -> dict[str, Any]:
     """The `_restoration` trait of an answer of the model's own, or of one that was recorded."""
-    names = ("answer", "probability", "clean", "corrupted", "recovery")
+    names = ("answer", "score", "clean", "corrupted", "recovery")
     return {
         **unanswered(selection, None, restoration.states, single),
         **{name: encodable(getattr(restoration, name)) for name in names},
@@ -211,7 +219,7 @@ def unanswered(
 
     `single`: the selection is of single states, not of cells with their windows.
     """
-    numbers = dict.fromkeys(("probability", "clean", "corrupted", "recovery", "ms"))
+    numbers = dict.fromkeys(("score", "clean", "corrupted", "recovery", "ms"))
     return {
         "selection": encodable([*selection]),
         "single": single,

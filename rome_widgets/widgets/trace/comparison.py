@@ -19,6 +19,8 @@ SAME = (
     "token_ids",
     "subject_span",
     "answer_id",
+    "metric",
+    "against_id",
     "kinds",
     "windows",
     "n_layers",
@@ -37,6 +39,8 @@ WORDS: dict[Kind, str] = {"hidden": "hidden state", "mlp": "MLP", "attn": "atten
 ALIKE = {
     "token_ids": "other tokens",
     "answer_id": "another answer",
+    "metric": "another metric",
+    "against_id": "another second answer",
     "kinds": "other kinds of states",
     "n_layers": "another number of layers",
 }
@@ -93,7 +97,7 @@ class TraceComparison:
 
     @property
     def changes(self) -> dict[Kind, np.ndarray]:
-        """By kind `[pos, layer]`: after minus before, in [-1, 1]; NaN where either is."""
+        """By kind `[pos, layer]`: after minus before; NaN where either is."""
         if self.after is None:
             return {}
         return {
@@ -168,13 +172,15 @@ def differences_in_words(a: KeptTrace, b: CausalTrace, edits: int) -> Words:
 def _subject(trace: CausalTrace) -> str:
     start, stop = trace.subject_span
     every = ", every mention" if len(trace.subject_spans) > 1 else ""
-    return f"noise on “{''.join(trace.tokens[start:stop]).strip()}”{every}"
+    corrupted = "another subject for" if "subject" in trace.noise else "noise on"
+    return f"{corrupted} “{''.join(trace.tokens[start:stop]).strip()}”{every}"
 
 
 def _settings(trace: CausalTrace) -> list[str]:
     windows = {trace.windows[kind] for kind in trace.kinds if kind != "hidden"}
+    by = trace.noise.get("text", "")
     return [
-        f"noise {trace.noise.get('text', '')}",
+        by if "subject" in trace.noise else f"noise {by}",
         f"{trace.samples} samples",
         f"seed {trace.seed}",
         f"window {max(windows, default=1)}",

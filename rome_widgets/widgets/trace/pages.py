@@ -298,4 +298,5 @@ def _no_path(trace: Mapping[str, Any], target: float) -> RestoringPath:
     """Where a search starts."""
     ends = (trace["clean"], trace["corrupted"])
     clean, corrupted = (np.nan if each is None else each for each in ends)
-    return RestoringPath((), (), trace["answer"], clean, corrupted, target, False, 0)
+    measured = {"metric": trace["metric"], "against": trace["against"]}
+    return RestoringPath((), (), trace["answer"], clean, corrupted, target, False, 0, **measured)

@@ -15,14 +15,14 @@ def trace_code(
     load: str,
     settings: TraceSettings,
     cells: Iterable[State],
-    probability: float | None = None,
+    score: float | None = None,
     edits: int = 0,
     *,
     single: bool = False,
 ) -> str:
     """A script: the model by the expression `load`, the trace, and the restoration of `cells`.
 
-    Where they are `single` states, of these alone. It tells the reader the `probability` to expect,
+    Where they are `single` states, of these alone. It tells the reader the `score` to expect,
     and the number of edits that it does not make.
     """
     answer = settings.answer if settings.answer_id is None else settings.answer_id
@@ -35,20 +35,28 @@ def trace_code(
         "    lm,",
         f"    {settings.prompt if settings.ids is None else list(settings.ids)!r},",
         f"    {_subject(settings)!r},",
-        f"    noise={settings.noise!r},",
-        f"    samples={settings.samples},",
+        *_corruption(settings),
         f"    window={settings.window},",
-        f"    seed={settings.seed},",
         f"    answer={answer!r},",
+        *([] if settings.metric == "probability" else [f"    metric={settings.metric!r},"]),
+        *([] if settings.against is None else [f"    against={settings.against!r},"]),
         *(['    occurrence="all",'] if settings.all_mentions and not settings.said else []),
         ")",
         "trace = tracer.trace()",
         "print(trace)",
     ]
     if chosen := [tuple(cell) for cell in cells]:
-        known = "" if probability is None else f"  # {probability:.6f}"
-        lines += ["", *_restoring(chosen, single), f"print(restoration.probability){known}"]
+        known = "" if score is None else f"  # {score:.6f}"
+        lines += ["", *_restoring(chosen, single), f"print(restoration.score){known}"]
     return "\n".join(lines) + "\n"
+
+
+def _corruption(settings: TraceSettings) -> list[str]:
+    """Another subject, or noise and how it is drawn."""
+    if settings.other_subject:
+        return [f"    noise=rw.Subject({settings.other_subject!r}),"]
+    names = ("noise", "samples", "seed")
+    return [f"    {name}={getattr(settings, name)!r}," for name in names]
 
 
 def _subject(settings: TraceSettings) -> Any:

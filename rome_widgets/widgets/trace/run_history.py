@@ -8,6 +8,7 @@ from typing import Any
 from rome_widgets.errors import StateError, said
 from rome_widgets.records.html import plural
 from rome_widgets.records.numbers import as_whole
+from rome_widgets.records.trace_metric import TITLES
 from rome_widgets.widgets.live.traits import encodable, text
 from rome_widgets.widgets.trace.trace_run import Run
 
@@ -64,8 +65,15 @@ class RunHistory:
 def _in_words(run: Run) -> str:
     """The settings besides prompt and subject, and what else sets a run apart."""
     asked, window = run.settings, run.settings.window
-    said = [f"window {'auto' if window is None else window}", f"noise {asked.noise:g} × σ"]
-    said += [f"{asked.samples} samples", f"seed {asked.seed}"]
+    said = [f"window {'auto' if window is None else window}"]
+    if asked.other_subject:
+        said.append(f"“{asked.other_subject}” in its place")
+    else:
+        said += [f"noise {asked.noise:g} × σ", f"{asked.samples} samples", f"seed {asked.seed}"]
+    if asked.metric != "probability":
+        said.append(TITLES[asked.metric])
+    if asked.against is not None:
+        said.append(f"against {asked.against}")
     if asked.answer is not None:
         said.append(f"answer {asked.answer}")
     if asked.all_mentions:

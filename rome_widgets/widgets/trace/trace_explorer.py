@@ -21,10 +21,12 @@ from rome_widgets.errors import (
 )
 from rome_widgets.records.arguments import optional, several, takes, truth
 from rome_widgets.records.arguments import text as text_argument
+from rome_widgets.records.corruption import Subject
 from rome_widgets.records.fact import HOLE, Fact
 from rome_widgets.records.numbers import whole_number
 from rome_widgets.records.subject import Occurrence, nearest
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
+from rome_widgets.records.trace_metric import METRICS, Metric
 from rome_widgets.widgets.live.base import Theme, bundle
 from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.live.job import Job, plainly
@@ -78,6 +80,9 @@ FORM = (
     "answer",
     "place",
     "all_mentions",
+    "metric",
+    "against",
+    "other_subject",
 )
 
 
@@ -109,11 +114,14 @@ class TraceExplorer(ExplainedGrid):
         prompt: Text that stops just before the fact, a `Fact` or a record of one, chat messages, or
             token ids; the trace starts at once when it is given.
         subject: The words of it to corrupt; not needed with a fact.
-        noise: Multiple of σ.
+        noise: Multiple of σ, or a `Subject`, which is then the `other_subject`.
         samples: Noise draws averaged over; None: as many as `rome_widgets.trace` takes.
         seed: Seed of the draws.
         window: Layers restored together by an MLP or attention cell; None: by the model's depth.
         answer: The word to follow; None takes the clean run's own.
+        metric: What is measured, as for `trace`: "probability", "logprob", "logit_difference".
+        against: The second answer of a difference of logits, a word.
+        other_subject: Who stands in for the subject in the corrupted run, in place of noise.
         place: Characters of the subject in the prompt, where it is not the last occurrence.
         occurrence: Which mention of the subject, as for `trace`: "last", "first", a number, "all".
         kind: "all", or the one kind to show.
@@ -170,6 +178,21 @@ class TraceExplorer(ExplainedGrid):
         None,
         allow_none=True,
         help="The word whose probability is followed; None: the clean run's own.",
+    ).tag(sync=True)
+    metric = t.Enum(
+        METRICS,
+        "probability",
+        help="What is measured: probability, logprob, or logit_difference of two answers.",
+    ).tag(sync=True)
+    against = t.Unicode(
+        None,
+        allow_none=True,
+        help="The second answer of a difference of logits; other metrics have none.",
+    ).tag(sync=True)
+    other_subject = t.Unicode(
+        None,
+        allow_none=True,
+        help="Who stands in for the subject in the corrupted run; None: noise is added.",
     ).tag(sync=True)
     place = t.Tuple(
         t.Int(),
@@ -231,11 +254,14 @@ class TraceExplorer(ExplainedGrid):
         prompt: str | Fact | Mapping[str, Any] = "",
         subject: str = "",
         *,
-        noise: float = 3.0,
+        noise: float | Subject = 3.0,
         samples: int | None = None,
         seed: int = 1,
         window: int | None = None,
         answer: str | None = None,
+        metric: Metric = "probability",
+        against: str | None = None,
+        other_subject: str | None = None,
         place: tuple[int, int] | None = None,
         occurrence: Occurrence | None = None,
         kind: GridKind = "all",
@@ -268,9 +294,12 @@ class TraceExplorer(ExplainedGrid):
             place = given.place if place is None else place
             self._read = given
         samples = engine.default_samples if samples is None else samples
+        if isinstance(noise, Subject):
+            noise, other_subject = 3.0, noise.words
         form = {"noise": noise, "samples": samples, "seed": seed, "window": window}
         fact = {"prompt": prompt, "subject": subject, "answer": answer, "place": place}
         fact["all_mentions"] = every
+        fact |= {"metric": metric, "against": against, "other_subject": other_subject}
         view = {"kind": kind, "scale": scale, "palette": palette, "values": values}
         host = {"theme": theme, "layout": layout, "tooltip": tooltip, "tabbable": tabbable}
         LiveWidget.__init__(
@@ -303,6 +332,9 @@ class TraceExplorer(ExplainedGrid):
         form = {name: getattr(self, name) for name in FORM}
         if self.place is not None and self.prompt[slice(*self.place)] != self.subject:
             form["place"] = None
+        if self.metric != "logit_difference":
+            form["against"] = None  # The field keeps its word for when it is wanted again.
+        form["other_subject"] = form["other_subject"] or None
         if self._read is not None and self._read.prompt == self.prompt:
             form |= {"ids": self._read.ids, "said": self._read.said}
         return TraceSettings(**form)
@@ -538,12 +570,12 @@ class TraceExplorer(ExplainedGrid):
         """
         if self._basis is None:
             return ""
-        probability = self._restoration["probability"] if self._answered else None
+        score = self._restoration["score"] if self._answered else None
         return trace_code(
             self._engine.load_code,
             self._basis.settings,
             self._cells,
-            probability,
+            score,
             self.edited,
             single=self._is_single,
         )
@@ -597,7 +629,7 @@ class TraceExplorer(ExplainedGrid):
             self._write(subject=likely, place=None)
         self.run()
 
-    @t.observe("prompt", "subject", "noise", "samples", "seed", "window", "answer")
+    @t.observe(*(name for name in FORM if name not in ("place", "all_mentions")))
     def _form_changed(self, change: dict) -> None:
         # Only what the form itself was refused for. A run's error stays until the next run: leaving
         # a field for "Try again" changes the form, and the button must not go under the pointer.

@@ -13,6 +13,7 @@ from rome_widgets.records.arguments import several, takes
 from rome_widgets.records.numbers import plain
 from rome_widgets.records.states import Kind, State, check_states
 from rome_widgets.records.trace import CausalTrace, Prediction, Restoration, recovery
+from rome_widgets.records.trace_metric import SHORT
 from rome_widgets.widgets import fallback
 from rome_widgets.widgets.live.base import RomeWidget, Theme, bundle
 from rome_widgets.widgets.live.traits import (
@@ -55,8 +56,8 @@ class TraceGrid(RomeWidget):
         selection: Cells to select, triples `(pos, layer, kind)`.
         before: A trace of the same prompt on other weights: both are shown, and their difference.
         cursor: The cell of the keyboard cursor, or None.
-        scale: What a cell shows: the answer's "probability", its rise over corrupted ("effect"), or
-            the "share" of the fact that is back.
+        scale: What a cell shows: the metric, by default the answer's "probability"; its rise over
+            corrupted ("effect"); or the "share" of it that is back.
         palette: "kinds", a colour for each, as in the paper; "cividis", one ramp for every eye.
         values: Write the numbers into cells that have room for them.
         shortcuts: Single letters act while the grid has the focus.
@@ -65,7 +66,7 @@ class TraceGrid(RomeWidget):
     Example:
         >>> grid = rw.TraceGrid(rw.load_trace("needle.trace"))
         >>> grid.selection = [(6, 4, "hidden")]
-        >>> grid.restoration.probability
+        >>> grid.restoration.score
     """
 
     _esm, _css = bundle("grid")
@@ -422,7 +423,7 @@ class TraceGrid(RomeWidget):
             return f"{type(self).__name__}: nothing traced yet"
         lines = [
             f"{type(self).__name__}: {trace.prompt!r} → {trace.answer!r}, "
-            f"p clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
+            f"{SHORT[trace.metric]} clean {trace.clean:.4f}, corrupted {trace.corrupted:.4f}"
             f"{', the rest an estimate' if trace.estimated else ''}"
         ]
         if trace.whole is not None:
@@ -435,7 +436,7 @@ class TraceGrid(RomeWidget):
             before, words = compared.before, compared.words[0]
             said = f" ({words})" if words else ""
             lines.append(
-                f"  {compared.names[0]}{said}: p clean {before.clean:.4f}, "
+                f"  {compared.names[0]}{said}: {SHORT[before.metric]} clean {before.clean:.4f}, "
                 f"corrupted {before.corrupted:.4f}"
             )
             if compared.same:
@@ -506,7 +507,13 @@ def _recorded_answer(
             selection, ESTIMATED if trace.estimated else NOT_COMPUTED, states, single
         )
     found = RecordedRestoration(
-        tuple(states), trace.answer, trace.clean, trace.corrupted, score, _rows(trace, cell)
+        tuple(states),
+        trace.answer,
+        trace.clean,
+        trace.corrupted,
+        score,
+        _rows(trace, cell),
+        metric=trace.metric,
     )
     return found, describe_restoration(
         found, selection, "recorded" if found.rows else "cell", single=single

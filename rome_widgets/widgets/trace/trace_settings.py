@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rome_widgets.records.trace_metric import Metric
+
 
 @dataclass(frozen=True)
 class TraceSettings:
@@ -29,3 +31,9 @@ class TraceSettings:
     """The ids of the prompt, where it was given as messages or ids and its text has others."""
     said: tuple[tuple[int, int], ...] | None = None
     """Characters that messages say, where it was given as these: where a subject is looked for."""
+    metric: Metric = "probability"
+    """What is measured of a prediction."""
+    against: str | None = None
+    """The second answer of a difference of logits."""
+    other_subject: str | None = None
+    """Who stands in for the subject in the corrupted run, in place of noise."""

@@ -390,7 +390,7 @@ class TestAAndB:
             expected = engine.restore(replace(explorer.settings, window=None), explorer.selection)
             assert said["selection"] == [list(cell) for cell in selection]
             assert said["states"] == [list(state) for state in expected.states]
-            assert said["probability"] == pytest.approx(expected.probability)
+            assert said["score"] == pytest.approx(expected.probability)
             assert {row["id"] for row in explorer._restoration["rows"]} <= {
                 row["id"] for row in said["rows"]
             }
@@ -405,7 +405,7 @@ class TestAAndB:
         explorer.compare()
         explorer.selection = [(2, 3, "mlp")]
         assert explorer.wait(PATIENCE)
-        assert explorer._restoration["probability"] is not None
+        assert explorer._restoration["score"] is not None
         assert explorer.kept["restoration"] == {}
 
     def test_a_kept_restoration_stays_and_names_every_token_beside_it(self, explorer, monkeypatch):

@@ -46,7 +46,7 @@ def test_a_click_on_the_chart_selects_in_the_grid(figure):
     chart = grid.linked_chart(figure)
     click(chart, (2, 4, "hidden"))
     assert grid.selection == [State(2, 4, "hidden")]
-    assert grid._restoration["probability"] == pytest.approx(fake_trace().scores["hidden"][2, 4])
+    assert grid._restoration["score"] == pytest.approx(fake_trace().scores["hidden"][2, 4])
     assert chart.params.selected == ["hidden 2 4"]
     click(chart, (2, 4, "hidden"), (7, 7, "hidden"))
     assert grid.selection == [State(2, 4, "hidden"), State(7, 7, "hidden")]

@@ -17,7 +17,7 @@ class TestCode:
         for part in (repr(PROMPT), repr(SUBJECT), "rw.load()", "noise=2.5", "samples=4", "seed=9",
                      "window=5", "answer='Paris'", "(2, 3, 'mlp')"):  # fmt: skip
             assert part in code
-        assert f"# {explorer._restoration['probability']:.6f}" in code
+        assert f"# {explorer._restoration['score']:.6f}" in code
 
     def test_it_is_of_the_trace_on_screen_not_of_the_form(self, explorer):
         explorer.samples = 3

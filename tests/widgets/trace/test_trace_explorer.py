@@ -71,9 +71,7 @@ def test_selecting_asks_for_the_restoration_of_exactly_that_selection(explorer, 
 def test_one_cell_restored_is_the_number_in_the_grid(explorer):
     explorer.selection = [(2, 4, "hidden")]
     assert explorer.wait(PATIENCE)
-    assert explorer._restoration["probability"] == pytest.approx(
-        explorer.trace.scores["hidden"][2, 4]
-    )
+    assert explorer._restoration["score"] == pytest.approx(explorer.trace.scores["hidden"][2, 4])
 
 
 def test_of_many_selections_only_the_first_and_the_last_are_computed(explorer, engine):
@@ -278,7 +276,7 @@ def test_a_click_on_an_estimated_cell_restores_it_exactly_while_the_trace_goes_o
     assert np.isnan(grids(previewed)[0]).all()
     assert previewed._restoration["source"] == "exact"
     expected = CORRUPTED + (grids(previewed)[1][2 * 8 + 4] - CORRUPTED) / 1.2
-    assert previewed._restoration["probability"] == pytest.approx(expected, abs=1e-6)
+    assert previewed._restoration["score"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_trace_that_never_started_can_be_cancelled(explorer, engine):

@@ -1,5 +1,6 @@
 """TraceGrid: a recorded trace answers what it can and says what it cannot."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -26,7 +27,7 @@ def test_an_estimated_trace_is_shown_as_an_estimate_and_answers_no_click():
     assert np.isnan(np.frombuffer(grid.scores, "<f4")).all()
     guess = np.frombuffer(grid.estimate, "<f4").reshape(3, len(trace.tokens), trace.n_layers)
     np.testing.assert_allclose(guess[0], trace.scores["hidden"], rtol=1e-6)
-    assert grid._restoration["probability"] is None
+    assert grid._restoration["score"] is None
     assert "This trace is an estimate" in grid._restoration["message"]
     assert "estimate" in grid.to_text()
     assert "<b>estimate</b>" in grid.to_html_table()
@@ -89,10 +90,27 @@ def test_cursor_is_a_cell_or_none(trace):
         grid.cursor = (1, 99, "attn")
 
 
+def test_of_another_metric_the_grids_number_is_no_probability(trace):
+    scores = {kind: 10 * grid - 9 for kind, grid in trace.scores.items()}
+    ends = {"clean": 10 * trace.clean - 9, "corrupted": 10 * trace.corrupted - 9}
+    measured = {"metric": "logit_difference", "against": " Paris", "against_id": 1}
+    other = dataclasses.replace(trace, scores=scores, **ends, **measured)
+    grid = TraceGrid(other, selection=[(2, 3, "mlp")])
+    found = grid.restoration
+    assert (found.score, found.probability) == (scores["mlp"][2, 3], None)
+    assert found.recovery == pytest.approx(
+        TraceGrid(trace, selection=[(2, 3, "mlp")]).restoration.recovery
+    )
+    assert "logit difference clean" in grid.to_text()
+    assert "logit(Seattle) − logit(Paris): clean" in grid.to_html_table()
+    with pytest.raises(StateError, match="has the metric"):
+        TraceGrid(trace, before=other)
+
+
 def test_one_cell_is_answered_with_the_grids_own_number(trace):
     grid = TraceGrid(trace, selection=[(2, 3, "mlp")])
     score = trace.scores["mlp"][2, 3]
-    assert grid._restoration["probability"] == score
+    assert grid._restoration["score"] == score
     assert grid._restoration["recovery"] == pytest.approx(
         (score - trace.corrupted) / trace.total_effect
     )
@@ -130,7 +148,7 @@ def test_one_cell_is_answered_from_the_recording_when_there_is_one(trace):
 
 def test_several_cells_get_a_sentence_instead_of_a_made_up_number(trace):
     grid = TraceGrid(trace, selection=[(2, 3, "mlp"), (2, 4, "hidden")])
-    assert grid._restoration["probability"] is None
+    assert grid._restoration["score"] is None
     assert "a live model is needed" in grid._restoration["message"]
 
 
@@ -173,7 +191,7 @@ def test_what_the_page_sends_is_taken_and_answered(trace):
         {"selection": [[2, 3, "mlp"]], "cursor": [2, 3, "mlp"], "kind": "mlp", "_ping": "abc"}
     )
     assert grid.selection == [State(2, 3, "mlp")]
-    assert grid._restoration["probability"] == trace.scores["mlp"][2, 3]
+    assert grid._restoration["score"] == trace.scores["mlp"][2, 3]
     assert grid._pong == "abc"
 
 

@@ -2,6 +2,7 @@
 
 import { html, type TemplateResult } from "lit-html";
 import { gradient } from "../../colormap.js";
+import { SHORT } from "../../format.js";
 import { ticks } from "../../geometry.js";
 import type { GridState } from "../../grid_state.js";
 import { read, reading, SCALES, scaleName, scaleText } from "../../scale.js";
@@ -24,10 +25,10 @@ export function colourBar(state: GridState, info: TraceInfo, side: Side, height:
   const numbers = ticks(low, high, bar < 120 ? 3 : 5).filter((value) =>
     named.every(({ y }) => Math.abs(place(value) - y) > 25),
   );
-  const digits = Math.max(0, -Math.floor(Math.log10(high)) + 1);
+  const digits = Math.max(0, -Math.floor(Math.log10(Math.max(high, -low))) + 1);
   const number = (value: number) =>
     scale === "probability" && !changed
-      ? Number(value.toPrecision(6))
+      ? `${Number(value.toPrecision(6))}`.replace("-", "\u2212")
       : scaleText(scale, value, digits, changed);
   const ramps = [...new Set(state.kinds.value.map((kind) => state.ramp(side, kind)))];
   return html`
@@ -52,12 +53,16 @@ function scaleSwitch(state: GridState, info: TraceInfo, changed: boolean): Templ
   const runs = [info, state.comparison.value].filter((run) => run !== null);
   const scales = SCALES.filter((each) => runs.every((run) => reading(each, run)));
   const name = (each: Scale) =>
-    changed ? `Δ ${each === "probability" ? "p" : each}` : scaleName(each, info.answer, 8);
+    changed
+      ? `Δ ${each === "probability" ? SHORT[info.metric] : each}`
+      : each === "probability" && info.metric !== "probability"
+        ? SHORT[info.metric] // Two answers have no room here.
+        : scaleName(each, info, 8);
   if (scales.length < 2) return html`<bdi>${name(scale)}</bdi>`;
   return html`<select
     class="rw-scale"
     aria-label="Scale"
-    title="Probability; its rise over corrupted, the indirect effect; or the share that comes back"
+    title="What is measured; its rise over corrupted, the indirect effect; or the share that comes back"
     data-is=${scale}
     @change=${(event: Event) => state.bridge.set({ scale: (event.target as HTMLSelectElement).value as Scale })}
   >

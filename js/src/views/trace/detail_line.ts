@@ -17,6 +17,7 @@ import { read, reading, SCALES, scaleText } from "../../scale.js";
 import type { Detail } from "../../selected_states.js";
 import type { Scale, TraceInfo } from "../../types.js";
 import { button, change } from "../controls.js";
+import { formula } from "./formula.js";
 import { helpButton } from "./help.js";
 
 /** Milliseconds that the line must rest before it is read out. */
@@ -87,7 +88,7 @@ function said(state: GridState, info: TraceInfo, detail: Detail): TemplateResult
 }
 
 function numbers(state: GridState, info: TraceInfo, detail: Detail): unknown {
-  const answer = html`p(<bdi>${tokenLabel(info.answer)}</bdi>)`;
+  const answer = formula(info);
   if (!Number.isNaN(detail.change))
     return html`<span>${answer} ${state.comparison.value?.names[0]} <b>${probability(detail.before)}</b></span>
       <span>${state.comparison.value?.names[1]} <b>${probability(detail.score)}</b></span>

@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
-import { duration, probability, tokenLabel } from "../../format.js";
+import { duration, probability } from "../../format.js";
 import type { ExplorerTraits, Page, Status, TraceInfo } from "../../types.js";
 import {
   button,
@@ -21,6 +21,7 @@ import { detailLine } from "./detail_line.js";
 import { explorerActions } from "./explorer_actions.js";
 import { figure } from "./figure.js";
 import { flowPage } from "./flow_view.js";
+import { formula } from "./formula.js";
 import { lensPage } from "./lens_view.js";
 import { pathOf, pathPanel } from "./path_view.js";
 import { promptForm } from "./prompt_form.js";
@@ -140,7 +141,7 @@ function controls(bridge: Bridge<ExplorerTraits>, model: Live, { state }: TraceF
       state.comparison.value
         ? html`<span class="rw-looks">${page === "grid" ? lookSwitch(state) : nothing}${iconButton("stop_comparing", "✕", "Stop comparing", () => model.ask("stop_comparing"))}</span>`
         : info && info.clean !== null
-          ? html`<span class="rw-mute">p(<bdi>${tokenLabel(info.answer)}</bdi>): clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
+          ? html`<span class="rw-mute">${formula(info)}: clean <b>${probability(info.clean)}</b>, corrupted <b>${probability(info.corrupted)}</b></span>`
           : nothing
     }
   </div>`;

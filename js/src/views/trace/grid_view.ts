@@ -55,7 +55,11 @@ function sentence(info: TraceInfo) {
       }${info.prompt.slice(end)} <span class="rw-leads">→ <bdi>${tokenLabel(info.answer)}</bdi></span></p>
     </div>
     <div class="rw-controls rw-mute">
-      <span>noise <b>${info.noise}</b></span><span>samples <b>${info.samples}</b></span>
+      ${
+        info.other_subject
+          ? html`<span>in place of the subject <b><bdi>${info.other_subject}</bdi></b></span>`
+          : html`<span>noise <b>${info.noise}</b></span><span>samples <b>${info.samples}</b></span>`
+      }
       ${info.seed === null ? nothing : html`<span>seed <b>${info.seed}</b></span>`}
     </div>
   `;

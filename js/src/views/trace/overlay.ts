@@ -2,7 +2,7 @@
 
 import { html, nothing, render, svg, type TemplateResult } from "lit-html";
 import { cellText, rowText } from "../../aria.js";
-import { KIND_NAMES } from "../../format.js";
+import { KIND_NAMES, SHORT } from "../../format.js";
 import { inSubject, windowLayers } from "../../geometry.js";
 import type { Gesture, GridState } from "../../grid_state.js";
 import { border, brackets } from "../../outline.js";
@@ -126,7 +126,8 @@ export function activeRow(
   said = (cell: Cell) => {
     const detail = state.detailOf(cell);
     const { score, estimate, before } = detail ?? { score: Number.NaN };
-    return cellText(cell[1], score, info.corrupted, estimate, before, state.comparison.value?.names[0]);
+    const name = state.comparison.value?.names[0];
+    return cellText(cell[1], score, info.corrupted, estimate, before, name, SHORT[info.metric]);
   },
 ): TemplateResult {
   const before = state.kinds.value.indexOf(kind) * info.n_layers + 2;

@@ -2,11 +2,12 @@
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
-import { describe, percent, probability, stateCount, tokenLabel } from "../../format.js";
+import { describe, percent, probability, stateCount } from "../../format.js";
 import type { GridState } from "../../grid_state.js";
 import type { Cell, ExplorerTraits, Kind, PathInfo } from "../../types.js";
 import { button, type numberFields, type Part } from "../controls.js";
 import type { Live } from "../live.js";
+import { formula } from "./formula.js";
 
 /** The path of an explorer, where one was looked for. */
 export function pathOf(bridge: Bridge<ExplorerTraits>): PathInfo | null {
@@ -101,7 +102,7 @@ function found(path: PathInfo, state: GridState, running: boolean | undefined): 
           @pointerenter=${() => (state.hover.value = cell)}
           @pointerleave=${() => (state.hover.value = null)}
         ><span>${describe([cell], tokens)}</span>
-          <span>${i ? "→ " : html`p(<bdi>${tokenLabel(path.answer, 10)}</bdi>) `}${probability(path.probabilities[i], 2)}</span><b>${percent(share(path.probabilities[i]))}</b></li>`,
+          <span>${i ? "→ " : html`${formula(path, 10)} `}${probability(path.probabilities[i], 2)}</span><b>${percent(share(path.probabilities[i]))}</b></li>`,
       )}
     </ol>
     ${states.length > 0 && !running ? button("select_path", "Select these", () => state.selectStates(states)) : nothing}

@@ -5,7 +5,7 @@ import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
 import { tokenLabel } from "../../format.js";
 import type { GridState } from "../../grid_state.js";
-import type { ExplorerTraits, Settings, TraceInfo } from "../../types.js";
+import type { ExplorerTraits, Settings, TraceInfo, TraceMetric } from "../../types.js";
 import { button, entered, type NumberField, numberFields, type Part, textField } from "../controls.js";
 import type { Live } from "../live.js";
 import { type Place, subjectPlaces, whichSubject, withMarks } from "./subject_places.js";
@@ -20,7 +20,16 @@ const SETTINGS = [
   "window",
   "answer",
   "all_mentions",
+  "metric",
+  "against",
+  "other_subject",
 ] as const;
+
+const METRICS: [TraceMetric, string][] = [
+  ["probability", "probability"],
+  ["logprob", "log-probability"],
+  ["logit_difference", "logit difference"],
+];
 
 type NumberTrait = "noise" | "samples" | "seed" | "window";
 
@@ -61,6 +70,7 @@ export function promptForm(bridge: Bridge<ExplorerTraits>, model: Live) {
     if (!made) return false;
     const place = meant().chosen ? bridge.get("place") : null;
     const now: Partial<Settings> = { ...bridge.pick(SETTINGS), place };
+    if (now.metric !== "logit_difference") now.against = null;
     return [...SETTINGS, "place" as const].some(
       (key) => JSON.stringify(made[key] ?? null) !== JSON.stringify(now[key] ?? null),
     );
@@ -152,6 +162,7 @@ function settingFields(
   const used = Object.values(info?.windows ?? {});
   const automatic = used.length > 0 && info?.settings?.window === null ? Math.max(...used) : null;
   const answer = bridge.get("answer");
+  const other = bridge.get("other_subject");
   const asked = info?.settings?.answer;
   const first = asked && asked === answer ? tokenLabel(info.answer) : "";
   const number = (
@@ -172,22 +183,50 @@ function settingFields(
       enter,
     );
   return html`<div class="rw-numbers">
-    <label class="rw-field" title="The word whose probability is followed; empty: what the model says itself">answer
+    <label class="rw-field" title="The word that is followed; empty: what the model says itself">answer
       ${textField(bridge, "answer", "Answer", "auto", Math.max(5, Math.min(16, answer?.length ?? 0)), enter)}${
         first && first !== asked?.trim()
           ? html`<span class="rw-mute">followed by its first token, “<bdi>${first}</bdi>”</span>`
           : nothing
       }
     </label>
+    ${measured(bridge, enter)}
     <label class="rw-field" title="Layers that one cell of MLP and attention restores">window
       ${number("window", 6, 1, { empty: automatic ? `auto ${automatic}` : "auto" })}
     </label>
-    <label class="rw-field" title=${info?.noise ?? "Standard deviation of the noise, in multiples of σ"}>noise
+    <label class="rw-field" title="Another subject, of as many tokens, for the corrupted run to read; empty: noise is added">replaced by
+      ${textField(bridge, "other_subject", "Other subject", "noise", Math.max(6, Math.min(24, other?.length ?? 0)), enter)}
+    </label>
+    ${
+      other
+        ? nothing
+        : html`<label class="rw-field" title=${info?.noise ?? "Standard deviation of the noise, in multiples of σ"}>noise
       ${number("noise", 3, 0, { step: 0.5, fraction: true })} × σ${
         sigma ? html` <span class="rw-mute rw-sigma">(${sigma})</span>` : nothing
       }
     </label>
     <label class="rw-field" title="Noise draws averaged over">samples ${number("samples", 4, 1, { max: 1000 })}</label>
-    <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", 4, 0, { max: 2 ** 32 - 1 })}</label>
+    <label class="rw-field" title="Seed of the noise draws">seed ${number("seed", 4, 0, { max: 2 ** 32 - 1 })}</label>`
+    }
   </div>`;
+}
+
+/** What is measured, and the second answer where there is one. */
+function measured(bridge: Bridge<ExplorerTraits>, enter: () => void): TemplateResult {
+  const metric = bridge.get("metric");
+  const against = bridge.get("against");
+  return html`<label class="rw-field" title="What is measured of the prediction, in each draw, and averaged; logarithms are natural">measure
+      <select
+        class="rw-scale"
+        data-field="metric"
+        data-is=${metric}
+        @change=${(event: Event) => bridge.set({ metric: (event.target as HTMLSelectElement).value as TraceMetric })}
+      >${METRICS.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select>
+    </label>${
+      metric === "logit_difference"
+        ? html`<label class="rw-field" title="The second answer, whose logit is taken off">against
+      ${textField(bridge, "against", "Second answer", "a word", Math.max(6, Math.min(16, against?.length ?? 0)), enter)}
+    </label>`
+        : nothing
+    }`;
 }

@@ -17,6 +17,7 @@ import type { GridState } from "../../grid_state.js";
 import type { Answer } from "../../selected_states.js";
 import type { KeptInfo, PredictionRow, RestorationInfo, TraceInfo, WholeAnswer } from "../../types.js";
 import { change, heads, iconButton, type Part } from "../controls.js";
+import { formula } from "./formula.js";
 import type { TraceFrame } from "./trace_frame.js";
 
 const ROWS = 8;
@@ -40,7 +41,7 @@ export function panel(view: TraceFrame, kept: KeptInfo | null = null): Part {
       class=${`rw-panel${waiting.value && !current ? " rw-waiting" : ""}`}
       aria-label="Restoration"
       data-selection=${current ? JSON.stringify(answer.selection) : nothing}
-      data-probability=${current && answer.probability !== null ? answer.probability : nothing}
+      data-score=${current && answer.score !== null ? answer.score : nothing}
       data-latency-ms=${current && latency.value !== null ? latency.value.toFixed(1) : nothing}
       aria-busy=${!current && !alone}
     >
@@ -56,7 +57,7 @@ export function panel(view: TraceFrame, kept: KeptInfo | null = null): Part {
       ${a ? html`<p class="rw-line"><b class="rw-a">A</b> ${percent(a.recovery)} back with ${stateCount(a.states.length)} <span class="rw-mute">· ${describe(a.states, kept?.tokens ?? [])}</span></p>` : nothing}
       ${
         current
-          ? html`<p class="rw-unseen" role="status">${restorationText(answer.answer, answer.probability, answer.recovery, answer.states.length)}</p>`
+          ? html`<p class="rw-unseen" role="status">${restorationText(named(info, answer), answer.score, answer.recovery, answer.states.length)}</p>`
           : nothing
       }
       ${waiting.value && !current ? html`<p class="rw-updating" role="status">updating…</p>` : nothing}
@@ -87,7 +88,7 @@ function baseline(info: TraceInfo): TemplateResult {
     <section class="rw-panel" aria-label="Restoration">
       <header><h4>Nothing restored <span class="rw-mute">· click a state to bring it back</span></h4></header>
       <div class="rw-gauge"><p class="rw-line">
-        The noise takes p(<bdi>${tokenLabel(info.answer)}</bdi>) from
+        ${info.other_subject ? html`“<bdi>${visible(info.other_subject)}</bdi>” in its place` : "The noise"} takes ${formula(info)} from
         <b>${probability(info.clean)}</b> to <b>${probability(info.corrupted)}</b>${
           effect === null ? nothing : html`: ${change(-effect, 4)}`
         }
@@ -108,21 +109,24 @@ function likeliest({ baseline, answer_id }: TraceInfo): PredictionRow[] {
 /** The restoration that was kept as A, if one was. */
 function recorded(kept: KeptInfo): RestorationInfo | null {
   const restoration = kept.restoration as RestorationInfo;
-  return Array.isArray(restoration.rows) && restoration.probability !== null ? restoration : null;
+  return Array.isArray(restoration.rows) && restoration.score !== null ? restoration : null;
 }
+
+/** What is measured; an answer has the words of the trace that it was asked of. */
+const named = (info: TraceInfo, { answer }: RestorationInfo) => ({ ...info, answer: answer || info.answer });
 
 const clip = (share: number | null): number => Math.max(0, Math.min(1, share ?? 0));
 
 function gauge(answer: Answer, info: TraceInfo, a: RestorationInfo | null): Part {
-  if (answer.probability === null) return nothing; // There is a sentence instead of numbers.
-  const { probability: now, corrupted, clean, recovery } = answer;
+  if (answer.score === null) return nothing; // There is a sentence instead of numbers.
+  const { score: now, corrupted, clean, recovery } = answer;
   const difference = now === null || corrupted === null ? null : now - corrupted;
   return html`
     <div class="rw-gauge">
       <p>
         ${
           recovery === null
-            ? html`<span class="rw-mute">No share: the noise took nothing away.</span>`
+            ? html`<span class="rw-mute">No share: the corruption took nothing away.</span>`
             : html`<b class="rw-share">${percent(recovery)}</b> <span class="rw-mute">of the fact is back</span>`
         }
       </p>
@@ -131,7 +135,7 @@ function gauge(answer: Answer, info: TraceInfo, a: RestorationInfo | null): Part
       </div>
       <div class="rw-ends"><span>corrupted ${probability(corrupted, 3)}</span><span>clean ${probability(clean, 3)}</span></div>
       <p class="rw-line">
-        p(<bdi>${tokenLabel(answer.answer || info.answer)}</bdi>)&nbsp;<b>${probability(now)}</b> ${difference === null ? nothing : change(difference, 4)}
+        ${formula(named(info, answer))}&nbsp;<b>${probability(now)}</b> ${difference === null ? nothing : change(difference, 4)}
       </p>
       ${whole(answer.whole ?? info.whole)}
     </div>

@@ -15,7 +15,7 @@ export function strongest(state: GridState, picker: Picker, info: TraceInfo): Te
   return html`
     <table class="rw-table rw-strongest">
       <caption class="rw-unseen">The ${MOST} strongest states</caption>
-      ${heads("", "token", "state", "restores", `${difference ? "Δ " : ""}${scaleName(state.scale.value, info.answer, 12)}`, "")}
+      ${heads("", "token", "state", "restores", `${difference ? "Δ " : ""}${scaleName(state.scale.value, info, 12)}`, "")}
       <tbody>
         ${state.strongest(MOST).map(({ cell, value }, i) => {
           const [pos, layer, kind] = cell;

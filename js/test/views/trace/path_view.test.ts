@@ -47,9 +47,9 @@ test("a single state is not answered from the grid, nor by the answer of its cel
   const { el, model } = show({ ...explorerTraits(), selection: [cell], single: [cell] });
   expect(el.querySelector(".rw-panel [role=img]")).toBeNull();
   await model.receive({ _restoration: { ...answer(), selection: [cell] } });
-  expect(el.querySelector<HTMLElement>(".rw-panel")?.dataset.probability).toBeUndefined();
+  expect(el.querySelector<HTMLElement>(".rw-panel")?.dataset.score).toBeUndefined();
   await model.receive({ _restoration: { ...answer(), selection: [cell], single: true } });
-  expect(el.querySelector<HTMLElement>(".rw-panel")?.dataset.probability).toBeDefined();
+  expect(el.querySelector<HTMLElement>(".rw-panel")?.dataset.score).toBeDefined();
 });
 test.each([
   [0.896, false, "89.6 %"],

@@ -155,3 +155,36 @@ test("an answer of several tokens says which is followed; an emptied one is the 
   field.dispatchEvent(new Event("change"));
   expect(model.sent("answer")).toBeNull();
 });
+
+test("explorer takes the metric, and a second answer where there is one", async () => {
+  const { model, find, el, root } = show(explorerTraits());
+  const metric = find<HTMLSelectElement>("[data-field=metric]");
+  expect(metric.value).toBe("probability");
+  expect(el.querySelector("[data-field=against]")).toBeNull();
+  metric.value = "logit_difference";
+  metric.dispatchEvent(new Event("change"));
+  expect(model.sent("metric")).toBe("logit_difference");
+  expect(root.textContent).toContain("changed since this trace");
+  const against = find<HTMLInputElement>("[data-field=against]");
+  against.value = "Paris";
+  against.dispatchEvent(new Event("input"));
+  against.dispatchEvent(new Event("change"));
+  expect(model.sent("against")).toBe("Paris");
+  await model.receive({ metric: "probability" });
+  expect(root.textContent).not.toContain("changed since this trace");
+});
+test("explorer takes another subject in place of the noise, and nothing is drawn then", () => {
+  const { model, find, el } = show(explorerTraits());
+  expect(el.querySelector("[data-setting=seed]")).not.toBeNull();
+  const other = find<HTMLInputElement>("[data-field=other_subject]");
+  other.value = "The Eiffel Tower";
+  other.dispatchEvent(new Event("input"));
+  other.dispatchEvent(new Event("change"));
+  expect(model.sent("other_subject")).toBe("The Eiffel Tower");
+  expect(el.querySelector("[data-setting=seed], [data-setting=noise]")).toBeNull();
+  other.value = "";
+  other.dispatchEvent(new Event("input"));
+  other.dispatchEvent(new Event("change"));
+  expect(model.sent("other_subject")).toBeNull();
+  expect(el.querySelector("[data-setting=noise]")).not.toBeNull();
+});

@@ -44,7 +44,7 @@ test("panel shows the answer to the selection, with p to four decimals", () => {
   const { find, el } = show({ ...gridTraits(), selection: [[2, 1, "mlp"]], _restoration: answer() });
   const panel = find(".rw-panel");
   expect(panel.dataset.selection).toBe('[[2,1,"mlp"]]');
-  expect(panel.dataset.probability).toBe("0.4123");
+  expect(panel.dataset.score).toBe("0.4123");
   expect(panel.textContent).toContain("Restored: 3 states");
   expect(panel.textContent).toContain("MLP 0–2 at “Needle”");
   expect(find(".rw-share").textContent).toBe("39\u202f%");
@@ -98,7 +98,7 @@ test("panel shows a sentence where there is no number", () => {
   const { find } = show({
     ...gridTraits(),
     selection: [[2, 1, "mlp"]],
-    _restoration: answer({ probability: null, recovery: null, rows: [], message }),
+    _restoration: answer({ score: null, recovery: null, rows: [], message }),
   });
   expect(find(".rw-message").textContent).toBe(message);
 });
@@ -134,4 +134,19 @@ test("panel without a selection names the answer, then what either run finds lik
   const { el } = show({ ...gridTraits(), _trace: { ...info, baseline } });
   const words = [...el.querySelectorAll(".rw-table tbody th bdi")].map((word) => word.textContent);
   expect(words).toEqual(["t7", "t25", "t31", "t30", "t29", "t28", "t27", "t26"]);
+});
+
+test("with nothing restored the panel says what took the answer away, and from what to what", () => {
+  const _trace = {
+    ...info,
+    other_subject: "The Eiffel Tower",
+    metric: "logprob",
+    clean: -0.5,
+    corrupted: -4.25,
+  };
+  const said = (traits: object) => show(traits).find(".rw-gauge").textContent?.replace(/\s+/g, " ");
+  expect(said({ ...gridTraits(), _trace })).toContain(
+    "“The Eiffel Tower” in its place takes log p(Seattle) from \u22120.5000 to \u22124.2500",
+  );
+  expect(said(gridTraits())).toContain("The noise takes p(Seattle) from 0.9000");
 });
