@@ -202,6 +202,19 @@ def test_of_a_prompt_typed_alone_the_likeliest_subject_is_taken_without_an_error
     expect(page.page.locator("mark")).to_have_count(2)
 
 
+def test_a_metric_its_second_answer_and_another_subject_are_traced(show):
+    page = show(live())
+    page.status("done")
+    page.page.locator("[data-field=metric]").select_option("logit_difference")
+    page.page.locator("[data-field=against]").fill("Paris")
+    page.page.locator("[data-field=other_subject]").fill("The Eiffel Tower")
+    expect(page.page.locator("[data-setting=noise]")).to_have_count(0)
+    page.page.get_by_role("button", name="Trace", exact=True).click()
+    page.until(lambda: page.widget.test_engine.traced[-1].other_subject == "The Eiffel Tower")
+    asked = page.widget.test_engine.traced[-1]
+    assert (asked.metric, asked.against) == ("logit_difference", "Paris")
+
+
 def test_words_marked_in_the_prompt_become_the_subject(show):
     page = show(live())
     page.status("done")
@@ -489,8 +502,8 @@ def test_what_is_kept_as_a_stands_beside_what_comes_after(show):
     expect(page.panel).to_have_attribute("data-selection", '[[2,4,"hidden"]]')
     expect(page.page.locator(".rw-table thead")).to_contain_text("AB")
     answer = page.page.locator(".rw-table .rw-answer td")
-    expect(answer.nth(1)).to_have_text(f"{kept['probability']:.3f}")
-    expect(answer.nth(2)).to_have_text(f"{page.widget._restoration['probability']:.3f}")
+    expect(answer.nth(1)).to_have_text(f"{kept['score']:.3f}")
+    expect(answer.nth(2)).to_have_text(f"{page.widget._restoration['score']:.3f}")
     page.page.locator("[data-setting=window]").fill("1")
     page.page.keyboard.press("Enter")
     expect(page.page.locator("[data-side=before] .rw-which").first).to_contain_text("Awindow 3")

@@ -270,19 +270,19 @@ def test_the_code_of_a_view_prints_its_probability(lm, capsys):
 
 
 def test_a_metric_and_another_subject_of_the_form_are_what_is_traced_and_copied(lm, capsys):
-    form = {"metric": "logit_difference", "against": "w9"}
-    explorer = explorer_of(lm, noise=rw.Subject("w21 w2"), window=2, **form)
+    noise = rw.Subject("w5 w6")
+    other = rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, noise=noise).restore([]).top(2)[0]
+    form = {"metric": "logit_difference", "against": other.token}
+    explorer = explorer_of(lm, noise=noise, window=2, **form)
     explorer.selection = [(2, 3, "mlp")]
     assert explorer.wait(20)
-    tracer = rw.CausalTracer(
-        lm, explorer.prompt, explorer.subject, noise=rw.Subject("w21 w2"), window=2, **form
-    )
+    tracer = rw.CausalTracer(lm, explorer.prompt, explorer.subject, noise=noise, window=2, **form)
     restored = tracer.restore(tracer.cell(2, 3, "mlp"))
-    assert explorer.other_subject == "w21 w2"
+    assert explorer.other_subject == "w5 w6"
     assert explorer.trace.scores["mlp"] == pytest.approx(tracer.trace().scores["mlp"], abs=1e-6)
     assert explorer._restoration["score"] == pytest.approx(restored.score, abs=1e-6)
     said = [explorer._trace[name] for name in ("metric", "against", "other_subject", "samples")]
-    assert said == ["logit_difference", "w9", "w21 w2", 1]
+    assert said == ["logit_difference", other.token, "w5 w6", 1]
     assert explorer.find_path(0.1, wait=True).metric == "logit_difference"
     exec(explorer.code, {"model": lm.model, "tokenizer": lm.tokenizer})
     printed = float(capsys.readouterr().out.splitlines()[-1])
@@ -290,8 +290,9 @@ def test_a_metric_and_another_subject_of_the_form_are_what_is_traced_and_copied(
     explorer.metric, explorer.other_subject = "probability", None
     assert explorer.settings.against is None  # the form keeps the word
     assert explorer.run(wait=True).metric == "probability"
-    assert explorer.against == "w9"
-    assert "“w21 w2” in its place · logit difference · against w9" in explorer.history[0]["words"]
+    assert explorer.against == other.token
+    words = f"“w5 w6” in its place · logit difference · against {other.token}"
+    assert words in explorer.history[0]["words"]
 
 
 def test_what_the_form_lacks_for_a_metric_or_a_subject_is_an_error_of_the_run(lm):
