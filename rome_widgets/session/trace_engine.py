@@ -22,7 +22,7 @@ from rome_widgets.records.subject import Occurrence, Span, is_several, likely_su
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.session.session import Flag, session_of
 from rome_widgets.tracing.lens import read_clean_lens
-from rome_widgets.tracing.noise import default_samples
+from rome_widgets.tracing.noise import FEW_PARAMETERS, default_samples
 from rome_widgets.tracing.tracer import CausalTracer, Prompt, read_stated
 from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
@@ -106,9 +106,13 @@ class TracingEngine:
         """All three grids of one prompt, from runs made now."""
         key = (settings, self.lm.identity)  # Before the runs: an edit may come meanwhile.
         tracer = self._keep(key, self._make(settings))
+        estimate = None
         if resume is None and not cancelled():
-            _preview(tracer, progress)
-        return tracer.trace(resume=resume, progress=progress, cancel=Flag(cancelled))
+            estimate = _preview(tracer, progress)
+        # Of a small model the grid is whole in no time, and fills in the order of its figure.
+        first = estimate if self.lm.n_parameters > FEW_PARAMETERS else None
+        stop = Flag(cancelled)
+        return tracer.trace(resume=resume, first=first, progress=progress, cancel=stop)
 
     def restore(
         self, settings: TraceSettings, selection: Iterable[State], single: bool = False
@@ -191,11 +195,12 @@ def _states(tracer: CausalTracer, selection: Iterable[State], single: bool) -> s
     return {state for cell in selection for state in tracer.cell(*cell)}
 
 
-def _preview(tracer: CausalTracer, progress: Callable[[Progress], None]) -> None:
+def _preview(tracer: CausalTracer, progress: Callable[[Progress], None]) -> CausalTrace | None:
     """Show an estimate first. Whatever keeps it from coming must not keep the exact grid."""
     try:
         trace = tracer.estimate()
     except Exception:
         logger.info("There is no estimate of %r", tracer, exc_info=True)
-        return
+        return None
     progress(Progress(0, sum(grid.size for grid in trace.scores.values()), trace))
+    return trace

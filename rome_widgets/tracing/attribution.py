@@ -22,16 +22,21 @@ from rome_widgets.model.gradients import gradients_of
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.memory import in_pieces
-from rome_widgets.records.states import Kind, cell_states
+from rome_widgets.records.states import Kind, State, cell_states
 from rome_widgets.tracing.metric import Measure
-from rome_widgets.tracing.runs import Runs
+from rome_widgets.tracing.runs import Held, Runs, _of_draws
 
 TOKENS_PER_PASS = 4096
 """Positions run at once, over all samples: the gradient needs every activation kept."""
 
 
 def attribution_patching(
-    runs: Runs, measure: Measure, kinds: Sequence[Kind], window: int
+    runs: Runs,
+    measure: Measure,
+    kinds: Sequence[Kind],
+    window: int,
+    restored: Sequence[State] = (),
+    held: Held | None = None,
 ) -> dict[Kind, np.ndarray]:
     """The metric with each cell restored, as its slope at the corrupted run says.
 
@@ -46,6 +51,9 @@ def attribution_patching(
         measure: What to follow.
         kinds: Which grids.
         window: Layers that a cell of mlp or attn restores.
+        restored: States that are restored in all cells: slopes are then taken at the run in which
+            these are, instead of the corrupted one.
+        held: See `Runs.predict`.
 
     Returns:
         Per kind `[pos, layer]`, in the metric's unit.
@@ -65,11 +73,12 @@ def attribution_patching(
             )
     rows_at_once = max(1, TOKENS_PER_PASS // runs.length)
     with torch.enable_grad():
-        noise = runs.noise.clone()
         pieces = in_pieces(
-            len(noise),
+            runs.samples,
             rows_at_once,
-            lambda draws: _slopes(runs, noise[draws], measure, kinds),
+            lambda draws: _slopes(
+                runs._of(draws), measure, kinds, restored, _of_draws(held or {}, draws)
+            ),
             "keep the activations of one draw for their gradient",
         )
         passes = [found for _, found in pieces]
@@ -98,16 +107,20 @@ def _changes(kind: Kind, slopes: np.ndarray, window: int) -> np.ndarray:
 
 
 def _slopes(
-    runs: Runs, draws: Tensor, measure: Measure, kinds: Sequence[Kind]
+    runs: Runs,
+    measure: Measure,
+    kinds: Sequence[Kind],
+    restored: Sequence[State],
+    held: Held,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log p(answer), or the difference of logits, of the corrupted run, and its slopes.
+    """Log p(answer), or the difference of logits, with some states restored, and its slopes.
 
     Returns:
         `[sample]` and `[kind, layer, sample, pos]`.
     """
-    lm, samples = runs.lm, len(draws)
+    lm, samples = runs.lm, runs.samples
     shares: dict[tuple[Kind, int], Tensor] = {}
-    visitors = [runs.corrupting(draws)]
+    visitors = runs._restoring([restored], held)
     for kind in kinds:
         for layer, name in enumerate(lm.sites(kind)):
             clean = runs.states[kind, layer].reshape(runs.length, -1)

@@ -1,8 +1,8 @@
 """The logit lens: predictions read from each layer as if it were the last.
 
-A state is read by the model's own tail: a pass over one token, whose last block puts that state
-out. So whatever a family does after its blocks is done, and the last layer's reading is the
-model's prediction.
+A state is read by the model's own tail: its head, where that can be called by itself, else a pass
+over one token, whose last block puts that state out. So whatever a family does after its blocks is
+done, and the last layer's reading is the model's prediction.
 
 Source:
     nostalgebraist 2020, "interpreting GPT: the logit lens".
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
-from rome_widgets.model.language_model import LanguageModel, check_finite
+from rome_widgets.model.language_model import LanguageModel, check_finite, upcast
 from rome_widgets.model.memory import in_pieces
 from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.explanations import LensRun
@@ -127,6 +127,8 @@ def _mean_predictions(lm: LanguageModel, states: Tensor, measure: Measure) -> Me
 
 def _next_token(lm: LanguageModel, states: Tensor) -> Tensor:
     """`[row, vocab]` logits of what follows `[row, d_model]` states after the last block."""
+    if (replay := lm.replay) is not None:
+        return check_finite(upcast(lm.run(lambda: replay.logits(states))))
 
     def put(seen: Seen) -> Tensor:
         return states.view(seen.output.shape).to(seen.output)

@@ -3,6 +3,8 @@
 Greed first: again and again the one state, of all that are left, that brings most back, until
 enough is; where it stops short, again without the state that it began with. Then every state is
 dropped that the others do without, and one state is taken for two where that is enough, too.
+Of many states those are tried that a first-order estimate, made beside the states that are
+restored by then, ranks highest: it orders what is tried, and says nothing in the result.
 Which sets of states suffice is a question about all sets, and this asks few of them: no state of
 the result can be left out, yet a smaller set may have been missed. `benchmarks/results/path.json`
 says how often, against every set of up to three states.
@@ -10,8 +12,10 @@ says how often, against every set of up to three states.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -25,17 +29,48 @@ from rome_widgets.tracing.runs import Check
 Measure = Callable[[Sequence[Sequence[State]], Check], np.ndarray]
 """The metric with each of some sets restored; calls the check now and then."""
 
+Estimate = Callable[[Sequence[State], Sequence[State]], np.ndarray | None]
+"""Beside some states, of each of others roughly the same number with it restored, too; None where
+nobody can say."""
+
 LEVEL = 1e-6
 """Scores no further apart are level, and the first goes: restoring what attention puts out is, at
 the first layer, often restoring the state, and rounding should not be what decides. Of metrics
 whose numbers are larger than 1, a share of the total effect."""
 STARTS = 3
 """Times that greed may begin."""
+TRIED = 64
+"""States that are tried as the next one, where there is an estimate of which are worth it."""
 PROMISING = 24
 """States that are tried over all draws beside a path that fewer draws gave."""
 EXCHANGED_PAIRS = 12
 """Pairs of states for which a single one is sought, those first that the rest misses least. Each
 costs as much as a step of greed."""
+
+
+@dataclass
+class Budget:
+    """How many sets of states may be tried; one for all parts of a search."""
+
+    most: int | None = None
+    """None: as many as it takes."""
+    told: Callable[[int, int | None], None] = lambda spent, most: None
+    """Called with what is spent, and the most, after each part."""
+    spent: int = 0
+
+    @property
+    def left(self) -> float:
+        """How many more may be tried."""
+        return math.inf if self.most is None else self.most - self.spent
+
+    def spend(self, n_sets: int) -> None:
+        """Note that so many were tried."""
+        self.spent += n_sets
+        self.told(self.spent, self.most)
+
+
+class _Spent(Exception):
+    """The budget does not do for the next step."""
 
 
 @dataclass
@@ -57,24 +92,27 @@ class PathSearch:
     """A path that a search over fewer draws found: it is tried before all candidates are."""
     roughly: Measure | None = None
     """The probabilities over those fewer draws."""
+    estimate: Estimate | None = None
+    """Which of many states to try; None tries all."""
+    budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         path = self.path
         self._enough = path.corrupted + path.target * (path.clean - path.corrupted)
-        self._n_restored = path.n_restored
 
     def run(self) -> RestoringPath:
-        """The path.
+        """The path; the last set, where the budget is spent before all of this is done.
 
         Raises:
             Cancelled: Carries the last set.
         """
-        if not self._grow_from_first():
-            self._grow()
-        self._prune()
-        while self.path.reached and not self.first and self._exchange():
+        with suppress(_Spent):
+            if not self._grow_from_first():
+                self._grow()
             self._prune()
-        return replace(self.path, n_restored=self._n_restored)
+            while self.path.reached and not self.first and self._exchange():
+                self._prune()
+        return replace(self.path, n_restored=self.budget.spent)
 
     def _grow_from_first(self) -> bool:
         """Take the path of fewer draws, and what it lacks over all of them; whether that does."""
@@ -95,8 +133,7 @@ class PathSearch:
         if self.roughly is None or len(left) <= PROMISING:
             return left
         sets = [[*self.path.states, state] for state in left]
-        found = self.roughly(sets, self._check)
-        self._n_restored += len(sets)
+        found = self._ask(self.roughly, sets)
         return [left[at] for at in sorted(np.argsort(-found, kind="stable")[:PROMISING])]
 
     def _grow(self) -> None:
@@ -152,7 +189,7 @@ class PathSearch:
             return False
         left = self._measure(kept)
         for pair in np.argsort(-left, kind="stable")[:EXCHANGED_PAIRS]:
-            sets = [[*kept[pair], other] for other in others]
+            sets = [[*kept[pair], other] for other in self._worth_trying(kept[pair], others)]
             best, probability = self._best(sets)
             if probability >= self._enough:
                 self._take_in_order(sets[best])
@@ -166,9 +203,20 @@ class PathSearch:
         states = () if begun is None else begun.states
         probabilities = () if begun is None else begun.probabilities
         while left := [state for state in candidates if state not in states]:
+            left = self._worth_trying(states, left)
             best, probability = self._best([[*states, state] for state in left])
             states, probabilities = (*states, left[best]), (*probabilities, probability)
             yield states, probabilities
+
+    def _worth_trying(self, beside: Sequence[State], states: list[State]) -> list[State]:
+        """Those that the estimate ranks highest, in their order; all where they are few."""
+        if self.estimate is None or len(states) <= TRIED:
+            return states
+        self._check()
+        if (roughly := self.estimate(beside, states)) is None:
+            return states
+        ranks = np.argsort(-roughly, kind="stable")
+        return [states[at] for at in sorted(ranks[:TRIED])]
 
     def _take_in_order(self, states: Sequence[State]) -> None:
         *_, (ordered, probabilities) = self._one_by_one(sorted(states))
@@ -178,7 +226,7 @@ class PathSearch:
         self, states: tuple[State, ...], probabilities: tuple[float, ...], *, reached: bool
     ) -> None:
         found = {"states": states, "probabilities": probabilities, "reached": reached}
-        self.path = replace(self.path, **found, n_restored=self._n_restored)
+        self.path = replace(self.path, **found, n_restored=self.budget.spent)
         if self.progress is not None:
             self.progress(self.path)
 
@@ -189,10 +237,15 @@ class PathSearch:
         return best, float(found[best])
 
     def _measure(self, sets: Sequence[Sequence[State]]) -> np.ndarray:
-        found = self.measure(sets, self._check)
-        self._n_restored += len(sets)
+        return self._ask(self.measure, sets)
+
+    def _ask(self, measure: Measure, sets: Sequence[Sequence[State]]) -> np.ndarray:
+        if len(sets) > self.budget.left:
+            raise _Spent
+        found = measure(sets, self._check)
+        self.budget.spend(len(sets))
         return found
 
     def _check(self) -> None:
         if self.cancel is not None and self.cancel.is_set():
-            raise Cancelled(f"Cancelled after {self._n_restored} sets of states.", self.path)
+            raise Cancelled(f"Cancelled after {self.budget.spent} sets of states.", self.path)

@@ -5,6 +5,7 @@ Both runs are one captured pass. The cells of a grid go up the layers in waves, 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -106,7 +107,8 @@ class ReplayedRuns(Runs):
         unchanged, groups = group_cells(cells, self.extent, most)
         if unchanged:
             scores = self.clean.new_full((len(unchanged),), self.measure(measure)[1])
-            yield unchanged, Means(self.corrupted.expand(len(unchanged), -1), scores)
+            kept = self.corrupted[:0] if measure.alone else self.corrupted
+            yield unchanged, Means(kept.expand(len(unchanged), -1), scores)
         waiting = deque(groups)
         while waiting:
             numbers = waiting.popleft()
@@ -152,6 +154,7 @@ class ReplayedRuns(Runs):
     ) -> list[Predicted]:
         for numbers, means in predicted:
             finite = torch.isfinite(means.probabilities).all(dim=1)
+            finite &= (means.scores < math.inf).to(finite.device)  # -∞ is a logit that is masked
             if not finite.all():
                 cell = cells[numbers[int(finite.long().argmin())]]
                 self._pass([cell], measure, held)  # names the module

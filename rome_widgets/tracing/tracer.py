@@ -21,11 +21,20 @@ import torch
 from torch import Tensor
 
 from rome_widgets import bundled
-from rome_widgets.errors import ArgumentError, Cancelled, PromptError, StateError, said
+from rome_widgets.errors import (
+    ArgumentError,
+    Cancelled,
+    NonFinite,
+    OutOfMemory,
+    PromptError,
+    StateError,
+    UnsupportedModel,
+    said,
+)
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.precision import precision_notes
-from rome_widgets.model.progress_bar import shows_progress
+from rome_widgets.model.progress_bar import progress_bar, shows_progress
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import Listener, callback, cancel_flag, takes
@@ -54,7 +63,7 @@ from rome_widgets.tracing.flow import measure_flow
 from rome_widgets.tracing.lens import read_lens
 from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.noise import Noise, draw_noise
-from rome_widgets.tracing.path import PathSearch
+from rome_widgets.tracing.path import Budget, PathSearch
 from rome_widgets.tracing.replacement import ids_with_subject
 from rome_widgets.tracing.run_cache import cached_runs
 from rome_widgets.tracing.runs import Check
@@ -298,6 +307,7 @@ class CausalTracer(Stays):
         *,
         record: int = 0,
         resume: CausalTrace | None = None,
+        first: CausalTrace | None = None,
         progress: Listener[Progress] = None,
         cancel: CancelFlag | None = None,
     ) -> CausalTrace:
@@ -306,8 +316,12 @@ class CausalTracer(Stays):
         `resume` is a trace of these runs that was cancelled, as `Cancelled.partial` holds it: the
         cells that it has are not computed again.
 
+        `first` is a trace of the same prompt and kinds, such as an estimate: its strongest rows are
+        computed first. Without one these are the last token of the subject and that of the prompt.
+
         Raises:
-            StateError: `resume` is of other runs, or comes with `record`: it kept no predictions.
+            StateError: `resume` is of other runs, or comes with `record`: it kept no predictions;
+                or `first` is of another prompt.
         """
         kinds = self.lm.check_kinds(kinds)
         record = min(whole_number(record, "record", 0), self._baseline.shape[1])
@@ -325,7 +339,7 @@ class CausalTracer(Stays):
             self._check_resumed(resume, record)
             for kind in set(kinds) & set(resume.scores):
                 scores[kind][:] = resume.scores[kind]
-        everywhere = self._cells_in_order(kinds)
+        everywhere = self._cells_in_order(kinds, first)
         cells = [cell for cell in everywhere if np.isnan(scores[cell[2]][cell[:2]])]
         total, done = len(everywhere), len(everywhere) - len(cells)
 
@@ -335,7 +349,8 @@ class CausalTracer(Stays):
 
         check()
         states = [self.cell(*cell) for cell in cells]
-        for numbers, means in self._runs.predict(states, self.measure, self._held, check):
+        measure = replace(self.measure, alone=not record)
+        for numbers, means in self._runs.predict(states, measure, self._held, check):
             some = [cells[number] for number in numbers]
             for (pos, layer, kind), score in zip(some, to_numpy(means.scores), strict=True):
                 scores[kind][pos, layer] = score
@@ -418,15 +433,16 @@ class CausalTracer(Stays):
         kinds: Iterable[Kind] | Literal["all"] = "all",
         among: Iterable[Sequence[Any]] | None = None,
         max_states: int = 20,
-        progress: Callable[[RestoringPath], None] | None = None,
+        budget: int | None = None,
+        progress: Listener[RestoringPath] = None,
         cancel: CancelFlag | None = None,
     ) -> RestoringPath:
         """Search for a small set of states whose restoration brings the prediction back.
 
-        Single states, without windows. Found greedily, each step costing as much as a grid of
-        hidden states per kind; then every state that is not needed is dropped, and one state is
-        taken for two where that does. No state of the result can be left out; that there is no
-        smaller set is likely and not certain (see `path`).
+        Single states, without windows. Found greedily, each time among those that a first-order
+        estimate ranks highest; then every state that is not needed is dropped, and one state is
+        taken for two where that does. What is said of the result is measured. No state of it can
+        be left out; that there is no smaller set is likely and not certain (see `path`).
 
         Args:
             recovery: The share of the total effect to bring back, in (0, 1]: of whatever the metric
@@ -436,7 +452,11 @@ class CausalTracer(Stays):
                 The last token's sum up what came before, its last hidden state being the
                 prediction.
             max_states: Where greed ends.
-            progress: Called with each set on the way.
+            budget: Most sets of states to try. Where it is spent, the last set is the result: it
+                may not reach the share, or hold more states than are needed. None: as many as it
+                takes.
+            progress: Called with each set on the way; None shows a progress bar where it lasts,
+                False none.
             cancel: Checked between calls of the model.
 
         Raises:
@@ -467,8 +487,25 @@ class CausalTracer(Stays):
                 "Use more noise, another prompt, or follow another answer.",
             )
         most = whole_number(max_states, "max_states", 1)
+        sets = None if budget is None else whole_number(budget, "budget", 1)
+        with progress_bar(progress, "Searching", "set") as bar:
+            told = progress if callable(progress) else None
+            return self._search(empty, kinds, among, most, Budget(sets, bar.at), told, cancel)
+
+    def _search(
+        self,
+        empty: RestoringPath,
+        kinds: Iterable[Kind] | Literal["all"],
+        among: Iterable[Sequence[Any]] | None,
+        most: int,
+        budget: Budget,
+        progress: Callable[[RestoringPath], None] | None,
+        cancel: CancelFlag | None,
+    ) -> RestoringPath:
+        """The path: searched over the first draws, where there are many, and held over all."""
         candidates = self._candidates(self.lm.check_kinds(kinds), among)
-        begun: dict[str, Any] = {"progress": progress, "cancel": cancel}
+        begun: dict[str, Any] = {"progress": progress, "cancel": cancel, "budget": budget}
+        begun["estimate"] = self._estimate_beside
         if (fewer := self._of_fewer_draws(empty)) is not None:
 
             def told(path: RestoringPath) -> None:
@@ -477,14 +514,31 @@ class CausalTracer(Stays):
 
             start = replace(empty, corrupted=fewer.corrupted)
             roughly = fewer._scores
+            rough = begun | {"progress": told, "estimate": fewer._estimate_beside}
             try:
-                found = PathSearch(roughly, candidates, start, most, told, cancel).run()
+                found = PathSearch(roughly, candidates, start, most, **rough).run()
             except Cancelled as stopped:
                 stopped.partial = self._over_all_draws(stopped.partial)
                 raise
-            empty = replace(empty, n_restored=found.n_restored)
+            if not budget.left:
+                return self._over_all_draws(found)
             begun |= {"first": found.states, "roughly": roughly}
         return PathSearch(self._scores, candidates, empty, most, **begun).run()
+
+    def _estimate_beside(
+        self, beside: Sequence[State], states: Sequence[State]
+    ) -> np.ndarray | None:
+        """`[state]`: roughly the metric with each restored beside the others.
+
+        None where there is no gradient, or no memory for one.
+        """
+        kinds: tuple[Kind, ...] = tuple({state.kind for state in states})
+        asked = self._runs, self.measure, kinds, 1, beside, self._held
+        try:
+            grids = attribution_patching(*asked)
+        except (NonFinite, OutOfMemory, UnsupportedModel):
+            return None
+        return np.array([grids[state.kind][state.pos, state.layer] for state in states])
 
     def _over_all_draws(self, path: RestoringPath) -> RestoringPath:
         """A set that a search over fewer draws found, with what it brings back over all."""
@@ -611,8 +665,8 @@ class CausalTracer(Stays):
 
     def _scores(self, sets: Sequence[Sequence[State]], check: Check) -> np.ndarray:
         """`[set]`: the metric with each set of states restored."""
-        found = np.empty(len(sets))
-        for numbers, means in self._runs.predict(sets, self.measure, self._held, check):
+        found, measure = np.empty(len(sets)), replace(self.measure, alone=True)
+        for numbers, means in self._runs.predict(sets, measure, self._held, check):
             found[list(numbers)] = to_numpy(means.scores)
         return found
 
@@ -642,10 +696,22 @@ class CausalTracer(Stays):
                 "Trace from the start, with resume=None.",
             )
 
-    def _cells_in_order(self, kinds: Iterable[Kind]) -> list[tuple[int, int, Kind]]:
-        """All cells, the last subject token and the last token first: where the fact shows."""
+    def _cells_in_order(
+        self, kinds: Iterable[Kind], first: CausalTrace | None
+    ) -> list[tuple[int, int, Kind]]:
+        """All cells, the rows of most interest first: those that `first` says, or usually are."""
         last = len(self.tokens) - 1
         first_rows = dict.fromkeys((self.subject_span[1] - 1, last))
+        if first is not None:
+            if not isinstance(first, CausalTrace) or first.token_ids != self.token_ids:
+                raise StateError(
+                    f"The trace whose strongest rows come first is {said(first)}.",
+                    "One of the same prompt was wanted, such as an estimate.",
+                )
+            effects = np.nan_to_num([first.indirect_effect(kind) for kind in first.kinds])
+            first_rows = dict.fromkeys(
+                np.argsort(-effects.max(axis=(0, 2)), kind="stable").tolist()
+            )
         rows = [*first_rows, *(pos for pos in range(last) if pos not in first_rows)]
         layers = range(self.lm.n_layers)
         return [(pos, layer, kind) for pos in rows for kind in kinds for layer in layers]

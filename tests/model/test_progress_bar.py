@@ -192,8 +192,23 @@ CALLS = {
     "Editing: value": lambda lm, **said: rw.edit(
         lm, tiny.PROMPT, tiny.SUBJECT, "w5", layer=1, second_moment="identity", **said
     ),
+    "Editing: layer": lambda lm, **said: rw.edit(
+        lm, tiny.PROMPT, tiny.SUBJECT, "w5", second_moment="identity", **said
+    ),
+    "Searching": lambda lm, **said: rw.CausalTracer(
+        lm, tiny.PROMPT, tiny.SUBJECT, samples=2
+    ).find_path(0.2, max_states=2, **said),
+    "Comparing": lambda lm, **said: an_edit(lm).compare([tiny.PROMPT, "w1 w2"], generate=2, **said),
+    "Comparing:": lambda lm, **said: an_edit(lm).preview([tiny.PROMPT, "w1 w2"], **said),
     "Gathering: statistics": lambda lm, **said: rw.second_moment(lm, unread_texts(), 1, **said),
 }
+
+
+def an_edit(lm):
+    """Made without a bar."""
+    return rw.edit(
+        lm, tiny.PROMPT, tiny.SUBJECT, "w5", layer=1, second_moment="identity", progress=False
+    )
 
 
 NUMBERS = itertools.count(1)
@@ -209,7 +224,7 @@ def test_calls_of_ours_show_what_they_do_and_nothing_where_that_is_not_wanted(lm
     CALLS[title](lm, progress=False)
     assert terminal.getvalue() == ""
     CALLS[title](lm)
-    assert f"{title}:" in terminal.getvalue()
+    assert f"{title.rstrip(':')}:" in terminal.getvalue()
 
 
 @pytest.mark.parametrize("title", CALLS)

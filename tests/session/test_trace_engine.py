@@ -1,12 +1,14 @@
 """The bridge: a real (tiny) model behind the widget, good input and bad."""
 
 import gc
+import itertools
 import subprocess
 import sys
 import threading
 import weakref
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import traitlets
@@ -143,6 +145,21 @@ def test_a_run_tells_an_estimate_before_its_first_row(lm):
     expected = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2).estimate()
     assert (told[0].trace.scores["mlp"] == expected.scores["mlp"]).all()
     assert not trace.estimated
+
+
+@pytest.mark.parametrize(("few", "estimated_first"), [(10**9, False), (1, True)])
+def test_of_a_slow_model_the_strongest_rows_of_the_estimate_come_first(
+    lm, few, estimated_first, monkeypatch
+):
+    monkeypatch.setattr("rome_widgets.session.trace_engine.FEW_PARAMETERS", few)
+    told, whole = traced(lm)
+    effects = [told[0].trace.indirect_effect(kind) for kind in whole.kinds]
+    ranked = np.argsort(-np.max(effects, axis=(0, 2)))
+    filled = [set(np.flatnonzero(~np.isnan(p.trace.scores["mlp"][:, 0]))) for p in told[1:]]
+    rows = [row for before, now in itertools.pairwise(filled) for row in now - before]
+    usually = [whole.subject_span[1] - 1, len(whole.tokens) - 1]
+    assert rows[:2] == (ranked[:2].tolist() if estimated_first else usually)
+    assert ranked[:2].tolist() != usually, "else nothing is shown"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no gradient here"), MemoryError("too much")])

@@ -190,3 +190,12 @@ def test_a_changed_model_is_refused():
     with pytest.raises(ModelChanged):
         tracer.lens()
     weight.copy_(saved)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_head_alone_reads_what_a_pass_over_one_token_reads(family):
+    lm = tiny.tiny_lm(family, dtype=torch.float64)
+    states = torch.randn(3, tiny.D_MODEL, dtype=torch.float64)
+    alone = module._next_token(lm, states)
+    lm.replay = None
+    assert (module._next_token(lm, states) - alone).abs().max() < 1e-9

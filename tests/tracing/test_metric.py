@@ -213,3 +213,30 @@ def test_only_the_first_token_of_a_second_answer_counts_and_that_is_said():
     tracer = tiny.tiny_tracer(tiny.shared_lm("gpt2"), **options)
     assert tracer.against_id == 7
     assert any("'w7 w9' is 2 tokens; the logit of its first" in note for note in tracer.notes)
+
+
+@pytest.mark.parametrize("metric", ["probability", *METRICS])
+@pytest.mark.parametrize("n_tokens", [29, 300_000])
+def test_scores_alone_are_the_same_bits_and_nothing_else_is_kept(metric, n_tokens):
+    logits = torch.randn(3, 4, n_tokens, generator=torch.Generator().manual_seed(0))
+    measure = Measure(5, metric, 7 if metric == "logit_difference" else None)
+    whole = measure.totals(logits)
+    alone = dataclasses.replace(measure, alone=True).totals(logits)
+    assert torch.equal(alone.scores, whole.scores)
+    assert alone.probabilities.shape == (3, 0)
+    assert whole.probabilities.shape == (3, n_tokens)
+
+
+@ENGINES
+@pytest.mark.parametrize("metric", ["probability", *METRICS])
+def test_a_click_and_its_cell_are_the_same_number(metric, engine):
+    """One keeps every token's probability, the other does not."""
+    tracer, *_ = setting("gpt2", metric, engine=engine)
+    trace = tracer.trace("mlp")
+    for pos, layer in [(2, 1), (0, 0), (6, 4)]:
+        restored = tracer.restore(tracer.cell(pos, layer, "mlp"))
+        (score,) = tracer._scores([tracer.cell(pos, layer, "mlp")], lambda: None)
+        assert restored.recovery == pytest.approx(
+            (score - tracer.corrupted) / (tracer.clean - tracer.corrupted), abs=1e-12
+        )
+        assert trace.scores["mlp"][pos, layer] == pytest.approx(score, abs=1e-12)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from rome_widgets import bundled
-from rome_widgets.errors import Cancelled, ModelChanged, StateError
+from rome_widgets.errors import Cancelled, ModelChanged, StateError, UnsupportedModel
 from rome_widgets.records.explanations import RestoringPath
 from rome_widgets.records.states import KINDS, State
-from rome_widgets.tracing.path import PathSearch
+from rome_widgets.tracing.path import Budget, PathSearch
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
 from tests.helpers.counts import PATH_CANDIDATES, PATH_FACTS
@@ -419,3 +419,96 @@ def test_the_path_is_near_the_optimum(bundled_lm):
             "all candidates, sets tried, median": float(np.median(n_restored)),
         },
     )
+
+
+# ---------------------------------------------------------------- what is tried, and how much
+
+
+def many(n=100):
+    """States of which number 70 brings most back, then 30, and both are needed."""
+    return [State(1, layer, "mlp") for layer in range(n)]
+
+
+def worth(sets, check):
+    table = {70: 0.6, 30: 0.35}
+    return np.array([sum(table.get(s.layer, s.layer / 1e6) for s in each) for each in sets])
+
+
+def test_of_many_states_those_are_tried_that_the_estimate_ranks_highest():
+    asked = []
+
+    def estimate(beside, states):
+        asked.append(tuple(beside))
+        return worth([[state] for state in states], None)
+
+    every = made_path(measure=worth, candidates=many())
+    some = made_path(measure=worth, candidates=many(), estimate=estimate)
+    assert every.states == some.states == (State(1, 70, "mlp"), State(1, 30, "mlp"))
+    assert every.probabilities == some.probabilities
+    assert every.n_restored - some.n_restored > 100
+    assert asked[:2] == [(), (State(1, 70, "mlp"),)]
+
+
+@pytest.mark.parametrize("estimate", [None, lambda beside, states: None])
+def test_without_an_estimate_all_are_tried(estimate):
+    path = made_path(0.5, measure=worth, candidates=many(), estimate=estimate)
+    assert path.n_restored >= 100
+
+
+def test_a_wrong_estimate_costs_a_longer_path_and_no_wrong_number():
+    path = made_path(
+        0.2,
+        measure=worth,
+        candidates=many(),
+        estimate=lambda beside, states: -worth([[s] for s in states], None),
+    )
+    assert State(1, 70, "mlp") not in path.states
+    assert path.probability == worth([path.states], None)[0]
+
+
+@pytest.mark.parametrize("most", [*range(1, 18), 1000])
+def test_a_budget_is_kept_and_the_last_set_is_what_there_is(most):
+    told = []
+    path = made_path(budget=Budget(most, lambda spent, most: told.append((spent, most))))
+    assert path.n_restored <= most
+    assert told == sorted(told)
+    assert all(spent <= at_most == most for spent, at_most in told)
+    if path.states:
+        assert path.probability == made([path.states], lambda: None)[0]
+    assert path.reached == (path.probability >= 0.9)
+    whole = made_path()
+    assert (path.states == whole.states) == (most >= 14), "greed, dropping, order"
+
+
+def test_a_tracers_budget_is_one_for_few_draws_and_all(bundled_lm):
+    fact = "The Space Needle is in the city of", "The Space Needle"
+    tracer = CausalTracer(bundled_lm, *fact, samples=30)
+    path = tracer.find_path(0.9, budget=400)
+    assert 200 < path.n_restored <= 400
+    assert_true(tracer, [path])
+    with pytest.raises(StateError, match="budget is 0"):
+        tracer.find_path(budget=0)
+
+
+def test_an_estimate_is_taken_beside_what_is_restored(monkeypatch):
+    """It is the slope at the run in which that is restored, and 0 for what is restored already."""
+    tracer, _ = setting("llama")
+    few, rest = [State(2, 1, "mlp")], EVERY_CANDIDATE
+    beside = tracer._estimate_beside(few, [*rest, *few])
+    restored = tracer.restore(few).probability
+    assert beside[-1] == pytest.approx(restored, abs=1e-3)
+    apart = tracer._estimate_beside([], rest)
+    exact = np.array([tracer.restore([*few, s]).probability for s in rest])
+    assert np.corrcoef(beside[:-1], exact)[0, 1] > np.corrcoef(apart, exact)[0, 1]
+
+
+def test_where_there_is_no_gradient_there_is_no_estimate(monkeypatch):
+    tracer, _ = setting("gpt2")
+    wanted = tracer.find_path(0.9)
+    monkeypatch.setattr("rome_widgets.tracing.path.TRIED", 3)
+
+    def fails(*asked):
+        raise UnsupportedModel("Some weights are offloaded.")
+
+    monkeypatch.setattr("rome_widgets.tracing.tracer.attribution_patching", fails)
+    assert tracer.find_path(0.9).states == wanted.states

@@ -349,6 +349,23 @@ def test_progress_counts_up_and_fills_the_last_subject_row_first(lm):
     assert np.array_equal(seen[-1].trace.scores["mlp"], trace.scores["mlp"])
 
 
+def test_the_strongest_rows_of_another_trace_can_come_first(lm):
+    tracer, seen = tracer_of(lm), []
+    whole = tracer.trace()
+    scores = {kind: grid.copy() for kind, grid in whole.scores.items()}
+    scores["attn"][4, 1], scores["mlp"][1, 0] = 0.9, 0.8
+    like = replace(whole, scores=scores, estimated=True)
+    again = tracer.trace(first=like, progress=seen.append)
+    for kind in whole.kinds:
+        assert np.array_equal(again.scores[kind], whole.scores[kind])
+    filled = [~np.isnan(p.trace.scores["hidden"][:, 2]) for p in seen]
+    assert filled[0].tolist() == [True, *[False] * 6], "before the subject nothing can matter"
+    assert filled[1].tolist() == [True, False, False, False, True, False, False]
+    assert filled[2].tolist() == [True, True, False, False, True, False, False]
+    with pytest.raises(StateError, match="strongest rows"):
+        tracer.trace(first=replace(whole, token_ids=(1, 2)))
+
+
 def _can_matter(trace):
     matters = np.ones((7, 5), bool)
     matters[: trace.subject_span[0]] = False
