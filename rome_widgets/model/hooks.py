@@ -57,6 +57,38 @@ def run_hooked(
             handle.remove()
 
 
+def run_until(
+    module: nn.Module, call: Callable[[], T], visitors: Iterable[tuple[nn.Module, Visitor]] = ()
+) -> T | Tensor:
+    """What enters a module first, where `call()` ends; what that gives, where it never gets there.
+
+    Args:
+        module: A module of the user's model.
+        call: As for `run_hooked`. Whatever waits for its end does not see it.
+        visitors: As for `run_hooked`.
+    """
+
+    def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = (*args, *kwargs.values())
+        entering = next((value for value in given if isinstance(value, Tensor)), None)
+        if entering is not None:
+            raise _Reached(entering)
+
+    handle = standing_in(module).register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        return run_hooked(call, visitors)
+    except _Reached as reached:
+        return reached.entering
+    finally:
+        handle.remove()
+
+
+class _Reached(Exception):
+    def __init__(self, entering: Tensor) -> None:
+        super().__init__()
+        self.entering = entering
+
+
 def _hook(visitor: Visitor) -> Callable[..., Any]:
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         tensor = first_tensor(output)

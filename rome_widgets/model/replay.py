@@ -109,7 +109,8 @@ class Replay:
 
         watched = [*visitors, *((block, keep) for block in self._blocks)]
         try:
-            logits = run_hooked(lambda: self._logits(ids, cache), watched)
+            caching = {cache_argument(self._model): cache, "use_cache": True}
+            logits = run_hooked(lambda: self.last_logits(ids, **caching), watched)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise CannotReplay("it does not run with a plain cache of keys and values") from error
         if len(cache.layers) != self.n_layers or len(calls) != self.n_layers:
@@ -119,9 +120,9 @@ class Replay:
         keys_values = [_keys_values(layer, ids.shape[1]) for layer in cache.layers]
         return Capture(states, calls, keys_values, cache, logits)
 
-    def _logits(self, ids: Tensor, cache: DynamicCache) -> Tensor:
-        caching = {cache_argument(self._model): cache, "use_cache": True}
-        return all_logits(self._model, ids, **caching, **self._last_only)[:, -1]
+    def last_logits(self, ids: Tensor, **options: Any) -> Tensor:
+        """`[row, vocab]` after the last position, by a whole pass over `[row, pos]` tokens."""
+        return all_logits(self._model, ids, **options, **self._last_only)[:, -1]
 
     def block(
         self,
@@ -365,30 +366,36 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
     capture = replay.capture(both, [(site, reading(seen, kind)) for kind, site in sites.items()])
     clean = {kind: output.view(2, ids.shape[1], -1)[0, pos] for kind, output in seen.items()}
     replay.check(capture)
+    # A row for each kind, in one whole pass and in one replay.
+    n_kinds = len(sites)
+    putting = [
+        (site, _putting(clean[kind], row, pos, n_kinds))
+        for row, (kind, site) in enumerate(sites.items())
+    ]
+    whole = run_hooked(lambda: replay.last_logits(both[1:].expand(n_kinds, -1)), putting)
+    before = capture.states[layer][1:]
     rows = torch.tensor([1], device=ids.device)
-    for kind, site in sites.items():
-        whole = run_hooked(
-            lambda: all_logits(model, both[1:]), [(site, _putting(clean[kind], pos, ids.shape[1]))]
-        )
-        inside = [(site, _putting(clean[kind], 0, 1))] if kind != "hidden" else []
-        before = capture.states[layer][1:]
-        patched = capture.states[layer + 1][1:].clone()
-        if inside:  # its own position is all that an output of attention or MLP changes at once
-            patched[:, pos : pos + 1] = replay.block(
+    patched = capture.states[layer + 1][1:].repeat(n_kinds, 1, 1)
+    for row, (kind, site) in enumerate(sites.items()):
+        if kind == "hidden":
+            patched[row, pos] = clean[kind].to(patched.device)
+        else:  # its own position is all that an output of attention or MLP changes at once
+            inside = [(site, _putting(clean[kind], 0, 0, 1))]
+            patched[row, pos] = replay.block(
                 capture, layer, before[:, pos : pos + 1], pos, rows, inside
-            )
-        else:
-            patched[:, pos] = clean[kind].to(patched.device)
-        last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows)[:, -1]
-        check_same_logits(
-            replay.logits(last), whole[:, -1], capture.logits[1:], f"a restored {kind} state"
-        )
+            )[0, 0]
+    last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows.expand(n_kinds))[:, -1]
+    replayed = replay.logits(last)
+    for row, kind in enumerate(sites):
+        one = slice(row, row + 1)
+        what = f"a restored {kind} state"
+        check_same_logits(replayed[one], whole[one], capture.logits[1:], what)
 
 
-def _putting(value: Tensor, pos: int, length: int) -> Visitor:
+def _putting(value: Tensor, row: int, pos: int, n_rows: int) -> Visitor:
     def visit(seen: Seen) -> Tensor:
         changed = seen.output.clone()
-        changed.view(-1, length, changed.shape[-1])[:, pos] = value
+        changed.view(n_rows, -1, changed.shape[-1])[row, pos] = value
         return changed
 
     return visit

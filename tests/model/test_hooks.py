@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rome_widgets.model.eval_mode import run_in_eval_mode
-from rome_widgets.model.hooks import run_hooked
+from rome_widgets.model.hooks import run_hooked, run_until
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.stand_in import standing_in
 from rome_widgets.tracing.noise import Noise
@@ -86,6 +86,25 @@ def test_what_is_raised_goes_on(error):
 
     with pytest.raises(error):
         hooked(torch.nn.Linear(3, 2), torch.ones(3), fail)
+
+
+def test_a_call_ends_where_a_module_is_reached_with_what_enters_it():
+    first, second = torch.nn.Linear(3, 2), torch.nn.Linear(2, 4)
+    both, other = torch.nn.Sequential(first, second), torch.nn.Linear(1, 1)
+    both.idle = other
+    x, calls = torch.ones(1, 3), []
+    both.forward = lambda x: second(first(x))
+
+    def until(module, *visitors):
+        return run_in_eval_mode(
+            both, lambda: run_until(module, lambda: standing_in(both)(x), visitors)
+        )
+
+    entering = until(second, (first, doubling), (second, calls.append))
+    assert torch.equal(entering, first(x) * 2)
+    assert not calls
+    assert torch.equal(until(other), second(first(x)))
+    assert not attached_hooks(both)
 
 
 def test_a_users_own_hook_stays():

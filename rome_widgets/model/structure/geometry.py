@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_modules
 
 from rome_widgets.errors import (
     NonFinite,
@@ -23,7 +24,7 @@ from rome_widgets.errors import (
     UnsupportedModel,
 )
 from rome_widgets.model.eval_mode import device_of, in_eval_mode
-from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked
+from rome_widgets.model.hooks import Seen, Visitor, reading, run_hooked, run_until
 from rome_widgets.model.memory import is_shortage
 from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.structure.edited_matrix import find_edited_matrices
@@ -104,9 +105,9 @@ def find_geometry(model: nn.Module) -> Geometry:
     """
     embedding = _embedding_name(model)
     probe = probe_ids(model)
-    _prove_sound(model, probe)
+    logits = _prove_sound(model, probe)
     blocks = _watch_blocks(model, probe)
-    branches = find_branches(model, blocks, lambda ids: all_logits(model, ids), probe)
+    branches = find_branches(model, blocks, lambda ids: run_to_head(model, ids), probe)
     matrices, refusal = find_edited_matrices(model, blocks, branches.mlp)
     geometry = Geometry(
         embedding,
@@ -119,7 +120,7 @@ def find_geometry(model: nn.Module) -> Geometry:
         equation=branches.equation,
         edit_refusal=refusal,
     )
-    _prove_effective(model, geometry, probe)
+    _prove_effective(model, geometry, probe, logits)
     return geometry
 
 
@@ -167,6 +168,37 @@ def own_logits(model: nn.Module, ids: Tensor, **options: Any) -> Tensor:
     """The same of the module itself, whatever it is, with its own hooks and in its own mode."""
     options = {"use_cache": False} | options
     return model(input_ids=ids, attention_mask=torch.ones_like(ids), **options).logits
+
+
+def run_to_head(
+    model: Any, ids: Tensor, visitors: Iterable[tuple[nn.Module, Visitor]] = (), **options: Any
+) -> Tensor:
+    """What the head is given in a pass, which ends there; else the logits.
+
+    The head's matrix is more than half of the work where the vocabulary is large. Code of somebody
+    else may wait for the end of a pass: with any in place, passes are whole.
+    """
+    head = model.get_output_embeddings()
+
+    def call() -> Tensor:
+        return all_logits(model, ids, **options)
+
+    inside = any(module is head for module in model.modules())
+    if not inside or _has_global_hooks() or any(map(_has_hooks, model.modules())):
+        return run_hooked(call, visitors)
+    return run_until(head, call, visitors)
+
+
+def _has_global_hooks() -> bool:
+    return bool(torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    held = vars(module)
+    return any(held.get(key) for key in ("_forward_hooks", "_forward_pre_hooks", *_REPLACED))
+
+
+_REPLACED = ("forward", "_hf_hook", "_compiled_call_impl")
 
 
 def _watch_blocks(model: Any, ids: Tensor) -> list[Block]:
@@ -255,8 +287,11 @@ def tolerance(dtype: torch.dtype) -> float:
 # --------------------------------------------------------------------------- proving
 
 
-def _prove_sound(model: nn.Module, ids: Tensor) -> None:
+def _prove_sound(model: nn.Module, ids: Tensor) -> Tensor:
     """Finite logits, and none that looks ahead: changing the last token moves no earlier one.
+
+    Returns:
+        `[1, pos, vocab]`, of `ids`.
 
     Raises:
         NonFinite, NotCausal: With the module or the size of the leak.
@@ -288,13 +323,20 @@ def _prove_sound(model: nn.Module, ids: Tensor) -> None:
             f"{float(ahead):.2g}.",
             "A causal model, in which earlier predictions do not see later tokens, was wanted.",
         )
+    return plain
 
 
-def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
+def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor, logits: Tensor) -> None:
     """Patches act, and only as told.
 
     Putting a site's own output back must not change a bit; exchanging its elements must change
     the prediction. A patch that cannot act would otherwise look like a state that does not matter.
+
+    Args:
+        model: The model.
+        geometry: Its parts.
+        ids: `[1, pos]`.
+        logits: `[1, pos, vocab]`, what it gives for them.
 
     Raises:
         UnsupportedModel: With the site that failed.
@@ -308,18 +350,19 @@ def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
         for names in sites.values()
         for site in names
     ]
-    plain = run_hooked(lambda: all_logits(model, ids), reads)
+    plain = run_to_head(model, ids, reads)
 
     def unchanged(values: dict[str, Tensor]) -> bool:
-        # Copies: Falcon adds to what it is given, in place.
-        put: list[tuple[nn.Module, Visitor]] = [
-            (model.get_submodule(site), lambda _, value=value: value.clone())
-            for site, value in values.items()
-        ]
-        return torch.equal(run_hooked(lambda: all_logits(model, ids), put), plain)
+        put = [(model.get_submodule(site), _putting(value)) for site, value in values.items()]
+        return torch.equal(run_to_head(model, ids, put), plain)
 
+    alike: list[bool] = []
+    back = [(model.get_submodule(site), _putting(value, alike)) for site, value in store.items()]
+    # All kinds in one pass: where each site is about to put out what is put in its place, none of
+    # them makes up for another. Else kind by kind, to say which it is.
+    at_once = torch.equal(run_to_head(model, ids, back), plain) and all(alike)
     for kind, names in sites.items():
-        if not unchanged({site: store[site] for site in names}):
+        if not at_once and not unchanged({site: store[site] for site in names}):
             raise UnsupportedModel(
                 f"{name}: putting the {kind} output back changed the prediction.",
                 "Putting back what was there must change nothing.",
@@ -328,11 +371,39 @@ def _prove_effective(model: nn.Module, geometry: Geometry, ids: Tensor) -> None:
         for site in _one_of_each(names, geometry.blocks):
             # Turned, not scaled: a norm that follows, as in BLOOM, would take a factor out again.
             if unchanged({site: store[site].roll(1, dims=-1)}):
-                raise UnsupportedModel(
-                    f"{name}: exchanging the elements of the {kind} output, of {site}, changed "
-                    "nothing.",
-                    "A place where a patch acts was wanted.",
-                )
+                raise _without_effect(name, kind, site)
+    # The head itself takes notice.
+    turned = [
+        (
+            model.get_submodule(geometry.blocks[-1]),
+            _putting(store[geometry.blocks[-1]].roll(1, dims=-1)),
+        )
+    ]
+    if torch.equal(run_hooked(lambda: all_logits(model, ids), turned), logits):
+        raise _without_effect(name, "hidden", geometry.blocks[-1])
+
+
+def _putting(value: Tensor, alike: list[bool] | None = None) -> Visitor:
+    """Puts a copy of a value in place of an output: Falcon adds to what it is given, in place.
+
+    Args:
+        value: As the output.
+        alike: Is told whether the output was the value.
+    """
+
+    def visit(seen: Seen) -> Tensor:
+        if alike is not None:
+            alike.append(torch.equal(seen.output, value))
+        return value.clone()
+
+    return visit
+
+
+def _without_effect(model: str, kind: str, site: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{model}: exchanging the elements of the {kind} output, of {site}, changed nothing.",
+        "A place where a patch acts was wanted.",
+    )
 
 
 def _one_of_each(names: tuple[str, ...], blocks: tuple[str, ...]) -> list[str]:
@@ -372,8 +443,16 @@ def non_finite_error(
     ]
     run_hooked(call, [*visitors, *leaves])
     where = first[0] if first else "the logits"
+    remedy = "Check that module's weights and the size of the noise, or load the model in float32."
+    weights = list(model.get_submodule(first[0]).parameters()) if first else []
+    halves = any(weight.dtype == torch.float16 for weight in model.parameters())
+    if halves and all(torch.isfinite(weight).all() for weight in weights):
+        remedy = (
+            'Numbers of float16 end at 65,504: load the model with dtype="bfloat16", which has '
+            'the range of float32, or with dtype="float32".'
+        )
     return NonFinite(
         f"{type(model).__name__} produces NaN or infinity, first in {where}.",
         "Finite activations were wanted.",
-        "Check that module's weights and the size of the noise, or load the model in float32.",
+        remedy,
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rome_widgets.model.eval_mode import in_eval_mode
 from rome_widgets.model.hooks import Seen, Visitor, first_tensor, reading, run_hooked
 from rome_widgets.model.stand_in import standing_in
-from rome_widgets.model.structure.geometry import Geometry, all_logits, probe_ids
+from rome_widgets.model.structure.geometry import Geometry, all_logits, probe_ids, run_to_head
 
 Finish = Callable[[Tensor], Tensor]
 
@@ -119,6 +119,6 @@ def last_logits_only(model: nn.Module, geometry: Geometry) -> dict[str, Any]:
     ids = probe_ids(model)
     store: dict[Any, Tensor] = {}
     visitors = [(model.get_submodule(name), reading(store, name)) for name in geometry.blocks]
-    run_hooked(lambda: all_logits(model, ids, **keywords), visitors)
+    run_to_head(model, ids, visitors, **keywords)
     whole = all(state.shape[1] == ids.shape[1] for state in store.values())
     return keywords if whole else {}

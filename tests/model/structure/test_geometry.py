@@ -21,8 +21,16 @@ from rome_widgets.errors import (
     WeightsNotLoaded,
     WrappedModel,
 )
+from rome_widgets.model.eval_mode import run_in_eval_mode
+from rome_widgets.model.hooks import first_tensor
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.structure.geometry import find_geometry
+from rome_widgets.model.structure import geometry as geometry_module
+from rome_widgets.model.structure.geometry import (
+    find_geometry,
+    own_logits,
+    probe_ids,
+    run_to_head,
+)
 from tests.helpers import tiny
 
 
@@ -114,6 +122,44 @@ def test_a_nan_in_a_weight_is_named(site):
     with pytest.raises(NonFinite) as caught:
         LanguageModel(model, tiny.word_tokenizer())
     assert f"transformer.{site.rsplit('.', 1)[0]}" in caught.value.found
+
+
+def test_a_head_that_takes_no_notice_is_refused():
+    model = tiny.tiny_model("neox")
+    nn.init.zeros_(model.get_output_embeddings().weight)
+    refused(model, UnsupportedModel, r"of gpt_neox\.layers\.\d, changed nothing")
+
+
+@pytest.mark.parametrize("kind", ["hidden", "mlp", "attn"])
+def test_a_kind_of_which_something_cannot_be_put_back_is_named(kind, monkeypatch):
+    """What else is put back in the same pass does not make up for it."""
+    model, outputs = tiny.tiny_model("gpt2"), []
+    site = model.get_submodule(tiny.NAMES["gpt2"][kind].format(tiny.N_LAYERS - 1))
+    handle = site.register_forward_hook(lambda *seen: outputs.append(first_tensor(seen[2])))
+    own_logits(model, probe_ids(model))
+    handle.remove()
+    putting = geometry_module._putting
+
+    def putting_wrongly(value, *alike):
+        visit = putting(value, *alike)
+        return lambda seen: visit(seen).roll(int(torch.equal(value, outputs[0])), dims=-1)
+
+    monkeypatch.setattr(geometry_module, "_putting", putting_wrongly)
+    refused(model, UnsupportedModel, f"putting the {kind} output back changed")
+
+
+def test_passes_that_end_before_the_head_see_what_enters_it():
+    model, entered = tiny.tiny_model("gpt2"), []
+    ids = probe_ids(model)
+
+    def look():
+        return run_in_eval_mode(model, lambda: run_to_head(model, ids))
+
+    assert torch.equal(look(), model.transformer(ids).last_hidden_state)
+    handle = model.lm_head.register_forward_hook(lambda *_: entered.append(1))
+    assert torch.equal(look(), model(ids).logits)  # a hook of the user's own sees whole passes
+    handle.remove()
+    assert len(entered) == 2
 
 
 def _with_a_second_list(module):
