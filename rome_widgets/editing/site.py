@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rome_widgets.errors import EditRefused, SettingsError, said
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.quantised import PLAIN_DTYPES, is_quantised
 from rome_widgets.model.structure.edited_matrix import is_adapter
 from rome_widgets.records.html import and_more
 from rome_widgets.records.numbers import as_whole
@@ -65,7 +66,7 @@ def why_not(lm: LanguageModel, layer: int) -> str | None:
     module: Any = lm.model.get_submodule(name)
     if any(weight.is_inference() for weight in lm.model.parameters()):
         return "its weights were made under torch.inference_mode, so that no gradient passes them"
-    if getattr(lm.model, "hf_quantizer", None) is not None:
+    if is_quantised(lm.model):
         return "the model is quantised"
     if not isinstance(module, (nn.Linear, Conv1D)):
         return f"{name} is a {type(module).__name__}, not a plain matrix"
@@ -74,7 +75,7 @@ def why_not(lm: LanguageModel, layer: int) -> str | None:
         return f"the weight of {name} is computed from other parameters"
     if type(weight) is not nn.Parameter or type(weight.data) is not Tensor:
         return f"the weight of {name} is quantised or sharded ({type(weight.data).__name__})"
-    if weight.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+    if weight.dtype not in PLAIN_DTYPES:
         return f"the weight of {name} is stored as {weight.dtype}"
     if weight.device.type == "meta" or getattr(getattr(module, "_hf_hook", None), "offload", False):
         return f"{name} is offloaded by accelerate, so that a change would be lost"

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rome_widgets.errors import ModelNotFound
 
-WANTED = "A folder with config.json, a tokenizer and safetensors weights was wanted."
+WANTED = (
+    "A folder with config.json, a tokenizer and safetensors weights, or a .gguf file, was wanted."
+)
 OF_TORCH = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -37,19 +39,15 @@ def check_folder(folder: Path) -> None:
 
 
 def _inside(folder: Path, names: Iterable[str]) -> str:
-    """A model may be one folder further down, or a file of another format."""
+    """A model may be one folder further down."""
     below = sorted(name for name in names if (folder / name / "config.json").is_file())
     if below:
         return f"Did you mean {str(folder / below[0])!r}?"
-    gguf = next((name for name in sorted(names) if name.endswith(".gguf")), None)
-    return "Check the path." if gguf is None else _from_gguf(folder / gguf)
+    return "Check the path."
 
 
 def _other_weights(folder: Path, names: Iterable[str]) -> str:
     of_torch = next((name for name in sorted(names) if name.endswith(OF_TORCH)), None)
-    gguf = next((name for name in sorted(names) if name.endswith(".gguf")), None)
-    if gguf is not None:
-        return _from_gguf(folder / gguf)
     if of_torch is None:
         return "Copy the weights there, or check the path."
     return (
@@ -62,22 +60,12 @@ def _other_weights(folder: Path, names: Iterable[str]) -> str:
 def not_a_folder(path: Path) -> ModelNotFound:
     """The error for a path where there is no folder, or something else."""
     if path.suffix == ".gguf":
-        found = f"{path} is a file of the format GGUF." if path.is_file() else f"No file {path}."
-        return ModelNotFound(found, WANTED, _from_gguf(path) if path.is_file() else _near(path))
+        return ModelNotFound(f"There is no file {str(path)!r}.", WANTED, _near(path))
     if path.is_file():
         beside = (path.parent / "config.json").is_file()
         remedy = f"Did you mean {str(path.parent)!r}?" if beside else "Pass the folder."
         return ModelNotFound(f"{path} is a file.", WANTED, remedy)
     return ModelNotFound(f"There is no folder {str(path)!r}.", WANTED, _near(path))
-
-
-def _from_gguf(path: Path) -> str:
-    options = f"({str(path.parent)!r}, gguf_file={path.name!r})"
-    return (
-        f"transformers reads it: model = AutoModelForCausalLM.from_pretrained{options}, tokenizer "
-        f"= AutoTokenizer.from_pretrained{options}; then rome_widgets.LanguageModel(model, "
-        "tokenizer)."
-    )
 
 
 def _near(path: Path) -> str:
@@ -101,8 +89,8 @@ def near_models(name: str, folder: Path = Path()) -> str | None:
 
 
 def broken_part(folder: Path, part: str, said: str) -> ModelNotFound:
-    """The error for a folder of which one part is missing or cannot be read."""
-    if part == "tokenizer":
+    """The error for a folder, or a file, of which one part is missing or cannot be read."""
+    if part == "tokenizer" and folder.suffix != ".gguf":
         return ModelNotFound(
             f"{folder} has no tokenizer that can be read: {said}",
             WANTED,

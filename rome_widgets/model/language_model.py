@@ -6,7 +6,6 @@ The user's model is only read: what runs are stand-ins of its modules, in eval m
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from rome_widgets.errors import (
     ArgumentError,
     NonFinite,
     NotCausal,
+    RomeWidgetsError,
     SaveFailed,
     StateError,
     UnsupportedModel,
@@ -35,6 +35,7 @@ from rome_widgets.model.hooks import Visitor, run_hooked
 from rome_widgets.model.identity import Identity, IdentityReader, tokenizer_state
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.memory import free_memory, needs_memory
+from rome_widgets.model.quantised import unpacked_from
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.stand_in import running_stand_ins, standing_in
 from rome_widgets.model.structure.geometry import (
@@ -47,6 +48,7 @@ from rome_widgets.model.structure.geometry import (
     tolerance,
 )
 from rome_widgets.model.structure.head import last_logits_only
+from rome_widgets.model.tokenizer_copy import copy_tokenizer
 from rome_widgets.model.wrappers import check_wrappers, prove_wrappers, unwrap, wrappers_of
 from rome_widgets.records.arguments import a_path, optional, several, takes, text, truth
 from rome_widgets.records.edit import WeightsState
@@ -62,6 +64,8 @@ T = TypeVar("T")
 MOST_LINES = 4
 """Of the list of a model's edits."""
 
+PROBE_TEXT = "The capital of France is"
+"""Read as any prompt, with a start token where the tokenizer gives one."""
 TOKENS_ON_CPU = 1024
 """Tokens per call of a block on a CPU: its intermediate values should stay near its caches."""
 MOST_TOKENS_ON_GPU = 32768
@@ -87,6 +91,7 @@ class LanguageModel(Stays):
 
     Raises:
         UnsupportedModel: The parts could not be found, or the probe pass disproved them.
+        NonFinite: The model computes NaN or infinity, as Gemma does in float16.
 
     Example:
         >>> lm = rw.LanguageModel(model, tokenizer, name="my model")
@@ -111,12 +116,15 @@ class LanguageModel(Stays):
         self._encoder_copy, self._encoder_state = _own_copy(tokenizer)
         self._token_texts: dict[int, str] = {}
         self.name = name or _own_name(self.model)
+        self.notes: tuple[str, ...] = _notes_of(self.model)
+        """What to know of its weights, such as how they were quantised before; sentences."""
         self._fitting_tokens: int | None = None
         self._remembered: dict[str, tuple[Hashable, Any]] = {}
         self._identities = IdentityReader(self.model, tokenizer, self._wrappers)
         self._attaching = threading.RLock()
         self._attach(self._identities.read())
         prove_wrappers(self._wrappers, self.model, probe_ids(self.model))
+        self._prove_range()
 
     def _attach(self, before: Identity) -> None:
         """Find the model's parts, and prove that they can be replayed."""
@@ -165,6 +173,20 @@ class LanguageModel(Stays):
                 "own call.",
                 "Code that acts on copies of the modules, with the same weights, was wanted.",
             )
+
+    def _prove_range(self) -> None:
+        """In float16, that a sentence overflows nowhere: Gemma does, at its start token.
+
+        Raises:
+            NonFinite: It does, with the first module where.
+        """
+        if self.dtype != torch.float16:
+            return
+        try:
+            ids = self.prompt_ids(PROBE_TEXT)
+        except RomeWidgetsError:  # whoever asks with a prompt of their own is told
+            return
+        self.next_token_probabilities(torch.tensor([ids], device="cpu"))
 
     def up_to_date(self, now: Identity | None = None) -> LanguageModel:
         """Itself, after its parts were found again where the model is built otherwise by now.
@@ -252,6 +274,7 @@ class LanguageModel(Stays):
             ("states", ", ".join(self.kinds)),
             ("engine", self.engine),
             ("edits", ", ".join(map(repr, self.edits)) or "none"),
+            *(("note", note) for note in self.notes),
         ]
         return table(rows, caption=self.name)
 
@@ -826,7 +849,12 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 def _own_copy(tokenizer: Any) -> tuple[Any, Hashable]:
     """A copy of a tokenizer, and the state that it was copied in."""
     state = tokenizer_state(tokenizer)
-    return copy.deepcopy(tokenizer), state
+    return copy_tokenizer(tokenizer), state
+
+
+def _notes_of(model: nn.Module) -> tuple[str, ...]:
+    source = unpacked_from(model)
+    return (f"The weights were unpacked from {source}.",) if source else ()
 
 
 def _naming(geometry: Geometry, foreign: tuple[str, ...]) -> Geometry:

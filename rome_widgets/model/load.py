@@ -25,7 +25,9 @@ from rome_widgets.errors import (
 from rome_widgets.files.atomic_write import recover
 from rome_widgets.model import hub
 from rome_widgets.model.checkpoint import broken_part, check_folder, not_a_folder
+from rome_widgets.model.gguf import check_gguf, gguf_in, how_to_unpack, quantisation
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.quantised import say_plain
 from rome_widgets.records.arguments import a_path, optional, takes, text
 
 
@@ -41,7 +43,9 @@ def load(
     """Load a language model, ready to trace.
 
     Args:
-        name: A folder, or a name on the Hugging Face hub. None: the bundled model, offline.
+        name: A folder, a name on the Hugging Face hub, or a `.gguf` file, of which transformers
+            unpacks the weights; `lm.notes` then says how they were quantised. None: the bundled
+            model, offline.
         device: As for torch; the first GPU where there is one, else the CPU.
         dtype: As for torch, or its name. By default the checkpoint's own, but float32 for a
             float16 checkpoint on a CPU, where half precision is many times slower.
@@ -53,6 +57,8 @@ def load(
         ModelNotFound: No such folder, or the hub did not give it.
         UnsupportedModel: It is no causal language model that can be traced.
         DeviceUnavailable: This torch cannot use that device.
+        MissingExtra: What reads a `.gguf` file is not installed.
+        NonFinite: The model computes NaN or infinity, as some do in float16.
 
     Example:
         >>> rw.load(device="cpu", dtype="bfloat16")   # or by name, as in rw.load("gpt2-xl")
@@ -68,6 +74,9 @@ def load(
         )
     folder = _expanded(path)
     recover(folder)
+    file = gguf_in(folder) if folder.is_dir() else folder
+    if file is not None and file.suffix == ".gguf" and file.is_file():
+        return _load_gguf(file, device, dtype)
     if folder.is_dir():
         check_folder(folder)
         return _load(folder, folder.resolve().name, device, dtype, local=True, **options)
@@ -107,23 +116,62 @@ def _load(
     source: str | Path, label: str, device: Any, dtype: Any, *, local: bool, **options: Any
 ) -> LanguageModel:
     """Load from a folder, or from the hub by name; `local` without asking the network."""
-    import torch
+    place, dtype_asked = _device(device), _dtype(dtype)
+    model, tokenizer = _from_pretrained(
+        source, dtype_asked, local, {"use_safetensors": True}, options
+    )
+    return _attached(model, tokenizer, label, place, dtype)
+
+
+def _load_gguf(file: Path, device: Any, dtype: Any) -> LanguageModel:
+    """Load from a GGUF file, with all of its weights unpacked."""
+    place, dtype_asked = _device(device), _dtype(dtype)
+    check_gguf(file)
+    model, tokenizer = _from_pretrained(
+        file, dtype_asked, True, how_to_unpack(), {"gguf_file": file.name}
+    )
+    say_plain(model)
+    model.config._name_or_path = str(file)
+    lm = _attached(model, tokenizer, file.stem, place, dtype)
+    lm.notes = (f"The weights were unpacked from {file.name}: {quantisation(file)}.",)
+    return lm
+
+
+def _from_pretrained(
+    source: str | Path, dtype: Any, local: bool, of_weights: dict[str, Any], options: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Model and tokenizer of a folder, a GGUF file, or a name on the hub, by transformers.
+
+    Args:
+        source: Which.
+        dtype: Of torch, or "auto".
+        local: Without asking the network.
+        of_weights: Keywords for the weights only.
+        options: Keywords for every part.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    device, dtype_asked = _device(device), _dtype(dtype)
+    place = Path(source).parent if "gguf_file" in options else source
     # Said explicitly: left open, transformers would ask at a prompt that a kernel cannot answer.
     options = {"trust_remote_code": False, **options, "local_files_only": local}
     with _quiet_about_files(local):
         with _explained(source, "configuration", local):
-            config = AutoConfig.from_pretrained(source, **options)
+            config = AutoConfig.from_pretrained(place, **options)
         with _explained(source, "tokenizer", local):
-            tokenizer = AutoTokenizer.from_pretrained(source, config=config, **options)
+            tokenizer = AutoTokenizer.from_pretrained(place, config=config, **options)
             if len(tokenizer) <= len(tokenizer.all_special_tokens):
                 raise OSError("it has no words; transformers made it up")
         with _explained(source, "weights", local):
             model = AutoModelForCausalLM.from_pretrained(
-                source, config=config, dtype=dtype_asked, use_safetensors=True, **options
+                place, config=config, dtype=dtype, **of_weights, **options
             )
+    return model, tokenizer
+
+
+def _attached(model: Any, tokenizer: Any, label: str, device: Any, dtype: Any) -> LanguageModel:
+    """The model where it was wanted; in float32 on a CPU, where no dtype was and it has half."""
+    import torch
+
     if dtype is None and device.type == "cpu" and model.dtype == torch.float16:
         model = model.float()
     return LanguageModel(_moved(model.eval(), device), tokenizer, name=label)
@@ -158,7 +206,8 @@ def _explained(source: str | Path, part: str, local: bool) -> Iterator[None]:
             raise broken_part(source, part, _first_line(error)) from error
         raise hub.not_found(source, _first_line(error), unreachable=local) from None
     except ValueError as error:
-        if part == "tokenizer" and isinstance(error, JSONDecodeError):
+        torn = part == "tokenizer" and isinstance(error, JSONDecodeError)
+        if torn or (Path(source).suffix == ".gguf" and "support" not in str(error)):
             raise broken_part(Path(source), part, _first_line(error)) from error
         raise _unsupported(source, error) from error
     except ImportError as error:  # a package that this kind of model needs
@@ -187,7 +236,10 @@ def load_expression(lm: LanguageModel) -> str:
     if bundled.is_bundled(lm):
         return "rw.load()"
     source = getattr(lm.model.config, "_name_or_path", "")
-    if not source or (_looks_like_path(source) and not _expanded(Path(source)).is_dir()):
+    given = getattr(getattr(lm.model.config, "quantization_config", None), "gguf_file", None)
+    if source and given:
+        source = str(Path(source) / given)
+    if not source or (_looks_like_path(source) and not _expanded(Path(source)).exists()):
         return "rw.LanguageModel(model, tokenizer)"
     return f"rw.load({source!r}, dtype={str(lm.dtype).removeprefix('torch.')!r})"
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from rome_widgets.errors import RomeWidgetsError, SaveFailed
 from rome_widgets.files.atomic_write import write_folder
+from rome_widgets.model.quantised import as_plain, unpacked_from
 
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 """Files of weights; one that an earlier model left behind would be read in place of the new."""
@@ -53,6 +54,8 @@ def _write_weights(model: Any, folder: Path) -> None:
     Such as a temperature beside `do_sample=False`. transformers loads them with a warning, and
     refuses to save them; they decide nothing that is traced or edited, and are kept as they are.
     """
+    if unpacked_from(model):
+        model = as_plain(model)
     settings = getattr(model, "generation_config", None)
     if settings is None or _consistent(settings):
         model.save_pretrained(folder)

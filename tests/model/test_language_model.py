@@ -5,7 +5,13 @@ import torch
 from transformers import MptConfig, MptForCausalLM
 
 import rome_widgets as rw
-from rome_widgets.errors import ContextTooLong, StateError, UnsupportedModel, VocabMismatch
+from rome_widgets.errors import (
+    ContextTooLong,
+    NonFinite,
+    StateError,
+    UnsupportedModel,
+    VocabMismatch,
+)
 from rome_widgets.model.language_model import check_language_model
 from tests.helpers import families, tiny
 
@@ -241,3 +247,20 @@ def test_what_is_no_language_model_is_refused_with_the_remedy(given):
         check_language_model(given)
     call = "rome_widgets.load('gpt2')" if given == "gpt2" else "rome_widgets.LanguageModel("
     assert call in caught.value.remedy
+
+
+def test_a_model_that_overflows_in_float16_is_refused_and_bfloat16_offered():
+    """At the start token, which the probe's own ids are without."""
+
+    def model(dtype):
+        large = tiny.tiny_model("neox", scale=20)
+        with torch.no_grad():
+            large.gpt_neox.embed_in.weight[0, 0] = 65504.0  # of what every word here becomes
+            large.gpt_neox.layers[0].mlp.dense_4h_to_h.bias[0] = 40.0
+        return large.to(dtype)
+
+    for dtype in (torch.float32, torch.bfloat16):
+        rw.LanguageModel(model(dtype), tiny.word_tokenizer())
+    with pytest.raises(NonFinite, match=r"layers\.\d.*bfloat16") as caught:
+        rw.LanguageModel(model(torch.float16), tiny.word_tokenizer())
+    assert 'dtype="bfloat16"' in caught.value.remedy
