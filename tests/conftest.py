@@ -9,8 +9,12 @@ import shutil
 import sys
 import tempfile
 
+from tools import real_models
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+# Real models take minutes to fetch, and are kept for the next run.
+os.environ.setdefault(real_models.PLACE, str(real_models.place()))
 # Never the cache of the person who runs the tests; what they start inherits it.
 CACHE = os.environ["ROME_WIDGETS_CACHE"] = tempfile.mkdtemp(prefix="rome_widgets_tests_")
 

@@ -17,6 +17,7 @@ ALL_OVER = {
     "browser",  # pages in a real JupyterLab
     "training",  # the folder at the root, which is not in the package
     "device",  # every path of the engine on a pretend GPU
+    "real",  # models that somebody trained for use
     "helpers",
     "bundled/test_bundled_model.py",  # the package data
     "editing/test_bundled_edits.py",  # many edits of the bundled model
