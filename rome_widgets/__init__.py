@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rome_widgets.records.edit import EditReport as EditReport
     from rome_widgets.records.edit import RankOneReport as RankOneReport
     from rome_widgets.records.explanations import Flow as Flow
+    from rome_widgets.records.explanations import Heads as Heads
     from rome_widgets.records.explanations import Lens as Lens
     from rome_widgets.records.explanations import RestoringPath as RestoringPath
     from rome_widgets.records.fact import Fact as Fact
@@ -70,6 +71,7 @@ _HOME = {
     "FineTuningSettings": "editing.methods.fine_tuning",
     "Flow": "records.explanations",
     "GenerationCompare": "widgets.edit.generation_compare",
+    "Heads": "records.explanations",
     "LanguageModel": "model.language_model",
     "Lens": "records.explanations",
     "Noise": "tracing.noise",

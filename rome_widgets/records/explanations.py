@@ -274,3 +274,78 @@ def _lens_table(runs: Sequence[LensRun]) -> str:
         for row, top, p, rank in zip(rows, run.top, run.probabilities, run.ranks, strict=True):
             row += [top[0][0], Probability(p), rank]
     return table(rows, ["layer", *columns])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Heads(ReadOnlyArrays):
+    """Holds how much what single attention heads of one layer write brings back.
+
+    Made by `CausalTracer.heads`. A cell restores one head at one token, and no window of layers.
+
+    Example:
+        >>> heads = tracer.heads(5)
+        >>> heads.scores.shape                        # tokens, heads
+        (12, 12)
+
+    Source:
+        Head patching, as in Wang et al. 2022, "Interpretability in the wild".
+    """
+
+    layer: int
+    positions: tuple[int, ...]
+    """Of the rows."""
+    scores: np.ndarray
+    """`[position, head]`: the metric with what that head writes there restored."""
+    answer: str
+    clean: float
+    corrupted: float
+    tokens: tuple[str, ...] = ()
+    """Printable text of each position of the prompt."""
+    metric: Metric = "probability"
+    against: str = ""
+
+    @property
+    def indirect_effect(self) -> np.ndarray:
+        """`[position, head]`: the rise over the corrupted run."""
+        return self.scores - self.corrupted
+
+    def strongest(self) -> tuple[int, int, float]:
+        """Position, head and score of the strongest head."""
+        row, head = np.unravel_index(int(self.scores.argmax()), self.scores.shape)
+        return self.positions[row], int(head), float(self.scores[row, head])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per token and head.
+
+        Returns:
+            Columns layer, pos, token, head, score (the metric) and indirect_effect.
+        """
+        import pandas as pd
+
+        rows = [
+            (self.layer, pos, self.tokens[pos], head, score, score - self.corrupted)
+            for pos, row in zip(self.positions, self.scores.tolist(), strict=True)
+            for head, score in enumerate(row)
+        ]
+        names = ["layer", "pos", "token", "head", "score", "indirect_effect"]
+        return pd.DataFrame(rows, columns=names)
+
+    def __repr__(self) -> str:
+        pos, head, score = self.strongest()
+        n_rows, n_heads = self.scores.shape
+        return (
+            f"Heads(layer {self.layer}, {plural(n_rows, 'token')} × {plural(n_heads, 'head')},\n"
+            f"    strongest: head {head} at {quoted(self.tokens[pos], 24)}, "
+            f"{SHORT[self.metric]} {score:.4f} of {self.corrupted:.4f} → {self.clean:.4f})"
+        )
+
+    def _repr_html_(self) -> str:
+        heads = range(self.scores.shape[1])
+        rows = [
+            [self.tokens[pos], *(float(score) for score in row)]
+            for pos, row in zip(self.positions, self.scores.tolist(), strict=True)
+        ]
+        name = symbol(self.metric, self.answer, self.against)
+        return paragraph(f"{name} with one head of layer {self.layer} restored") + table(
+            rows, ["token", *(f"head {head}" for head in heads)]
+        )

@@ -410,6 +410,15 @@ class Runs:
             visitors.append((self.lm.sites(kind)[layer], placed.visitor(self.length)))
         return visitors
 
+    def corrupting_cells(self, n_cells: int, held: Held) -> list[tuple[str, Visitor]]:
+        """What corrupts the samples of so many cells, of a model that is still that of the runs.
+
+        Raises:
+            ModelChanged: It is no longer.
+        """
+        self._check_model(thoroughly=False)
+        return self._restoring([()] * n_cells, held)
+
     # ------------------------------------------------------------------ several tokens on
 
     def clean_joint(self, answer: Sequence[int]) -> float:

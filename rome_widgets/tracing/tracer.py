@@ -35,11 +35,12 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.precision import precision_notes
 from rome_widgets.model.progress_bar import progress_bar, shows_progress
+from rome_widgets.model.structure.attention_heads import find_attention_heads
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.model.undisturbed import undisturbed
-from rome_widgets.records.arguments import Listener, callback, cancel_flag, takes
+from rome_widgets.records.arguments import Listener, callback, cancel_flag, several, takes
 from rome_widgets.records.corruption import Subject
-from rome_widgets.records.explanations import Flow, Lens, RestoringPath
+from rome_widgets.records.explanations import Flow, Heads, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
 from rome_widgets.records.numbers import as_float, as_whole, whole_number
@@ -60,6 +61,7 @@ from rome_widgets.records.trace import (
 from rome_widgets.records.trace_metric import Metric, check_metric, line_of_repr, symbol
 from rome_widgets.tracing.attribution import attribution_patching
 from rome_widgets.tracing.flow import measure_flow
+from rome_widgets.tracing.heads import restore_heads
 from rome_widgets.tracing.lens import read_lens
 from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.noise import Noise, draw_noise
@@ -237,7 +239,8 @@ class CausalTracer(Stays):
         self.prompt, self.subject = encoded.text, encoded.subject
         self.tokens, self.subject_span = encoded.tokens, encoded.subject_span
         self.subject_spans = encoded.subject_spans
-        positions = sorted({pos for span in self.subject_spans for pos in range(*span)})
+        self.subject_positions = sorted({p for span in self.subject_spans for p in range(*span)})
+        positions = self.subject_positions
         drawn = draw_noise(lm, noise, samples, len(positions), seed)
         self._about_noise, self.seed = drawn.about, drawn.seed
         self.samples = len(drawn.values)
@@ -604,6 +607,42 @@ class CausalTracer(Stays):
         k = whole_number(k, "k", 1)
         read = read_lens(self._runs, checked, self._held, self.measure, k)
         return Lens(self.answer, self.answer_id, checked, read, self.metric)
+
+    @needs_memory("restore heads")
+    @undisturbed
+    def heads(self, layer: int, pos: int | Sequence[int] | None = None) -> Heads:
+        """Restore, one by one, what each attention head of a layer writes at each token.
+
+        A cell of the attention grid taken apart: the other heads stay as the corruption left them.
+        Whole passes, so many as there are tokens times heads.
+
+        Args:
+            layer: Whose heads.
+            pos: A token, or several; None: all from the subject on. Before it nothing changes.
+
+        Raises:
+            StateError: No such layer or token, or none at all.
+            UnsupportedModel: The attention of this model cannot be taken apart into heads.
+            ModelChanged: The model is no longer that of the tracer's runs.
+
+        Example:
+            >>> tracer.heads(5).strongest()              # position, head, score
+
+        Source:
+            Wang et al. 2022, "Interpretability in the wild"; no window of layers.
+        """
+        n_pos, n_layers = len(self.tokens), self.lm.n_layers
+        if pos is None:
+            pos = range(self.subject_positions[0], n_pos)
+        asked = [pos] if as_whole(pos) is not None else several(pos, "pos")
+        places = check_states([(each, layer, "attn") for each in asked], n_pos, n_layers)
+        if not places:
+            raise StateError("No token was named.", "One or several were wanted.")
+        at, positions = places[0].layer, tuple(state.pos for state in places)
+        found = find_attention_heads(self.lm)
+        scores = restore_heads(self._runs, found, at, positions, self.measure, self._held)
+        runs = self.answer, self.clean, self.corrupted, self.tokens
+        return Heads(at, positions, scores, *runs, self.metric, self.against)
 
     @needs_memory("sever the graph")
     @undisturbed

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rome_widgets.records.explanations import Flow, Lens, LensRun, RestoringPath
+from rome_widgets.records.explanations import Flow, Heads, Lens, LensRun, RestoringPath
 from rome_widgets.records.states import KINDS, State
 from rome_widgets.records.trace import CausalTrace, Prediction, Progress, Restoration
 
@@ -67,6 +67,11 @@ def flow_of(text):
     return Flow(STATES, KINDS, grids, grids, grids, grids, np.ones(N_POS), (text,) * N_POS)
 
 
+def heads_of(text):
+    scores = np.random.RandomState(0).rand(2, 3)
+    return Heads(1, (1, 3), scores, text, 0.9, 0.1, (text,) * N_POS)
+
+
 def lens_run_of(text):
     top = (((text, 0.5), (text, 0.25)),) * N_LAYERS
     return LensRun("clean", (0.1, 0.2, 0.3), (3, 2, 1), top)
@@ -78,6 +83,7 @@ RECORDS = {
     Progress: lambda text: Progress(3, 36, trace_of(text)),
     RestoringPath: path_of,
     Flow: flow_of,
+    Heads: heads_of,
     LensRun: lens_run_of,
     Lens: lambda text: Lens(text, 2, STATES, (lens_run_of(text),) * 2),
 }

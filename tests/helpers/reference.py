@@ -98,6 +98,28 @@ def restored(model, names, ids, span, noise, restore=()):
     return run(model, names, ids, span, noise, restore)[1:].mean(dim=0)
 
 
+def head(model, names, ids, span, noise, restore, metric, matrix):
+    """The metric with one head restored: the last matrix of its attention reads clean numbers.
+
+    restore: (pos, layer, head, width of a head); metric: what `measured` takes after the logits
+    matrix: name of that matrix with {} for the layer
+    """
+    pos, layer, number, width = restore
+    own = slice(number * width, (number + 1) * width)
+
+    def hook(module, args):
+        read = args[0].clone()
+        rows = read.view(n_samples(noise) + 1, len(ids), -1)
+        rows[1:, pos, own] = rows[0, pos, own]
+        return (read, *args[1:])
+
+    handle = model.get_submodule(matrix.format(layer)).register_forward_pre_hook(hook)
+    try:
+        return scores(model, names, ids, span, noise, [], *metric)[1]
+    finally:
+        handle.remove()
+
+
 def severed(model, names, ids, span, noise, restore, kind, pos, n_layers):
     """[vocab]: the same, with every `kind` output at token `pos` held at its corrupted value.
 

@@ -1,0 +1,126 @@
+"""Find where attention heads write: the last matrix of each block's attention, split by heads.
+
+That matrix reads the heads side by side, so what one head writes is its slice of the input times
+its slice of the weight. Found by a probe pass: it is the one matrix beside the MLP whose output is,
+bit for bit, that of a module around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from rome_widgets.errors import UnsupportedModel
+from rome_widgets.model.hooks import Seen, first_tensor, run_hooked
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.structure.geometry import all_logits, probe_ids, tolerance
+
+
+@dataclass(frozen=True)
+class AttentionHeads:
+    """Names the matrices through which attention heads write."""
+
+    matrices: tuple[str, ...]
+    """Per block; the input is `[batch, pos, n_heads * width]`."""
+    n_heads: int
+    width: int
+    """Of a head's slice of the input."""
+
+    def slice_of(self, head: int) -> slice:
+        """A head's part of the input."""
+        return slice(head * self.width, (head + 1) * self.width)
+
+    def written(self, model: nn.Module, layer: int, head: int, read: Tensor) -> Tensor:
+        """`[..., d_model]` that a head writes, from its `[..., width]` slice of the input."""
+        matrix: Any = model.get_submodule(self.matrices[layer])
+        weight = matrix.weight if isinstance(matrix, Conv1D) else matrix.weight.T
+        return read.to(weight) @ weight[self.slice_of(head)]
+
+
+def find_attention_heads(lm: LanguageModel) -> AttentionHeads:
+    """The heads of a model, checked: together with the bias they write what its attention does.
+
+    Raises:
+        UnsupportedModel: Its attention cannot be taken apart into heads, with the reason.
+    """
+    return lm.remember("attention heads", lm.identity, lambda: lm.run(lambda: _find(lm)))
+
+
+def _find(lm: LanguageModel) -> AttentionHeads:
+    config = lm.model.config.get_text_config()
+    n_heads = getattr(config, "num_attention_heads", None)
+    if not lm.geometry.attn or not isinstance(n_heads, int):
+        raise _refusal(lm, "its configuration names no attention heads")
+    if any("linear" in str(each) for each in getattr(config, "layer_types", None) or ()):
+        raise _refusal(lm, "some of its layers are of linear attention")
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def keep(name: str) -> Callable[[Seen], None]:
+        def visit(each: Seen) -> None:
+            given = [*each.args, *each.kwargs.values()]
+            read = next((one for one in given if isinstance(one, Tensor)), each.output)
+            seen[name] = read.detach().clone(), first_tensor(each.output).detach().clone()
+
+        return visit
+
+    inside = [
+        name
+        for block, mlp in zip(
+            lm.geometry.blocks, lm.geometry.mlp or lm.geometry.blocks, strict=True
+        )
+        for name, _ in lm.model.named_modules()
+        if name.startswith(f"{block}.") and not f"{name}.".startswith(f"{mlp}.")
+    ]
+    ids = probe_ids(lm.model)
+    run_hooked(lambda: all_logits(lm.model, ids), lm.named((n, keep(n)) for n in inside))
+    found = [_matrix(lm, block, seen) for block in lm.geometry.blocks]
+    widths = {seen[name][0].shape[-1] for name in found}
+    if len(widths) > 1 or any(width % n_heads for width in widths):
+        raise _refusal(lm, f"{n_heads} heads do not fit its widths {sorted(widths)}")
+    heads = AttentionHeads(tuple(found), n_heads, widths.pop() // n_heads)
+    for layer, name in enumerate(found):
+        _check(lm, heads, layer, *seen[name])
+    return heads
+
+
+def _matrix(lm: LanguageModel, block: str, seen: dict[str, tuple[Tensor, Tensor]]) -> str:
+    """The matrix of a block whose output is that of a module around it, not the MLP's."""
+    edited = {name for name in lm.geometry.edited_matrices if name}
+    found = [
+        name
+        for name in seen
+        if name.startswith(f"{block}.")
+        and name not in edited
+        and isinstance(lm.model.get_submodule(name), nn.Linear | Conv1D)
+        and any(
+            name.startswith(f"{around}.") and torch.equal(out.flatten(), seen[name][1].flatten())
+            for around, (_, out) in seen.items()
+        )
+    ]
+    if len(found) != 1:
+        raise _refusal(lm, f"{block} has {len(found)} matrices that end an attention")
+    return found[0]
+
+
+def _check(lm: LanguageModel, heads: AttentionHeads, layer: int, read: Tensor, out: Tensor) -> None:
+    bias: Any = lm.model.get_submodule(heads.matrices[layer]).bias
+    parts = [
+        heads.written(lm.model, layer, head, read[..., heads.slice_of(head)])
+        for head in range(heads.n_heads)
+    ]
+    total = torch.stack(parts).sum(dim=0) + (0 if bias is None else bias)
+    if not (total - out).abs().max() <= tolerance(out.dtype) * out.abs().max():
+        raise _refusal(lm, f"the heads of layer {layer} do not add up to its attention")
+
+
+def _refusal(lm: LanguageModel, why: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"The attention of {lm.name} cannot be taken apart into heads: {why}.",
+        "One matrix per block that reads the heads side by side was wanted.",
+        "Trace kind 'attn', which is all heads of a layer together.",
+    )
