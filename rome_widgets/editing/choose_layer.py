@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from rome_widgets.editing.request import Request
 from rome_widgets.editing.settings import Known
-from rome_widgets.editing.site import editable_layers
+from rome_widgets.editing.site import editable_layers, is_gated
 from rome_widgets.errors import said
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.edit import EditProgress
 
+DEPTH = {"gated": 0.16, "plain": 1 / 3}
+"""At which share of its layers a model is edited that no table names, by its kind of MLP; as the
+published layers are: 5 of 32 and of 28; 8 of 24, 12 of 36, 17 of 48, 15 of 44."""
+TRACE = "trace"
+"""Asks for the layer where a trace peaks."""
 SMALL_EFFECT = 0.05
 """A total effect below this says nothing about layers."""
+SMALL_SHARE = 0.1
+"""Nor does a peak of less than this share of it: it is where the noise happened to be least."""
 
 
 def choose_layer(
     lm: LanguageModel,
     request: Request,
-    asked: int | None,
+    asked: int | str | None,
     known: Known,
     check: Callable[[], None] = lambda: None,
     progress: Callable[[EditProgress], None] = lambda step: None,
 ) -> tuple[int, str]:
-    """The layer of an edit, and who chose it: the user, what is known of the model, or a trace.
+    """The layer of an edit, and who chose it: the user, what is known of the model, or a rule.
+
+    A trace chooses only where it is asked for: each prompt would have a layer of its own.
 
     A trace's strength does not predict how well an edit takes (the paper's later critics measured
     it, and so did we on the bundled model); it is a place to start.
     """
-    if asked is not None:
-        return asked, f"Layer {said(asked)} was asked for."
-    if known.layer is not None:
+    if asked is not None and not (isinstance(asked, str) and asked == TRACE):
+        return cast("int", asked), f"Layer {said(asked)} was asked for."
+    if asked is None and known.layer is not None:
         return known.layer, f"Layer {known.layer} is that of {known.source}."
+    if asked is None:
+        return layer_by_rule(lm)
     return layer_of_peak(lm, *traced_effects(lm, request, check, progress))
+
+
+def layer_by_rule(lm: LanguageModel) -> tuple[int, str]:
+    """The layer of a model that no table names, and why.
+
+    Raises:
+        EditRefused: No layer can be edited.
+    """
+    editable = editable_layers(lm)
+    kind = "gated" if is_gated(lm, editable[0]) else "plain"
+    layer = min(editable, key=lambda each: abs(each - DEPTH[kind] * lm.n_layers))
+    return layer, f"Layer {layer} of {lm.n_layers} is by the rule for models with {kind} MLPs."
 
 
 def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float) -> tuple[int, str]:
@@ -42,13 +66,15 @@ def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float)
         EditRefused: No layer can be edited.
     """
     editable = editable_layers(lm)
-    if total < SMALL_EFFECT:
-        third = min(editable, key=lambda each: abs(each - lm.n_layers / 3))
-        return third, (
-            f"Layer {third} is a third of the way up: the model's own answer hardly depends on "
-            f"the subject (total effect {total:.3f}), so a trace says nothing."
-        )
     layer = max(editable, key=lambda each: effects[each])
+    if total < SMALL_EFFECT or effects[layer] < SMALL_SHARE * total:
+        third = min(editable, key=lambda each: abs(each - lm.n_layers / 3))
+        why = (
+            f"the model's own answer hardly depends on the subject (total effect {total:.3f})"
+            if total < SMALL_EFFECT
+            else f"no MLP brings back more than {effects[layer]:.3f} of {total:.3f}"
+        )
+        return third, f"Layer {third} is a third of the way up: {why}, so a trace says nothing."
     return layer, (
         f"Layer {layer} is where restoring the MLP at the last subject token brings most back "
         f"({effects[layer]:.3f} of {total:.3f}). It need not be where an edit takes best."

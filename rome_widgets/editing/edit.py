@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rome_widgets.editing import neighbors as bystanders
 from rome_widgets.editing import perplexity
 from rome_widgets.editing.compare import (
     Said,
@@ -79,9 +80,10 @@ def edit(
     target: str | None = None,
     *,
     method: str = next(iter(METHODS)),
-    layer: int | None = None,
+    layer: int | str | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
     second_moment: Statistics = None,
+    neighbors: Iterable[Any] | None = None,
     seed: int = 0,
     progress: Listener[EditProgress] = None,
     cancel: CancelFlag | None = None,
@@ -96,13 +98,18 @@ def edit(
         subject: The entity, or its span of characters; not needed with a Fact or a record.
         target: The word wanted next, without a leading space.
         method: A name of `rome_widgets.methods()`.
-        layer: Where; None: the published table's or the card's, else the trace's peak.
+        layer: Where; None: the published table's or the card's, else that of a rule; "trace": where
+            a trace of this prompt peaks.
         settings: Numbers to use in place of the model's own, by name, or an object of the method's
             class of settings, such as `RankOneSettings`.
-        second_moment: Statistics of the keys, of the model without its edits. Texts are run
-            through it once and kept in the cache folder; for many edits, or to keep them in a
-            file of yours, `rome_widgets.second_moment` gives what to pass here, as may be the file;
-            "identity" does without.
+        second_moment: Statistics of the keys, of the model without its edits. Texts, or "self" for
+            some that the model writes itself, are run through it once and kept in the cache folder;
+            for many edits, or to keep them in a file of yours, `rome_widgets.second_moment` gives
+            what to pass here, as may be the file; "identity" does without. None: what comes with
+            the model, else "self".
+        neighbors: Prompts about other subjects, which should stay as they are; the report says
+            what becomes of them. None: the edited prompt with other subjects, of which the model is
+            surest; () measures none.
         seed: Of what is drawn, such as prefixes.
         progress: Called after each step, in this thread; None shows a progress bar where it
             lasts, False none.
@@ -111,7 +118,7 @@ def edit(
     Raises:
         PromptError, SubjectNotFound, SettingsError: Bad input; nothing was run.
         EditRefused: The matrix cannot be edited.
-        StatisticsMissing: No second moment is known for this model.
+        StatisticsMissing: The second moments that were given are of other layers.
         NonFinite: The optimisation diverged.
         UnsupportedModel: The model gives no gradient.
         Cancelled: `cancel` was set.
@@ -143,6 +150,7 @@ def edit(
         if cancel is not None and cancel.is_set():
             raise Cancelled("The edit was cancelled; the model is unchanged.")
 
+    others = None if neighbors is None else read_prompts(neighbors)
     check()
     tell = progress if callable(progress) else lambda step: None
     task = Task(lm, requests, chosen, known, layer, second_moment, drawn, check, tell, cancel)
@@ -154,10 +162,17 @@ def edit(
             "One and the same model was wanted.",
             "Compute it again.",
         )
-    return _finish(task, method, found, started, identity)
+    return _finish(task, method, found, started, identity, others)
 
 
-def _finish(task: Task, method: str, found: Found, started: float, identity: Identity) -> Edit:
+def _finish(
+    task: Task,
+    method: str,
+    found: Found,
+    started: float,
+    identity: Identity,
+    others: Sequence[Any] | None,
+) -> Edit:
     lm, request = task.lm, task.request
     if not found.updates:
         raise EditRefused(f"The method {method!r} gave no update.", "At least one was wanted.")
@@ -168,6 +183,7 @@ def _finish(task: Task, method: str, found: Found, started: float, identity: Ide
     text = perplexity.ordinary_text(lm, task.seed, found.texts)
     both = compare_updates(lm, found.updates)
     measured = perplexity.measure(both, lm, text)
+    around = bystanders.neighbors_of(lm, both, request, others)
     said = [target_said(both, lm, each.prompt, each.target_ids) for each in task.requests]
     spellings = [other_spelling(lm, each.prompt, each.fact.target) for each in task.requests]
     doubts = (
@@ -179,6 +195,7 @@ def _finish(task: Task, method: str, found: Found, started: float, identity: Ide
             for doubt in _not_said(each, sides, found)
         ),
         *_doubts(update_norm, weight_norm, measured),
+        *bystanders.doubt(around, request.fact.target),
         *precision_notes(lm.device, lm.dtype),
     )
     changed = ", with changes" if task.settings != task.known.settings else ""
@@ -207,6 +224,7 @@ def _finish(task: Task, method: str, found: Found, started: float, identity: Ide
         perplexity_text=text,
         prompt_ids=request.own_ids,
         said=(said[0][0].probability, said[0][1].probability),
+        neighbors=around,
     )
     ledger = ledger_of(lm.model)
     bases = {update.name: ledger.fingerprint(update.name) for update in found.updates}

@@ -28,13 +28,14 @@ def sample_prefixes(
     seed: int,
     *,
     bare: int = 1,
+    first_words: Sequence[str] = (),
     check: Callable[[], None] = lambda: None,
 ) -> tuple[str, ...]:
     """The prefixes of an edit: `bare` times "", then texts that the model writes.
 
-    `counts` are (tokens, how many), and the start token counts; `check` is called before each
-    token, and raises where the work should stop. The latest texts are kept, as edits of one model
-    mostly ask for the same.
+    `counts` are (tokens, how many), and the start token counts; each text goes on from one of
+    `first_words`, in turn. `check` is called before each token, and raises where the work should
+    stop. The latest texts are kept, as edits of one model mostly ask for the same.
     """
     lengths = [length for length, count in counts for _ in range(count)]
     longest = max(lengths, default=0)
@@ -44,18 +45,23 @@ def sample_prefixes(
             f"This model reads at most {lm.n_positions}.",
             "Choose shorter prefixes in the settings.",
         )
-    key = (lm.identity, tuple(map(tuple, counts)), seed)
-    sampled = lm.remember("prefixes", key, lambda: tuple(_sample(lm, lengths, seed, check)))
+    words = tuple(first_words)
+    key = (lm.identity, tuple(map(tuple, counts)), seed, words)
+    sampled = lm.remember("prefixes", key, lambda: tuple(_sample(lm, lengths, seed, words, check)))
     return ("",) * bare + sampled
 
 
 def _sample(
-    lm: LanguageModel, lengths: Sequence[int], seed: int, check: Callable[[], None]
+    lm: LanguageModel,
+    lengths: Sequence[int],
+    seed: int,
+    first_words: Sequence[str],
+    check: Callable[[], None],
 ) -> list[str]:
     """One text per length, in tokens, the start token among them; written side by side."""
     if not lengths:
         return []
-    ids = lm.rows(start_ids(lm, i) for i in range(len(lengths)))
+    ids = lm.rows(start_ids(lm, i, first_words) for i in range(len(lengths)))
     writer, generator = IncrementalDecoder(lm), torch.Generator().manual_seed(seed)
     while ids.shape[1] < max(lengths):
         check()

@@ -84,6 +84,19 @@ def why_not(lm: LanguageModel, layer: int) -> str | None:
     return None
 
 
+def is_gated(lm: LanguageModel, layer: int) -> bool:
+    """Whether the MLP multiplies two products of its input, as Llama's does, and not only one.
+
+    By size: beside the edited matrix it has then twice as many weights.
+    """
+    name = lm.geometry.edited_matrices[layer] or ""
+    mlp, last = lm.model.get_submodule(name.rpartition(".")[0]), lm.model.get_submodule(name)
+    others = [module for module in mlp.children() if module is not last]
+    matrices = [getattr(module, "weight", None) for module in others]
+    sizes = [each.numel() for each in matrices if isinstance(each, Tensor) and each.ndim == 2]
+    return sum(sizes) > 1.5 * lm.model.get_parameter(f"{name}.weight").numel()
+
+
 def _remedy(lm: LanguageModel, layer: int) -> str:
     """What to do where a layer cannot be edited."""
     if any(weight.is_inference() for weight in lm.model.parameters()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,11 @@ from rome_widgets.model.replay import cache_argument
 from rome_widgets.model.stand_in import standing_in
 
 FIRST_WORDS = ("The", "Therefore", "Because", "I", "You")
-"""Where texts start in models without a start token."""
+"""What texts start with that have no start token, or need more than that to be ordinary ones.
+
+Source:
+    EasyEdit, which has its prefixes begin with these.
+"""
 
 
 def start_token(lm: LanguageModel) -> int | None:
@@ -22,11 +27,19 @@ def start_token(lm: LanguageModel) -> int | None:
     return next((int(token) for token in tokens if token is not None), None)
 
 
-def start_ids(lm: LanguageModel, number: int) -> list[int]:
-    """The start of the text with this number, one token."""
-    if (token := start_token(lm)) is not None:
-        return [token]
-    return lm.encode_alone(FIRST_WORDS[number % len(FIRST_WORDS)])[:1] or [0]
+def start_ids(lm: LanguageModel, number: int, first_words: Sequence[str] = ()) -> list[int]:
+    """The start of the text with this number: the start token, and a word's first, if wanted.
+
+    Args:
+        lm: The model.
+        number: Of the text; the words are taken in turn.
+        first_words: What to begin with; where there is no start token, there is always a word.
+    """
+    token = start_token(lm)
+    start = [] if token is None else [token]
+    if words := first_words or (FIRST_WORDS if token is None else ()):
+        start += lm.encode_alone(words[number % len(words)])[:1]
+    return start or [0]
 
 
 class IncrementalDecoder:

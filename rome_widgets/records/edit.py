@@ -49,6 +49,25 @@ class Perplexity(NamedTuple):
     """How many were predicted."""
 
 
+class Neighbor(NamedTuple):
+    """A prompt about something else than the edited subject, before the edit and with it."""
+
+    prompt: str
+    answer: str
+    """The model's likeliest token before."""
+    before: float
+    """Its probability."""
+    after: float
+    target_before: float
+    """Probability of the target's first token."""
+    target_after: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the answer is still likelier than the target."""
+        return self.after > self.target_after
+
+
 @dataclass(frozen=True)
 class RankOneReport:
     """The part of a report that rank-one methods have: keys, value, and what was divided by.
@@ -137,6 +156,9 @@ class EditReport:
     said: tuple[float, float] | None = None
     """Probability of all tokens of the target after the prompt, each after those before it: before
     the edit and with it; of several facts, the first's. None in files from before it was kept."""
+    neighbors: tuple[Neighbor, ...] = ()
+    """Prompts about other subjects, which should stay; () where there are none, or in files from
+    before they were measured."""
 
     def __getattr__(self, name: str) -> Any:
         """What is no field of every report: of `details`, else as a method without it has it."""
@@ -183,7 +205,8 @@ class EditReport:
 
     def _lines(self) -> list[tuple[str, str]]:
         """Names and texts, at most five."""
-        change, perplexity = f"{self.norm_ratio:.2%} of the matrix (Frobenius)", "not measured"
+        change = f"{self.norm_ratio:.2%} of the matrix (Frobenius)"
+        others = "perplexity not measured"
         if self.steps:
             each = "" if len(self.target_tokens) == 1 else " per token"
             found = f"p(target){each} {self.steps[0].probability:.2g} → {self.probability:.2g}"
@@ -192,12 +215,15 @@ class EditReport:
             change += "; all {} tokens: {:.2g} → {:.2g}".format(len(self.target_tokens), *self.said)
         if self.perplexity is not None:
             before, after, n_tokens = self.perplexity
-            perplexity = f"{before:.4g} → {after:.4g} ({n_tokens} tokens)"
+            others = f"perplexity {before:.4g} → {after:.4g} ({n_tokens} tokens)"
+        if self.neighbors:
+            kept = sum(neighbor.kept for neighbor in self.neighbors)
+            others += f"; {kept} of {len(self.neighbors)} neighbors keep their answer"
         return [
             ("layer", f"{self.layers_text}. {self.why_layer}"),
             ("settings", f"{self.settings_from}; seed {self.seed}; {self.seconds:.2g} s"),
             ("change", change),
-            ("perplexity", perplexity),
+            ("others", others),
             *(("warning", _cut(each, 80)) for each in self.warnings[:1]),
         ]
 

@@ -6,7 +6,7 @@ from rome_widgets.editing.choose_layer import choose_layer, layer_of_peak
 from rome_widgets.editing.request import read_request
 from rome_widgets.editing.settings import Known, Settings
 from rome_widgets.editing.site import editable_layers
-from rome_widgets.errors import EditRefused
+from rome_widgets.errors import EditRefused, SettingsError
 from tests.helpers import world
 from tests.helpers.world import small_edit
 
@@ -28,6 +28,13 @@ def test_a_trace_that_says_nothing_gives_a_third_of_the_way_up():
     assert "0.300 of 0.900" in why
 
 
+def test_a_peak_that_is_noise_chooses_nothing():
+    lm = world.make_lm("gpt2")
+    layer, why = layer_of_peak(lm, {0: 0.001, 1: -0.02, 2: 0.0, 3: -0.01}, 0.269)
+    assert layer == 1
+    assert "no MLP brings back more than 0.001 of 0.269" in why
+
+
 def test_layers_that_cannot_be_edited_are_left_out():
     lm = world.make_lm("qwen3_moe")
     assert 1 not in editable_layers(lm)
@@ -37,9 +44,18 @@ def test_layers_that_cannot_be_edited_are_left_out():
         editable_layers(world.make_lm("mixtral"))
 
 
-def test_without_a_known_layer_the_trace_chooses_and_says_why():
+def test_a_trace_chooses_where_it_is_asked_for():
     lm = world.make_lm("gpt2")
-    report = small_edit(lm, "w3 {} w26", "w14 w15", "w8", layer=None).report
+    report = small_edit(lm, "w3 {} w26", "w14 w15", "w8", layer="trace").report
     assert "restoring the MLP" in report.why_layer or "third" in report.why_layer
     assert str(report.layer) in report.why_layer
     assert small_edit(lm, "w3 {}", "w14", "w8", layer=-1).report.layer == 3
+    with pytest.raises(SettingsError, match="The layer is 'peak'"):
+        small_edit(lm, "w3 {}", "w14", "w8", layer="peak")
+
+
+@pytest.mark.parametrize(("name", "layer"), [("gpt2", 1), ("gptj", 1), ("llama", 1), ("qwen3", 1)])
+def test_a_model_without_numbers_of_its_own_has_one_layer_by_a_rule(name, layer):
+    report = small_edit(world.make_lm(name), "w3 {} w26", "w14", "w8", layer=None).report
+    kind = "gated" if name in ("llama", "qwen3") else "plain"
+    assert report.why_layer == f"Layer {layer} of 4 is by the rule for models with {kind} MLPs."

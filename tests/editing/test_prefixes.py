@@ -58,3 +58,16 @@ def test_braces_in_them_do_no_harm(monkeypatch):
     v, u, *_ = by_reference(lm, made)
     assert off(made.updates[0].v[0], v) <= 1e-9
     assert off(made.updates[0].u[0], u) <= 1e-9
+
+
+def test_they_begin_with_first_words_in_turn():
+    lm = make_lm("gpt2")
+    texts = sample_prefixes(lm, [(6, 4)], seed=0, first_words=("w3", "w9"))[1:]
+    firsts = [lm.encode_alone(text)[0] for text in texts]
+    assert firsts == [lm.encode_alone(word)[0] for word in ("w3", "w9", "w3", "w9")]
+    assert all(len(lm.encode_alone(text)) <= 6 for text in texts)
+
+
+def test_texts_of_the_users_take_their_place():
+    made = make_edit(make_lm("gpt2"), texts=["w3 w4", "w5"])
+    assert made.report.prefixes == ("", "w3 w4", "w5")

@@ -30,8 +30,8 @@ class Task:
     """An object of the method's own class of settings."""
     known: Known
     """What is known of this model, and the layer that goes with it."""
-    layer: int | None
-    """The layer that the user asked for."""
+    layer: int | str | None
+    """The layer that the user asked for, or "trace"."""
     second_moment: Any
     """What the user gave; see `second_moment_of`."""
     seed: int

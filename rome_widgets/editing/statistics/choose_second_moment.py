@@ -30,43 +30,47 @@ def second_moment_of(
     progress: Listener[EditProgress] = None,
     cancel: CancelFlag | None = None,
 ) -> SecondMoment:
-    """The second moment of an edit: what the user gave, or what is known of the model.
+    """The second moment of an edit: what the user gave, else what the model's makers did.
 
-    None is `wanted` where the settings say that it is not used; what the user gave goes first.
+    Else, where it is `wanted` by the settings, that of text which the model writes itself.
 
     Raises:
-        StatisticsMissing: Nothing was given and nothing is known for this model.
+        StatisticsMissing: Those that were given are of other layers.
         EditFileError: The file is damaged, or of another layer or width.
         SettingsError: Something else was given, or no text.
     """
     if isinstance(given, Mapping):
-        given = cast("Mapping[int, SecondMoment]", given).get(site.layer)
+        given = _of_layer(cast("Mapping[int, SecondMoment]", given), site)
     if isinstance(given, SecondMoment):
         return given
-    if given is None:
-        return _known(site, ridge) if wanted else SecondMoment.identity()
+    if given is None and not wanted:
+        given = "identity"
+    if given is None and bundled.is_bundled(site.lm):
+        return read_shipped(bundled.second_moment_file(), site.layer, ridge)
     if isinstance(given, str) and given == "identity":
         return SecondMoment.identity()
     if isinstance(given, (str, os.PathLike)) and given != OWN:
         return _from_file(site, a_path(EditFileError, "file")(given, "second_moment"), ridge)
-    if not isinstance(given, Iterable):
+    if given is not None and not isinstance(given, Iterable):
         raise SettingsError(
             f"The second moment is {said(given)}.",
-            'Texts, a file, "identity" or a SecondMoment was wanted.',
+            'Texts, "self", a file, "identity" or a SecondMoment was wanted.',
         )
-    text = Text.read(site.lm, given, [site], progress=progress, cancel=cancel)
+    texts = OWN if given is None else given
+    text = Text.read(site.lm, texts, [site], progress=progress, cancel=cancel)
     return gather([site], text, None, ridge, progress, cancel)[site.layer]
 
 
-def _known(site: Site, ridge: float) -> SecondMoment:
-    if bundled.is_bundled(site.lm):
-        return read_shipped(bundled.second_moment_file(), site.layer, ridge)
-    raise StatisticsMissing(
-        f"No second moment of the keys is known for {site.lm.name} at layer {site.layer}.",
-        "The statistics of the matrix's inputs over ordinary text were wanted.",
-        "Pass second_moment=[texts], which are gathered from once, a file written by "
-        'rome_widgets.second_moment(..., path=...), or "identity" to do without.',
-    )
+def _of_layer(given: Mapping[int, SecondMoment], site: Site) -> SecondMoment | None:
+    found = given.get(site.layer)
+    if found is None and not bundled.is_bundled(site.lm):
+        layers = ", ".join(map(str, given)) or "none"
+        raise StatisticsMissing(
+            f"The second moments are of these layers: {layers}.",
+            f"That of layer {site.layer} of {site.lm.name} was wanted.",
+            "Gather it, too, or leave second_moment out.",
+        )
+    return found
 
 
 def read_shipped(path: Path, layer: int, ridge: float) -> SecondMoment:

@@ -78,6 +78,18 @@ class SecondMoment:
             return self._matrix
         return self._keys.T @ self._keys / len(self._keys)
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What to say where it is of too few tokens: nothing, or one sentence."""
+        of = self._matrix if self._keys is None else self._keys
+        if of is None or not 0 < self.n_tokens < of.shape[1]:
+            return ()
+        return (
+            f"The second moment is of {self.n_tokens:,} tokens, and a key has {of.shape[1]:,} "
+            "numbers: little is known of what else the matrix is used for. Gather from more text, "
+            'or say second_moment="self".',
+        )
+
     @needs_memory("solve with the second moment")
     def solve(self, keys: Tensor) -> Tensor:
         """C⁻¹K, float64: `[d, u]`, or `[d]` for one key."""

@@ -11,7 +11,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rome_widgets.editing.methods.editor import Editor, Found, Task
 from rome_widgets.editing.methods.rank_one.closed_form import ClosedForm, closed_form
-from rome_widgets.editing.methods.rank_one.settings import PUBLISHED, RankOneSettings
+from rome_widgets.editing.methods.rank_one.settings import MEASURED, PUBLISHED, RankOneSettings
 from rome_widgets.editing.methods.rank_one.value import FoundValue, find_value
 from rome_widgets.editing.prefixes import sample_prefixes
 from rome_widgets.editing.prompt_rows import PromptRow, about_row, prefixed_rows
@@ -72,12 +72,13 @@ class RankOne(Editor):
         return ("learning_rate", "steps", "clamp", "kl", "weight_decay", "stop_loss", "ridge")
 
     def known(self, lm: LanguageModel, card: Mapping[str, Any] | None = None) -> Known:
-        """The published table's settings, else the card's, else defaults that scale."""
+        """The published table's settings, else the card's, else those that others do well by."""
         if (model := published_model(lm.name, lm.n_layers)) is not None:
             layer, numbers = PUBLISHED[model]
             return Known(RankOneSettings(**numbers), "the published table", layer)
-        known = super().known(lm, card)
-        return known if card else replace(known, source="the defaults, scaled to the model")
+        if card:
+            return super().known(lm, card)
+        return Known(RankOneSettings(**MEASURED), "numbers found on small real models")
 
     def edit(self, task: Task) -> Found:
         """The rank-one update Λuᵀ, with W'k = v* at the key that the method divides by."""
@@ -91,9 +92,7 @@ class RankOne(Editor):
             progress=task.progress,
             cancel=task.cancel,
         )
-        texts = sample_prefixes(
-            site.lm, settings.prefixes, task.seed, bare=settings.bare, check=task.check
-        )
+        texts = _prefixes(task, settings)
         task.progress(EditProgress("prefixes", 1, 1))
         rows = prefixed_rows(site.lm, task.request, texts)
         passes = Passes(site, rows, about_row(site.lm, task.request, settings.kl_position))
@@ -109,7 +108,7 @@ class RankOne(Editor):
             value.steps,
             value.stopped,
             _report(keys, form.read[0], value, texts, moment.about),
-            tuple(self._warnings(site, rows[0], keys, form.read[0])),
+            (*moment.doubts, *self._warnings(site, rows[0], keys, form.read[0])),
             ("a larger clamp",) if value.clamped else (),
             texts,
         )
@@ -141,6 +140,20 @@ class RankOne(Editor):
                 "the optimisation has nothing to go by. Choose a lower layer."
             )
         return found
+
+
+def _prefixes(task: Task, settings: RankOneSettings) -> tuple[str, ...]:
+    """The user's texts, or sampled ones; the bare prompt is among them."""
+    if settings.texts is not None:
+        return ("",) * settings.bare + settings.texts
+    return sample_prefixes(
+        task.lm,
+        settings.prefixes,
+        task.seed,
+        bare=settings.bare,
+        first_words=settings.first_words,
+        check=task.check,
+    )
 
 
 def _report(
