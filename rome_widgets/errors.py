@@ -17,7 +17,7 @@
     ├── SettingsError (ValueError)      an edit method or setting that does not exist
     ├── ArgumentError (ValueError)      an argument that is another kind of thing
     ├── TraitRefused (TraitError)       a widget's trait was given what it does not take
-    ├── StatisticsMissing (LookupError) no second moment of the keys for this model and layer
+    ├── StatisticsMissing (LookupError) the second moments that were given are of other layers
     ├── EditRefused (RuntimeError)      this matrix cannot be edited, with the reason
     ├── ModelChanged (RuntimeError)     somebody else wrote the weights
     │   └── FingerprintMismatch         an edit that was computed on another model
@@ -168,7 +168,7 @@ class TraitRefused(RomeWidgetsError, traitlets.TraitError):
 
 
 class StatisticsMissing(RomeWidgetsError, LookupError):
-    """No second moment of the keys is known for this model and layer."""
+    """Of the second moments that were given, none is of the layer that is edited."""
 
 
 class EditRefused(RomeWidgetsError, RuntimeError):

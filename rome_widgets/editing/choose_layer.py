@@ -68,13 +68,13 @@ def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float)
     editable = editable_layers(lm)
     layer = max(editable, key=lambda each: effects[each])
     if total < SMALL_EFFECT or effects[layer] < SMALL_SHARE * total:
-        third = min(editable, key=lambda each: abs(each - lm.n_layers / 3))
+        ruled, by_rule = layer_by_rule(lm)
         why = (
             f"the model's own answer hardly depends on the subject (total effect {total:.3f})"
             if total < SMALL_EFFECT
             else f"no MLP brings back more than {effects[layer]:.3f} of {total:.3f}"
         )
-        return third, f"Layer {third} is a third of the way up: {why}, so a trace says nothing."
+        return ruled, f"{by_rule} A trace says nothing: {why}."
     return layer, (
         f"Layer {layer} is where restoring the MLP at the last subject token brings most back "
         f"({effects[layer]:.3f} of {total:.3f}). It need not be where an edit takes best."

@@ -100,8 +100,8 @@ def edit(
         method: A name of `rome_widgets.methods()`.
         layer: Where; None: the published table's or the card's, else that of a rule; "trace": where
             a trace of this prompt peaks.
-        settings: Numbers to use in place of the model's own, by name, or an object of the method's
-            class of settings, such as `RankOneSettings`.
+        settings: Numbers to use in place of the model's own, by name; or an object of the method's
+            class of settings, such as `RankOneSettings`, which replaces all of them.
         second_moment: Statistics of the keys, of the model without its edits. Texts, or "self" for
             some that the model writes itself, are run through it once and kept in the cache folder;
             for many edits, or to keep them in a file of yours, `rome_widgets.second_moment` gives
@@ -150,7 +150,7 @@ def edit(
         if cancel is not None and cancel.is_set():
             raise Cancelled("The edit was cancelled; the model is unchanged.")
 
-    others = None if neighbors is None else read_prompts(neighbors)
+    others = bystanders.read_neighbors(lm, neighbors)
     check()
     tell = progress if callable(progress) else lambda step: None
     task = Task(lm, requests, chosen, known, layer, second_moment, drawn, check, tell, cancel)
@@ -171,7 +171,7 @@ def _finish(
     found: Found,
     started: float,
     identity: Identity,
-    others: Sequence[Any] | None,
+    others: tuple[str, ...] | None,
 ) -> Edit:
     lm, request = task.lm, task.request
     if not found.updates:

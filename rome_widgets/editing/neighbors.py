@@ -35,21 +35,34 @@ MANY = 0.25
 """Share of harmed neighbors from which on an edit is warned of."""
 
 
+def read_neighbors(lm: LanguageModel, given: Iterable[Any] | None) -> tuple[str, ...] | None:
+    """The prompts that a user gave, checked before anything is computed.
+
+    Raises:
+        PromptError, ContextTooLong: One cannot be read.
+    """
+    if given is None:
+        return None
+    prompts = tuple(lm.read_prompt(prompt) for prompt in read_prompts(given))
+    for prompt in prompts:
+        lm.prompt_ids(prompt)
+    return prompts
+
+
 def neighbors_of(
-    lm: LanguageModel, both: SideBySide, request: Request, given: Iterable[Any] | None
+    lm: LanguageModel, both: SideBySide, request: Request, given: Sequence[str] | None
 ) -> tuple[Neighbor, ...]:
-    """What becomes of the neighbors of a fact.
+    """What becomes of the neighbors of a fact; those that say the target anyway are left out.
 
     Args:
         lm: The model.
         both: Without and with the edit.
         request: The fact.
-        given: Prompts; None makes some.
+        given: What `read_neighbors` gave; None makes some.
     """
-    if given is None:
+    prompts = given
+    if prompts is None:
         prompts = lm.remember("neighbors", _key(lm, request), lambda: _made(lm, both, request))
-    else:
-        prompts = tuple(lm.read_prompt(prompt) for prompt in read_prompts(given))
     if not prompts:
         return ()
     said = both.probabilities([lm.prompt_ids(prompt) for prompt in prompts])

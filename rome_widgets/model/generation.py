@@ -37,8 +37,10 @@ def start_ids(lm: LanguageModel, number: int, first_words: Sequence[str] = ()) -
     """
     token = start_token(lm)
     start = [] if token is None else [token]
-    if words := first_words or (FIRST_WORDS if token is None else ()):
-        start += lm.encode_alone(words[number % len(words)])[:1]
+    words = first_words or (FIRST_WORDS if token is None else ())
+    firsts = [ids[:1] for word in words if (ids := lm.encode_alone(word))]  # some it may not have
+    if firsts:
+        start += firsts[number % len(firsts)]
     return start or [0]
 
 

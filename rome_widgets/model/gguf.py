@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from rome_widgets.errors import MissingExtra, ModelNotFound
 
 WANTED = "A whole model in one GGUF file was wanted."
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
 def gguf_in(folder: Path) -> Path | None:
@@ -22,6 +24,12 @@ def gguf_in(folder: Path) -> Path | None:
     if any(name.endswith(".safetensors") for name in names):
         return None
     files = [folder / name for name in names if name.endswith(".gguf")]
+    if any(_PART.search(file.name) for file in files):
+        raise ModelNotFound(
+            f"{folder} holds a model in several GGUF files, such as {files[0].name}.",
+            WANTED,
+            "Join the parts with llama.cpp's gguf-split --merge.",
+        )
     if len(files) > 1:
         raise ModelNotFound(
             f"{folder} holds {len(files)} GGUF files: {', '.join(file.name for file in files)}.",
@@ -44,8 +52,11 @@ def check_gguf(file: Path) -> None:
             "transformers reads such files with them.",
             'Run: pip install "rome_widgets[gguf]".',
         )
-    with file.open("rb") as opened:
-        start = opened.read(4)
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(4)
+    except OSError as error:
+        raise ModelNotFound(f"{file} cannot be read: {error.strerror}.", WANTED) from None
     if start != b"GGUF":
         raise ModelNotFound(
             f"{file} does not begin as a GGUF file does.",

@@ -29,6 +29,7 @@ from rome_widgets.model.gguf import check_gguf, gguf_in, how_to_unpack, quantisa
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.quantised import say_plain
 from rome_widgets.records.arguments import a_path, optional, takes, text
+from rome_widgets.records.html import and_more
 
 
 @takes(revision=optional(text))
@@ -49,7 +50,7 @@ def load(
         device: As for torch; the first GPU where there is one, else the CPU.
         dtype: As for torch, or its name. By default the checkpoint's own, but float32 for a
             float16 checkpoint on a CPU, where half precision is many times slower.
-        revision: Branch, tag or commit on the hub.
+        revision: Branch, tag or commit on the hub; of a file or folder it means nothing.
         trust_remote_code: Run Python code that comes with the checkpoint. Say True only for code
             you have read.
 
@@ -162,9 +163,18 @@ def _from_pretrained(
             if len(tokenizer) <= len(tokenizer.all_special_tokens):
                 raise OSError("it has no words; transformers made it up")
         with _explained(source, "weights", local):
-            model = AutoModelForCausalLM.from_pretrained(
-                place, config=config, dtype=dtype, **of_weights, **options
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                place,
+                config=config,
+                dtype=dtype,
+                output_loading_info=True,
+                **of_weights,
+                **options,
             )
+            model, about = loaded
+            if missing := sorted(about["missing_keys"]):
+                # transformers puts random numbers in their place.
+                raise OSError(f"it lacks {and_more(missing)}; a part of a model, perhaps")
     return model, tokenizer
 
 

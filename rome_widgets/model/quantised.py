@@ -39,7 +39,9 @@ def is_plain(weight: Tensor) -> bool:
 
 def _rounds(module: nn.Module) -> bool:
     held = vars(module)  # accelerate, too, puts a forward there, and says so
-    return "forward" in held and "weight" in module._parameters and "_hf_hook" not in held
+    replaced = "forward" in held and "_hf_hook" not in held
+    own = isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward
+    return (replaced or own) and "weight" in module._parameters
 
 
 def unpacked_from(model: Any) -> str:

@@ -38,7 +38,7 @@ def takes(**kinds: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
         >>> work(3, progress=5)
         Traceback (most recent call last):
         ...
-        rome_widgets.errors.ArgumentError: progress is 5. A function of one argument was wanted.
+        rome_widgets.errors.ArgumentError: progress is 5. A function of one argument was wanted, ...
     """
 
     def checked(function: Callable[P, R]) -> Callable[P, R]:

@@ -64,7 +64,7 @@ class Neighbor(NamedTuple):
 
     @property
     def kept(self) -> bool:
-        """Whether the answer is still likelier than the target."""
+        """Whether the answer is still likelier than the target, as the paper's NS counts."""
         return self.after > self.target_after
 
 
@@ -218,7 +218,7 @@ class EditReport:
             others = f"perplexity {before:.4g} → {after:.4g} ({n_tokens} tokens)"
         if self.neighbors:
             kept = sum(neighbor.kept for neighbor in self.neighbors)
-            others += f"; {kept} of {len(self.neighbors)} neighbors keep their answer"
+            others += f"; {kept} of {len(self.neighbors)} neighbors prefer what they said before"
         return [
             ("layer", f"{self.layers_text}. {self.why_layer}"),
             ("settings", f"{self.settings_from}; seed {self.seed}; {self.seconds:.2g} s"),

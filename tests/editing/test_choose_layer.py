@@ -19,7 +19,7 @@ def test_who_is_asked_first():
     assert choose_layer(lm, request, None, known) == (2, "Layer 2 is that of a table.")
 
 
-def test_a_trace_that_says_nothing_gives_a_third_of_the_way_up():
+def test_a_trace_that_says_nothing_leaves_it_to_the_rule():
     lm = world.make_lm("gpt2")
     effects = {0: 0.0, 1: 0.1, 2: 0.3, 3: 0.2}
     assert layer_of_peak(lm, effects, 0.01)[0] == 1
@@ -47,7 +47,7 @@ def test_layers_that_cannot_be_edited_are_left_out():
 def test_a_trace_chooses_where_it_is_asked_for():
     lm = world.make_lm("gpt2")
     report = small_edit(lm, "w3 {} w26", "w14 w15", "w8", layer="trace").report
-    assert "restoring the MLP" in report.why_layer or "third" in report.why_layer
+    assert "restoring the MLP" in report.why_layer or "by the rule" in report.why_layer
     assert str(report.layer) in report.why_layer
     assert small_edit(lm, "w3 {}", "w14", "w8", layer=-1).report.layer == 3
     with pytest.raises(SettingsError, match="The layer is 'peak'"):

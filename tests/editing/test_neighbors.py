@@ -70,3 +70,10 @@ def test_harm_is_said_from_a_quarter_on():
     (said,) = doubt([ill, ill] + [well] * 6, "Paris")
     assert "2 of 8 other prompts “Paris”" in said
     assert "“Rome is in” (“Italy” 0.9 → 0.1)" in said
+
+
+def test_prompts_that_cannot_be_read_are_refused_before_anything_runs(monkeypatch):
+    lm = world.make_lm("gpt2")
+    monkeypatch.setattr(rw.methods()["rome"], "edit", lambda task: pytest.fail("it ran"))
+    with pytest.raises(PromptError):
+        edited(lm, neighbors=[""])

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import safetensors.torch
 import torch
 
 import rome_widgets as rw
@@ -52,7 +53,16 @@ def gguf(folder):
     (folder / "small.gguf").write_bytes(b"GGUF")
 
 
+def without_a_matrix(folder):
+    weights = safetensors.torch.load(SAVED["model.safetensors"])
+    del weights["transformer.h.1.mlp.c_fc.weight"]
+    (folder / "model.safetensors").write_bytes(
+        safetensors.torch.save(weights, metadata={"format": "pt"})
+    )
+
+
 DAMAGED = {
+    "weights that lack one": (without_a_matrix, r"lacks transformer\.h\.1\.mlp\.c_fc\.weight"),
     "no configuration": (lambda at: remove(at, "config.json"), "no config.json.*Check the path"),
     "no weights": (lambda at: remove(at, "*.safetensors"), "no safetensors weights"),
     "no tokenizer": (lambda at: remove(at, "tok*"), "no tokenizer.*tokenizer.save_pretrained"),

@@ -1,5 +1,6 @@
 """A GGUF file loads as any other model, its weights unpacked; what is none says so."""
 
+import shutil
 import sys
 
 import pytest
@@ -98,6 +99,13 @@ def test_of_several_files_one_is_to_be_chosen(plain, packed, tmp_path):
     with pytest.raises(ModelNotFound, match=r"2 GGUF files: a\.gguf, b\.gguf.*a\.gguf'\)"):
         rw.load(tmp_path)
     assert "Q8_0" in rw.load(tmp_path / "b.gguf").notes[0]
+
+
+def test_a_part_of_a_model_is_refused(plain, tmp_path):
+    for number in (1, 2):
+        shutil.copy(plain / "small.gguf", tmp_path / f"model-0000{number}-of-00002.gguf")
+    with pytest.raises(ModelNotFound, match=r"in several GGUF files.*Join the parts"):
+        rw.load(tmp_path)
 
 
 def test_a_folder_of_safetensors_is_loaded_from_these(plain, tmp_path):

@@ -47,8 +47,20 @@ def rounding_as_it_reads(matrix):
     matrix.forward = types.MethodType(lambda self, x: x, matrix)
 
 
+class RoundingLinear(nn.Linear):
+    """As BitNet's, which rounds in a forward of its class."""
+
+    def forward(self, x):
+        return x.round() @ self.weight.T
+
+
+def rounding_by_its_class(matrix):
+    matrix.__class__ = RoundingLinear
+
+
 @pytest.mark.parametrize(
-    "pack", [another_class, whole_numbers, eight_bits, tables, rounding_as_it_reads]
+    "pack",
+    [another_class, whole_numbers, eight_bits, tables, rounding_as_it_reads, rounding_by_its_class],
 )
 def test_a_matrix_that_is_packed_makes_a_model_quantised(pack):
     model = with_a_quantizer()

@@ -46,7 +46,7 @@ class Task:
         return self.requests[0]
 
     def choose_site(self) -> tuple[Site, str]:
-        """The matrix of one layer, and who chose the layer: the user, a table, else a trace.
+        """The matrix of one layer, and who chose the layer: the user, a table, else a rule.
 
         Raises:
             SettingsError: The model has no such layer.

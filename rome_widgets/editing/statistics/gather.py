@@ -23,7 +23,7 @@ from rome_widgets.editing.site import Site, find_site
 from rome_widgets.editing.statistics.own_text import own_text
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from rome_widgets.editing.statistics.second_moment_file import Keeper, Sums
-from rome_widgets.errors import Cancelled, NonFinite, SaveFailed, SettingsError
+from rome_widgets.errors import Cancelled, NonFinite, SaveFailed, SettingsError, said
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.model.base_model import BaseModel
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
@@ -69,7 +69,8 @@ def second_moment(
     """Statistics of the keys that the edited matrices read, over some text; gathered once and kept.
 
     They are of the model without its edits, whatever it carries. Kept in a file, they are read the
-    next time, or gone on with after a cancel or an interrupt. Many layers are gathered in one pass.
+    next time, or gone on with after a cancel or an interrupt; the model's own text is kept once it
+    is written. Many layers are gathered in one pass.
 
     Args:
         lm: The model.
@@ -142,6 +143,11 @@ class Text:
         """The texts that a user gave, or the model's own; cut to what is run at once."""
         window = min(WINDOW, lm.n_positions or WINDOW)
         if not (isinstance(texts, str) and texts == OWN):
+            if n_tokens is not None:
+                raise SettingsError(
+                    f"n_tokens is {said(n_tokens)}.",
+                    'It is for texts="self"; of texts that are given, all tokens are read.',
+                )
             pieces = list(_pieces(lm, texts, window))
             return cls(pieces, f"of {len(pieces)} texts")
         widest = max((site.d_in for site in sites), default=1)

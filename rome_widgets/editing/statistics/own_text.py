@@ -68,6 +68,7 @@ def own_text(
         "built": lm.identity.built,
         "dtype": str(lm.dtype),
         "start": [start_ids(lm, number) for number in range(len(FIRST_WORDS))],
+        "ends": sorted(_ends(lm)),
         "n_tokens": n_tokens,
         "longest": longest,
         "seed": seed,

@@ -168,7 +168,8 @@ def _rows(given: Any, name: str) -> Tensor | None:
 Statistics = (
     SecondMoment | Mapping[int, SecondMoment] | str | os.PathLike[str] | Iterable[str] | None
 )
-"""One, several by layer, "identity", a file, or texts; None for what is known of the model."""
+"""One, several by layer, "identity", a file, texts, or "self" for the model's own; None for what
+comes with the model, else "self"."""
 
 
 def _cholesky(matrix: Tensor, ridge: float) -> Tensor:

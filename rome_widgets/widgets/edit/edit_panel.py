@@ -378,8 +378,8 @@ class EditPanel(LiveWidget):
             self._suggested(None, (layer, reason))
 
     def _take_trace(self, trace: CausalTrace) -> None:
-        if "mlp" not in trace.scores or trace.estimated:
-            return
+        if "mlp" not in trace.scores or trace.estimated or trace.metric != "probability":
+            return  # the choice of a layer goes by shares of a probability
         at_subject = trace.indirect_effect("mlp")[trace.subject_span[1] - 1]
         asked = (trace.prompt, trace.subject, trace.answer)
         if np.isnan(at_subject).any() or asked == self._taken:

@@ -18,6 +18,7 @@ from rome_widgets.errors import (
     EditFileError,
     ModelChanged,
     SaveFailed,
+    SettingsError,
     StatisticsMissing,
 )
 from tests.helpers import model_guard, world
@@ -321,3 +322,5 @@ def test_the_models_own_text_is_gathered_from(cache):
     assert world.off(moment.matrix, mean_of_keys(lm, 1, texts)) <= 1e-6
     width = find_site(lm, 1).d_in
     assert gather(lm, "self", 1).n_tokens == TOKENS_PER_WIDTH * width
+    with pytest.raises(SettingsError, match="n_tokens is 5"):
+        gather(lm, TEXTS, 1, n_tokens=5)

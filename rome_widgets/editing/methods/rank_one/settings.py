@@ -93,9 +93,12 @@ def _checked_prefixes(given: Any) -> tuple[tuple[int, int], ...]:
 def _checked_texts(given: Any, name: str) -> tuple[str, ...]:
     with suppress(Exception):  # as above
         found = () if isinstance(given, str | bytes) else tuple(given)
-        if all(isinstance(each, str) for each in found) and bool(found) == bool(given):
-            return found[:MOST_TEXTS]
-    raise SettingsError(f"{name} is {said(given)}.", "Several texts were wanted.")
+        texts = all(isinstance(each, str) for each in found) and bool(found) == bool(given)
+        if texts and len(found) <= MOST_TEXTS:
+            return found
+    raise SettingsError(
+        f"{name} is {said(given)}.", f"Several texts were wanted, {MOST_TEXTS:,} at most."
+    )
 
 
 _LLAMA = {"learning_rate": 0.5, "steps": 25, "weight_decay": 1e-3, "use_second_moment": False}
