@@ -70,4 +70,4 @@ def test_they_begin_with_first_words_in_turn():
 
 def test_texts_of_the_users_take_their_place():
     made = make_edit(make_lm("gpt2"), texts=["w3 w4", "w5"])
-    assert made.report.prefixes == ("", "w3 w4", "w5")
+    assert made.report.prefixes == ("", "", "w3 w4", "w5")
