@@ -220,8 +220,9 @@ class Cancelled(RomeWidgetsError):
     """Stopped on request.
 
     Attributes:
-        partial: The `CausalTrace` as far as it got, NaN where it did not; the last set of a search
-            for a path; the texts of a generation so far; None when it got nowhere.
+        partial: The `CausalTrace` as far as it got, NaN where it did not; the best set of a search
+            for a path; the grid of heads, or the texts of a generation, so far; None when it got
+            nowhere.
 
     Example:
         >>> stop = threading.Event()

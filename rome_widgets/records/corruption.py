@@ -32,7 +32,7 @@ class Subject:
             raise NoiseError(
                 f"The other subject is {said(self.words)}.",
                 "Words that stand for the subject of the prompt were wanted.",
-                'Name one: rw.Subject("The Eiffel Tower").',
+                'Name one: rw.Subject("The Brandenburg Gate").',
             )
         object.__setattr__(self, "words", self.words.strip())
 

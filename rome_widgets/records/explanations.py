@@ -204,6 +204,9 @@ class LensRun:
 class Lens:
     """Holds the logit lens at the last token, in several runs of one prompt.
 
+    Whatever the metric is, it shows the answer's probability; the metric itself is in the `scores`
+    of the runs and in `to_frame()`.
+
     Example:
         >>> lens = tracer.lens()
         >>> [run.name for run in lens.runs]
@@ -295,7 +298,8 @@ class Heads(ReadOnlyArrays):
     positions: tuple[int, ...]
     """Of the rows."""
     scores: np.ndarray
-    """`[position, head]`: the metric with what that head writes there restored."""
+    """`[position, head]`: the metric with what that head writes there restored; NaN where that is
+    not computed yet."""
     answer: str
     clean: float
     corrupted: float
@@ -311,7 +315,8 @@ class Heads(ReadOnlyArrays):
 
     def strongest(self) -> tuple[int, int, float]:
         """Position, head and score of the strongest head."""
-        row, head = np.unravel_index(int(self.scores.argmax()), self.scores.shape)
+        known = np.nan_to_num(self.scores, nan=-np.inf)
+        row, head = np.unravel_index(int(known.argmax()), known.shape)
         return self.positions[row], int(head), float(self.scores[row, head])
 
     def to_frame(self) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.memory import in_pieces
 from rome_widgets.model.structure.attention_heads import AttentionHeads
 from rome_widgets.tracing.metric import Measure
-from rome_widgets.tracing.runs import Held, Runs
+from rome_widgets.tracing.runs import Check, Held, Runs
 
 
 def restore_heads(
@@ -23,8 +23,9 @@ def restore_heads(
     positions: Sequence[int],
     measure: Measure,
     held: Held,
-) -> np.ndarray:
-    """`[position, head]`: the metric with what one head writes at one token restored.
+    check: Check = lambda: None,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """`[cell]`, some at a time: the metric with what one head writes at one token restored.
 
     By whole passes: what a head reads into the block's last matrix of attention is replaced by its
     clean value, and what the other heads write stays corrupted.
@@ -33,9 +34,11 @@ def restore_heads(
         runs: Of the prompt.
         heads: Of the model.
         layer: Whose heads.
-        positions: At which tokens.
+        positions: At which tokens; the cells are these by heads.
         measure: What to follow.
-        held: See `Runs.predict`.
+        held: See `Runs.predict`. Not the outputs of this attention: up to it nothing is restored,
+            so that they are what is held, and what is restored by name goes first.
+        check: See `Check`.
 
     Raises:
         OutOfMemory: No room for one cell with all its draws.
@@ -43,9 +46,11 @@ def restore_heads(
     lm, name = runs.lm, heads.matrices[layer]
     clean: list[Tensor] = []
     lm.next_token_logits(runs.ids, [(name, lambda seen: clean.append(_read(seen).clone()))])
+    held = {at: kept for at, kept in held.items() if (at.kind, at.layer) != ("attn", layer)}
     cells = [(pos, head) for pos in positions for head in range(heads.n_heads)]
 
     def some_cells(numbers: slice) -> np.ndarray:
+        check()
         some = cells[numbers]
 
         def put(seen: Seen) -> Tensor:
@@ -64,8 +69,7 @@ def restore_heads(
         return to_numpy(measure.totals(logits).scores) / runs.samples
 
     at_once = max(1, runs.tokens_per_call // (runs.samples * runs.length))
-    pieces = in_pieces(len(cells), at_once, some_cells, "restore one head")
-    return np.concatenate([found for _, found in pieces]).reshape(len(positions), -1)
+    return in_pieces(len(cells), at_once, some_cells, "restore one head")
 
 
 def _read(seen: Seen) -> Tensor:

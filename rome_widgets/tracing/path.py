@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -73,6 +72,18 @@ class _Spent(Exception):
     """The budget does not do for the next step."""
 
 
+def better(one: RestoringPath, other: RestoringPath) -> RestoringPath:
+    """The one that brings enough back, else more; where both do, or are one set, the later `other`.
+
+    What follows on a set that brings enough back is one of fewer states, or in a better order.
+    """
+    if one.reached != other.reached:
+        return one if one.reached else other
+    if other.reached or sorted(one.states) == sorted(other.states):
+        return other
+    return max(one, other, key=lambda path: path.probability)
+
+
 @dataclass
 class PathSearch:
     """The search for one path."""
@@ -81,7 +92,7 @@ class PathSearch:
     candidates: Sequence[State]
     """States to choose from."""
     path: RestoringPath
-    """The last set; at first the path without a state: what is sought, and in which runs."""
+    """The set that is being worked on; at first without a state: what is sought, in which runs."""
     max_states: int
     """Where greed ends."""
     progress: Callable[[RestoringPath], None] | None = None
@@ -99,19 +110,22 @@ class PathSearch:
     def __post_init__(self) -> None:
         path = self.path
         self._enough = path.corrupted + path.target * (path.clean - path.corrupted)
+        self._best = path
 
     def run(self) -> RestoringPath:
-        """The path; the last set, where the budget is spent before all of this is done.
+        """The path; the best set, where the budget is spent before all of this is done.
 
         Raises:
-            Cancelled: Carries the last set.
+            Cancelled: Carries the best set.
         """
-        with suppress(_Spent):
+        try:
             if not self._grow_from_first():
                 self._grow()
             self._prune()
             while self.path.reached and not self.first and self._exchange():
                 self._prune()
+        except _Spent:
+            self.path = self._best
         return replace(self.path, n_restored=self.budget.spent)
 
     def _grow_from_first(self) -> bool:
@@ -142,16 +156,14 @@ class PathSearch:
         A strong state may stand in the way of others: a restored hidden state overwrites what its
         token brought from the layers below.
         """
-        candidates, tried = list(self.candidates), [self.path]
+        candidates, empty = list(self.candidates), self.path
         for _ in range(STARTS):
-            self.path = tried[0]
+            self.path = empty
             self._grow_from(candidates)
-            tried.append(self.path)
             if self.path.reached or not self.path.states:
                 break
             candidates.remove(self.path.states[0])
-        if not self.path.reached:
-            self.path = max(tried, key=lambda path: path.probability)
+        self.path = self._best
 
     def _grow_from(self, candidates: Sequence[State]) -> None:
         """Go on from the path there is."""
@@ -171,7 +183,7 @@ class PathSearch:
         enough = min(self._enough, self.path.probability)
         while states:
             without = [[s for s in states if s != dropped] for dropped in states]
-            best, probability = self._best(without)
+            best, probability = self._best_of(without)
             if probability < enough:
                 break
             states = without[best]
@@ -190,7 +202,7 @@ class PathSearch:
         left = self._measure(kept)
         for pair in np.argsort(-left, kind="stable")[:EXCHANGED_PAIRS]:
             sets = [[*kept[pair], other] for other in self._worth_trying(kept[pair], others)]
-            best, probability = self._best(sets)
+            best, probability = self._best_of(sets)
             if probability >= self._enough:
                 self._take_in_order(sets[best])
                 return True
@@ -204,7 +216,7 @@ class PathSearch:
         probabilities = () if begun is None else begun.probabilities
         while left := [state for state in candidates if state not in states]:
             left = self._worth_trying(states, left)
-            best, probability = self._best([[*states, state] for state in left])
+            best, probability = self._best_of([[*states, state] for state in left])
             states, probabilities = (*states, left[best]), (*probabilities, probability)
             yield states, probabilities
 
@@ -227,10 +239,11 @@ class PathSearch:
     ) -> None:
         found = {"states": states, "probabilities": probabilities, "reached": reached}
         self.path = replace(self.path, **found, n_restored=self.budget.spent)
+        self._best = better(self._best, self.path)
         if self.progress is not None:
             self.progress(self.path)
 
-    def _best(self, sets: Sequence[Sequence[State]]) -> tuple[int, float]:
+    def _best_of(self, sets: Sequence[Sequence[State]]) -> tuple[int, float]:
         found = self._measure(sets)
         level = LEVEL * max(1.0, self.path.clean - self.path.corrupted)
         best = int((found >= found.max() - level).argmax())
@@ -248,4 +261,4 @@ class PathSearch:
 
     def _check(self) -> None:
         if self.cancel is not None and self.cancel.is_set():
-            raise Cancelled(f"Cancelled after {self.budget.spent} sets of states.", self.path)
+            raise Cancelled(f"Cancelled after {self.budget.spent} sets of states.", self._best)

@@ -70,11 +70,13 @@ def ids_with_subject(
 def _with_words(
     lm: LanguageModel, prompt: str, places: Sequence[Span], words: str
 ) -> EncodedPrompt:
-    grown = len(words) - (places[0][1] - places[0][0])
     for place in sorted(places, reverse=True):
         prompt = lm.with_words(prompt, place, words)
-    starts = [start + at * grown for at, (start, _) in enumerate(sorted(places))]
-    return lm.encode(prompt, [(start, start + len(words)) for start in starts])
+    grown, spans = 0, []
+    for start, stop in sorted(places):
+        spans.append((start + grown, start + grown + len(words)))
+        grown += len(words) - (stop - start)
+    return lm.encode(prompt, spans)
 
 
 def _fits(found: EncodedPrompt, encoded: EncodedPrompt) -> bool:

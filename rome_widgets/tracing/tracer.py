@@ -11,6 +11,7 @@ Source:
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -24,11 +25,8 @@ from rome_widgets import bundled
 from rome_widgets.errors import (
     ArgumentError,
     Cancelled,
-    NonFinite,
-    OutOfMemory,
     PromptError,
     StateError,
-    UnsupportedModel,
     said,
 )
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
@@ -65,11 +63,13 @@ from rome_widgets.tracing.heads import restore_heads
 from rome_widgets.tracing.lens import read_lens
 from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.noise import Noise, draw_noise
-from rome_widgets.tracing.path import Budget, PathSearch
+from rome_widgets.tracing.path import Budget, PathSearch, better
 from rome_widgets.tracing.replacement import ids_with_subject
 from rome_widgets.tracing.run_cache import cached_runs
 from rome_widgets.tracing.runs import Check
 from rome_widgets.tracing.waves import can_matter
+
+logger = logging.getLogger(__name__)
 
 SMALL_EFFECT: Mapping[Metric, float] = {
     "probability": 0.01,
@@ -455,9 +455,10 @@ class CausalTracer(Stays):
                 The last token's sum up what came before, its last hidden state being the
                 prediction.
             max_states: Where greed ends.
-            budget: Most sets of states to try. Where it is spent, the last set is the result: it
+            budget: Most sets of states to try. Where it is spent, the best set is the result: it
                 may not reach the share, or hold more states than are needed. None: as many as it
-                takes.
+                takes. Of many draws a few are searched first; what a set that was found over these
+                does over all is not counted, one run for each of its states.
             progress: Called with each set on the way; None shows a progress bar where it lasts,
                 False none.
             cancel: Checked between calls of the model.
@@ -465,7 +466,7 @@ class CausalTracer(Stays):
         Raises:
             StateError: The corruption takes nothing away; or a share, a state or a number of
                 states that cannot be.
-            Cancelled: `cancel` was set; carries the last set.
+            Cancelled: `cancel` was set; carries the best set so far.
 
         Example:
             >>> path = tracer.find_path(0.9)
@@ -509,6 +510,7 @@ class CausalTracer(Stays):
         candidates = self._candidates(self.lm.check_kinds(kinds), among)
         begun: dict[str, Any] = {"progress": progress, "cancel": cancel, "budget": budget}
         begun["estimate"] = self._estimate_beside
+        found = empty
         if (fewer := self._of_fewer_draws(empty)) is not None:
 
             def told(path: RestoringPath) -> None:
@@ -526,20 +528,33 @@ class CausalTracer(Stays):
             if not budget.left:
                 return self._over_all_draws(found)
             begun |= {"first": found.states, "roughly": roughly}
-        return PathSearch(self._scores, candidates, empty, most, **begun).run()
+        try:
+            path = PathSearch(self._scores, candidates, empty, most, **begun).run()
+        except Cancelled as stopped:
+            stopped.partial = self._or_rough(stopped.partial, found)
+            raise
+        return replace(self._or_rough(path, found), n_restored=budget.spent)
+
+    def _or_rough(self, path: RestoringPath, found: RestoringPath) -> RestoringPath:
+        """The path; or the one found over fewer draws, where it brings back more over all."""
+        if path.reached or path.states == found.states:
+            return path
+        return better(path, self._over_all_draws(found))
 
     def _estimate_beside(
         self, beside: Sequence[State], states: Sequence[State]
     ) -> np.ndarray | None:
         """`[state]`: roughly the metric with each restored beside the others.
 
-        None where there is no gradient, or no memory for one.
+        None where there is no gradient, or no memory for one. Whatever keeps it from coming must
+        not keep the search, which is right without it.
         """
         kinds: tuple[Kind, ...] = tuple({state.kind for state in states})
         asked = self._runs, self.measure, kinds, 1, beside, self._held
         try:
             grids = attribution_patching(*asked)
-        except (NonFinite, OutOfMemory, UnsupportedModel):
+        except Exception:
+            logger.info("There is no estimate of %r", self, exc_info=True)
             return None
         return np.array([grids[state.kind][state.pos, state.layer] for state in states])
 
@@ -589,6 +604,8 @@ class CausalTracer(Stays):
     def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
         """Read what each layer would say next, were it the last, in the clean and corrupted runs.
 
+        It shows probabilities; a tracer's other metric is in `LensRun.scores` and in `to_frame()`.
+
         Args:
             states: Triples (pos, layer, kind); where there are any, also of the run with these
                 restored.
@@ -608,20 +625,32 @@ class CausalTracer(Stays):
         read = read_lens(self._runs, checked, self._held, self.measure, k)
         return Lens(self.answer, self.answer_id, checked, read, self.metric)
 
+    @takes(progress=callback, cancel=cancel_flag)
     @needs_memory("restore heads")
     @undisturbed
-    def heads(self, layer: int, pos: int | Sequence[int] | None = None) -> Heads:
+    def heads(
+        self,
+        layer: int,
+        pos: int | Sequence[int] | None = None,
+        *,
+        progress: Listener[Heads] = None,
+        cancel: CancelFlag | None = None,
+    ) -> Heads:
         """Restore, one by one, what each attention head of a layer writes at each token.
 
-        A cell of the attention grid taken apart: the other heads stay as the corruption left them.
-        Whole passes, so many as there are tokens times heads.
+        A cell of the attention grid taken apart: the other heads stay as the corruption left them,
+        also where that output is severed. Whole passes, so many as there are tokens times heads.
 
         Args:
             layer: Whose heads.
             pos: A token, or several; None: all from the subject on. Before it nothing changes.
+            progress: Called after each batch with the grid so far, NaN where not computed yet, in
+                this thread; None shows a progress bar where it lasts, False none.
+            cancel: Checked between batches.
 
         Raises:
             StateError: No such layer or token, or none at all.
+            Cancelled: `cancel` was set; carries the grid so far.
             UnsupportedModel: The attention of this model cannot be taken apart into heads.
             ModelChanged: The model is no longer that of the tracer's runs.
 
@@ -640,9 +669,26 @@ class CausalTracer(Stays):
             raise StateError("No token was named.", "One or several were wanted.")
         at, positions = places[0].layer, tuple(state.pos for state in places)
         found = find_attention_heads(self.lm)
-        scores = restore_heads(self._runs, found, at, positions, self.measure, self._held)
-        runs = self.answer, self.clean, self.corrupted, self.tokens
-        return Heads(at, positions, scores, *runs, self.metric, self.against)
+        scores = np.full((len(positions), found.n_heads), np.nan)
+        done = 0
+
+        def so_far() -> Heads:
+            runs = self.answer, self.clean, self.corrupted, self.tokens
+            return Heads(at, positions, scores.copy(), *runs, self.metric, self.against)
+
+        def check() -> None:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(f"Cancelled after {done} of {scores.size} heads.", so_far())
+
+        asked = self._runs, found, at, positions, self.measure, self._held
+        with progress_bar(progress, "Restoring", "head") as bar:
+            for numbers, some in restore_heads(*asked, check):
+                scores.flat[numbers] = some
+                done = numbers.stop
+                bar.at(done, scores.size)
+                if callable(progress):
+                    progress(so_far())
+        return so_far()
 
     @needs_memory("sever the graph")
     @undisturbed

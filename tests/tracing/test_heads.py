@@ -1,11 +1,13 @@
 """What one attention head writes, restored: cell by cell as the slow reference has it."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 import rome_widgets as rw
-from rome_widgets.errors import StateError, UnsupportedModel
+from rome_widgets.errors import Cancelled, StateError, UnsupportedModel
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import families, reference, tiny
 from tests.tracing.test_equality import by_reference
@@ -87,11 +89,59 @@ def test_few_cells_at_a_time_give_the_same(monkeypatch):
     np.testing.assert_allclose(tracer.heads(1).scores, whole, atol=1e-12)
 
 
-def test_a_severed_layer_stays_severed():
+@pytest.mark.parametrize(("kind", "layers"), [("attn", [2, 3]), ("mlp", [1, 2, 3])])
+def test_a_head_is_restored_where_its_attention_is_severed(kind, layers):
+    """What is severed above it stays at its corrupted values."""
+    tracer, arguments = setting("gpt2")
+    model, names, *_ = arguments
+    found = tracer.sever(kind, 2).heads(1, 2).scores
+    noted, metric = {}, ("probability", tracer.answer_id)
+
+    def first(out):
+        return out[0] if isinstance(out, tuple) else out
+
+    def note_then_hold(layer):
+        def hook(module, args, out):
+            if layer in noted:
+                first(out)[1:, 2] = noted[layer]
+            else:
+                noted[layer] = first(out)[1:, 2].clone()
+
+        return model.get_submodule(names[kind].format(layer)).register_forward_hook(hook)
+
+    handles = [note_then_hold(layer) for layer in layers if layer < tiny.N_LAYERS]
+    try:
+        reference.scores(*arguments, [], *metric)
+        wanted = expected(arguments, "gpt2", 1, [2], metric)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert np.ptp(wanted) > 1e-6
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+    assert abs(found - tracer.heads(1, 2).scores).max() > 1e-6
+
+
+def test_progress_is_told_and_a_cancel_carries_what_there_is(monkeypatch):
     tracer, _ = setting("gpt2")
-    cut = tracer.sever("attn", 2)
-    np.testing.assert_allclose(cut.heads(1, 2).scores, tracer.corrupted, atol=1e-12)
-    assert np.ptp(tracer.heads(1, 2).scores) > 1e-6
+    whole, told, stop = tracer.heads(1).scores, [], threading.Event()
+    monkeypatch.setattr(type(tracer._runs), "tokens_per_call", 1)
+
+    def tell(so_far):
+        told.append(int(np.isfinite(so_far.scores).sum()))
+        if len(told) == 3:
+            stop.set()
+
+    with pytest.raises(Cancelled, match="after 3 of 12 heads") as stopped:
+        tracer.heads(1, progress=tell, cancel=stop)
+    assert told == [1, 2, 3]
+    partial = stopped.value.partial
+    np.testing.assert_allclose(partial.scores.flat[:3], whole.flat[:3], atol=1e-12)
+    assert np.isnan(partial.scores.flat[3:]).all()
+    assert partial.strongest()[2] == partial.scores.flat[:3].max()
+    assert "head" in repr(partial) + partial._repr_html_()
+    with pytest.raises(Cancelled) as stopped:
+        tracer.heads(1, cancel=stop)
+    assert "nan" in repr(stopped.value.partial)
 
 
 def test_what_cannot_be_asked_is_refused():

@@ -9,6 +9,7 @@ import torch
 import rome_widgets as rw
 from rome_widgets.errors import NoiseError
 from rome_widgets.records.states import KINDS
+from rome_widgets.tracing.replacement import _with_words
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import families, reference, tiny
 from tests.tracing.test_equality import by_reference
@@ -108,6 +109,16 @@ def test_every_mention_is_another_subject_where_all_are_meant():
     last = CausalTracer(lm, prompt, "w14 w15", noise=OTHER).restore([]).distributions[1]
     about = lm.next_token_probabilities(torch.tensor([[3, 14, 15, 9, *OTHER_IDS, 8]]))[0]
     np.testing.assert_allclose(last, about, atol=1e-12)
+
+
+def test_mentions_of_different_lengths_are_each_in_their_place(bundled_lm):
+    """The second mention has fewer characters than the other name, the others have as many more."""
+    prompt = "The Space Needle is grand. The Needle, The Space Needle"
+    places = [(0, 16), (27, 37), (39, 55)]
+    assert [prompt[slice(*place)] for place in places][1] == "The Needle"
+    found = _with_words(bundled_lm, prompt, places, "The Gate")
+    text = "The Gate is grand. The Gate, The Gate"
+    assert found == bundled_lm.encode(text, [(0, 8), (19, 27), (29, 37)])
 
 
 def test_two_subjects_do_not_share_their_runs():

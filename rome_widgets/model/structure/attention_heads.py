@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from rome_widgets.errors import UnsupportedModel
 from rome_widgets.model.hooks import Seen, first_tensor, run_hooked
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.quantised import is_plain
 from rome_widgets.model.structure.geometry import all_logits, probe_ids, tolerance
 
 
@@ -84,6 +85,9 @@ def _find(lm: LanguageModel) -> AttentionHeads:
         raise _refusal(lm, f"{n_heads} heads do not fit its widths {sorted(widths)}")
     heads = AttentionHeads(tuple(found), n_heads, widths.pop() // n_heads)
     for layer, name in enumerate(found):
+        weight = lm.model.get_submodule(name).weight
+        if not isinstance(weight, Tensor) or not is_plain(weight) or weight.is_meta:
+            raise _refusal(lm, f"the weight of {name} is packed or offloaded")
         _check(lm, heads, layer, *seen[name])
     return heads
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from rome_widgets.errors import UnsupportedModel
 from rome_widgets.model.structure import attention_heads as module
@@ -27,6 +28,24 @@ def test_heads_that_do_not_add_up_are_refused(monkeypatch):
     )
     with pytest.raises(UnsupportedModel, match="do not add up"):
         find_attention_heads(tiny.tiny_lm("llama"))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float8_e4m3fn, None])
+def test_weights_that_are_packed_or_offloaded_are_refused(monkeypatch, dtype):
+    """Such a weight is no matrix to multiply by."""
+    lm = tiny.tiny_lm("llama")
+    find = module._matrix
+
+    def packed(lm, block, seen):
+        matrix = lm.model.get_submodule(name := find(lm, block, seen))
+        weight = matrix.weight.detach()
+        weight = weight.to("meta") if dtype is None else weight.to(dtype)
+        monkeypatch.setitem(matrix._parameters, "weight", nn.Parameter(weight, False))
+        return name
+
+    monkeypatch.setattr(module, "_matrix", packed)
+    with pytest.raises(UnsupportedModel, match="o_proj is packed or offloaded"):
+        find_attention_heads(lm)
 
 
 def test_a_number_of_heads_that_does_not_fit_is_refused():
