@@ -1,11 +1,12 @@
 """An edit is computed for what was asked, refused with a reason, and cancelled without a trace."""
 
 import threading
+from itertools import groupby
 
 import pytest
 
 import rome_widgets as rw
-from rome_widgets.errors import Cancelled, SettingsError, StatisticsMissing
+from rome_widgets.errors import Cancelled, SettingsError
 from tests.helpers import world
 from tests.helpers.world import small_edit
 from tests.model.test_ledger import same, weights
@@ -29,18 +30,26 @@ def test_bad_options_are_refused_before_anything_runs():
             small_edit(lm, "w3 {} w26", "w14", "w8", **options)
 
 
-def test_a_model_without_statistics_names_the_remedies():
-    lm = world.make_lm("gpt2")
-    with pytest.raises(StatisticsMissing, match="identity") as caught:
-        small_edit(lm, "w3 {}", "w14", "w8", second_moment=None)
-    assert "texts" in caught.value.remedy
+def test_without_statistics_the_models_own_text_gives_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("ROME_WIDGETS_CACHE", str(tmp_path))
+    lm, told = world.make_lm("gpt2"), []
+    options = {"layer": 1, "second_moment": None, "progress": told.append}
+    made = small_edit(lm, "w3 {}", "w14", "w8", **options)
+    assert made.report.second_moment == "200 tokens that the model wrote itself"
+    assert [phase for phase, _ in groupby(step.phase for step in told)][:2] == [
+        "own text",
+        "statistics",
+    ]
+    same = small_edit(lm, "w3 {}", "w14", "w8", layer=1, second_moment="self")
+    assert same.id == made.id
     no_need = dict(world.SETTINGS, use_second_moment=False)
-    assert (
-        "identity"
-        in small_edit(
-            lm, "w3 {}", "w14", "w8", second_moment=None, settings=no_need
-        ).report.second_moment
-    )
+    made = small_edit(lm, "w3 {}", "w14", "w8", second_moment=None, settings=no_need)
+    assert "identity" in made.report.second_moment
+
+
+def test_few_tokens_of_statistics_are_warned_of():
+    made = small_edit(world.make_lm("gpt2"), "w3 {}", "w14", "w8", second_moment=["w1 w2 w3"])
+    assert any("The second moment is of 3 tokens" in each for each in made.report.warnings)
 
 
 def test_a_cancel_leaves_nothing_behind():

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import rome_widgets as rw
-from rome_widgets.editing.statistics import second_moment
+from rome_widgets.editing.site import find_site
+from rome_widgets.editing.statistics.choose_second_moment import second_moment_of
 from tests.helpers import world
 
 DATA = Path(__file__).parent.parent / "data"
@@ -54,9 +55,9 @@ def test_an_edit_is_applied_as_it_was_computed_and_taken_back(method):
 
 def test_a_second_moment_is_solved_with_as_it_was():
     wanted = WANTED["second_moment"]
-    site = second_moment.find_site(world.make_lm("gpt2", torch.float32), 1)
+    site = find_site(world.make_lm("gpt2", torch.float32), 1)
     path = DATA / "second_moment-1.safetensors"
-    moment = second_moment.second_moment_of(site, path, wanted=True, ridge=1e-4)
+    moment = second_moment_of(site, path, wanted=True, ridge=1e-4)
     assert moment.n_tokens == wanted["n_tokens"]
     assert hashlib.sha256(moment.matrix.numpy().tobytes()).hexdigest() == wanted["matrix"]
     solved = moment.solve(torch.arange(1.0, 21.0, dtype=torch.float64))

@@ -14,7 +14,9 @@ import torch
 
 import rome_widgets as rw
 from rome_widgets.editing import edit_file
-from rome_widgets.editing.statistics import second_moment, second_moment_file
+from rome_widgets.editing.site import find_site
+from rome_widgets.editing.statistics import second_moment_file
+from rome_widgets.editing.statistics.choose_second_moment import second_moment_of
 from rome_widgets.files import checksummed_file, trace_file
 from rome_widgets.records.trace import WholeAnswer
 from rome_widgets.widgets import EditPanel, PredictionCompare, TraceGrid
@@ -139,10 +141,10 @@ def test_second_moments(lm, tmp_path):
     for name, texts in (("keys", ["w1 w2 w3"]), ("total", ["w1 w2 w3 w4 w5 w6 w7"] * 5)):
         path = tmp_path / name
         rw.second_moment(lm, texts, 1, path=path)
-        site = second_moment.find_site(lm, 1)
+        site = find_site(lm, 1)
 
         def load(into, site=site):
-            return second_moment.second_moment_of(site, into, wanted=True, ridge=1e-4)
+            return second_moment_of(site, into, wanted=True, ridge=1e-4)
 
         def show(moment, again):
             repr(moment), moment.matrix
