@@ -193,7 +193,7 @@ CALLS = {
         lm, tiny.PROMPT, tiny.SUBJECT, "w5", layer=1, second_moment="identity", **said
     ),
     "Editing: layer": lambda lm, **said: rw.edit(
-        lm, tiny.PROMPT, tiny.SUBJECT, "w5", second_moment="identity", **said
+        lm, tiny.PROMPT, tiny.SUBJECT, "w5", layer="trace", second_moment="identity", **said
     ),
     "Searching": lambda lm, **said: rw.CausalTracer(
         lm, tiny.PROMPT, tiny.SUBJECT, samples=2
