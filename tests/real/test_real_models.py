@@ -55,7 +55,7 @@ REAL = {
             ("The official language of Ecuador is", "Ecuador", " Spanish"),
             ("Metropolitan France's capital,", "Metropolitan France", " Paris"),
         ),
-        ("{} belongs to the continent of", "Paris", "Asia"),
+        ("{} is in the city of", "The Eiffel Tower", "Rome"),
     ),
     "gemma3": Real(
         18,
@@ -201,8 +201,8 @@ def test_an_edit_says_its_target_saves_exports_and_comes_back_out(loaded, name, 
     model = at.lm.model
     kept = {key: weight.clone() for key, weight in model.state_dict().items()}
     before = probabilities(model, ids)
-    settings = {"steps": 8, "prefixes": (), "kl": 0.0, "weight_decay": 0.0, "learning_rate": 0.5}
-    edit = rw.edit(at.lm, *at.real.edit, layer=3, second_moment="identity", settings=settings)
+    few = {"prefixes": [(5, 5)]}
+    edit = rw.edit(at.lm, *at.real.edit, second_moment="identity", settings=few)
     edit.apply()
     try:
         after = probabilities(model, ids)
@@ -210,7 +210,9 @@ def test_an_edit_says_its_target_saves_exports_and_comes_back_out(loaded, name, 
         at.lm.save_pretrained(tmp_path / "edited")
     finally:
         edit.revert()
-    assert float(after[token]) > 5 * float(before[token])
+    assert float(after[token]) > 0.5 > 5 * float(before[token])
+    assert edit.report.why_layer.endswith("by the rule for models with gated MLPs.")
+    assert sum(neighbor.kept for neighbor in edit.report.neighbors) >= 6
     assert kept.keys() == model.state_dict().keys()
     assert all(torch.equal(kept[key], weight) for key, weight in model.state_dict().items())
 

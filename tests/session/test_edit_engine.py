@@ -178,13 +178,13 @@ def test_bad_input_is_an_error_on_screen_and_the_model_stays(panel, lm, changes,
     assert panel.apply(wait=True).applied
 
 
-def test_a_model_without_statistics_says_what_to_pass(tmp_path):
+def test_a_panel_gathers_statistics_of_the_models_own_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROME_WIDGETS_CACHE", str(tmp_path))
     lm = world.new_lm("gpt2")
     panel = rw.EditPanel(lm, world.PROMPT, world.SUBJECT, world.TARGET, layer=1)
-    panel._order(op="edit", request=vars(panel.request))
-    assert panel.wait(60)
-    assert panel.error["type"] == "StatisticsMissing"
-    assert "second_moment" in panel.error["remedy"]
+    assert panel.apply(wait=True).applied
+    assert "that the model wrote itself" in lm.edits[0].report.second_moment
+    lm.revert_all()
     given = rw.EditPanel(
         lm, world.PROMPT, world.SUBJECT, world.TARGET, layer=1, second_moment="identity"
     )
