@@ -288,7 +288,7 @@ class Heads(ReadOnlyArrays):
     Example:
         >>> heads = tracer.heads(5)
         >>> heads.scores.shape                        # tokens, heads
-        (12, 12)
+        (12, 4)
 
     Source:
         Head patching, as in Wang et al. 2022, "Interpretability in the wild".
