@@ -50,7 +50,7 @@ def check_gguf(file: Path) -> None:
         raise MissingExtra(
             f"{file} is a GGUF file, and gguf or accelerate is not installed.",
             "transformers reads such files with them.",
-            'Run: pip install "rome_widgets[gguf]".',
+            "Run: pip install gguf accelerate (the extra [gguf] has both).",
         )
     try:
         with file.open("rb") as opened:

@@ -117,7 +117,7 @@ def test_a_folder_of_safetensors_is_loaded_from_these(plain, tmp_path):
 @pytest.mark.parametrize("package", ["gguf", "accelerate"])
 def test_without_the_extra_its_name_is_said(plain, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtra, match=r'pip install "rome_widgets\[gguf\]"'):
+    with pytest.raises(MissingExtra, match=r"pip install gguf accelerate"):
         rw.load(plain)
 
 
