@@ -71,6 +71,9 @@ from rome_widgets.tracing.waves import can_matter
 
 logger = logging.getLogger(__name__)
 
+MOST_SETS = 10**9
+"""That a search for a path may try; nobody waits for so many."""
+
 SMALL_EFFECT: Mapping[Metric, float] = {
     "probability": 0.01,
     "logprob": 0.05,
@@ -491,7 +494,7 @@ class CausalTracer(Stays):
                 "Use more noise, another prompt, or follow another answer.",
             )
         most = whole_number(max_states, "max_states", 1)
-        sets = None if budget is None else whole_number(budget, "budget", 1)
+        sets = None if budget is None else whole_number(budget, "budget", 1, MOST_SETS)
         with progress_bar(progress, "Searching", "set") as bar:
             told = progress if callable(progress) else None
             return self._search(empty, kinds, among, most, Budget(sets, bar.at), told, cancel)
