@@ -17,7 +17,7 @@ NO_BROWSER = "no browser was found"
 
 def complaints(skipped: Iterable[tuple[str, str]]) -> list[str]:
     """What has to be said of skips, given as node id and reason; none where all are listed."""
-    unlisted = {(test, why) for test, why in skipped if test.partition("::")[0] not in LISTED}
+    unlisted = {(test, why) for test, why in skipped if test not in LISTED}
     without_browser = sorted(test for test, why in unlisted if NO_BROWSER in why)
     others = sorted({test for test, _ in unlisted} - set(without_browser))
     said = []
