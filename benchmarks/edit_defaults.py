@@ -31,15 +31,20 @@ from typing import Any
 import torch
 
 import rome_widgets as rw
-from rome_widgets.evaluation.metrics import Question, measure
+from rome_widgets.evaluation.metrics import measure_record
 from rome_widgets.model.word_scores import score_words
 from rome_widgets.records.fact import Fact
-from rome_widgets.records.metrics import EditMetrics, KindMetrics, MetricsTotal
+from rome_widgets.records.metrics import (
+    PROMPT_KINDS,
+    SCORED,
+    EditMetrics,
+    KindMetrics,
+    MetricsTotal,
+)
 
 NEIGHBORS = 5
 AT_ONCE = 64
 """Facts that are looked at together."""
-KINDS = ("efficacy", "paraphrase", "neighborhood", "others")
 
 
 # ------------------------------------------------------------------------------ records
@@ -134,18 +139,8 @@ def run(
             progress=False,
         )
         cpu = time.process_time() - began
-        new, true = _words(record)
         with change:
-            metrics = measure(
-                lm,
-                {
-                    "efficacy": [Question(Fact.from_record(record).text, new, true)],
-                    "paraphrase": [Question(p, new, true) for p in record["paraphrase_prompts"]],
-                    "neighborhood": [
-                        Question(p, true, new) for p in record["neighborhood_prompts"]
-                    ],
-                },
-            )
+            metrics = measure_record(lm, record)
         report = change.report
         yield {
             "model": lm.name,
@@ -156,14 +151,17 @@ def run(
             "steps": len(report.steps),
             "norm": report.norm_ratio,
             "warnings": list(report.warnings),
-            "metrics": {kind: list(getattr(metrics, kind)) for kind in KINDS},
+            "metrics": {kind: list(getattr(metrics, kind)) for kind in PROMPT_KINDS},
         }
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> MetricsTotal:
     """The figures of some rows together."""
     return MetricsTotal(
-        tuple(EditMetrics(*(KindMetrics(*row["metrics"][kind]) for kind in KINDS)) for row in rows)
+        tuple(
+            EditMetrics(*(KindMetrics(*row["metrics"][kind]) for kind in PROMPT_KINDS))
+            for row in rows
+        )
     )
 
 
@@ -175,7 +173,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for (model, config), some in groups.items():
         total = totals(some)
-        means = [getattr(total, kind).success for kind in KINDS[:3]]
+        means = [getattr(total, kind).success for kind in SCORED]
         cpu = sum(row["cpu"] for row in some) / len(some)
         told = sum(1 for row in some if row["warnings"])
         figures = "  ".join(map(str, means)) + f"  {100 * total.paraphrase.accuracy.value:.0f}"
