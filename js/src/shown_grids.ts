@@ -93,8 +93,8 @@ export function colourRanges(
     const lows = runs.flatMap(({ run, of }) =>
       typeof run?.corrupted === "number" ? read(run.corrupted, of) : [],
     );
-    const known = lows.length > 0 ? lows : runs.map(({ found }) => found.low);
-    const low = Math.min(...known.filter(Number.isFinite), ...(known.some(Number.isFinite) ? [] : [0]));
+    const known = (lows.length > 0 ? lows : runs.map(({ found }) => found.low)).filter(Number.isFinite);
+    const low = known.length > 0 ? Math.min(...known) : 0;
     const highs = runs.flatMap(({ run, of, found }) => [
       read(found.high, of),
       typeof run?.clean === "number" ? read(run.clean, of) : Number.NaN,
