@@ -1,4 +1,7 @@
-"""Chooses the layer to edit where the user does not say one, always with the reason."""
+"""Chooses the layer to edit where the user does not say one, always with the reason.
+
+By what is known of the model, else by a rule; by a trace of the prompt where that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,10 @@ def choose_layer(
     check: Callable[[], None] = lambda: None,
     progress: Callable[[EditProgress], None] = lambda step: None,
 ) -> tuple[int, str]:
-    """The layer of an edit, and who chose it: the user, what is known of the model, or a rule.
+    """The layer of an edit, and who chose it.
 
-    A trace chooses only where it is asked for: each prompt would have a layer of its own.
-
-    A trace's strength does not predict how well an edit takes (the paper's later critics measured
-    it, and so did we on the bundled model); it is a place to start.
+    A trace would give each prompt a layer of its own, and its strength does not predict how well an
+    edit takes (the paper's later critics measured it, and so did we on the bundled model).
     """
     if asked is not None and not (isinstance(asked, str) and asked == TRACE):
         return cast("int", asked), f"Layer {said(asked)} was asked for."

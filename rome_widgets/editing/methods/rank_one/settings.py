@@ -117,7 +117,4 @@ MEASURED: Mapping[str, Any] = {"stop_on": "nll", "clamp": 1.0, "first_words": FI
 """What differs from the published numbers where there are none for a model. By these the weight
 decay alone keeps the loss above its bound on models with short values, so that every step is taken
 and the value grows until it is cut at four times its length: other subjects change, too.
-
-Source:
-    Tried on Gemma 3 270M and SmolLM2-135M (`python -m benchmarks.edit_defaults`).
 """
