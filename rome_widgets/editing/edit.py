@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rome_widgets.editing import neighbors as bystanders
 from rome_widgets.editing import perplexity
 from rome_widgets.editing.compare import (
     Said,
@@ -28,8 +27,9 @@ from rome_widgets.editing.compare import (
 )
 from rome_widgets.editing.methods import METHODS, find_editor, known_for
 from rome_widgets.editing.methods.editor import Found, Task
+from rome_widgets.editing.neighbors import doubt_of_neighbors, neighbors_of, read_neighbors
 from rome_widgets.editing.request import Request, Stated, read_requests
-from rome_widgets.editing.settings import Settings
+from rome_widgets.editing.settings import SEEDS, Settings
 from rome_widgets.editing.spelling import other_spelling
 from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.errors import (
@@ -56,8 +56,6 @@ from rome_widgets.records.numbers import finite_number, whole_number
 from rome_widgets.records.staying import Stays
 from rome_widgets.records.trace import CancelFlag
 
-SEEDS = (-(2**63), 2**64 - 1)
-"""What torch's generator takes."""
 MOST_FACTS_SHOWN = 5
 """In the notebook."""
 LARGE_UPDATE = 0.5
@@ -150,7 +148,7 @@ def edit(
         if cancel is not None and cancel.is_set():
             raise Cancelled("The edit was cancelled; the model is unchanged.")
 
-    others = bystanders.read_neighbors(lm, neighbors)
+    others = read_neighbors(lm, neighbors)
     check()
     tell = progress if callable(progress) else lambda step: None
     task = Task(lm, requests, chosen, known, layer, second_moment, drawn, check, tell, cancel)
@@ -183,7 +181,7 @@ def _finish(
     text = perplexity.ordinary_text(lm, task.seed, found.texts)
     both = compare_updates(lm, found.updates)
     measured = perplexity.measure(both, lm, text)
-    around = bystanders.neighbors_of(lm, both, request, others)
+    around = neighbors_of(lm, both, request, others)
     said = [target_said(both, lm, each.prompt, each.target_ids) for each in task.requests]
     spellings = [other_spelling(lm, each.prompt, each.fact.target) for each in task.requests]
     doubts = (
@@ -195,7 +193,7 @@ def _finish(
             for doubt in _not_said(each, sides, found)
         ),
         *_doubts(update_norm, weight_norm, measured),
-        *bystanders.doubt(around, request.fact.target),
+        *doubt_of_neighbors(around, request.fact.target),
         *precision_notes(lm.device, lm.dtype),
     )
     changed = ", with changes" if task.settings != task.known.settings else ""

@@ -80,7 +80,7 @@ def neighbors_of(
     )
 
 
-def doubt(found: Sequence[Neighbor], target: str) -> list[str]:
+def doubt_of_neighbors(found: Sequence[Neighbor], target: str) -> list[str]:
     """What to say about them: nothing, or one sentence."""
     harmed = [neighbor for neighbor in found if not neighbor.kept]
     if not harmed or len(harmed) < MANY * len(found):

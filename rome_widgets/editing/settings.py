@@ -36,6 +36,8 @@ def published_model(name: str, n_layers: int) -> str | None:
     return None
 
 
+SEEDS = (-(2**63), 2**64 - 1)
+"""What torch's generator takes."""
 LARGEST = 1e30
 """Of any number: far beyond what is of use, and still finite in the dtypes of edits."""
 

@@ -5,12 +5,10 @@ A vocabulary of 262,144 tokens is a megabyte of logits per position, and more wo
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import torch
 from torch import Tensor
 
-from rome_widgets.model.hooks import Seen, run_hooked
+from rome_widgets.model.hooks import Enough, Seen, run_until_enough
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.structure.geometry import all_logits
 
@@ -43,18 +41,14 @@ def _chosen(values: Tensor, positions: Tensor) -> Tensor:
     return values[torch.arange(len(values), device=values.device)[:, None], positions]
 
 
-class _Enough(Exception):
-    """Ends a pass after its last block."""
-
-
 def _last_states(lm: LanguageModel, ids: Tensor) -> Tensor:
     """`[row, pos, d_model]`: what leaves the last block; the head is not run."""
     left: list[Tensor] = []
 
     def stop(seen: Seen) -> None:
         left.append(seen.output)
-        raise _Enough
+        raise Enough
 
-    with suppress(_Enough):
-        run_hooked(lambda: all_logits(lm.model, ids), lm.named([(lm.geometry.blocks[-1], stop)]))
+    stopping = lm.named([(lm.geometry.blocks[-1], stop)])
+    run_until_enough(lambda: all_logits(lm.model, ids), stopping)
     return left[0]

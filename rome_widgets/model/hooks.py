@@ -7,6 +7,7 @@ ours. What an interrupt leaves attached is dropped with the stand-ins.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
@@ -23,6 +24,11 @@ class Seen(NamedTuple):
     kwargs: dict[str, Any]
     output: Tensor
     """The module's output; the first element where the module returns a tuple."""
+
+    @property
+    def entering(self) -> Tensor | None:
+        """What it was called with; of several tensors the first, None where there is none."""
+        return _entering(self.args, self.kwargs)
 
 
 Visitor = Callable[[Seen], Tensor | None]
@@ -57,6 +63,18 @@ def run_hooked(
             handle.remove()
 
 
+class Enough(Exception):
+    """Raised by a visitor to end a call: what it is for has been seen."""
+
+
+def run_until_enough(
+    call: Callable[[], Any], visitors: Iterable[tuple[nn.Module, Visitor]]
+) -> None:
+    """As `run_hooked`, where a visitor may end the call by `Enough`. What it gives is dropped."""
+    with suppress(Enough):
+        run_hooked(call, visitors)
+
+
 def run_until(
     module: nn.Module, call: Callable[[], T], visitors: Iterable[tuple[nn.Module, Visitor]] = ()
 ) -> T | Tensor:
@@ -67,26 +85,25 @@ def run_until(
         call: As for `run_hooked`. Whatever waits for its end does not see it.
         visitors: As for `run_hooked`.
     """
+    entered: list[Tensor] = []
 
     def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = (*args, *kwargs.values())
-        entering = next((value for value in given if isinstance(value, Tensor)), None)
-        if entering is not None:
-            raise _Reached(entering)
+        if (tensor := _entering(args, kwargs)) is not None:
+            entered.append(tensor)
+            raise Enough
 
     handle = standing_in(module).register_forward_pre_hook(stop, with_kwargs=True)
     try:
         return run_hooked(call, visitors)
-    except _Reached as reached:
-        return reached.entering
+    except Enough:
+        return entered[0]
     finally:
         handle.remove()
 
 
-class _Reached(Exception):
-    def __init__(self, entering: Tensor) -> None:
-        super().__init__()
-        self.entering = entering
+def _entering(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    given = (*args, *kwargs.values())
+    return next((each for each in given if isinstance(each, Tensor)), None)
 
 
 def _hook(visitor: Visitor) -> Callable[..., Any]:

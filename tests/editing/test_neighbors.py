@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rome_widgets as rw
-from rome_widgets.editing.neighbors import doubt
+from rome_widgets.editing.neighbors import doubt_of_neighbors
 from rome_widgets.errors import PromptError
 from rome_widgets.records.edit import Neighbor
 from tests.helpers import world
@@ -64,10 +64,9 @@ def neighbor(after, target_after):
 
 def test_harm_is_said_from_a_quarter_on():
     well, ill = neighbor(0.8, 0.1), neighbor(0.1, 0.8)
-    assert (
-        doubt([], "Paris") == doubt([well] * 8, "Paris") == doubt([ill] + [well] * 7, "Paris") == []
-    )
-    (said,) = doubt([ill, ill] + [well] * 6, "Paris")
+    for few in ([], [well] * 8, [ill, *[well] * 7]):
+        assert doubt_of_neighbors(few, "Paris") == []
+    (said,) = doubt_of_neighbors([ill, ill, *[well] * 6], "Paris")
     assert "2 of 8 other prompts “Paris”" in said
     assert "“Rome is in” (“Italy” 0.9 → 0.1)" in said
 

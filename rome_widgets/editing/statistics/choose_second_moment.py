@@ -12,7 +12,7 @@ from safetensors import safe_open
 from rome_widgets import bundled
 from rome_widgets.editing.site import Site
 from rome_widgets.editing.statistics import second_moment_file
-from rome_widgets.editing.statistics.gather import OWN, Text, gather, moment_of
+from rome_widgets.editing.statistics.gather import OWN, Corpus, gather, moment_of
 from rome_widgets.editing.statistics.second_moment import SecondMoment, Statistics
 from rome_widgets.editing.statistics.second_moment_file import symmetric
 from rome_widgets.errors import EditFileError, SettingsError, StatisticsMissing, said
@@ -57,7 +57,7 @@ def second_moment_of(
             'Texts, "self", a file, "identity" or a SecondMoment was wanted.',
         )
     texts = OWN if given is None else given
-    text = Text.read(site.lm, texts, [site], progress=progress, cancel=cancel)
+    text = Corpus.read(site.lm, texts, [site], progress=progress, cancel=cancel)
     return gather([site], text, None, ridge, progress, cancel)[site.layer]
 
 

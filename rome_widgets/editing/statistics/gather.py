@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rome_widgets.editing.settings import SEEDS
 from rome_widgets.editing.site import Site, find_site
 from rome_widgets.editing.statistics.own_text import own_text
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from rome_widgets.editing.statistics.second_moment_file import Keeper, Sums
 from rome_widgets.errors import Cancelled, NonFinite, SaveFailed, SettingsError, said
 from rome_widgets.files.cache_folder import cache_folder
-from rome_widgets.model.base_model import BaseModel
-from rome_widgets.model.hooks import Seen, Visitor, run_hooked
+from rome_widgets.model.hooks import Enough, Seen, Visitor, run_until_enough
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.progress_bar import shows_progress
 from rome_widgets.model.stand_in import standing_in
 from rome_widgets.model.undisturbed import undisturbed
+from rome_widgets.model.unedited_model import UneditedModel
 from rome_widgets.records import arguments
 from rome_widgets.records.arguments import Listener, a_path, callback, cancel_flag, optional, takes
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.records.numbers import finite_number, plain, whole_number
 from rome_widgets.records.trace import CancelFlag
 
-SEEDS = (-(2**63), 2**64 - 1)
-"""As those of an edit."""
 WINDOW = 256
 """Longest piece of text that is run at once, in tokens."""
 OWN = "self"
@@ -113,12 +111,12 @@ def second_moment(
         given = Path(path)
         names = {site.layer: f"layer-{site.layer}.safetensors" for site in sites}
         paths = {n: given / name if several else given for n, name in names.items()}
-    text = Text.read(lm, texts, sites, n_tokens, seed, progress, cancel)
+    text = Corpus.read(lm, texts, sites, n_tokens, seed, progress, cancel)
     found = gather(sites, text, paths, ridge, progress, cancel)
     return found if several else found[sites[0].layer]
 
 
-class Text:
+class Corpus:
     """What is gathered from: `pieces` of token ids, and `about`, a clause."""
 
     def __init__(self, pieces: Sequence[Sequence[int]], about: str) -> None:
@@ -139,7 +137,7 @@ class Text:
         seed: int = 0,
         progress: Listener[EditProgress] = None,
         cancel: CancelFlag | None = None,
-    ) -> Text:
+    ) -> Corpus:
         """The texts that a user gave, or the model's own; cut to what is run at once."""
         window = min(WINDOW, lm.n_positions or WINDOW)
         if not (isinstance(texts, str) and texts == OWN):
@@ -173,7 +171,7 @@ def _pieces(lm: LanguageModel, texts: Iterable[str], window: int) -> Iterator[li
 
 def gather(
     sites: Sequence[Site],
-    text: Text,
+    text: Corpus,
     paths: Mapping[int, Path] | None = None,
     ridge: float = 1e-4,
     progress: Listener[EditProgress] = None,
@@ -205,14 +203,14 @@ def _that_fit(sites: Sequence[Site]) -> Iterator[Sequence[Site]]:
 
 def _in_one_pass(
     sites: Sequence[Site],
-    text: Text,
+    text: Corpus,
     paths: Mapping[int, Path],
     ridge: float,
     progress: Listener[EditProgress],
     cancel: CancelFlag | None,
 ) -> dict[int, SecondMoment]:
     lm, total = sites[0].lm, len(text.pieces)
-    base = BaseModel(lm, [site.weight_name for site in sites])
+    base = UneditedModel(lm, [site.weight_name for site in sites])
     parts = [_Part(site, text, base, paths.get(site.layer)) for site in sites]
     try:
         while missing := [part for part in parts if part.sums.done < total]:
@@ -236,7 +234,7 @@ def _in_one_pass(
 class _Part:
     """One layer of what is gathered, and its file."""
 
-    def __init__(self, site: Site, text: Text, base: BaseModel, path: Path | None) -> None:
+    def __init__(self, site: Site, text: Corpus, base: UneditedModel, path: Path | None) -> None:
         self.site, self._text = site, text
         about = _about(site, text, base)
         # What a foreign hook does has no name that another day would know it by.
@@ -260,7 +258,7 @@ class _Part:
         return moment_of(self.sums, f"{self.sums.n_tokens:,} tokens {self._text.about}", ridge)
 
 
-def _about(site: Site, text: Text, base: BaseModel) -> dict[str, Any]:
+def _about(site: Site, text: Corpus, base: UneditedModel) -> dict[str, Any]:
     """What a kept moment must agree with: the model without its edits, the layer, the text."""
     return {
         "model": site.lm.name,
@@ -296,10 +294,6 @@ def moment_of(sums: Sums, about: str, ridge: float) -> SecondMoment:
 # ------------------------------------------------------------------------------- the keys
 
 
-class _Enough(Exception):
-    """Ends a forward pass where the keys are known."""
-
-
 def keys_of(
     sites: Sequence[Site], ids: Tensor, visitors: Sequence[tuple[Any, Visitor]] = ()
 ) -> dict[int, Tensor]:
@@ -310,7 +304,7 @@ def keys_of(
     def keep(site: Site, call: Seen) -> None:
         seen[site.layer] = call.args[0].detach().reshape(-1, site.d_in).float()
         if site.layer == last:
-            raise _Enough
+            raise Enough
 
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     keeping = [(site.module, partial(keep, site)) for site in sites]
@@ -318,8 +312,7 @@ def keys_of(
     def run() -> None:
         standing_in(lm.model)(**inputs)
 
-    with suppress(_Enough):
-        lm.run(lambda: run_hooked(run, [*keeping, *visitors]))
+    lm.run(lambda: run_until_enough(run, [*keeping, *visitors]))
     for layer, keys in seen.items():
         if not torch.isfinite(keys).all():
             raise NonFinite(

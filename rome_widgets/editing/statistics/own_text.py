@@ -23,11 +23,11 @@ from rome_widgets.errors import Cancelled, EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.files.checksummed_file import FileKind
-from rome_widgets.model.base_model import BaseModel
 from rome_widgets.model.generation import FIRST_WORDS, IncrementalDecoder, start_ids
 from rome_widgets.model.hooks import run_hooked
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.memory import in_pieces
+from rome_widgets.model.unedited_model import UneditedModel
 from rome_widgets.records.edit import EditProgress
 from rome_widgets.records.trace import CancelFlag
 
@@ -62,7 +62,7 @@ def own_text(
         Cancelled: `cancel` was set.
         ModelChanged: Somebody wrote the weights meanwhile.
     """
-    base = BaseModel(lm)
+    base = UneditedModel(lm)
     about = {
         "weights": base.digest,
         "built": lm.identity.built,
@@ -87,7 +87,7 @@ def own_text(
 
 @dataclass
 class _Writer:
-    base: BaseModel
+    base: UneditedModel
     lm: LanguageModel
     n_tokens: int
     longest: int

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from rome_widgets.errors import ModelChanged
-from rome_widgets.model.base_model import BaseModel
 from rome_widgets.model.hooks import run_hooked
 from rome_widgets.model.structure.geometry import all_logits
+from rome_widgets.model.unedited_model import UneditedModel
 from tests.helpers import model_guard, world
 
 
@@ -31,7 +31,7 @@ def test_it_runs_as_if_it_carried_no_edit_also_when_one_comes_meanwhile():
             change.apply()
         return logits(lm, visitors)
 
-    base = BaseModel(lm)
+    base = UneditedModel(lm)
     assert torch.equal(base.run(call), plain)
     assert len(calls) == 2
     assert not torch.equal(logits(lm, []), plain)
@@ -40,7 +40,7 @@ def test_it_runs_as_if_it_carried_no_edit_also_when_one_comes_meanwhile():
 
 def test_weights_that_somebody_else_wrote_are_seen():
     lm = world.new_lm("gpt2")
-    base = BaseModel(lm, ["transformer.h.1.mlp.c_proj.weight"])
+    base = UneditedModel(lm, ["transformer.h.1.mlp.c_proj.weight"])
 
     def call(visitors):
         with torch.no_grad():

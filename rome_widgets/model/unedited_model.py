@@ -17,7 +17,7 @@ from rome_widgets.model.ledger import ledger_of
 T = TypeVar("T")
 
 
-class BaseModel:
+class UneditedModel:
     """Runs a model as if it carried no edit.
 
     Args:
