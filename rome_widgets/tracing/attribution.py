@@ -24,7 +24,7 @@ from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.memory import in_pieces
 from rome_widgets.records.states import Kind, State, cell_states
 from rome_widgets.tracing.metric import Measure
-from rome_widgets.tracing.runs import Held, Runs, _of_draws
+from rome_widgets.tracing.runs import Held, Runs, held_in
 
 TOKENS_PER_PASS = 4096
 """Positions run at once, over all samples: the gradient needs every activation kept."""
@@ -77,7 +77,7 @@ def attribution_patching(
             runs.samples,
             rows_at_once,
             lambda draws: _slopes(
-                runs._of(draws), measure, kinds, restored, _of_draws(held or {}, draws)
+                runs.of_draws(draws), measure, kinds, restored, held_in(held or {}, draws)
             ),
             "keep the activations of one draw for their gradient",
         )
@@ -120,7 +120,7 @@ def _slopes(
     """
     lm, samples = runs.lm, runs.samples
     shares: dict[tuple[Kind, int], Tensor] = {}
-    visitors = runs._restoring([restored], held)
+    visitors = runs.restoring([restored], held)
     for kind in kinds:
         for layer, name in enumerate(lm.sites(kind)):
             clean = runs.states[kind, layer].reshape(runs.length, -1)

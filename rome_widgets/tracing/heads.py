@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rome_widgets.model.hooks import Seen
-from rome_widgets.model.language_model import to_numpy
+from rome_widgets.model.language_model import LanguageModel, to_numpy
 from rome_widgets.model.memory import in_pieces
-from rome_widgets.model.structure.attention_heads import AttentionHeads
+from rome_widgets.model.structure.attention_heads import AttentionHeads, find_attention_heads
 from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.runs import Check, Held, Runs
+
+
+def attention_heads_of(lm: LanguageModel) -> AttentionHeads:
+    """The heads of a model, looked for once; see `find_attention_heads`."""
+    return lm.remember(
+        "attention heads",
+        lm.identity,
+        lambda: lm.run(lambda: find_attention_heads(lm.model, lm.geometry)),
+    )
 
 
 def restore_heads(
@@ -45,7 +53,7 @@ def restore_heads(
     """
     lm, name = runs.lm, heads.matrices[layer]
     clean: list[Tensor] = []
-    lm.next_token_logits(runs.ids, [(name, lambda seen: clean.append(_read(seen).clone()))])
+    lm.next_token_logits(runs.ids, [(name, lambda seen: clean.append(_entering(seen).clone()))])
     held = {at: kept for at, kept in held.items() if (at.kind, at.layer) != ("attn", layer)}
     cells = [(pos, head) for pos in positions for head in range(heads.n_heads)]
 
@@ -55,7 +63,7 @@ def restore_heads(
 
         def put(seen: Seen) -> Tensor:
             changed = seen.output.clone()
-            read = _read(seen).view(len(some), runs.samples, runs.length, -1)
+            read = _entering(seen).view(len(some), runs.samples, runs.length, -1)
             out = changed.view(len(some), runs.samples, runs.length, -1)
             for cell, (pos, head) in enumerate(some):
                 own = heads.slice_of(head)
@@ -72,7 +80,7 @@ def restore_heads(
     return in_pieces(len(cells), at_once, some_cells, "restore one head")
 
 
-def _read(seen: Seen) -> Tensor:
+def _entering(seen: Seen) -> Tensor:
     """What a matrix was called with."""
-    given = (*seen.args, *seen.kwargs.values())
-    return next(each for each in given if isinstance(each, torch.Tensor))
+    assert seen.entering is not None
+    return seen.entering

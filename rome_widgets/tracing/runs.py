@@ -203,12 +203,12 @@ class Runs:
         """
 
         def totals_of(draws: slice) -> Means:
-            return self._of(draws)._pass(cells, measure, _of_draws(held, draws))
+            return self.of_draws(draws)._pass(cells, measure, held_in(held, draws))
 
         pieces = in_pieces(self.samples, self.samples // 2, totals_of, "run the prompt once")
         return added([totals for _, totals in pieces])
 
-    def _of(self, draws: slice) -> Runs:
+    def of_draws(self, draws: slice) -> Runs:
         """The same runs, of some of the draws."""
         some = copy.copy(self)
         some.noise = self.noise[draws]
@@ -288,7 +288,7 @@ class Runs:
         self._check_model(thoroughly=False)
 
         def some_draws(draws: slice) -> dict[State, Tensor]:
-            return self._of(draws)._states_in_corrupted_pass(states)
+            return self.of_draws(draws)._states_in_corrupted_pass(states)
 
         pieces = in_pieces(self.samples, self.samples, some_draws, "run the prompt once")
         parts = [part for _, part in pieces]
@@ -395,10 +395,10 @@ class Runs:
     def _pass(self, cells: Sequence[Sequence[State]], measure: Measure, held: Held) -> Means:
         """Totals over the samples: one whole forward pass, every cell's samples in a batch."""
         rows = self.corrupted_ids.expand(len(cells) * self.samples, -1)
-        logits = self.lm.next_token_logits(rows, self._restoring(cells, held))
+        logits = self.lm.next_token_logits(rows, self.restoring(cells, held))
         return measure.totals(logits.unflatten(0, (len(cells), self.samples)))
 
-    def _restoring(self, cells: Sequence[Sequence[State]], held: Held) -> list[tuple[str, Visitor]]:
+    def restoring(self, cells: Sequence[Sequence[State]], held: Held) -> list[tuple[str, Visitor]]:
         """What corrupts every cell's samples and puts its states back."""
         by_site: dict[tuple[Kind, int], list[tuple[int, Patch]]] = {}
         for cell, states in enumerate(cells):
@@ -417,7 +417,7 @@ class Runs:
             ModelChanged: It is no longer.
         """
         self._check_model(thoroughly=False)
-        return self._restoring([()] * n_cells, held)
+        return self.restoring([()] * n_cells, held)
 
     # ------------------------------------------------------------------ several tokens on
 
@@ -445,7 +445,7 @@ class Runs:
 
         def total_of(draws: slice) -> float:
             longer = self._longer(answer, draws)
-            visitors = longer._restoring([states], _of_draws(held or {}, draws))
+            visitors = longer.restoring([states], held_in(held or {}, draws))
             return float(longer._joint(longer.corrupted_ids, answer, visitors).sum())
 
         what = f"run the prompt with {len(answer)} tokens of its answer"
@@ -458,7 +458,7 @@ class Runs:
         Raises:
             ContextTooLong: They are more tokens than the model has positions.
         """
-        longer = self._of(draws)
+        longer = self.of_draws(draws)
         longer.ids, longer.corrupted_ids = (
             self.lm.rows([[*ids[0].tolist(), *answer[:-1]]])
             for ids in (self.ids, self.corrupted_ids)
@@ -535,7 +535,8 @@ class Placed(NamedTuple):
         return Placed(self.rows[inside] - first, self.positions[inside], values)
 
 
-def _of_draws(held: Held, draws: slice) -> Held:
+def held_in(held: Held, draws: slice) -> Held:
+    """Of some of the draws."""
     return {state: values[draws] for state, values in held.items()}
 
 

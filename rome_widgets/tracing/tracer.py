@@ -23,9 +23,7 @@ from torch import Tensor
 
 from rome_widgets import bundled
 from rome_widgets.errors import (
-    ArgumentError,
     Cancelled,
-    PromptError,
     StateError,
     said,
 )
@@ -33,7 +31,6 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.precision import precision_notes
 from rome_widgets.model.progress_bar import progress_bar, shows_progress
-from rome_widgets.model.structure.attention_heads import find_attention_heads
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import Listener, callback, cancel_flag, several, takes
@@ -57,9 +54,10 @@ from rome_widgets.records.trace import (
     top_ids,
 )
 from rome_widgets.records.trace_metric import Metric, check_metric, line_of_repr, symbol
+from rome_widgets.tracing.answer import Answer, choose_answer, choose_second_answer
 from rome_widgets.tracing.attribution import attribution_patching
 from rome_widgets.tracing.flow import measure_flow
-from rome_widgets.tracing.heads import restore_heads
+from rome_widgets.tracing.heads import attention_heads_of, restore_heads
 from rome_widgets.tracing.lens import read_lens
 from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.noise import Noise, draw_noise
@@ -92,8 +90,6 @@ Prompt = str | Fact | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor
 """Text, a fact or a record of one, chat messages, or token ids."""
 SubjectOfPrompt = str | Span | Sequence[Span] | None
 """Words, their span of characters, or the spans of several mentions."""
-Answer = str | int | Iterable[str | int] | None
-"""A word, the id of a token, several of these, or None: the clean run's top token."""
 
 
 @takes(progress=callback, cancel=cancel_flag)
@@ -257,15 +253,18 @@ class CausalTracer(Stays):
         self._runs = cached_runs(lm, self.token_ids, positions, values, other)
         self._held: dict[State, Tensor] = {}
         self._baseline = np.stack([to_numpy(self._runs.clean), to_numpy(self._runs.corrupted)])
-        self._answer_ids, text, notes = self._choose_answer(answer, self._baseline[0])
+        chosen = choose_answer(lm, self._runs, self.prompt, answer)
+        self._answer_ids, notes = chosen.ids, [*chosen.notes]
         self.answer_id = self._answer_ids[0]
         self.answer = lm.token_text(self.answer_id)
-        self.measure = Measure(self.answer_id, metric, self._choose_against(metric, against, notes))
+        second = choose_second_answer(lm, self._runs, self.prompt, metric, against, self.answer_id)
+        notes += second.notes
+        self.measure = Measure(self.answer_id, metric, next(iter(second.ids), None))
         top = dict.fromkeys(i for run in self._baseline for i in top_ids(run, self.answer_id, 8))
         texts = {i: lm.token_text(i) for i in top}
         self._baseline_rows = tuple(predictions(self._baseline[[0, 1, 1]], top, texts))
         self.clean, self.corrupted = self._runs.measure(self.measure)
-        self.whole, more = self._measure_whole(text)
+        self.whole, more = self._measure_whole(chosen.words)
         notes += more
         about_runs = [self._runs.note] if self._runs.note else []
         about_runs += precision_notes(lm.device, lm.dtype)
@@ -671,7 +670,7 @@ class CausalTracer(Stays):
         if not places:
             raise StateError("No token was named.", "One or several were wanted.")
         at, positions = places[0].layer, tuple(state.pos for state in places)
-        found = find_attention_heads(self.lm)
+        found = attention_heads_of(self.lm)
         scores = np.full((len(positions), found.n_heads), np.nan)
         done = 0
 
@@ -804,59 +803,6 @@ class CausalTracer(Stays):
         layers = range(self.lm.n_layers)
         return [(pos, layer, kind) for pos in rows for kind in kinds for layer in layers]
 
-    def _choose_answer(
-        self, answer: Answer, clean: np.ndarray
-    ) -> tuple[Sequence[int], str, list[str]]:
-        """The tokens of the answer, the answer in words, and what is to be said of it."""
-        top = int(clean.argmax())
-        if answer is None:
-            return [top], "", []
-        known = self._known_answers(answer, len(clean))
-        notes = []
-        if len(known) > 1:
-            wholes = [self._runs.clean_joint(ids) for _, ids in known]
-            best = int(np.argmax(wholes))
-            others = [f"{known[n][0]!r} ({p:.2g})" for n, p in enumerate(wholes) if n != best]
-            notes.append(
-                f"Of several answers the one that the clean run finds most probable is followed: "
-                f"{known[best][0]!r} ({wholes[best]:.2g}), not {', '.join(others)}."
-            )
-            known = [known[best]]
-        ((text, ids),) = known
-        if ids[0] != top:
-            notes.append(
-                f"The clean run's top token is {self.lm.token_text(top)!r} "
-                f"({clean[top]:.3f}), not {self.lm.token_text(ids[0])!r} ({clean[ids[0]]:.3f})."
-            )
-        return ids, text, notes
-
-    def _known_answers(self, answer: Any, n_tokens: int) -> list[tuple[str, Sequence[int]]]:
-        """Every answer in words, with its tokens; of several that are the same tokens the first.
-
-        Raises:
-            PromptError: None at all, an empty word, or an id that no token has.
-        """
-        found: dict[tuple[int, ...], str] = {}
-        for each in [*answer] if _are_several(answer) else [answer]:
-            number = as_whole(each)
-            if number is not None and not 0 <= number < n_tokens:
-                raise PromptError(
-                    f"There is no token {said(each)} to follow.",
-                    f"Ids from 0 to {n_tokens - 1} are known.",
-                )
-            if number is not None:
-                found.setdefault((number,), self.lm.token_text(number).strip())
-            else:
-                ids = tuple(self.lm.answer_ids(self.prompt, each))
-                found.setdefault(ids, str(each).strip())
-        if not found:
-            raise PromptError(
-                "The list of answers is empty.",
-                "A word, the id of a token, or a list of these was wanted.",
-                "Pass answer=None to follow what the model itself says.",
-            )
-        return [(text, ids) for ids, text in found.items()]
-
     def _measure_whole(self, text: str) -> tuple[WholeAnswer | None, list[str]]:
         """The whole of an answer of several tokens, and what is to be said of it."""
         ids = self._answer_ids
@@ -879,46 +825,6 @@ class CausalTracer(Stays):
             return None
         restored = self._runs.joint(self._answer_ids, states, self._held)
         return self.whole._replace(restored=restored)
-
-    def _choose_against(
-        self, metric: Metric, against: str | int | None, notes: list[str]
-    ) -> int | None:
-        """The second answer's first token, checked; what is to be said of it goes to the notes.
-
-        Raises:
-            ArgumentError: A difference without it, or of an answer and itself, or another metric.
-        """
-        if metric != "logit_difference":
-            if against is None:
-                return None
-            raise ArgumentError(
-                f"against is {said(against)}, and the metric {metric!r} has no second answer.",
-                "A second answer is wanted for a difference of logits alone.",
-                "Leave against out, or pass metric='logit_difference'.",
-            )
-        # Of the likeliest tokens of the corrupted run the first that is not the answer.
-        likely = self.lm.token_text(
-            next(i for i in likeliest(self._baseline[1], 2) if i != self.answer_id)
-        )
-        if against is None or _are_several(against):
-            raise ArgumentError(
-                f"against is {said(against)}.",
-                "A difference of logits needs one second answer, a word or the id of a token.",
-                f"The corrupted run's likeliest is {likely!r}: pass against={likely.strip()!r}.",
-            )
-        ((text, ids),) = self._known_answers(against, self._baseline.shape[1])
-        if ids[0] == self.answer_id:
-            raise ArgumentError(
-                f"The second answer {text!r} begins with the token of the answer, {self.answer!r}.",
-                "Two answers whose first tokens differ were wanted.",
-                f"Pass another one, such as against={likely.strip()!r}.",
-            )
-        if len(ids) > 1:
-            first = self.lm.token_text(ids[0])
-            notes.append(
-                f"{text!r} is {len(ids)} tokens; the logit of its first, {first!r}, is used."
-            )
-        return ids[0]
 
     def _effect_notes(self) -> list[str]:
         if self.clean - self.corrupted > SMALL_EFFECT[self.metric]:
@@ -967,12 +873,6 @@ class CausalTracer(Stays):
             against=self.against,
             against_id=self.against_id,
         )
-
-
-def _are_several(answer: Any) -> bool:
-    """Whether it is a list of answers, of whatever kind, and not one answer."""
-    one = isinstance(answer, (str, bytes, Mapping)) or getattr(answer, "ndim", 1) == 0
-    return isinstance(answer, Iterable) and not one
 
 
 def read_stated(

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import rome_widgets as rw
-from rome_widgets.errors import ArgumentError, Cancelled, PromptError, StateError
+from rome_widgets.errors import Cancelled, StateError
 from rome_widgets.records.states import KINDS, State
 from rome_widgets.tracing.metric import Measure, added
 from rome_widgets.tracing.tracer import CausalTracer
@@ -185,34 +184,6 @@ def test_the_cells_of_another_metric_are_not_gone_on_with():
     )
     with pytest.raises(StateError, match="metric"):
         tracer.trace(resume=dataclasses.replace(partial, metric="probability"))
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"metric": "logits"}, ArgumentError, "'probability', 'logprob', 'logit_difference'"),
-        ({"metric": "logit_difference"}, ArgumentError, r"likeliest is 'w\d+': pass against='w"),
-        ({"metric": "logit_difference", "against": ["w1", "w2"]}, ArgumentError, "one second"),
-        ({"metric": "logit_difference", "against": 29}, PromptError, "no token 29"),
-        ({"metric": "logprob", "against": "w1"}, ArgumentError, "metric='logit_difference'"),
-        ({"against": "w1"}, ArgumentError, "has no second answer"),
-        (
-            {"metric": "logit_difference", "against": "w7", "answer": "w7"},
-            ArgumentError,
-            "first tokens differ",
-        ),
-    ],
-)
-def test_a_metric_that_cannot_be_is_refused(options, error, words):
-    with pytest.raises(error, match=words):
-        rw.trace(tiny.shared_lm("gpt2"), tiny.PROMPT, tiny.SUBJECT, **options)
-
-
-def test_only_the_first_token_of_a_second_answer_counts_and_that_is_said():
-    options = {"metric": "logit_difference", "against": "w7 w9", "answer": "w8"}
-    tracer = tiny.tiny_tracer(tiny.shared_lm("gpt2"), **options)
-    assert tracer.against_id == 7
-    assert any("'w7 w9' is 2 tokens; the logit of its first" in note for note in tracer.notes)
 
 
 @pytest.mark.parametrize("metric", ["probability", *METRICS])
