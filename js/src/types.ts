@@ -189,7 +189,7 @@ export interface GridTraits extends BaseTraits {
 /** The fields of `RestoringPath`, and whether it is still being looked for. */
 export interface PathInfo {
   states: Selection;
-  probabilities: number[];
+  scores: number[];
   answer: string;
   clean: number;
   corrupted: number;

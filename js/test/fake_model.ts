@@ -252,7 +252,7 @@ export const pathInfo = (more: Partial<PathInfo> = {}): PathInfo => ({
     [2, 2, "mlp"],
     [2, 1, "hidden"],
   ],
-  probabilities: [0.5, 0.86],
+  scores: [0.5, 0.86],
   answer: " Seattle",
   clean: 0.9,
   corrupted: 0.1,

@@ -38,9 +38,9 @@ class RestoringPath:
     """
 
     states: tuple[State, ...]
-    probabilities: tuple[float, ...]
-    """Of the answer with the first 1, 2, … states restored, one for each state; of another metric
-    than the probability, that."""
+    scores: tuple[float, ...]
+    """The metric, by default the probability of the answer, with the first 1, 2, … states
+    restored."""
     answer: str
     clean: float
     corrupted: float
@@ -62,7 +62,7 @@ class RestoringPath:
         return f"RestoringPath({self._words(*answers)})"
 
     def _repr_html_(self) -> str:
-        together = {f"{SHORT[self.metric]} with those so far": self.probabilities}
+        together = {f"{SHORT[self.metric]} with those so far": self.scores}
         return paragraph(self._words(self.answer, self.against)) + state_table(
             self.states, self.tokens, together, shaded=self.metric == "probability"
         )
@@ -76,9 +76,9 @@ class RestoringPath:
         )
 
     @property
-    def probability(self) -> float:
+    def score(self) -> float:
         """Of the answer with the whole set restored."""
-        return self.probabilities[-1] if self.probabilities else self.corrupted
+        return self.scores[-1] if self.scores else self.corrupted
 
     @property
     def recovery(self) -> float:
@@ -87,7 +87,7 @@ class RestoringPath:
         `(score - corrupted) / (clean - corrupted)`, which needs no number to be positive; NaN where
         nothing was taken away.
         """
-        return recovery(self.probability, self.clean, self.corrupted)
+        return recovery(self.score, self.clean, self.corrupted)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

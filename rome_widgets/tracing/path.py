@@ -25,7 +25,7 @@ from rome_widgets.records.states import State
 from rome_widgets.records.trace import CancelFlag
 from rome_widgets.tracing.runs import Check
 
-Measure = Callable[[Sequence[Sequence[State]], Check], np.ndarray]
+Scores = Callable[[Sequence[Sequence[State]], Check], np.ndarray]
 """The metric with each of some sets restored; calls the check now and then."""
 
 Estimate = Callable[[Sequence[State], Sequence[State]], np.ndarray | None]
@@ -81,14 +81,14 @@ def better(one: RestoringPath, other: RestoringPath) -> RestoringPath:
         return one if one.reached else other
     if other.reached or sorted(one.states) == sorted(other.states):
         return other
-    return max(one, other, key=lambda path: path.probability)
+    return max(one, other, key=lambda path: path.score)
 
 
 @dataclass
 class PathSearch:
     """The search for one path."""
 
-    measure: Measure
+    measure: Scores
     candidates: Sequence[State]
     """States to choose from."""
     path: RestoringPath
@@ -101,8 +101,8 @@ class PathSearch:
     """Checked between calls of the model."""
     first: Sequence[State] = ()
     """A path that a search over fewer draws found: it is tried before all candidates are."""
-    roughly: Measure | None = None
-    """The probabilities over those fewer draws."""
+    roughly: Scores | None = None
+    """The scores over those fewer draws."""
     estimate: Estimate | None = None
     """Which of many states to try; None tries all."""
     budget: Budget = field(default_factory=Budget)
@@ -169,22 +169,22 @@ class PathSearch:
         """Go on from the path there is."""
         if len(self.path.states) >= self.max_states:
             return
-        for states, probabilities in self._one_by_one(candidates, self.path):
-            best = probabilities[-1]
-            if best <= self.path.probability:
+        for states, scores in self._one_by_one(candidates, self.path):
+            best = scores[-1]
+            if best <= self.path.score:
                 return
-            self._take(states, probabilities, reached=best >= self._enough)
+            self._take(states, scores, reached=best >= self._enough)
             if self.path.reached or len(states) == self.max_states:
                 return
 
     def _prune(self) -> None:
         """Drop states, cheapest first, while the others bring enough back."""
         states = list(self.path.states)
-        enough = min(self._enough, self.path.probability)
+        enough = min(self._enough, self.path.score)
         while states:
             without = [[s for s in states if s != dropped] for dropped in states]
-            best, probability = self._best_of(without)
-            if probability < enough:
+            best, score = self._best_of(without)
+            if score < enough:
                 break
             states = without[best]
         if len(states) < len(self.path.states):
@@ -202,8 +202,8 @@ class PathSearch:
         left = self._measure(kept)
         for pair in np.argsort(-left, kind="stable")[:EXCHANGED_PAIRS]:
             sets = [[*kept[pair], other] for other in self._worth_trying(kept[pair], others)]
-            best, probability = self._best_of(sets)
-            if probability >= self._enough:
+            best, score = self._best_of(sets)
+            if score >= self._enough:
                 self._take_in_order(sets[best])
                 return True
         return False
@@ -213,12 +213,12 @@ class PathSearch:
     ) -> Iterator[tuple[tuple[State, ...], tuple[float, ...]]]:
         """Sets that grow by the state that brings most back, with what each step comes to."""
         states = () if begun is None else begun.states
-        probabilities = () if begun is None else begun.probabilities
+        scores = () if begun is None else begun.scores
         while left := [state for state in candidates if state not in states]:
             left = self._worth_trying(states, left)
-            best, probability = self._best_of([[*states, state] for state in left])
-            states, probabilities = (*states, left[best]), (*probabilities, probability)
-            yield states, probabilities
+            best, score = self._best_of([[*states, state] for state in left])
+            states, scores = (*states, left[best]), (*scores, score)
+            yield states, scores
 
     def _worth_trying(self, beside: Sequence[State], states: list[State]) -> list[State]:
         """Those that the estimate ranks highest, in their order; all where they are few."""
@@ -231,13 +231,11 @@ class PathSearch:
         return [states[at] for at in sorted(ranks[:TRIED])]
 
     def _take_in_order(self, states: Sequence[State]) -> None:
-        *_, (ordered, probabilities) = self._one_by_one(sorted(states))
-        self._take(ordered, probabilities, reached=self.path.reached)
+        *_, (ordered, scores) = self._one_by_one(sorted(states))
+        self._take(ordered, scores, reached=self.path.reached)
 
-    def _take(
-        self, states: tuple[State, ...], probabilities: tuple[float, ...], *, reached: bool
-    ) -> None:
-        found = {"states": states, "probabilities": probabilities, "reached": reached}
+    def _take(self, states: tuple[State, ...], scores: tuple[float, ...], *, reached: bool) -> None:
+        found = {"states": states, "scores": scores, "reached": reached}
         self.path = replace(self.path, **found, n_restored=self.budget.spent)
         self._best = better(self._best, self.path)
         if self.progress is not None:
@@ -252,7 +250,7 @@ class PathSearch:
     def _measure(self, sets: Sequence[Sequence[State]]) -> np.ndarray:
         return self._ask(self.measure, sets)
 
-    def _ask(self, measure: Measure, sets: Sequence[Sequence[State]]) -> np.ndarray:
+    def _ask(self, measure: Scores, sets: Sequence[Sequence[State]]) -> np.ndarray:
         if len(sets) > self.budget.left:
             raise _Spent
         found = measure(sets, self._check)

@@ -564,7 +564,7 @@ class CausalTracer(Stays):
         """A set that a search over fewer draws found, with what it brings back over all."""
         sets = [path.states[:n] for n in range(1, len(path.states) + 1)]
         found = self._scores(sets, lambda: None) if sets else np.empty(0)
-        whole = replace(path, probabilities=tuple(map(float, found)), corrupted=self.corrupted)
+        whole = replace(path, scores=tuple(map(float, found)), corrupted=self.corrupted)
         return replace(whole, reached=bool(whole.recovery >= whole.target))
 
     def _of_fewer_draws(self, empty: RestoringPath) -> CausalTracer | None:

@@ -55,7 +55,7 @@ CALLS = {
     "flow": lambda lm: tracer(lm).flow(STATES).corrupted,
     "lens": lambda lm: [run.probabilities for run in tracer(lm).lens(STATES).runs],
     "estimate": lambda lm: tracer(lm).estimate().scores,
-    "path": lambda lm: tracer(lm).find_path(0.5, max_states=2, kinds="hidden").probabilities,
+    "path": lambda lm: tracer(lm).find_path(0.5, max_states=2, kinds="hidden").scores,
     "rome": lambda lm: edited(lm, ridge=0.1).report.update_norm,
     "ft": lambda lm: edited(lm, "ft").report.update_norm,
     "statistics": lambda lm: rw.second_moment(lm, TEXTS, EDITED_LAYER, ridge=0.1).matrix,

@@ -153,7 +153,7 @@ class Steps:
         runs = self._tracer.restore([]).distributions
         lost = int((runs[0] - runs[1]).argmax())  # of some families the likeliest token loses none
         tracer = tiny.tiny_tracer(self.lm, answer=lost)
-        return tracer.find_path(0.5, max_states=3, kinds="hidden").probabilities
+        return tracer.find_path(0.5, max_states=3, kinds="hidden").scores
 
     def flow(self) -> Any:
         flow = self._tracer.flow(STATES)

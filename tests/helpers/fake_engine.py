@@ -358,12 +358,12 @@ class FakeEngine:
             self._pause(cancelled)
             if cancelled():
                 raise Cancelled("The search was stopped.")
-            so_far = path.probabilities[-1] if path.states else CORRUPTED
+            so_far = path.scores[-1] if path.states else CORRUPTED
             path = replace(
                 path,
                 states=(*path.states, state),
-                probabilities=(
-                    *path.probabilities,
+                scores=(
+                    *path.scores,
                     min(CLEAN, so_far + 0.6 * (score - CORRUPTED)),
                 ),
                 n_restored=path.n_restored + len(tried),

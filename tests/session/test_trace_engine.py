@@ -117,7 +117,7 @@ def test_a_selected_path_brings_back_what_the_search_said(lm):
     path = explorer.find_path(0.8, wait=True)
     explorer.select_states(path.states)
     assert explorer.wait(20)
-    assert explorer.restoration.probability == pytest.approx(path.probability, abs=1e-6)
+    assert explorer.restoration.probability == pytest.approx(path.score, abs=1e-6)
     assert len(explorer.restoration.states) == len(path.states)
 
 

@@ -62,7 +62,7 @@ def check_greed(family, engine, share):
     assert [each.states for each in grown] == [
         tuple(expected[: n + 1]) for n in range(len(expected))
     ]
-    assert grown[-1].probabilities[-1] == pytest.approx(probability, rel=1e-9)
+    assert grown[-1].scores[-1] == pytest.approx(probability, rel=1e-9)
     assert [each.reached for each in grown] == [False] * (len(expected) - 1) + [True]
     return tracer, path
 
@@ -71,13 +71,13 @@ def check_path(tracer, path, share):
     """It reaches the target, needs each of its states, and says what restoring them gives."""
     assert (path.reached, path.target, path.answer) == (True, share, tracer.answer)
     assert path.recovery >= share - 1e-9
-    for n, said in enumerate(path.probabilities, start=1):
+    for n, said in enumerate(path.scores, start=1):
         restored = tracer.restore(path.states[:n]).probability
         assert said == pytest.approx(restored, rel=1e-6)
     for state in path.states:
         without = [each for each in path.states if each != state]
         assert tracer.restore(without).probability < enough(tracer, share)
-    assert all(np.diff([tracer.corrupted, *path.probabilities]) > 0)
+    assert all(np.diff([tracer.corrupted, *path.scores]) > 0)
     last = len(tracer.tokens) - 1
     for state in path.states:
         assert tracer.subject_span[0] <= state.pos < last
@@ -160,7 +160,7 @@ def test_a_state_that_greed_took_first_is_dropped_where_the_others_do():
         (B, C),
     ]
     assert path.states == (B, C)
-    assert path.probabilities == (0.4, 0.95)
+    assert path.scores == (0.4, 0.95)
     assert path.reached
     # Greed 3 + 2 + 1, dropping 3 + 2, order 2 + 1; then nothing for the pair, and A for it.
     assert path.n_restored == 6 + 5 + 3 + 2
@@ -182,7 +182,7 @@ def test_one_state_is_taken_for_two_where_that_is_enough():
     path = made_path(measure=measure, candidates=(A, B, C, D), progress=told.append)
     assert told[2].states == (A, B, C)
     assert path.states == (B, D)
-    assert path.probabilities == (0.3, 0.96)
+    assert path.scores == (0.3, 0.96)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_path_of_fewer_draws_is_tried_first_and_is_not_the_last_word(first, st
     found = made_path(first=first)
     assert (found.states, found.reached) == (states, True)
     alone = made_path()
-    assert found.probabilities == alone.probabilities
+    assert found.scores == alone.scores
     if set(first) >= set(states):
         assert found.n_restored < alone.n_restored
 
@@ -210,7 +210,7 @@ def test_a_path_over_many_draws_is_searched_over_few_and_holds_over_all(bundled_
     told = []
     path = tracer.find_path(0.9, progress=told.append)
     assert path.reached
-    assert tracer.restore(path.states).probability == pytest.approx(path.probability, abs=1e-6)
+    assert tracer.restore(path.states).probability == pytest.approx(path.score, abs=1e-6)
     assert path.corrupted == tracer.corrupted
     for state in path.states:
         others = [each for each in path.states if each != state]
@@ -222,7 +222,7 @@ def assert_true(tracer, told):
     """Each set that a search told of brings back what was said of it, over all draws."""
     assert told
     for path in told:
-        for n, said in enumerate(path.probabilities, start=1):
+        for n, said in enumerate(path.scores, start=1):
             assert tracer.restore(path.states[:n]).probability == pytest.approx(said, abs=1e-5)
         assert path.corrupted == tracer.corrupted
         assert path.reached == (path.recovery >= path.target)
@@ -245,7 +245,7 @@ def test_greed_begins_again_without_a_state_that_stands_in_the_way():
         return np.array([0.6 if A in each else 0.3 * len(each) for each in sets])
 
     path = made_path(measure=measure)
-    assert (path.reached, path.probabilities[-1]) == (False, 0.6)
+    assert (path.reached, path.scores[-1]) == (False, 0.6)
     again = made_path(0.85, measure=measure, candidates=(A, B, C, D))
     assert again.states == (B, C, D)
     assert again.reached
@@ -253,7 +253,7 @@ def test_greed_begins_again_without_a_state_that_stands_in_the_way():
 
 def test_a_search_that_comes_to_nothing_says_so():
     flat = made_path(measure=lambda sets, check: np.zeros(len(sets)))
-    assert (flat.states, flat.probabilities, flat.reached) == ((), (), False)
+    assert (flat.states, flat.scores, flat.reached) == ((), (), False)
     assert flat.recovery == 0
     capped = made_path(share=1.0, most=2)
     assert capped.states == (B, C), "the best of what was tried"
@@ -289,7 +289,7 @@ def test_a_severed_tracer_finds_its_own_path():
     cut = tracer.sever("attn", LAST)
     path = cut.find_path(0.6, among=[(LAST, layer, "hidden") for layer in range(5)])
     check = [cut.restore(path.states[: n + 1]).probability for n in range(len(path.states))]
-    assert path.probabilities == pytest.approx(check)
+    assert path.scores == pytest.approx(check)
     assert path.reached
     assert not cut.find_path(0.6).reached, "attention is the last token's only source"
     assert whole.reached
@@ -389,7 +389,7 @@ def test_the_path_is_near_the_optimum(bundled_lm):
                 assert len(path.states) >= smallest
                 more.append(len(path.states) - smallest)
                 if len(path.states) in best:
-                    lead = best[len(path.states)] - path.probabilities[-1]
+                    lead = best[len(path.states)] - path.scores[-1]
                     behind.append(lead / (tracer.clean - tracer.corrupted))
             elif smallest:
                 missed += 1
@@ -445,7 +445,7 @@ def test_of_many_states_those_are_tried_that_the_estimate_ranks_highest():
     every = made_path(measure=worth, candidates=many())
     some = made_path(measure=worth, candidates=many(), estimate=estimate)
     assert every.states == some.states == (State(1, 70, "mlp"), State(1, 30, "mlp"))
-    assert every.probabilities == some.probabilities
+    assert every.scores == some.scores
     assert every.n_restored - some.n_restored > 100
     assert asked[:2] == [(), (State(1, 70, "mlp"),)]
 
@@ -464,7 +464,7 @@ def test_a_wrong_estimate_costs_a_longer_path_and_no_wrong_number():
         estimate=lambda beside, states: -worth([[s] for s in states], None),
     )
     assert State(1, 70, "mlp") not in path.states
-    assert path.probability == worth([path.states], None)[0]
+    assert path.score == worth([path.states], None)[0]
 
 
 @pytest.mark.parametrize("most", [*range(1, 18), 1000])
@@ -475,8 +475,8 @@ def test_a_budget_is_kept_and_the_last_set_is_what_there_is(most):
     assert told == sorted(told)
     assert all(spent <= at_most == most for spent, at_most in told)
     assert bool(path.states) == (most >= 3), "the first step asks for three"
-    assert path.probability == made([path.states], lambda: None)[0]
-    assert path.reached == (path.probability >= 0.9)
+    assert path.score == made([path.states], lambda: None)[0]
+    assert path.reached == (path.score >= 0.9)
     whole = made_path()
     assert (path.states == whole.states) == (most >= 14), "greed, dropping, order"
 
@@ -503,7 +503,7 @@ def test_a_search_that_is_stopped_in_another_start_carries_the_best_set(first):
     with pytest.raises(Cancelled) as stopped:
         made_path(1.1, 2, first=first, progress=tell, cancel=stop)
     assert len(told[-1].states) == 1
-    assert stopped.value.partial.probability == max(path.probability for path in told)
+    assert stopped.value.partial.score == max(path.score for path in told)
     assert len(stopped.value.partial.states) == 2
 
 

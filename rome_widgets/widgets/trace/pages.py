@@ -153,7 +153,7 @@ class ExplainedGrid(LiveWidget, TraceGrid):
         tokens, path = self._trace["tokens"], self.path
         steps = [
             f"{kind} layer {layer} at “{tokens[pos].strip()}” → {p:.4f}"
-            for (pos, layer, kind), p in zip(path.states, path.probabilities, strict=True)
+            for (pos, layer, kind), p in zip(path.states, path.scores, strict=True)
         ]
         name = "path so far" if self._search.running else "path"
         return [f"  {name}: {', '.join(steps)}"] if steps else []

@@ -172,7 +172,7 @@ class TestPath:
         assert path.recovery >= 0.9
         assert engine.paths == [0.9]
         assert explorer._path["states"] == [list(state) for state in path.states]
-        assert explorer._path["probabilities"] == pytest.approx(path.probabilities)
+        assert explorer._path["scores"] == pytest.approx(path.scores)
         assert explorer._path["running"] is False
         assert set(explorer._path) == interface("PathInfo")
         json.dumps(explorer._path, allow_nan=False)
@@ -180,7 +180,7 @@ class TestPath:
     def test_text_and_tables_name_the_path(self, explorer):
         assert "path" not in explorer.to_text() + explorer.to_html_table()
         path = explorer.find_path(wait=True)
-        (pos, layer, kind), p = path.states[-1], path.probabilities[-1]
+        (pos, layer, kind), p = path.states[-1], path.scores[-1]
         said = f"{kind} layer {layer} at “{explorer.trace.tokens[pos].strip()}” → {p:.4f}"
         assert explorer.to_text().endswith(said)
         assert said in explorer.to_html_table()

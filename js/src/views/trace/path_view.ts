@@ -86,7 +86,7 @@ function found(path: PathInfo, state: GridState, running: boolean | undefined): 
   const { states, clean, corrupted, target } = path;
   const tokens = state.trace.value?.tokens ?? [];
   const share = (p: number | undefined) => ((p ?? corrupted) - corrupted) / (clean - corrupted);
-  const total = share(path.probabilities.at(-1));
+  const total = share(path.scores.at(-1));
   const short = !path.reached && !running;
   const doing = path.reached ? "reached, looking for fewer: " : "looking: ";
   return html`
@@ -102,7 +102,7 @@ function found(path: PathInfo, state: GridState, running: boolean | undefined): 
           @pointerenter=${() => (state.hover.value = cell)}
           @pointerleave=${() => (state.hover.value = null)}
         ><span>${describe([cell], tokens)}</span>
-          <span>${i ? "→ " : html`${formula(path, 10)} `}${probability(path.probabilities[i], 2)}</span><b>${percent(share(path.probabilities[i]))}</b></li>`,
+          <span>${i ? "→ " : html`${formula(path, 10)} `}${probability(path.scores[i], 2)}</span><b>${percent(share(path.scores[i]))}</b></li>`,
       )}
     </ol>
     ${states.length > 0 && !running ? button("select_path", "Select these", () => state.selectStates(states)) : nothing}

@@ -15,13 +15,13 @@ test("the button asks for a path of the share that the field says", () => {
 test("while it is looked for the set so far is shown, and the search can be stopped", async () => {
   const { find, model, el } = show({
     ...explorerTraits(),
-    _path: pathInfo({ running: true, reached: false, probabilities: [0.5], states: [[2, 2, "mlp"]] }),
+    _path: pathInfo({ running: true, reached: false, scores: [0.5], states: [[2, 2, "mlp"]] }),
   });
   expect(find(".rw-path").textContent).toContain("looking: 1 state brings 50\u202f% back");
   expect(el.querySelector("[data-action=select_path]")).toBeNull();
   find<HTMLButtonElement>("[data-action=stop_path]").click();
   expect(model.sent("_request")).toMatchObject({ op: "stop_path" });
-  await model.receive({ _path: pathInfo({ reached: false, probabilities: [0.3, 0.5] }) });
+  await model.receive({ _path: pathInfo({ reached: false, scores: [0.3, 0.5] }) });
   expect(find(".rw-path").textContent).toContain("2 states bring 50\u202f% back, not 90\u202f%");
 });
 test("its steps are listed with p and share, and become the selection", () => {
@@ -61,7 +61,7 @@ test.each([
   const p = 0.1 + share * 0.8;
   const { words } = show({
     ...explorerTraits(),
-    _path: pathInfo({ clean: 0.9, corrupted: 0.1, target: 0.9, reached, probabilities: [0.5, p] }),
+    _path: pathInfo({ clean: 0.9, corrupted: 0.1, target: 0.9, reached, scores: [0.5, p] }),
   });
   expect(words(".rw-path p[role=status] b")[1]).toBe(said);
 });
