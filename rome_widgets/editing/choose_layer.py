@@ -6,12 +6,11 @@ By what is known of the model, else by a rule; by a trace of the prompt where th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast
 
 from rome_widgets.editing.request import Request
 from rome_widgets.editing.settings import Known
 from rome_widgets.editing.site import editable_layers, is_gated
-from rome_widgets.errors import said
+from rome_widgets.errors import SettingsError, said
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.edit import EditProgress
 
@@ -38,14 +37,22 @@ def choose_layer(
 
     A trace would give each prompt a layer of its own, and its strength does not predict how well an
     edit takes (the paper's later critics measured it, and so did we on the bundled model).
+
+    Raises:
+        SettingsError: A word that is none.
+        EditRefused: No layer can be edited.
     """
-    if asked is not None and not (isinstance(asked, str) and asked == TRACE):
-        return cast("int", asked), f"Layer {said(asked)} was asked for."
-    if asked is None and known.layer is not None:
+    if isinstance(asked, str):
+        if asked != TRACE:
+            raise SettingsError(
+                f"The layer is {said(asked)}.", f"A whole number, or {TRACE!r}, was wanted."
+            )
+        return layer_of_peak(lm, *traced_effects(lm, request, check, progress))
+    if asked is not None:
+        return asked, f"Layer {said(asked)} was asked for."
+    if known.layer is not None:
         return known.layer, f"Layer {known.layer} is that of {known.source}."
-    if asked is None:
-        return layer_by_rule(lm)
-    return layer_of_peak(lm, *traced_effects(lm, request, check, progress))
+    return layer_by_rule(lm)
 
 
 def layer_by_rule(lm: LanguageModel) -> tuple[int, str]:

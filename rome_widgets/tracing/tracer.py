@@ -666,6 +666,8 @@ class CausalTracer(Stays):
         if pos is None:
             pos = range(self.subject_positions[0], n_pos)
         asked = [pos] if as_whole(pos) is not None else several(pos, "pos")
+        if any(as_whole(each) is None for each in asked):
+            raise StateError(f"pos is {said(pos)}.", "A position, or several, were wanted.")
         places = check_states([(each, layer, "attn") for each in asked], n_pos, n_layers)
         if not places:
             raise StateError("No token was named.", "One or several were wanted.")

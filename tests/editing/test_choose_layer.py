@@ -50,7 +50,7 @@ def test_a_trace_chooses_where_it_is_asked_for():
     assert "restoring the MLP" in report.why_layer or "by the rule" in report.why_layer
     assert str(report.layer) in report.why_layer
     assert small_edit(lm, "w3 {}", "w14", "w8", layer=-1).report.layer == 3
-    with pytest.raises(SettingsError, match="The layer is 'peak'"):
+    with pytest.raises(SettingsError, match=r"The layer is 'peak'\..*or 'trace', was wanted"):
         small_edit(lm, "w3 {}", "w14", "w8", layer="peak")
 
 

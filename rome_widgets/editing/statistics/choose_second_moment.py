@@ -83,6 +83,13 @@ def read_shipped(path: Path, layer: int, ridge: float) -> SecondMoment:
 
 
 def _from_file(site: Site, path: Path, ridge: float) -> SecondMoment:
+    if not os.path.exists(path):
+        raise EditFileError(
+            f"There is no file {str(path)!r}.",
+            'A file of second_moment(..., path=...), a list of texts, "self" or "identity" was '
+            "wanted.",
+            "Check the path.",
+        )
     about, sums = second_moment_file.read(path)
     layer, model = about.get("layer"), about.get("model")
     if layer != site.layer or len(sums.total) != site.d_in:

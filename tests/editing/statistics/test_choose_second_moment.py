@@ -32,7 +32,7 @@ def test_an_edit_takes_texts_or_a_file_or_a_moment(tmp_path):
     assert all("108 tokens" in edit.report.second_moment for edit in by)
     with pytest.raises(EditFileError, match="Layer 2"):
         world.edit(*arguments, second_moment=path, **options | {"layer": 2})
-    with pytest.raises(EditFileError, match="cannot be read"):
+    with pytest.raises(EditFileError, match=r'There is no file.*"self" or "identity"'):
         world.edit(*arguments, second_moment=tmp_path / "nowhere", **options)
     with pytest.raises(SettingsError):
         world.edit(*arguments, second_moment=[], **options)
