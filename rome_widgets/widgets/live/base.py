@@ -13,7 +13,6 @@ import os
 import uuid
 import weakref
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -161,9 +160,14 @@ class RomeWidget(anywidget.AnyWidget):
             KEPT[self.model_id] = weakref.proxy(self)
 
     def __del__(self) -> None:
-        """Close it; whoever collects it has nobody to tell what went wrong."""
-        with suppress(Exception):
+        """Close it; whoever collects it has nobody to tell what went wrong.
+
+        No name of this module may be used: as Python ends, they are gone before the last widgets.
+        """
+        try:  # noqa: SIM105
             self.close()
+        except Exception:
+            pass
 
     def close(self) -> None:
         """Close the page's end, and that of the layout if nobody else can have it."""
