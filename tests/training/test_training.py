@@ -132,7 +132,7 @@ def test_the_second_moment_is_the_one_that_editing_gathers(micro, small_world):
     lm = LanguageModel(trained.model.eval(), trained.tokenizer)
     for layer, moment in enumerate(moments):
         site = find_site(lm, layer)
-        keys = torch.cat([keys_of(site, row[None]) for row in rows]).double()
+        keys = torch.cat([keys_of([site], row[None])[layer] for row in rows]).double()
         wanted = keys.T @ keys / len(keys)
         assert torch.allclose(moment, wanted, rtol=1e-4, atol=1e-6 * float(wanted.max()))
 
