@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rome_widgets.editing.statistics.second_moment import SecondMoment as SecondMoment
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
+    from rome_widgets.evaluation.tune import tune as tune
     from rome_widgets.files.notebooks import tour as tour
     from rome_widgets.files.trace_file import load_restoration as load_restoration
     from rome_widgets.files.trace_file import load_trace as load_trace
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from rome_widgets.records.trace import CausalTrace as CausalTrace
     from rome_widgets.records.trace import Prediction as Prediction
     from rome_widgets.records.trace import Restoration as Restoration
+    from rome_widgets.records.tuning import Tuning as Tuning
     from rome_widgets.tracing.noise import Noise as Noise
     from rome_widgets.tracing.tracer import CausalTracer as CausalTracer
     from rome_widgets.tracing.tracer import trace as trace
@@ -88,6 +90,7 @@ _HOME = {
     "Subject": "records.corruption",
     "TraceExplorer": "widgets.trace.trace_explorer",
     "TraceGrid": "widgets.trace.trace_grid",
+    "Tuning": "records.tuning",
     "edit": "editing.edit",
     "load": "model.load",
     "load_edit": "editing.edit_file",
@@ -98,6 +101,7 @@ _HOME = {
     "second_moment": "editing.statistics.gather",
     "tour": "files.notebooks",
     "trace": "tracing.tracer",
+    "tune": "evaluation.tune",
 }
 
 _ROOMS = ("bundled", "errors")

@@ -26,6 +26,24 @@ FACT = {"prompt": "w3 {} w9 w26", "subject": "w14 w15", "target": "w5"}
 CELL = {"pos": 1, "layer": 2, "kind": "mlp"}
 QUICK = {"samples": 2, "noise": rw.Noise.absolute(2.0)}
 FEW_STEPS = {"steps": 2, "prefixes": ()}
+TUNED = {
+    "records": [
+        {
+            "requested_rewrite": {
+                "prompt": FACT["prompt"],
+                "subject": SUBJECT,
+                "target_new": {"str": "w5"},
+                "target_true": {"str": "w6"},
+            },
+            "paraphrase_prompts": ["w14 w15"],
+            "neighborhood_prompts": ["w3 w4 w9 w26"],
+        }
+    ],
+    "layers": [2],
+    "settings": [FEW_STEPS],
+    "second_moment": "identity",
+    "keep": False,
+}
 
 WRONG = {
     "None": None,
@@ -73,6 +91,7 @@ MADE_BY_THE_PACKAGE = {
     "Restoration",
     "RestoringPath",
     "State",
+    "Tuning",
 }
 """Records: nobody writes them by hand, so only their methods are called."""
 
@@ -154,6 +173,7 @@ class World:
             "second_moment": {"lm": self.lm, "texts": ["w3 w4 w5"], "layers": 2},
             "tour": {"folder": self.folder / "tour"},
             "trace": {"lm": self.lm, **prompt, **QUICK, "kinds": "mlp"},
+            "tune": TUNED | {"lm": self.lm},
         }
 
     @functools.cached_property
@@ -182,6 +202,7 @@ class World:
             "SecondMoment": rw.SecondMoment("it", matrix=torch.eye(20, dtype=torch.float64)),
             "State": rw.State(1, 2, "mlp"),
             "Subject": rw.Subject("w5"),
+            "Tuning": rw.tune(self.lm, **TUNED, progress=False),
             **{name: self.widget(name) for name in WIDGETS},
         }
 
@@ -265,8 +286,10 @@ def world(shared_world):
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Where a word is the name of a file, it goes into a folder of the test's own."""
+    """Where a word is the name of a file, it goes into a folder of the test's own; so does what is
+    kept of a model."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROME_WIDGETS_CACHE", str(tmp_path / "cache"))
 
 
 NAMES = [

@@ -67,6 +67,18 @@ def layer_by_rule(lm: LanguageModel) -> tuple[int, str]:
     return layer, f"Layer {layer} of {lm.n_layers} is by the rule for models with {kind} MLPs."
 
 
+def layers_about_rule(lm: LanguageModel) -> list[int]:
+    """The rule's layer and the two a twelfth of the depth below and above it, as far as there are.
+
+    Raises:
+        EditRefused: No layer can be edited.
+    """
+    middle, _ = layer_by_rule(lm)
+    step = max(1, round(lm.n_layers / 12))
+    about = range(middle - step, middle + step + 1, step)
+    return [layer for layer in about if layer in editable_layers(lm)]
+
+
 def layer_of_peak(lm: LanguageModel, effects: Mapping[int, float], total: float) -> tuple[int, str]:
     """The layer that a trace with these `effects` by layer points to, and the caveat.
 

@@ -36,11 +36,15 @@ class Question(NamedTuple):
 
 
 def measure_record(
-    lm: LanguageModel, record: Mapping[str, Any], others: Iterable[tuple[str, str]] = ()
+    lm: LanguageModel,
+    record: Mapping[str, Any],
+    others: Iterable[tuple[str, str]] = (),
+    predict: Predict | None = None,
 ) -> EditMetrics:
     """Ask the model as it is, edited or not, all prompts of a CounterFact record.
 
-    `others` are prompts that say something else about the subject, each with its right word.
+    `others` are prompts that say something else about the subject, each with its right word; for
+    `predict` see `measure`.
 
     Example:
         >>> with rw.edit(lm, record):
@@ -53,10 +57,11 @@ def measure_record(
         lm,
         {
             "efficacy": [Question(Fact.from_record(record).text, new, true)],
-            "paraphrase": [Question(p, new, true) for p in record["paraphrase_prompts"]],
+            "paraphrase": [Question(p, new, true) for p in record.get("paraphrase_prompts", ())],
             "neighborhood": [Question(p, true, new) for p in record["neighborhood_prompts"]],
             "others": [Question(prompt, word) for prompt, word in others],
         },
+        predict,
     )
 
 

@@ -32,7 +32,7 @@ class EditProgress:
     """How far the computation of an edit has come."""
 
     phase: str
-    """"layer", "own text", "statistics", "prefixes", "key", or "value"."""
+    """"layer", "own text", "statistics", "prefixes", "key", or "value"; "tuning" edits."""
     done: int
     total: int
     """The most steps there can be; an optimisation may stop earlier."""

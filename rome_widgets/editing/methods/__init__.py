@@ -9,6 +9,7 @@ from rome_widgets.editing.methods.editor import Editor, Found, Task
 from rome_widgets.editing.methods.fine_tuning import FineTuning
 from rome_widgets.editing.methods.rank_one.rome import RankOne
 from rome_widgets.editing.settings import Known, Settings, number, one_of
+from rome_widgets.editing.tuned_settings import known_by_tuning
 from rome_widgets.errors import SettingsError, said
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.html import table
@@ -116,7 +117,9 @@ def find_editor(method: str) -> Editor:
 
 
 def known_for(lm: LanguageModel, method: str) -> Known:
-    """What is known of editing this model by this method, its card included."""
+    """What is known of editing this model by this method, from tuning and its card, too."""
+    if (tuned := known_by_tuning(lm, method, find_editor(method).settings)) is not None:
+        return tuned
     card = bundled.settings().get(method) if bundled.is_bundled(lm) else None
     return find_editor(method).known(lm, card)
 

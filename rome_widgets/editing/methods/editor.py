@@ -110,6 +110,8 @@ class Editor(ABC):
     """The class of its settings."""
     details: ClassVar[type | None] = None
     """The record class of its part of the report; None: a mapping, or nothing."""
+    proposals: Sequence[Mapping[str, Any]] = ({},)
+    """Settings that `tune` tries, each by what differs from those known for the model."""
 
     @abstractmethod
     def edit(self, task: Task) -> Found:

@@ -61,6 +61,7 @@ class RankOne(Editor):
     changes = "the last matrix of one MLP, by a rank-one update"
     settings = RankOneSettings
     details = RankOneReport
+    proposals = ({}, {"clamp": 0.5}, {"clamp": 2.0})
 
     def __init__(self, title: str, *, consistent: bool) -> None:
         self.title, self.consistent = title, consistent
