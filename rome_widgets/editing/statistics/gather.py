@@ -20,10 +20,10 @@ from torch import Tensor
 
 from rome_widgets.editing.settings import SEEDS
 from rome_widgets.editing.site import Site, find_site
-from rome_widgets.editing.statistics.own_text import own_text
+from rome_widgets.editing.statistics.own_text import first_tokens, own_text
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from rome_widgets.editing.statistics.second_moment_file import Keeper, Sums
-from rome_widgets.errors import Cancelled, NonFinite, SaveFailed, SettingsError, said
+from rome_widgets.errors import Cancelled, NonFinite, SaveFailed, SettingsError
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.model.hooks import Enough, Seen, Visitor, run_until_enough
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -54,7 +54,7 @@ MOST_SUMS = 4 * 2**30
 @undisturbed
 def second_moment(
     lm: LanguageModel,
-    texts: Iterable[str],
+    texts: Iterable[str] | Path,
     layers: int | Iterable[int],
     *,
     n_tokens: int | None = None,
@@ -72,10 +72,12 @@ def second_moment(
 
     Args:
         lm: The model.
-        texts: Any text like that which the edited model should go on saying; or "self": text that
-            the model writes itself, at temperature 1 from its start token.
+        texts: Any text like that which the edited model should go on saying, such as the texts of
+            a data set as they come in; a `Path`: the lines of a text file; or "self": text that the
+            model writes itself, at temperature 1 from its start token.
         layers: Whose keys: a layer, or several.
-        n_tokens: Of the model's own text, how many; None: ten times as many as a key is wide.
+        n_tokens: How many to read; None: all, and of the model's own text ten times as many as a
+            key is wide.
         seed: Of the draws of the model's own text.
         path: The file, of several layers the folder; by default in the cache folder
             (`ROME_WIDGETS_CACHE`, else `rome_widgets` in the user's own), named by model, layer and
@@ -96,6 +98,8 @@ def second_moment(
         Cancelled: `cancel` was set.
 
     Example:
+        >>> rows = [{"text": "Rome is in Italy."}]  # datasets.load_dataset(..., streaming=True)
+        >>> moment = rw.second_moment(lm, (row["text"] for row in rows), layers=4, n_tokens=5)
         >>> moment = rw.second_moment(lm, ["Rome is in Italy.", "Paris is in France."], layers=4)
         >>> change = rw.edit(lm, "{} is in the city of", "The Space Needle", "Paris", layer=4,
         ...                  second_moment=moment)
@@ -131,7 +135,7 @@ class Corpus:
     def read(
         cls,
         lm: LanguageModel,
-        texts: Iterable[str],
+        texts: Iterable[str] | Path,
         sites: Sequence[Site],
         n_tokens: int | None = None,
         seed: int = 0,
@@ -140,17 +144,14 @@ class Corpus:
     ) -> Corpus:
         """The texts that a user gave, or the model's own; cut to what is run at once."""
         window = min(WINDOW, lm.n_positions or WINDOW)
+        wanted = None
+        if n_tokens is not None:
+            wanted = whole_number(n_tokens, "n_tokens", 1, error=SettingsError)
         if not (isinstance(texts, str) and texts == OWN):
-            if n_tokens is not None:
-                raise SettingsError(
-                    f"n_tokens is {said(n_tokens)}.",
-                    'It is for texts="self"; of texts that are given, all tokens are read.',
-                )
-            pieces = list(_pieces(lm, texts, window))
+            pieces = list(first_tokens(_pieces(lm, texts, window), wanted))
             return cls(pieces, f"of {len(pieces)} texts")
         widest = max((site.d_in for site in sites), default=1)
-        wanted = TOKENS_PER_WIDTH * widest if n_tokens is None else n_tokens
-        wanted = whole_number(wanted, "n_tokens", 1, error=SettingsError)
+        wanted = TOKENS_PER_WIDTH * widest if wanted is None else wanted
         drawn = whole_number(seed, "The seed", *SEEDS, error=SettingsError)
         tell = progress if callable(progress) else lambda step: None
         pieces = own_text(lm, wanted, window, drawn, tell, cancel)
@@ -162,11 +163,29 @@ class Corpus:
         return hashlib.sha256(repr([list(piece) for piece in self.pieces]).encode()).hexdigest()
 
 
-def _pieces(lm: LanguageModel, texts: Iterable[str], window: int) -> Iterator[list[int]]:
-    for text in arguments.texts(texts, "texts"):
+def _pieces(lm: LanguageModel, texts: Iterable[str] | Path, window: int) -> Iterator[list[int]]:
+    for text in _lines(texts) if isinstance(texts, Path) else _each_text(texts):
         ids = lm.encode_text(text) if text.strip() else []
         for start in range(0, len(ids), window):
             yield ids[start : start + window]
+
+
+def _each_text(texts: Any) -> Iterable[str]:
+    """One after the other as they come, where they are a stream: it may have no end."""
+    if not isinstance(texts, Iterator):
+        return arguments.texts(texts, "texts")
+    return (arguments.text(each, "One of the texts") for each in texts)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from file
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{str(path)!r} cannot be read as text: {error}.",
+            "A file of lines in UTF-8 was wanted.",
+        ) from None
 
 
 def gather(

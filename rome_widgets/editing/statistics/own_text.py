@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ class _Writer:
             ):
                 found += texts
                 self.done += sum(map(len, texts))
-        return list(_cut(found, self.n_tokens))
+        return list(first_tokens(found, self.n_tokens))
 
     def _that_fit(self) -> int:
         lm = self.lm
@@ -164,11 +165,14 @@ def _ends(lm: LanguageModel) -> set[int]:
     return {token for some in lists for token in some if token is not None}
 
 
-def _cut(texts: Iterable[list[int]], n_tokens: int) -> Iterator[list[int]]:
+def first_tokens(texts: Iterable[list[int]], n_tokens: int | None) -> Iterator[list[int]]:
+    """The texts up to so many tokens, the last one cut to fit; None: all."""
+    left = math.inf if n_tokens is None else n_tokens
     for text in texts:
-        if n_tokens > 0:
-            yield text[:n_tokens]
-        n_tokens -= len(text)
+        yield text if len(text) <= left else text[: int(left)]
+        left -= len(text)
+        if left <= 0:
+            return
 
 
 # ------------------------------------------------------------------------------ its file

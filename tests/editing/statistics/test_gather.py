@@ -14,6 +14,7 @@ from rome_widgets.editing.statistics.gather import TOKENS_PER_WIDTH
 from rome_widgets.editing.statistics.gather import second_moment as gather
 from rome_widgets.editing.statistics.own_text import own_text
 from rome_widgets.errors import (
+    ArgumentError,
     Cancelled,
     EditFileError,
     ModelChanged,
@@ -322,5 +323,38 @@ def test_the_models_own_text_is_gathered_from(cache):
     assert world.off(moment.matrix, mean_of_keys(lm, 1, texts)) <= 1e-6
     width = find_site(lm, 1).d_in
     assert gather(lm, "self", 1).n_tokens == TOKENS_PER_WIDTH * width
-    with pytest.raises(SettingsError, match="n_tokens is 5"):
-        gather(lm, TEXTS, 1, n_tokens=5)
+
+
+def test_texts_are_read_up_to_a_number_of_tokens_and_no_further(cache):
+    lm, read = world.new_lm("gpt2"), []
+
+    def endless():
+        while True:
+            read.append("w3 w4 w5")
+            yield read[-1]
+
+    moment = gather(lm, endless(), 1, n_tokens=8)
+    assert (moment.n_tokens, len(read)) == (8, 3)
+    ids = lm.encode_text("w3 w4 w5")
+    wanted = mean_of_keys(lm, 1, [ids, ids, ids[:2]])
+    assert world.off(moment.matrix, wanted) <= 1e-6
+    with pytest.raises(SettingsError, match="n_tokens is 0"):
+        gather(lm, TEXTS, 1, n_tokens=0)
+
+
+def test_a_path_is_a_file_of_lines(cache, tmp_path):
+    lm, path = world.new_lm("gpt2"), tmp_path / "texts.txt"
+    path.write_text("\n".join(TEXTS), encoding="utf-8")
+    assert torch.equal(gather(lm, path, 1).matrix, gather(lm, TEXTS, 1).matrix)
+    path.write_bytes(b"\xff\xfe\x00")
+    for wrong in (path, tmp_path / "none.txt", tmp_path):
+        with pytest.raises(SettingsError, match="cannot be read as text"):
+            gather(lm, wrong, 1)
+    path.write_text("\n\n")
+    with pytest.raises(SettingsError, match="no text"):
+        gather(lm, path, 1)
+
+
+def test_what_comes_in_that_is_no_text_is_told(cache):
+    with pytest.raises(ArgumentError, match="One of the texts is 5"):
+        gather(world.new_lm("gpt2"), iter(["w3", 5]), 1)
