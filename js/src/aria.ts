@@ -5,6 +5,13 @@ import { estimated, type Measured, percent, probability, symbol, tokenLabel } fr
 /** A difference in words: not every reader says a sign. */
 const upOrDown = (value: number): string => `${value < 0 ? "down" : "up"} ${probability(Math.abs(value), 3)}`;
 
+/** A score and its rise over the corrupted run. */
+export function scoreText(score: number, corrupted: number | null, measured: string): string {
+  if (Number.isNaN(score)) return "not computed";
+  const change = corrupted === null ? "" : `, ${upOrDown(score - corrupted)}`;
+  return `${measured} ${probability(score, 3)}${change}`;
+}
+
 /** One grid cell in words, for its row beside the picture. */
 export function cellText(
   layer: number,
@@ -17,11 +24,10 @@ export function cellText(
   /** What is measured. */
   measured = "p",
 ): string {
-  if (Number.isNaN(score))
-    return `layer ${layer}, ${Number.isNaN(estimate) ? "not computed" : estimated(estimate)}`;
-  const change = corrupted === null ? "" : `, ${upOrDown(score - corrupted)}`;
-  const edited = Number.isNaN(before) ? "" : `, ${upOrDown(score - before)} from ${name}`;
-  return `layer ${layer}, ${measured} ${probability(score, 3)}${change}${edited}`;
+  const guessed = Number.isNaN(score) && !Number.isNaN(estimate);
+  const said = guessed ? estimated(estimate) : scoreText(score, corrupted, measured);
+  const edited = Number.isNaN(score - before) ? "" : `, ${upOrDown(score - before)} from ${name}`;
+  return `layer ${layer}, ${said}${edited}`;
 }
 
 /** Same for the label of a row. */

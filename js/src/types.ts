@@ -202,6 +202,14 @@ export interface PathInfo {
   running: boolean;
 }
 
+/** Heads of one layer's attention, restored one by one; float32 `[position, head]`, NaN where not computed yet. */
+export interface HeadsInfo {
+  layer: number;
+  positions: number[];
+  scores: DataView;
+  running: boolean;
+}
+
 /** The fields of `Flow`; arrays are float32 `[kind, pos, layer]` in the order of `kinds`. */
 export interface FlowInfo {
   selection: Selection;
@@ -305,6 +313,7 @@ export interface ExplorerTraits extends GridTraits {
   /** The share of the fact that a path is to bring back. */
   recovery: number;
   _path: PathInfo | Empty;
+  _heads: HeadsInfo | Empty;
   _flow: FlowInfo | Empty;
   _lens: LensInfo | Empty;
   /** An edit of the model makes the trace again by itself. */

@@ -187,6 +187,7 @@ export const explorerTraits = (): ExplorerTraits => ({
   page: "grid",
   recovery: 0.9,
   _path: {},
+  _heads: {},
   _flow: {},
   _lens: {},
   retrace: true,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -16,7 +16,7 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.load import load_expression
 from rome_widgets.model.tokens import RenderedPrompt
 from rome_widgets.records.corruption import Subject
-from rome_widgets.records.explanations import Flow, Lens, RestoringPath
+from rome_widgets.records.explanations import Flow, Heads, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.subject import Occurrence, Span, is_several, likely_subject
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
@@ -130,6 +130,18 @@ class TracingEngine:
     ) -> RestoringPath:
         """A small set of states that brings this share back."""
         return self._tracer(settings).find_path(recovery, progress=progress, cancel=Flag(cancelled))
+
+    def heads(
+        self,
+        settings: TraceSettings,
+        layer: int,
+        positions: Sequence[int],
+        progress: Tell[Heads],
+        cancelled: Stop,
+    ) -> Heads:
+        """What each head of a layer brings back alone at these tokens."""
+        stop = Flag(cancelled)
+        return self._tracer(settings).heads(layer, positions, progress=progress, cancel=stop)
 
     def flow(
         self, settings: TraceSettings, selection: Iterable[State], single: bool = False

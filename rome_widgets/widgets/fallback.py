@@ -16,6 +16,7 @@ from rome_widgets.charts.heat_table import (
     trace_table,
 )
 from rome_widgets.charts.still import changes_picture, trace_picture
+from rome_widgets.records.explanations import Heads
 from rome_widgets.records.html import label, paragraph, plural, shown, table
 from rome_widgets.records.states import TITLES, Kind
 from rome_widgets.records.trace import CausalTrace
@@ -27,6 +28,11 @@ def still_trace(trace: CausalTrace) -> str:
     """A trace as a picture and its strongest states: small, whatever its size."""
     pale = paragraph(trace.why_pale) if trace.why_pale else ""
     return trace_head(trace) + trace_picture(trace) + pale + strongest_states(trace)
+
+
+def heads_table(heads: Heads | None) -> str:
+    """What each head brings back, where some are open."""
+    return "" if heads is None else heads._repr_html_()
 
 
 def still_comparison(compared: TraceComparison, after: CausalTrace) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import expect
 
-from rome_widgets.errors import RomeWidgetsError, StatisticsMissing
+from rome_widgets.errors import RomeWidgetsError, StatisticsMissing, UnsupportedModel
 from rome_widgets.widgets import (
     EditPanel,
     GenerationCompare,
@@ -30,6 +30,12 @@ MOE = RomeWidgetsError(
     "There are no statistics for layer 3.",
     "A second moment of the keys of layer 3 was wanted.",
     "Pass second_moment= texts, a saved file, or 'identity'.",
+)
+APART = UnsupportedModel(
+    "The attention of FalconMambaForCausalLM cannot be taken apart into heads: its configuration "
+    "names no attention heads.",
+    "One matrix per block that reads the heads side by side was wanted.",
+    "Trace kind 'attn', which is all heads of a layer together.",
 )
 LOST = StatisticsMissing("There are no statistics for layer 3.", MOE.wanted, MOE.remedy)
 
@@ -319,6 +325,27 @@ def path_on_flow(page: Any) -> None:
     page.until(lambda: page.widget._flow.get("selection"))
 
 
+def open_heads(page: Any) -> None:
+    click(("attn", 2, 6))(page)
+    press("heads")(page)
+
+
+def heads_of_several(page: Any) -> None:
+    """Those of a layer at every token, while they are restored."""
+    page.status("done")
+    page.widget.test_engine.slow = True
+    page.widget.selection = [(pos, 6, "attn") for pos in range(8)]
+    press("heads")(page)
+    page.widget.test_engine.step.set()
+
+
+def break_heads(page: Any) -> None:
+    page.status("done")
+    page.click("attn", 2, 6)
+    page.widget.test_engine.broken = APART
+    press("heads")(page)
+
+
 def keep_a(page: Any) -> None:
     """A restoration is kept as A; B restores something else."""
     click(("mlp", 2, 3))(page)
@@ -429,6 +456,9 @@ STATES = [
     State("explorer flow pointed", explorer(), "[data-flow]", point_at_flow),
     State("explorer lens", explorer(), "[role=grid].rw-lens", turn("lens")),
     State("explorer lens restored", explorer(), "[role=grid].rw-lens", turn("lens", ("mlp", 2, 3))),
+    State("explorer heads", explorer(), "head 1 at “Needle”, the strongest", open_heads),
+    State("explorer heads restored", explorer(), "restoring one by one: 4 of 32", heads_of_several),
+    State("explorer heads refused", explorer(), "cannot be taken apart", break_heads),
     State("explorer path", explorer(), "Select these", find_path),
     State("explorer path sought", explorer(), "looking:", look_for_path),
     State("explorer path on flow", explorer(), "[data-flow]", path_on_flow),

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from rome_widgets.errors import Cancelled, PromptError, SubjectNotFound
-from rome_widgets.records.explanations import Flow, Lens, LensRun, RestoringPath
+from rome_widgets.records.explanations import Flow, Heads, Lens, LensRun, RestoringPath
 from rome_widgets.records.states import KINDS, Kind, State, cell_states
 from rome_widgets.records.subject import (
     Occurrence,
@@ -28,6 +28,8 @@ NEAR = "Space Needle"
 WORDS = (" Seattle", " London", " Paris", " Dublin", " Santiago", " Chicago", " the")
 CLEAN, CORRUPTED = 0.9352, 0.0357
 SITES = {"hidden": (4, 1.3), "mlp": (3, 1.6), "attn": (6, 1.1)}
+HEADS = (0.1, 0.6, 0.05, -0.02)
+"""Of what an attention brings back, the share that each head does alone."""
 WRITTEN: dict[Kind, float] = {"hidden": 1.0, "mlp": 0.4, "attn": 0.25}
 
 
@@ -211,6 +213,8 @@ class FakeEngine:
         """What each trace went on from."""
         self.restored: list[tuple[State, ...]] = []
         self.paths: list[float] = []
+        self.opened: list[tuple[int, tuple[int, ...]]] = []
+        """Layer and positions of the heads that were asked for."""
         self.flows: list[tuple[State, ...]] = []
         self.lenses: list[tuple[State, ...]] = []
         self.threads: set[str] = set()
@@ -371,6 +375,31 @@ class FakeEngine:
             path = replace(path, reached=path.recovery >= recovery)
             progress(path)
         return path
+
+    def heads(
+        self,
+        settings: TraceSettings,
+        layer: int,
+        positions: Sequence[int],
+        progress: Callable[[Heads], None],
+        cancelled: Callable[[], bool],
+    ) -> Heads:
+        """The rise of each attention cell, shared out among the heads; one token after another."""
+        self.threads.add(threading.current_thread().name)
+        self.opened.append((layer, tuple(positions)))
+        if self.broken:
+            raise self.broken
+        trace = fake_trace(settings.prompt, settings.subject, n_layers=self.n_layers)
+        rises = trace.indirect_effect("attn")[list(positions), layer]
+        scores = np.full((len(positions), len(HEADS)), np.nan)
+        runs = WORDS[0], CLEAN, CORRUPTED, trace.tokens
+        for row, rise in enumerate(rises):
+            self._pause(cancelled)
+            if cancelled():
+                raise Cancelled("The heads were stopped.")
+            scores[row] = CORRUPTED + rise * np.array(HEADS)
+            progress(Heads(layer, tuple(positions), scores.copy(), *runs))
+        return Heads(layer, tuple(positions), scores, *runs)
 
     def flow(
         self, settings: TraceSettings, selection: Sequence[State], single: bool = False

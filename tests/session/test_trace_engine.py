@@ -614,6 +614,29 @@ def test_the_engine_answers_as_a_tracer_does_with_what_the_cells_restore(lm):
     assert engine.flow(SETTINGS, []).states == engine.lens(SETTINGS, []).states == ()
 
 
+def test_heads_of_a_selected_attention_are_those_of_the_tracer(lm):
+    explorer = explorer_of(lm, window=3)
+    assert explorer.wait(20)
+    explorer.selection = [(1, 2, "attn"), (4, 2, "attn")]
+    found = explorer.open_heads(wait=True)
+    tracer = CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2, window=3)
+    expected = tracer.heads(2, (1, 4))
+    assert (found.layer, found.positions) == (2, (1, 4))
+    assert (found.scores == expected.scores).all()
+    assert np.ptp(found.scores) > 1e-3, "else any heads would do"
+    sent = np.frombuffer(explorer._heads["scores"], "<f4").reshape(2, -1)
+    assert sent == pytest.approx(expected.scores, abs=1e-6)
+
+
+def test_heads_are_stopped_between_their_batches(lm, monkeypatch):
+    monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 1)
+    engine, told = TracingEngine(lm), []
+    with pytest.raises(Cancelled) as stopped:
+        engine.heads(SETTINGS, 2, (1, 4), told.append, lambda: bool(told))
+    assert len(told) == 1
+    assert np.isnan(stopped.value.partial.scores).sum() == 3
+
+
 def test_one_kept_tracer_answers_all(lm, monkeypatch):
     engine, make, made = TracingEngine(lm), TracingEngine._make, []
     monkeypatch.setattr(

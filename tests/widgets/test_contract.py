@@ -31,10 +31,10 @@ from tests.helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 TYPES = ROOT / "js" / "src" / "types.ts"
-MOST = {"grid": (64_000, 25_000), "trace": (100_000, 38_000), "edit": (42_000, 17_000)}
+MOST = {"grid": (64_000, 25_000), "trace": (102_000, 40_000), "edit": (42_000, 17_000)}
 """Bytes of each bundle, as it is and gzipped: what esbuild alone makes of readable sources, and a
 little room. The explorer's has the whole grid in it (two thirds) and then its form, flow, lens,
-path, history and A beside B."""
+path, heads, history and A beside B."""
 
 
 def interface(name):
@@ -245,6 +245,9 @@ MESSAGES = {
         {"_request": {"id": 1, "op": "recall", "run": 1}},
         {"_request": {"id": 1, "op": "download", "form": "svg", "page": "flow", "flow_run": "x"}},
         {"_request": {"id": 1, "op": "path"}},
+        {"_request": {"id": 1, "op": "heads"}, "selection": [[2, 3, "attn"]]},
+        {"_request": {"id": 1, "op": "stop_heads"}},
+        {"_request": {"id": 1, "op": "close_heads"}},
         {"_request": {"id": 1, "op": "compare"}},
         {"selection": [[2, 3, "mlp"]], "single": [], "cursor": [2, 3, "mlp"]},
         {"prompt": PROMPT, "subject": SUBJECT, "place": [0, 3], "all_mentions": False},
@@ -305,9 +308,17 @@ def test_no_message_of_a_page_raises_and_what_is_shown_stays_whole(kind):
     widget.close()
 
 
+NO_HEADS = (
+    {},
+    {"selection": [[2, 3, "mlp"]]},
+    {"selection": [[2, 3, "attn"], [2, 4, "attn"]]},
+    {"selection": [[2, 3, "heads"]]},
+)
+"""Selections that do not open into heads."""
 MALFORMED = {
     "explorer": [
         *({"_request": {"id": 1, "op": op}} for op in ("", "nothing", None, 5, [], {}, ["trace"])),
+        *({"_request": {"id": n, "op": "heads"}, **cells} for n, cells in enumerate(NO_HEADS)),
         *({"_request": request} for request in ({"id": 1}, [], "trace", 5, None, DEEP)),
         *(
             {"_request": {"id": 1, "op": "subject", "start": start, "stop": stop}}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
-from rome_widgets.records.explanations import Flow, Lens, RestoringPath
+from rome_widgets.records.explanations import Flow, Heads, Lens, RestoringPath
 from rome_widgets.records.states import State
 from rome_widgets.records.subject import Occurrence
 from rome_widgets.records.trace import CausalTrace, Progress, Restoration
@@ -111,6 +111,17 @@ class TraceEngine(Engine, Protocol):
         cancelled: Stop,
     ) -> RestoringPath:
         """A small set of states that brings back this share, telling the sets on the way."""
+        ...
+
+    def heads(
+        self,
+        settings: TraceSettings,
+        layer: int,
+        positions: Sequence[int],
+        progress: Tell[Heads],
+        cancelled: Stop,
+    ) -> Heads:
+        """What each head of a layer brings back alone at these tokens, telling those so far."""
         ...
 
     def flow(self, settings: TraceSettings, selection: Sequence[State], single: bool) -> Flow:

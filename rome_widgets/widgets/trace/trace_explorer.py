@@ -106,6 +106,9 @@ class TraceExplorer(ExplainedGrid):
     comes into starts again when the model is left alone. An explorer whose last view was closed, as
     by running its cell again, is only `stale`, and traced again when it is shown again.
 
+    `find_path` and `open_heads` look into the trace on screen: for a few states that bring the fact
+    back, and for what the heads of the selected attention do.
+
     The last runs are kept: `history` names them, `recall` brings one back. `keep_as_a` keeps what
     is on screen, and `compare` shows it beside whatever comes after.
 
@@ -157,7 +160,7 @@ class TraceExplorer(ExplainedGrid):
         "kept",
         "code",
     )
-    _jobs = ("trace", "restore", "restore_a", "path", "page", "draw")
+    _jobs = ("trace", "restore", "restore_a", "path", "heads", "page", "draw")
     engine = t.Dict(help="Name and depth of the model, and examples that work with it.").tag(
         sync=True
     )
@@ -286,7 +289,7 @@ class TraceExplorer(ExplainedGrid):
             model = TracingEngine(model)
         self._engine: TraceEngine = model
         engine = self._engine
-        self._history = RunHistory()
+        self._history, self._lasting = RunHistory(), {}
         every = False
         if not isinstance(prompt, str) or (prompt and subject):
             given = engine.read_prompt(prompt, subject, occurrence)
@@ -425,7 +428,8 @@ class TraceExplorer(ExplainedGrid):
 
     def _queue(self, run: RunInProgress) -> None:
         self._errors.clear()
-        self.stop_path()  # It is of the trace that goes, and would keep this one waiting.
+        for stop in (self.stop_path, self.stop_heads):
+            stop()  # They are of the trace that goes, and would keep this one waiting.
         self._submit_run(run)  # First: an observer of the status may raise.
         self._write(status=run.status, progress=0.0, error=None)
 
@@ -651,6 +655,9 @@ class TraceExplorer(ExplainedGrid):
             "resume": self.resume,
             "path": self.find_path,
             "stop_path": self.stop_path,
+            "heads": self.open_heads,
+            "stop_heads": self.stop_heads,
+            "close_heads": self.close_heads,
             "restore": self._answer,
             "recall": lambda: self.recall(cast("int", request.get("run"))),
             "keep_as_a": self.keep_as_a,
@@ -659,7 +666,8 @@ class TraceExplorer(ExplainedGrid):
             "subject": lambda: self._move_subject(request.get("start"), request.get("stop")),
             "download": lambda: self._draw(request),
         }
-        cause = "path" if request.get("op") == "path" else "form"
+        op = request.get("op")
+        cause = op if isinstance(op, str) and op in ("path", "heads") else "form"
         # What the page asks for may just have gone.
         self._hear(lambda: self._asked(request, ops), cause)
 

@@ -87,7 +87,8 @@ function said(state: GridState, info: TraceInfo, detail: Detail): TemplateResult
   `;
 }
 
-function numbers(state: GridState, info: TraceInfo, detail: Detail): unknown {
+/** What is known of a state, as it is, over corrupted and as a share. */
+export function numbers(state: GridState, info: TraceInfo, detail: Omit<Detail, "cell" | "layers">): unknown {
   const answer = formula(info);
   if (!Number.isNaN(detail.change))
     return html`<span>${answer} ${state.comparison.value?.names[0]} <b>${probability(detail.before)}</b></span>

@@ -22,6 +22,7 @@ import { explorerActions } from "./explorer_actions.js";
 import { figure } from "./figure.js";
 import { flowPage } from "./flow_view.js";
 import { formula } from "./formula.js";
+import { headsPanel } from "./heads.js";
 import { lensPage } from "./lens_view.js";
 import { pathOf, pathPanel } from "./path_view.js";
 import { promptForm } from "./prompt_form.js";
@@ -41,12 +42,17 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
   const model = live(bridge);
   const flow = flowPage(bridge);
   const lens = lensPage(bridge);
+  const heads = headsPanel(bridge, model);
   const actions = explorerActions(bridge, model);
   const { trace, changed, form } = promptForm(bridge, model);
   const fields = numberFields();
   const restore = () => model.ask("restore");
   const trouble = errorStrip(model, (cause) =>
-    cause === "path" ? () => model.ask(cause) : OF_A_SELECTION.includes(cause) ? restore : trace,
+    ["path", "heads"].includes(cause)
+      ? () => model.ask(cause)
+      : OF_A_SELECTION.includes(cause)
+        ? restore
+        : trace,
   );
 
   const shown = traceFrame(
@@ -81,7 +87,7 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
           ${
             info
               ? html`<div class=${`rw-main${faded ? " rw-stale" : ""}`}>
-                  <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure, pathOf(bridge))}${pathPanel(bridge, model, state, view.connected(), fields)}</div>
+                  <div class="rw-picture">${page ? page.picture(view) : figure(state, view.figure, pathOf(bridge))}${heads.panel(view)}${pathPanel(bridge, model, state, view.connected(), fields)}</div>
                   <aside>${panel(view, actions.kept())}${actions.buttons(view)}${notes(state)}</aside>
                 </div>`
               : skeleton(emptyHint(bridge, model.status(view), trace))
@@ -94,8 +100,12 @@ export function explorerView(bridge: Bridge<ExplorerTraits>, host: HTMLElement, 
       again: restore,
       subject: (start, stop) => model.ask("subject", { start, stop }),
       window: (more) => resizeWindow(bridge, more),
+      heads: heads.go,
     },
-    flow.drawn,
+    (root, view) => {
+      flow.drawn(root, view);
+      heads.drawn(root, view);
+    },
   );
   model.clock(shown);
   actions.receives(shown);

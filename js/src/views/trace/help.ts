@@ -23,6 +23,7 @@ Bracket below|the layers restored with it
 ○ — ●|p in the left run and in the right one
 Δ ▲ ▼|the difference: more, less`;
 const MODEL_MARKS = `
+heads|what single heads of an attention bring back
 path back to|the share that a few states are to bring back; dots: its steps
 Flow: circle|a hidden state
 Flow: square|what MLP (green), attention (red) write

@@ -16,6 +16,8 @@ export interface FigureActions {
   subject?: (start: number, stop: number) => void;
   /** Restore so many layers more, or fewer, with each cell. Only with a model. */
   window?: (more: number) => void;
+  /** Open the selected attention into its heads, or put them away. Only with a model. */
+  heads?: () => void;
 }
 
 const KIND_KEYS: Record<string, KindChoice> = { h: "hidden", m: "mlp", a: "attn", t: "all" };
@@ -35,6 +37,7 @@ Esc|clear, leave
 h, m, a, t|hidden, MLP, attention, all`;
 export const MODEL_KEYS = `
 [ ]|smaller, larger window
+o|open attention into its heads, or close
 b, e|subject begins, ends here`;
 
 export function keys(state: GridState, picker: Picker, actions: FigureActions) {
@@ -60,9 +63,10 @@ export function keys(state: GridState, picker: Picker, actions: FigureActions) {
 
   /** Does what a single letter stands for; false for letters that the host may have. */
   function letter(key: string, info: TraceInfo): boolean {
-    const [pos, layer, kind] = cursorNow();
+    const here = cursorNow();
+    const [pos, layer, kind] = here;
     const [start, stop] = info.subject_span;
-    const { window, subject } = actions;
+    const { window, subject, heads } = actions;
     const digits = typed;
     const chosen = KIND_KEYS[key];
     typed = null;
@@ -75,7 +79,10 @@ export function keys(state: GridState, picker: Picker, actions: FigureActions) {
     else if (key === "S") go(pos > start && pos < stop ? pos - 1 : stop - 1, layer, kind);
     else if (key === "?") state.helping.value = true;
     else if (window && (key === "[" || key === "]")) window(key === "[" ? -1 : 1);
-    else if (subject && key === "b") subject(pos, Math.max(stop, pos + 1));
+    else if (heads && key === "o") {
+      if (kind === "attn" && !has(state.selection.value, here)) picker.only(here);
+      heads();
+    } else if (subject && key === "b") subject(pos, Math.max(stop, pos + 1));
     else if (subject && key === "e") subject(Math.min(start, pos), pos + 1);
     else return false;
     return true;
