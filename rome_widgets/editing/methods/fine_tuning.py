@@ -58,7 +58,9 @@ class FineTuningSettings(Settings):
 _LAYERS = {"gpt2-xl": 1, "gpt-j-6b": 21}
 """The published layers without a bound; with one it is layer 0."""
 _MAX_CHANGE = {"gpt2-medium": 2e-3, "gpt2-large": 1e-3, "gpt2-xl": 5e-4, "gpt-j-6b": 5e-5}
-_OTHER_MAX_CHANGE = 5e-3
+_OTHER_MAX_CHANGE = 5e-4
+"""As of GPT-2 XL. A step of Adam moves an element by its rate, 5e-4: a bound of many steps' length
+binds nothing."""
 
 
 class FineTuning(Editor):

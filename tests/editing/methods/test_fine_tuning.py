@@ -55,7 +55,7 @@ def test_its_numbers_are_the_published_ones_by_model():
     assert free.known(named("gpt2-xl", 48)).layer == 1
     assert free.known(named("EleutherAI/gpt-j-6B", 28)).layer == 21
     other = bounded.known(named("my-gpt2-xl", 12))
-    assert (other.settings.max_change, other.layer) == (5e-3, None)
+    assert (other.settings.max_change, other.layer) == (5e-4, None)
     card = {"layer": 2, "learning_rate": 0.1}
     assert free.known(named("mine", 4), card).settings.learning_rate == 0.1
     assert free.known(named("mine", 4), card).settings.steps == 25
