@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, jobs, memory, naive, threads, trace
+from benchmarks import gpu, jobs, memory, naive, real_models, threads, trace
 from benchmarks.jobs import Job, Shape
+from rome_widgets import bundled
 from tests.helpers import reference, tiny
 from tests.helpers.model_guard import settle
 
@@ -134,3 +135,10 @@ def test_ways_of_using_threads_are_compared_and_leave_the_number_as_it_was():
     assert seen == [1, 1, 2, 2, 2, 2]
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
+
+
+def test_what_a_real_model_costs_is_measured_on_any(capsys):
+    assert real_models.main([str(bundled.folder()), "--draws", "1"]) == 0
+    said = capsys.readouterr().out
+    for step in ("load and attach", "trace, 1 draws", "click, 1 draws", "first edit of a layer"):
+        assert float(said.split(step)[1].split()[0]) > 0

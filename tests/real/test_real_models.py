@@ -23,17 +23,36 @@ from tools import real_models
 
 TOLERANCE = 1e-4
 """In probability."""
+IN_NATS = 1e-3
+"""Of a log-probability and a difference of logits, which are of the size of ten."""
+EVERY = 1 if FULL else 13
+"""Every how manieth cell of a grid is compared. Prime to both numbers of layers: all get a turn."""
+EVERY_OF_OTHERS = 7
+"""The same with another subject, and of heads."""
+METRICS = ("probability", "logprob", "logit_difference") if FULL else ("probability",)
+
+
+class Known(NamedTuple):
+    """A fact that a model knows, and another subject of as many tokens."""
+
+    prompt: str
+    subject: str
+    answer: str
+    other: str
+    other_answer: str
 
 
 class Real(NamedTuple):
     """What a model is expected to have, and facts that it knows."""
 
     n_layers: int
+    n_heads: int
+    width: int
+    """Of a head."""
     names: dict[str, str]
     sigma: float
     """Standard deviation of embeddings, times 3 of which is the noise."""
-    facts: tuple[tuple[str, str, str], ...]
-    """(prompt, subject, answer)"""
+    facts: tuple[Known, ...]
     edit: tuple[str, str, str]
     """(prompt, subject, target)"""
 
@@ -41,6 +60,8 @@ class Real(NamedTuple):
 REAL = {
     "smollm2": Real(
         30,
+        9,
+        64,
         {
             "embedding": "model.embed_tokens",
             "hidden": "model.layers.{}",
@@ -49,16 +70,30 @@ REAL = {
         },
         0.116,
         (
-            ("Paris belongs to the continent of", "Paris", " Europe"),
-            ("The capital of Roman Republic is", "Roman Republic", " Rome"),
-            ("The official language of Peru is", "Peru", " Spanish"),
-            ("The official language of Ecuador is", "Ecuador", " Spanish"),
-            ("Metropolitan France's capital,", "Metropolitan France", " Paris"),
+            Known("Paris belongs to the continent of", "Paris", " Europe", "Egypt", " Africa"),
+            Known(
+                "The capital of Roman Republic is",
+                "Roman Republic",
+                " Rome",
+                "United Kingdom",
+                " London",
+            ),
+            Known("The official language of Peru is", "Peru", " Spanish", "France", " French"),
+            Known("The official language of Ecuador is", "Ecuador", " Spanish", "Egypt", " Arabic"),
+            Known(
+                "Metropolitan France's capital,",
+                "Metropolitan France",
+                " Paris",
+                "Nazi Germany",
+                " Berlin",
+            ),
         ),
         ("{} is in the city of", "The Eiffel Tower", "Rome"),
     ),
     "gemma3": Real(
         18,
+        4,
+        256,
         {
             "embedding": "model.embed_tokens",
             "hidden": "model.layers.{}",
@@ -67,11 +102,11 @@ REAL = {
         },
         1.03,
         (
-            ("iPhone is developed by", "iPhone", " Apple"),
-            ("iTunes is developed by", "iTunes", " Apple"),
-            ("Xbox, created by", "Xbox", " Microsoft"),
-            ("Egypt's capital,", "Egypt", " Cairo"),
-            ("Peru's capital,", "Peru", " Lima"),
+            Known("iPhone is developed by", "iPhone", " Apple", "Windows", " Microsoft"),
+            Known("iTunes is developed by", "iTunes", " Apple", "Gmail", " Google"),
+            Known("Xbox, created by", "Xbox", " Microsoft", "iPhone", " Apple"),
+            Known("Egypt's capital,", "Egypt", " Cairo", "Japan", " Tokyo"),
+            Known("Peru's capital,", "Peru", " Lima", "Kenya", " Nairobi"),
         ),
         ("{} is developed by", "iPhone", "Google"),
     ),
@@ -107,18 +142,40 @@ def loaded():
     return load
 
 
+class LastLogits:
+    """A model whose head reads the last token alone: Gemma's costs more than all of its blocks."""
+
+    def __init__(self, model):
+        self._model, self.get_submodule = model, model.get_submodule
+
+    def __call__(self, input_ids):
+        return self._model(input_ids=input_ids, logits_to_keep=1)
+
+
 def tracer_of(at, number=0, **options):
-    prompt, subject, _ = at.real.facts[number]
+    fact = at.real.facts[number]
     options = {"samples": 1, "noise": Noise.absolute(3 * at.real.sigma)} | options
-    return CausalTracer(at.lm, prompt, subject, **options)
+    return CausalTracer(at.lm, fact.prompt, fact.subject, **options)
 
 
-def by_reference(at, tracer):
-    """The reference's arguments for the same prompt and noise."""
+def by_reference(at, tracer, prompt_of_other=None):
+    """The reference's arguments for the same prompt and noise, or the other subject."""
     start, stop = tracer.subject_span
-    size = tracer.samples, stop - start, at.lm.d_embedding
-    noise = reference.draws(1, *size, 3 * at.real.sigma)
-    return at.lm.model, at.real.names, list(tracer.token_ids), (start, stop), noise
+    if prompt_of_other is None:
+        noise = reference.draws(1, 1, stop - start, at.lm.d_embedding, 3 * at.real.sigma)
+    else:
+        noise = list(at.lm.prompt_ids(prompt_of_other)[start:stop])
+    return LastLogits(at.lm.model), at.real.names, list(tracer.token_ids), (start, stop), noise
+
+
+def cells(at, tracer, every, kinds=("hidden", "mlp", "attn")):
+    """(kind, pos, layer, what is restored there) of every so manieth cell of the grids."""
+    places = list(np.ndindex(len(tracer.tokens), at.real.n_layers))
+    for kind in kinds:
+        for pos, layer in places[every // 2 :: every]:
+            window = reference.window(layer, tracer.window, at.real.n_layers)
+            layers = [layer] if kind == "hidden" else window
+            yield kind, pos, layer, [(pos, each, kind) for each in layers]
 
 
 def probabilities(model, ids):
@@ -137,27 +194,37 @@ def test_it_attaches_by_replay_with_the_parts_it_has(loaded, name):
     assert all(at.lm.geometry.edited_matrices)
 
 
+def compare_grids(at, number, every, prompt_of_other=None, **options):
+    """Holds every so manieth cell, in each metric, against the reference; gives the traces."""
+    against = {"logit_difference": at.real.facts[number].other_answer}
+    tracers = [
+        tracer_of(at, number, metric=metric, against=against.get(metric), **options)
+        for metric in METRICS
+    ]
+    traces = [tracer.trace() for tracer in tracers]
+    arguments = by_reference(at, tracers[0], prompt_of_other)
+    places = [(None, None, None, []), *cells(at, tracers[0], every)]
+    assert {layer for _, _, layer, _ in places[1:]} == set(range(at.real.n_layers))
+    for kind, pos, layer, states in places:
+        logits = reference.logits(*arguments, states)
+        for trace in traces:
+            metric = trace.metric, trace.answer_id, trace.against_id
+            rows = reference.measured(logits, *metric).numpy()
+            score = trace.scores[kind][pos, layer] if kind else trace.corrupted
+            tolerance = TOLERANCE if trace.metric == "probability" else IN_NATS
+            found, wanted = (trace.clean, score), (rows[0], rows[1:].mean())
+            assert found == pytest.approx(wanted, abs=tolerance), (trace.metric, kind, pos, layer)
+    return traces
+
+
 @pytest.mark.parametrize(("name", "number"), FACTS)
 def test_grids_of_facts_it_knows_equal_the_reference(loaded, name, number):
-    """Every cell with the full counts; else all of MLP, and of the others every ninth."""
     at = loaded(name)
-    tracer = tracer_of(at, number)
-    trace, arguments = tracer.trace(), by_reference(at, tracer)
-    assert trace.answer == at.real.facts[number][2]
+    trace, *others = compare_grids(at, number, EVERY)
+    assert trace.answer == at.real.facts[number].answer
     assert trace.clean > 0.2
     assert trace.total_effect > 0.1
-    plain = reference.run(*arguments)
-    assert trace.clean == pytest.approx(float(plain[0, trace.answer_id]), abs=TOLERANCE)
-    assert trace.corrupted == pytest.approx(float(plain[1:, trace.answer_id].mean()), abs=TOLERANCE)
-    places = list(np.ndindex(len(tracer.token_ids), at.real.n_layers))
-    for kind in ("hidden", "mlp", "attn"):
-        for pos, layer in places if FULL or kind == "mlp" else places[3::9]:
-            layers = [layer]
-            if kind != "hidden":
-                layers = reference.window(layer, tracer.window, at.real.n_layers)
-            states = [(pos, each, kind) for each in layers]
-            wanted = float(reference.restored(*arguments, states)[trace.answer_id])
-            assert abs(trace.scores[kind][pos, layer] - wanted) <= TOLERANCE, (kind, pos, layer)
+    assert all(other.total_effect > 0 for other in others)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -228,7 +295,32 @@ def test_an_edit_says_its_target_saves_exports_and_comes_back_out(loaded, name, 
     assert (probabilities(adapted, ids) - after).abs().max() <= TOLERANCE
 
 
-if FULL:  # it takes a minute
+if FULL:  # minutes each
+
+    @pytest.mark.parametrize(("name", "number"), FACTS)
+    def test_grids_with_another_subject_equal_the_reference(loaded, name, number):
+        at = loaded(name)
+        fact = at.real.facts[number]
+        prompt = fact.prompt.replace(fact.subject, fact.other)
+        traces = compare_grids(at, number, EVERY_OF_OTHERS, prompt, noise=rw.Subject(fact.other))
+        assert all(trace.total_effect > 0 for trace in traces)
+
+    @pytest.mark.parametrize(("name", "number"), FACTS)
+    def test_heads_equal_the_reference(loaded, name, number):
+        at = loaded(name)
+        tracer = tracer_of(at, number)
+        arguments, measured = by_reference(at, tracer), ("probability", tracer.answer_id)
+        matrix, width = "model.layers.{}.self_attn.o_proj", at.real.width
+        moved = 0.0
+        for _, pos, layer, _ in cells(at, tracer, EVERY_OF_OTHERS, ["attn"]):
+            found = tracer.heads(layer, pos).scores[0]
+            for head, score in enumerate(found):
+                place = pos, layer, head, width
+                wanted = reference.head(*arguments, place, measured, matrix)
+                assert abs(score - wanted) <= TOLERANCE, place
+                moved = max(moved, abs(wanted - tracer.corrupted))
+        assert len(found) == at.real.n_heads
+        assert moved > 10 * TOLERANCE
 
     @pytest.mark.parametrize("name", NAMES)
     def test_the_file_itself_loads_with_the_weights_of_the_folder(loaded, name):
