@@ -169,13 +169,13 @@ def by_reference(at, tracer, prompt_of_other=None):
 
 
 def cells(at, tracer, every, kinds=("hidden", "mlp", "attn")):
-    """(kind, pos, layer, what is restored there) of every so manieth cell of the grids."""
-    places = list(np.ndindex(len(tracer.tokens), at.real.n_layers))
-    for kind in kinds:
-        for pos, layer in places[every // 2 :: every]:
-            window = reference.window(layer, tracer.window, at.real.n_layers)
-            layers = [layer] if kind == "hidden" else window
-            yield kind, pos, layer, [(pos, each, kind) for each in layers]
+    """(kind, pos, layer, what is restored there) of every so manieth cell of all the grids."""
+    places = list(np.ndindex(len(kinds), len(tracer.tokens), at.real.n_layers))
+    for number, pos, layer in places[every // 2 :: every]:
+        kind = kinds[number]
+        window = reference.window(layer, tracer.window, at.real.n_layers)
+        layers = [layer] if kind == "hidden" else window
+        yield kind, pos, layer, [(pos, each, kind) for each in layers]
 
 
 def probabilities(model, ids):
