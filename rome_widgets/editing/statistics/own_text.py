@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rome_widgets.errors import Cancelled, EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 FORMAT = FileKind("rome_widgets.own_text", EditFileError, "numpy", finite=False)
 AT_ONCE = 64
 """Most texts that are written side by side: each step reads all weights, for however many."""
+BLOCK = 512
+"""Tokens of the vocabulary that are summed together."""
 MOST_CACHE = 2 * 2**30
 """Bytes that the keys and values of the texts written side by side may take."""
 
@@ -151,10 +154,27 @@ class _Writer:
 
 
 def _drawn(logits: Tensor, draws: np.ndarray) -> Tensor:
-    """`[row]`: a token of each row, by a number in [0, 1) for each, at temperature 1."""
-    sums = logits.double().softmax(dim=-1).cumsum(dim=-1)
-    wanted = torch.from_numpy(draws).to(sums.device)[:, None] * sums[:, -1:]
-    return torch.searchsorted(sums, wanted, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+    """`[row]`: a token of each row, by a number in [0, 1) for each, at temperature 1.
+
+    First which `BLOCK` of the vocabulary, then which token of it: sums over all of a large one,
+    in float64, would take longer than the model.
+    """
+    shares = logits.float().softmax(dim=-1)
+    blocks = pad(shares, (0, -shares.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+    wanted = torch.from_numpy(draws).to(shares.device)
+    block, rest = _where(blocks.sum(dim=-1), wanted)
+    token, _ = _where(blocks[torch.arange(len(blocks), device=shares.device), block], rest)
+    return (block * BLOCK + token).clamp(max=logits.shape[1] - 1)
+
+
+def _where(shares: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """In which of `[row, n]` shares of a whole a number in [0, 1) falls, and where in it."""
+    sums = shares.double().cumsum(dim=-1)
+    wanted = wanted[:, None] * sums[:, -1:]
+    found = torch.searchsorted(sums, wanted, right=True).clamp(max=shares.shape[1] - 1)
+    width = shares.double().gather(1, found)
+    rest = (wanted - sums.gather(1, found) + width) / width
+    return found[:, 0], rest[:, 0].clamp(0, 1)
 
 
 def _ends(lm: LanguageModel) -> set[int]:

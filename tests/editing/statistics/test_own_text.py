@@ -50,6 +50,17 @@ def test_tokens_come_as_often_as_they_are_probable():
     assert torch.allclose(shares, torch.tensor([0.1, 0.2, 0.7]), atol=0.04)
 
 
+@pytest.mark.parametrize("vocabulary", [1, module.BLOCK, module.BLOCK + 1, 5000])
+def test_of_a_large_vocabulary_it_is_the_token_that_sums_over_all_say(vocabulary):
+    logits = 5 * torch.from_numpy(np.random.RandomState(1).randn(200, vocabulary))
+    draws = np.random.RandomState(2).rand(200)
+    draws[:3] = 0, 1e-12, 1 - 1e-12
+    sums = logits.softmax(dim=1).cumsum(dim=1)
+    wanted = (sums < torch.from_numpy(draws)[:, None] * sums[:, -1:]).sum(dim=1)
+    assert (module._drawn(logits, draws) == wanted)[3:].sum() >= 196  # but where two are as near
+    assert (module._drawn(logits, draws) < vocabulary).all()
+
+
 def test_a_text_ends_where_the_model_ends_it(monkeypatch):
     lm = world.new_lm("gpt2")
     whole = own_text(lm, 40, longest=10)
