@@ -105,6 +105,18 @@ def write_folder(
         raise _failed(folder, error) from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where it is not there.
+
+    Raises:
+        SaveFailed: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _failed(folder, error) from None
+
+
 def recover(folder: Path) -> None:
     """Put a folder back that a process left away when it was killed between two renamings.
 

@@ -24,6 +24,7 @@ from rome_widgets.editing.statistics.own_text import first_tokens, own_text
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from rome_widgets.editing.statistics.second_moment_file import Keeper, Sums
 from rome_widgets.errors import Cancelled, NonFinite, SaveFailed, SettingsError
+from rome_widgets.files.atomic_write import make_folder
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.model.hooks import Enough, Seen, Visitor, run_until_enough
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -79,7 +80,7 @@ def second_moment(
         n_tokens: How many to read; None: all, and of the model's own text ten times as many as a
             key is wide.
         seed: Of the draws of the model's own text.
-        path: The file, of several layers the folder; by default in the cache folder
+        path: The file, of several layers the folder, which is made; by default in the cache folder
             (`ROME_WIDGETS_CACHE`, else `rome_widgets` in the user's own), named by model, layer and
             texts. That one need not be writable.
         ridge: See `SecondMoment`.
@@ -113,6 +114,8 @@ def second_moment(
     paths: dict[int, Path] = {}
     if path is not None:
         given = Path(path)
+        if several:
+            make_folder(given)
         names = {site.layer: f"layer-{site.layer}.safetensors" for site in sites}
         paths = {n: given / name if several else given for n, name in names.items()}
     text = Corpus.read(lm, texts, sites, n_tokens, seed, progress, cancel)

@@ -315,6 +315,18 @@ def test_layers_that_do_not_fit_together_take_several_passes(cache, monkeypatch)
         assert torch.equal(moment.matrix, at_once[layer].matrix)
 
 
+def test_the_folder_of_several_layers_is_made_before_anything_is_run(cache, tmp_path):
+    lm, folder = world.new_lm("gpt2"), tmp_path / "not" / "yet"
+    gather(lm, TEXTS, [0, 1], path=folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "layer-0.safetensors",
+        "layer-1.safetensors",
+    ]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveFailed, match="was not written"):
+        gather(lm, TEXTS, [0, 1], path=tmp_path / "file", progress=pytest.fail)
+
+
 def test_the_models_own_text_is_gathered_from(cache):
     lm = world.new_lm("gpt2")
     moment = gather(lm, "self", 1, n_tokens=50)
