@@ -1,4 +1,7 @@
-"""The notebooks are the documentation: they run from top to bottom, and the README links them."""
+"""The notebooks are the documentation: they run from top to bottom, and the README links them.
+
+That of real models takes minutes: it runs in `tests/real`, and its outputs are committed.
+"""
 
 from pathlib import Path
 
@@ -6,11 +9,16 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tools import record_notebook
+
 ROOT = Path(__file__).parent.parent
+RECORDED = record_notebook.NOTEBOOK
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+UNRECORDED = [path for path in NOTEBOOKS if path != RECORDED]
+MOST_BYTES = 500_000
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", UNRECORDED, ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_notebook_runs_without_an_error(path):
     notebook = nbformat.read(path, as_version=4)
@@ -60,14 +68,58 @@ def test_the_notebook_of_edits_is_true_whatever_a_reader_pressed():
     exec(claims, names)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_is_committed_without_outputs_and_ends_by_asserting(path):
+@pytest.mark.parametrize("path", UNRECORDED, ids=lambda path: path.name)
+def test_a_notebook_is_committed_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_ends_by_asserting_and_is_linked(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert "assert " in code[-1].source
     assert not any("raises-exception" in cell.metadata.get("tags", []) for cell in code)
     assert f"notebooks/{path.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_the_notebook_of_real_models_shows_was_recorded_with_its_code():
+    notebook = nbformat.read(RECORDED, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    remedy = "run python -m tools.record_notebook"
+    assert notebook.metadata["recorded"] == record_notebook.code_of(notebook), remedy
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), remedy
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not any(output.output_type == "error" for output in outputs)
+    assert not any(record_notebook.LIVE in output.get("data", {}) for output in outputs)
+    assert "The notebook is right" in code[-1].outputs[0].text
+    pictures = [
+        each for each in outputs if {"image/svg+xml", "text/html"} & {*each.get("data", {})}
+    ]
+    assert len(pictures) >= 5
+    assert RECORDED.stat().st_size < MOST_BYTES
+
+
+def test_recording_keeps_pictures_and_words_and_no_live_widgets():
+    view = {record_notebook.LIVE: {"model_id": "1"}, "text/plain": "widget"}
+    outputs = [
+        nbformat.v4.new_output("display_data", view),
+        nbformat.v4.new_output("display_data", view | {"text/html": "<img>"}),
+        nbformat.v4.new_output("stream", name="stderr", text="50 %"),
+        nbformat.v4.new_output("stream", name="stdout", text="said"),
+    ]
+    cell = nbformat.v4.new_code_cell("1", outputs=outputs, metadata={"execution": {"at": "now"}})
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
+    kept = record_notebook.without_what_lives(notebook)
+    assert [output.get("text") or {*output.data} for output in kept.cells[0].outputs] == [
+        {"text/html", "text/plain"},
+        "said",
+    ]
+    assert "widgets" not in kept.metadata
+    assert kept.cells[0].metadata == {}
+    cell.source = "2"
+    assert kept.metadata["recorded"] != record_notebook.code_of(kept)
 
 
 def test_there_is_a_tour():

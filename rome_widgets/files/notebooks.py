@@ -16,8 +16,9 @@ from rome_widgets.records.arguments import a_path, takes
 def tour(folder: str | os.PathLike[str] = ".") -> list[Path]:
     """Copy the notebooks that explain tracing and editing into a folder, to be opened there.
 
-    They need no network: everything in them runs on the bundled model. A notebook that is in the
-    folder already stays as it is, with what you did in it.
+    They run on the bundled model and need no network; only the third asks for a real one, and shows
+    what was recorded on one. A notebook that is in the folder already stays as it is, with what
+    you did in it.
 
     Args:
         folder: Where to put them; made if it is not there.
