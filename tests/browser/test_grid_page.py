@@ -75,6 +75,16 @@ def test_labels_stand_for_rows_and_layer_numbers_for_columns(show):
     page.until(lambda: page.widget.selection == [])
 
 
+def test_the_layer_pointed_at_is_numbered_below_its_own_grid_alone(show):
+    page = show(lambda: TraceGrid(fake_trace()))
+    number = page.page.locator(".rw-layers .rw-at").filter(visible=True)
+    expect(number).to_have_count(0)
+    page.point("mlp", 2, 3)
+    expect(number).to_have_count(1)
+    expect(number).to_have_text("3")
+    expect(number).to_have_attribute("data-kind", "mlp")
+
+
 def test_a_finger_selects_by_tapping_and_drawing(show):
     page = show(lambda: TraceGrid(fake_trace()))
     devtools = page.page.context.new_cdp_session(page.page)
