@@ -104,11 +104,19 @@ class SideBySide:
         each = self._run(lambda: logits_at(self.lm, sides, last[:, None]))[:, 0]
         return probabilities_of(check_finite(each)).unflatten(0, (self.n_sides, len(prompts)))
 
-    def logits(self, ids: Sequence[int], positions: range) -> Tensor:
-        """`[side, pos, vocab]` after these positions of one row of token ids, without and with."""
+    def logits(
+        self,
+        ids: Sequence[int],
+        positions: range,
+        watching: Iterable[tuple[nn.Module, Visitor]] = (),
+    ) -> Tensor:
+        """`[side, pos, vocab]` after these positions of one row of token ids, without and with.
+
+        `watching` are modules, and what looks at their outputs.
+        """
         rows = self.lm.rows([ids] * self.n_sides)
         asked = torch.tensor([list(positions)] * self.n_sides, device=self.lm.device)
-        return self._run(lambda: logits_at(self.lm, rows, asked))
+        return self._run(lambda: logits_at(self.lm, rows, asked), watching)
 
     def write(
         self,
@@ -140,8 +148,10 @@ class SideBySide:
         before, after = texts
         return before, after
 
-    def _run(self, call: Callable[[], Tensor]) -> Tensor:
-        found = self.lm.run(lambda: run_hooked(call, self._visitors))
+    def _run(
+        self, call: Callable[[], Tensor], watching: Iterable[tuple[nn.Module, Visitor]] = ()
+    ) -> Tensor:
+        found = self.lm.run(lambda: run_hooked(call, [*self._visitors, *watching]))
         if changed := what_changed(self._identity, self.lm.identity):
             raise ModelChanged(
                 f"The model changed while predictions were compared: {changed}.",

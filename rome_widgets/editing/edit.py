@@ -45,10 +45,11 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.ledger import Update, ledger_of
 from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.precision import precision_notes
-from rome_widgets.model.progress_bar import progress_bar, shows_progress
+from rome_widgets.model.progress_bar import counting, shows_progress
 from rome_widgets.model.tokens import read_prompts
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import Listener, callback, cancel_flag, takes, truth
+from rome_widgets.records.call_progress import CallProgress
 from rome_widgets.records.edit import Comparison, EditProgress, EditReport, Perplexity
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.html import table
@@ -435,11 +436,15 @@ class Edit(Stays):
 
     # -------------------------------------------------------------------------- looking
 
-    @takes(progress=truth)
+    @takes(progress=callback)
     @needs_memory("preview the edit")
     @undisturbed
     def preview(
-        self, prompts: Any, *, strength: float | None = None, progress: bool = True
+        self,
+        prompts: Any,
+        *,
+        strength: float | None = None,
+        progress: Listener[CallProgress] = None,
     ) -> list[tuple[Any, Any]]:
         """Next-token probabilities without and with it, whether it is applied or not.
 
@@ -448,7 +453,7 @@ class Edit(Stays):
         Args:
             prompts: Any texts, chat messages or token ids; one, or a list of them.
             strength: The one to show; the edit's own by default.
-            progress: Whether to show a progress bar where it lasts.
+            progress: Called after each pass; None shows a progress bar where it lasts, False none.
 
         Returns:
             Per prompt two `[vocab]` arrays of probabilities.
@@ -457,11 +462,11 @@ class Edit(Stays):
         rows = [self.lm.prompt_ids(prompt) for prompt in read_prompts(prompts)]
         if not rows:
             return []
-        with progress_bar(progress, "Comparing", "prompt") as bar:
-            before, after = to_numpy(both.probabilities(rows, bar.at))
+        with counting(progress, "Comparing", "prompt") as steps:
+            before, after = to_numpy(both.probabilities(rows, steps.at))
         return list(zip(before, after, strict=True))
 
-    @takes(progress=truth)
+    @takes(progress=callback)
     @needs_memory("compare predictions")
     @undisturbed
     def compare(
@@ -471,7 +476,7 @@ class Edit(Stays):
         k: int = 8,
         generate: int = 0,
         strength: float | None = None,
-        progress: bool = True,
+        progress: Listener[CallProgress] = None,
     ) -> list[Comparison]:
         """The likeliest next tokens without and with it, and what the model would write.
 
@@ -480,33 +485,40 @@ class Edit(Stays):
             k: Likeliest tokens of each side to show.
             generate: Tokens to write greedily on each side; 0 for none.
             strength: The one to show; the edit's own by default.
-            progress: Whether to show a progress bar where it lasts.
+            progress: Called after each prompt and each token that is written; None shows a
+                progress bar where it lasts, False none.
         """
         k = whole_number(k, "k", 0, error=SettingsError)
         generate = whole_number(generate, "generate", 0, error=SettingsError)
         both, prompts, found = self._side_by_side(strength), read_prompts(prompts), []
-        with progress_bar(progress, "Comparing", "step") as bar:
+        with counting(progress, "Comparing", "step") as steps:
             for number, prompt in enumerate(prompts):
 
                 def told(written: int, number: int = number) -> None:
-                    bar.at(number * (1 + generate) + written, len(prompts) * (1 + generate))
+                    steps.at(number * (1 + generate) + written, len(prompts) * (1 + generate))
 
                 asked = both, self.lm, prompt, self.fact.target
                 found.append(compare_prompt(*asked, k=k, generate=generate, told=told))
                 told(1 + generate)
         return found
 
+    @takes(progress=callback)
     @needs_memory("measure the perplexity")
     @undisturbed
-    def perplexity(self, *, strength: float | None = None) -> Perplexity | None:
+    def perplexity(
+        self, *, strength: float | None = None, progress: Listener[CallProgress] = None
+    ) -> Perplexity | None:
         """Perplexity, without and with it, of the text in the report; touches no weight.
 
         Args:
             strength: The one to show; the edit's own by default.
+            progress: Called after each pass; None shows a progress bar where it lasts, False none.
         """
-        text = self.report.perplexity_text
-        text = text or perplexity.ordinary_text(self.lm, self.report.seed)
-        return perplexity.measure(self._side_by_side(strength), self.lm, text)
+        both = self._side_by_side(strength)
+        with counting(progress, "Reading", "step") as steps:
+            text = self.report.perplexity_text
+            text = text or perplexity.ordinary_text(self.lm, self.report.seed, steps=steps)
+            return perplexity.measure(both, self.lm, text, steps)
 
     @property
     def warnings(self) -> tuple[str, ...]:

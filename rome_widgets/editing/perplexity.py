@@ -11,6 +11,7 @@ Source:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ import torch
 from rome_widgets.editing.compare import SideBySide
 from rome_widgets.editing.prefixes import sample_prefixes
 from rome_widgets.model.language_model import LanguageModel, check_finite, upcast
+from rome_widgets.model.progress_bar import NO_STEPS, Steps
 from rome_widgets.records.edit import Perplexity
 
 LARGE_RISE = 1.2
@@ -34,20 +36,38 @@ MOST_NATS = 100.0
 """Perplexities are cut at e¹⁰⁰, so that they stay numbers."""
 
 
-def ordinary_text(lm: LanguageModel, seed: int, written: Sequence[str] = ()) -> str:
-    """Text the model wrote itself, `written` where there is some; "" where it writes none."""
+def ordinary_text(
+    lm: LanguageModel, seed: int, written: Sequence[str] = (), steps: Steps = NO_STEPS
+) -> str:
+    """Text the model wrote itself, `written` where there is some; "" where it writes none.
+
+    `steps` are told of each token that is written now.
+    """
     if not any(written):
-        written = sample_prefixes(lm, FEW_TEXTS, seed)
+        tokens, most = itertools.count(), max(length for length, _ in FEW_TEXTS)
+
+        def told() -> None:
+            steps.at(next(tokens), most, "own text")
+
+        written = sample_prefixes(lm, FEW_TEXTS, seed, check=told)
     return ". ".join(dict.fromkeys(text for text in written if text.strip()))
 
 
-def measure(both: SideBySide, lm: LanguageModel, text: str) -> Perplexity | None:
-    """Perplexity of the text without and with the edit; None for less than two tokens."""
+def measure(
+    both: SideBySide, lm: LanguageModel, text: str, steps: Steps = NO_STEPS
+) -> Perplexity | None:
+    """Perplexity of the text without and with the edit; None for less than two tokens.
+
+    `steps` are told how many of the model's blocks have read it.
+    """
     length = min(MOST_TOKENS, lm.n_positions or MOST_TOKENS)
     ids = lm.encode_text(text)[:length] if text.strip() else []
     if len(ids) < 2:
         return None
-    logits = upcast(both.logits(ids, range(len(ids) - 1)))
+    n_layers = lm.n_layers
+    shown = lm.named(steps.watching(lm.sites("hidden"), 0, 1, n_layers, "text"))
+    logits = upcast(both.logits(ids, range(len(ids) - 1), shown))
+    steps.at(n_layers, n_layers, "text")
     check_finite(logits[0])  # what the edit makes of it is only a large perplexity
     wanted = torch.tensor(ids[1:], device=logits.device).expand(2, -1)
     nats = torch.nn.functional.cross_entropy(logits.mT, wanted, reduction="none").mean(dim=1)

@@ -6,6 +6,7 @@ The user's model is only read: what runs are stand-ins of its modules, in eval m
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -35,10 +36,12 @@ from rome_widgets.model.hooks import Visitor, run_hooked
 from rome_widgets.model.identity import Identity, IdentityReader, tokenizer_state
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.memory import free_memory, needs_memory
+from rome_widgets.model.progress_bar import counting
 from rome_widgets.model.quantised import unpacked_from
 from rome_widgets.model.replay import CannotReplay, Replay, find_replay
 from rome_widgets.model.stand_in import running_stand_ins, standing_in
 from rome_widgets.model.structure.geometry import (
+    CHECKS,
     Geometry,
     all_logits,
     find_geometry,
@@ -50,7 +53,17 @@ from rome_widgets.model.structure.geometry import (
 from rome_widgets.model.structure.head import last_logits_only
 from rome_widgets.model.tokenizer_copy import copy_tokenizer
 from rome_widgets.model.wrappers import check_wrappers, prove_wrappers, unwrap, wrappers_of
-from rome_widgets.records.arguments import a_path, optional, several, takes, text, truth
+from rome_widgets.records.arguments import (
+    Listener,
+    a_path,
+    callback,
+    optional,
+    several,
+    takes,
+    text,
+    truth,
+)
+from rome_widgets.records.call_progress import CallProgress
 from rome_widgets.records.edit import WeightsState
 from rome_widgets.records.fact import HOLE
 from rome_widgets.records.html import and_more, plural, quoted, shortened, table
@@ -88,6 +101,8 @@ class LanguageModel(Stays):
             wrappers are unwrapped. One in training mode runs as after `model.eval()`.
         tokenizer: Its tokenizer, or the processor that holds it; never changed.
         name: What to call it on screen; its own name or path by default.
+        progress: Called after each check of it; None shows a progress bar where it lasts, False
+            none.
 
     Raises:
         UnsupportedModel: The parts could not be found, or the probe pass disproved them.
@@ -104,9 +119,16 @@ class LanguageModel(Stays):
         "rome_widgets.LanguageModel(copy.deepcopy(lm.model), lm.tokenizer)."
     )
 
-    @takes(name=optional(text))
+    @takes(name=optional(text), progress=callback)
     @needs_memory("attach the model")
-    def __init__(self, model: nn.Module, tokenizer: Any, *, name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        name: str | None = None,
+        progress: Listener[CallProgress] = None,
+    ) -> None:
         tokenizer = tokens.find_tokenizer(tokenizer)
         self.model = unwrap(model)
         check_kind_of_model(self.model)
@@ -122,13 +144,17 @@ class LanguageModel(Stays):
         self._remembered: dict[str, tuple[Hashable, Any]] = {}
         self._identities = IdentityReader(self.model, tokenizer, self._wrappers)
         self._attaching = threading.RLock()
-        self._attach(self._identities.read())
+        with counting(progress, "Attaching", "check") as steps:
+            done = itertools.count(1)
+            self._attach(
+                self._identities.read(), lambda: steps.at(next(done), CHECKS + 2, "checks")
+            )
         prove_wrappers(self._wrappers, self.model, probe_ids(self.model))
         self._prove_range()
 
-    def _attach(self, before: Identity) -> None:
+    def _attach(self, before: Identity, checked: Callable[[], None] = lambda: None) -> None:
         """Find the model's parts, and prove that they can be replayed."""
-        self._look(lambda: self._find_parts(before.foreign))
+        self._look(lambda: self._find_parts(before.foreign, checked))
         self._attached_to = before.structure, before.foreign
         self._looked_at = before.foreign
 
@@ -138,9 +164,9 @@ class LanguageModel(Stays):
             lambda: self._identities.leaving_out_what_changes(standing_in(self.model), passes)
         )
 
-    def _find_parts(self, foreign: tuple[str, ...]) -> None:
+    def _find_parts(self, foreign: tuple[str, ...], checked: Callable[[], None]) -> None:
         try:
-            geometry = find_geometry(self.model)
+            geometry = find_geometry(self.model, checked)
             if foreign:
                 self._prove_alike(foreign)
         except UnsupportedModel as error:
@@ -148,12 +174,14 @@ class LanguageModel(Stays):
         if foreign:
             geometry = _naming(geometry, foreign)
         last_only = last_logits_only(self.model, geometry)
+        checked()
         replay, no_replay = None, ""
         try:
             if not foreign:
                 replay = find_replay(self.model, geometry, probe_ids(self.model), last_only)
         except CannotReplay as reason:
             no_replay = str(reason)
+        checked()
         self.geometry: Geometry = geometry
         self._last_only, self._replay, self._no_replay = last_only, replay, no_replay
 

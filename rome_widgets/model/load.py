@@ -7,6 +7,7 @@ user says so, and only safetensors weights are read.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
@@ -27,12 +28,17 @@ from rome_widgets.model import hub
 from rome_widgets.model.checkpoint import broken_part, check_folder, not_a_folder
 from rome_widgets.model.gguf import check_gguf, gguf_in, how_to_unpack, quantisation
 from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.progress_bar import Steps, counting
 from rome_widgets.model.quantised import say_plain
-from rome_widgets.records.arguments import a_path, optional, takes, text
+from rome_widgets.records.arguments import Listener, a_path, callback, optional, takes, text
+from rome_widgets.records.call_progress import CallProgress
 from rome_widgets.records.html import and_more
 
+_EXCHANGING = threading.Lock()
+"""Held while a hook of transformers is read and written."""
 
-@takes(revision=optional(text))
+
+@takes(revision=optional(text), progress=callback)
 def load(
     name: str | os.PathLike[str] | None = None,
     *,
@@ -40,6 +46,7 @@ def load(
     dtype: Any = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    progress: Listener[CallProgress] = None,
 ) -> LanguageModel:
     """Load a language model, ready to trace.
 
@@ -53,6 +60,8 @@ def load(
         revision: Branch, tag or commit on the hub; of a file or folder it means nothing.
         trust_remote_code: Run Python code that comes with the checkpoint. Say True only for code
             you have read.
+        progress: Called after each weight that was read and each check of the model; None shows a
+            progress bar where it lasts, False none. The hub shows its downloads itself.
 
     Raises:
         ModelNotFound: No such folder, or the hub did not give it.
@@ -66,7 +75,7 @@ def load(
         LanguageModel('bundled world': 8 layers, d_model 192, bfloat16 on cpu)
     """
     if name is None:
-        return _load(bundled.folder(), "bundled world", device, dtype, local=True)
+        return _load(bundled.folder(), "bundled world", device, dtype, progress, local=True)
     path = a_path(ModelNotFound, "folder, or a hub name,")(name, "The name")
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     if not isinstance(trust_remote_code, bool):  # "no" would be a yes
@@ -77,14 +86,16 @@ def load(
     recover(folder)
     file = gguf_in(folder) if folder.is_dir() else folder
     if file is not None and file.suffix == ".gguf" and file.is_file():
-        return _load_gguf(file, device, dtype)
+        return _load_gguf(file, device, dtype, progress)
     if folder.is_dir():
         check_folder(folder)
-        return _load(folder, folder.resolve().name, device, dtype, local=True, **options)
+        name = folder.resolve().name
+        return _load(folder, name, device, dtype, progress, local=True, **options)
     if _looks_like_path(name) or (folder.suffix and folder.is_file()):
         raise not_a_folder(folder)
     source = os.fspath(name)
-    return _load(source, source, device, dtype, local=not hub.reachable(), **options)
+    local = not hub.reachable()
+    return _load(source, source, device, dtype, progress, local=local, **options)
 
 
 def _expanded(path: Path) -> Path:
@@ -114,32 +125,48 @@ def _looks_like_path(name: str | os.PathLike[str]) -> bool:
 
 
 def _load(
-    source: str | Path, label: str, device: Any, dtype: Any, *, local: bool, **options: Any
+    source: str | Path,
+    label: str,
+    device: Any,
+    dtype: Any,
+    progress: Listener[CallProgress],
+    *,
+    local: bool,
+    **options: Any,
 ) -> LanguageModel:
     """Load from a folder, or from the hub by name; `local` without asking the network."""
     place, dtype_asked = _device(device), _dtype(dtype)
-    model, tokenizer = _from_pretrained(
-        source, dtype_asked, local, {"use_safetensors": True}, options
-    )
-    return _attached(model, tokenizer, label, place, dtype)
+    with counting(progress, "Loading", "weight") as steps:
+        model, tokenizer = _from_pretrained(
+            source, dtype_asked, local, {"use_safetensors": True}, options, steps
+        )
+    return _attached(model, tokenizer, label, place, dtype, progress)
 
 
-def _load_gguf(file: Path, device: Any, dtype: Any) -> LanguageModel:
+def _load_gguf(
+    file: Path, device: Any, dtype: Any, progress: Listener[CallProgress]
+) -> LanguageModel:
     """Load from a GGUF file, with all of its weights unpacked."""
     place, dtype_asked = _device(device), _dtype(dtype)
     check_gguf(file)
-    model, tokenizer = _from_pretrained(
-        file, dtype_asked, True, how_to_unpack(), {"gguf_file": file.name}
-    )
+    with counting(progress, "Loading", "weight") as steps:
+        model, tokenizer = _from_pretrained(
+            file, dtype_asked, True, how_to_unpack(), {"gguf_file": file.name}, steps
+        )
     say_plain(model)
     model.config._name_or_path = str(file)
-    lm = _attached(model, tokenizer, file.stem, place, dtype)
+    lm = _attached(model, tokenizer, file.stem, place, dtype, progress)
     lm.notes = (f"The weights were unpacked from {file.name}: {quantisation(file)}.",)
     return lm
 
 
 def _from_pretrained(
-    source: str | Path, dtype: Any, local: bool, of_weights: dict[str, Any], options: dict[str, Any]
+    source: str | Path,
+    dtype: Any,
+    local: bool,
+    of_weights: dict[str, Any],
+    options: dict[str, Any],
+    steps: Steps,
 ) -> tuple[Any, Any]:
     """Model and tokenizer of a folder, a GGUF file, or a name on the hub, by transformers.
 
@@ -149,13 +176,14 @@ def _from_pretrained(
         local: Without asking the network.
         of_weights: Keywords for the weights only.
         options: Keywords for every part.
+        steps: Are told of each weight.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     place = Path(source).parent if "gguf_file" in options else source
     # Said explicitly: left open, transformers would ask at a prompt that a kernel cannot answer.
     options = {"trust_remote_code": False, **options, "local_files_only": local}
-    with _quiet_about_files(local):
+    with _quiet_about_files(local), _telling_of_weights(steps):
         with _explained(source, "configuration", local):
             config = AutoConfig.from_pretrained(place, **options)
         with _explained(source, "tokenizer", local):
@@ -178,13 +206,20 @@ def _from_pretrained(
     return model, tokenizer
 
 
-def _attached(model: Any, tokenizer: Any, label: str, device: Any, dtype: Any) -> LanguageModel:
+def _attached(
+    model: Any,
+    tokenizer: Any,
+    label: str,
+    device: Any,
+    dtype: Any,
+    progress: Listener[CallProgress],
+) -> LanguageModel:
     """The model where it was wanted; in float32 on a CPU, where no dtype was and it has half."""
     import torch
 
     if dtype is None and device.type == "cpu" and model.dtype == torch.float16:
         model = model.float()
-    return LanguageModel(_moved(model.eval(), device), tokenizer, name=label)
+    return LanguageModel(_moved(model.eval(), device), tokenizer, name=label, progress=progress)
 
 
 def _moved(model: Any, device: Any) -> Any:
@@ -267,6 +302,41 @@ def _quiet_about_files(local: bool) -> Iterator[None]:
     finally:
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def _telling_of_weights(steps: Steps) -> Iterator[None]:
+    """Hear of each weight from the bar that transformers would show of them.
+
+    What it shows in other threads meanwhile is left alone, and so is a hook of somebody else's.
+    A transformers without such hooks tells nothing.
+    """
+    from transformers.utils import logging
+
+    class Counted(logging.EmptyTqdm):
+        def __iter__(self) -> Iterator[Any]:
+            items = list(self._iterator or ())
+            for done, item in enumerate(items, 1):
+                yield item
+                steps.at(done, len(items), "weights")
+
+    def make(shown: Any, args: Any, kwargs: Any) -> Any:
+        make_one = Counted if threading.get_ident() == here else shown
+        return make_one(*args, **kwargs)
+
+    def exchange(old: Any, new: Any) -> None:
+        """Put `new` in the place of `old`, and of nothing else."""
+        with _EXCHANGING:
+            now = set_hook(new)
+            if now is not old:
+                set_hook(now)
+
+    here, set_hook = threading.get_ident(), getattr(logging, "set_tqdm_hook", lambda hook: hook)
+    exchange(None, make)
+    try:
+        yield
+    finally:
+        exchange(make, None)
 
 
 def _dtype(dtype: Any) -> Any:

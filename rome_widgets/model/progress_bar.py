@@ -13,7 +13,7 @@ import inspect
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,6 +21,8 @@ with warnings.catch_warnings():
     # Where ipywidgets cannot be used there are bars of text: nothing to warn of.
     warnings.simplefilter("ignore")
     from tqdm.auto import tqdm
+
+from rome_widgets.records.call_progress import CallProgress
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,6 +118,58 @@ def progress_bar(progress: Any, title: str, unit: str) -> Iterator[Bar]:
         bar.close(finished=False)
         raise
     bar.close()
+
+
+class Steps:
+    """The steps of a call that has nothing to show on the way.
+
+    Args:
+        bar: Shows them.
+        told: A function of the caller's, which hears them instead; None: there is none.
+    """
+
+    def __init__(self, bar: Bar, told: Callable[[CallProgress], object] | None = None) -> None:
+        self._bar, self._told = bar, told
+
+    def at(self, done: int, total: int | None = None, phase: str = "") -> None:
+        """See `Bar.at`."""
+        if self._told is None:
+            self._bar.at(done, total, phase)
+        else:
+            self._told(CallProgress(done, total, phase))
+
+    def watching(
+        self, blocks: Iterable[str], start: int, count: int, total: int, phase: str = ""
+    ) -> list[tuple[str, Callable[[Any], None]]]:
+        """What shows how far a pass is, block by block: visitors, by the names of these.
+
+        In a pass nobody but a bar is told: the caller's function might run the model.
+
+        Args:
+            blocks: Names of the model's blocks.
+            start: What was done before the pass.
+            count: What one block of it counts.
+            total: See `Bar.at`.
+            phase: See `Bar.at`.
+        """
+        if not self._bar.shown:
+            return []
+
+        def after(number: int) -> Callable[[Any], None]:
+            return lambda seen: self._bar.at(start + number * count, total, phase)
+
+        return [(name, after(number)) for number, name in enumerate(blocks, 1)]
+
+
+NO_STEPS = Steps(Bar("", "", shown=False))
+"""Nobody is told."""
+
+
+@contextmanager
+def counting(progress: Any, title: str, unit: str) -> Iterator[Steps]:
+    """The steps of a call, for a bar or for the caller's function; see `progress_bar`."""
+    with progress_bar(progress, title, unit) as bar:
+        yield Steps(bar, progress if callable(progress) else None)
 
 
 def shows_progress(title: str, unit: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

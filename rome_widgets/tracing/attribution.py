@@ -10,7 +10,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from rome_widgets.model.gradients import gradients_of
 from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.memory import in_pieces
+from rome_widgets.model.progress_bar import NO_STEPS, Steps
 from rome_widgets.records.states import Kind, State, cell_states
 from rome_widgets.tracing.metric import Measure
 from rome_widgets.tracing.runs import Held, Runs, held_in
@@ -37,6 +38,7 @@ def attribution_patching(
     window: int,
     restored: Sequence[State] = (),
     held: Held | None = None,
+    steps: Steps = NO_STEPS,
 ) -> dict[Kind, np.ndarray]:
     """The metric with each cell restored, as its slope at the corrupted run says.
 
@@ -54,6 +56,8 @@ def attribution_patching(
         restored: States that are restored in all cells: slopes are then taken at the run in which
             these are, instead of the corrupted one.
         held: See `Runs.predict`.
+        steps: Are told how many blocks of how many draws have run; backwards they take twice as
+            long as forwards, and count at the end of a pass.
 
     Returns:
         Per kind `[pos, layer]`, in the metric's unit.
@@ -72,16 +76,20 @@ def attribution_patching(
                 "Some weights were made in inference mode.", "Such weights know no gradients."
             )
     rows_at_once = max(1, TOKENS_PER_PASS // runs.length)
+    both_ways = 3 * runs.lm.n_layers
+    total, passes = both_ways * runs.samples, []
+
+    def some_draws(draws: slice) -> tuple[np.ndarray, np.ndarray]:
+        done, count = both_ways * draws.start, draws.stop - draws.start
+        shown = steps.watching(runs.lm.sites("hidden"), done, count, total)
+        some, holds = runs.of_draws(draws), held_in(held or {}, draws)
+        return _slopes(some, measure, kinds, restored, holds, shown)
+
     with torch.enable_grad():
-        pieces = in_pieces(
-            runs.samples,
-            rows_at_once,
-            lambda draws: _slopes(
-                runs.of_draws(draws), measure, kinds, restored, held_in(held or {}, draws)
-            ),
-            "keep the activations of one draw for their gradient",
-        )
-        passes = [found for _, found in pieces]
+        what = "keep the activations of one draw for their gradient"
+        for draws, found in in_pieces(runs.samples, rows_at_once, some_draws, what):
+            passes.append(found)
+            steps.at(both_ways * draws.stop, total)
     values = np.concatenate([at for at, _ in passes])
     slopes = np.concatenate([slope for _, slope in passes], axis=2)
     if not np.isfinite(slopes).all():
@@ -112,6 +120,7 @@ def _slopes(
     kinds: Sequence[Kind],
     restored: Sequence[State],
     held: Held,
+    shown: Iterable[tuple[str, Visitor]],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log p(answer), or the difference of logits, with some states restored, and its slopes.
 
@@ -120,7 +129,7 @@ def _slopes(
     """
     lm, samples = runs.lm, runs.samples
     shares: dict[tuple[Kind, int], Tensor] = {}
-    visitors = runs.restoring([restored], held)
+    visitors = [*runs.restoring([restored], held), *shown]
     for kind in kinds:
         for layer, name in enumerate(lm.sites(kind)):
             clean = runs.states[kind, layer].reshape(runs.length, -1)

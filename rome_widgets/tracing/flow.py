@@ -10,12 +10,19 @@ import torch
 from torch import Tensor
 
 from rome_widgets.model.language_model import to_numpy
+from rome_widgets.model.progress_bar import NO_STEPS, Steps
 from rome_widgets.records.explanations import Flow
 from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.runs import Held, Runs, ThreeRuns
 
 
-def measure_flow(runs: Runs, states: Sequence[State], held: Held, tokens: tuple[str, ...]) -> Flow:
+def measure_flow(
+    runs: Runs,
+    states: Sequence[State],
+    held: Held,
+    tokens: tuple[str, ...],
+    steps: Steps = NO_STEPS,
+) -> Flow:
     """The distances between clean, corrupted and restored run, at every state; see `Flow`.
 
     Nothing as large as an activation is kept: distances are taken while the runs pass by.
@@ -25,6 +32,7 @@ def measure_flow(runs: Runs, states: Sequence[State], held: Held, tokens: tuple[
         states: What to restore.
         held: States kept at corrupted values meanwhile.
         tokens: Of the prompt, as text.
+        steps: See `Runs.run_side_by_side`.
     """
     lm = runs.lm
     embedding = _Distances()
@@ -32,7 +40,7 @@ def measure_flow(runs: Runs, states: Sequence[State], held: Held, tokens: tuple[
         kind: [(name, _Distances()) for name in lm.sites(kind)] for kind in lm.kinds
     }
     watching = [(lm.geometry.embedding, embedding), *itertools.chain(*sites.values())]
-    runs.run_side_by_side(states, watching, held)
+    runs.run_side_by_side(states, watching, held, steps)
     # [run, pos, layer], the clean hidden states' lengths being the unit of everything.
     grids: dict[Kind, np.ndarray] = {
         kind: np.stack([distances.table() for _, distances in some], axis=-1)

@@ -76,7 +76,7 @@ def restore_heads(
         logits = lm.next_token_logits(rows, visitors).unflatten(0, (len(some), runs.samples))
         return to_numpy(measure.totals(logits).scores) / runs.samples
 
-    at_once = max(1, runs.tokens_per_call // (runs.samples * runs.length))
+    at_once = max(1, runs.tokens_per_pass // (runs.samples * runs.length))
     return in_pieces(len(cells), at_once, some_cells, "restore one head")
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.language_model import LanguageModel, check_finite, upcast
 from rome_widgets.model.memory import in_pieces
+from rome_widgets.model.progress_bar import NO_STEPS, Steps
 from rome_widgets.model.structure.geometry import all_logits
 from rome_widgets.records.explanations import LensRun
 from rome_widgets.records.states import State
@@ -29,7 +30,12 @@ PROBABILITIES = 32_000_000
 
 
 def read_lens(
-    runs: Runs, states: Sequence[State], held: Held, measure: Measure, k: int
+    runs: Runs,
+    states: Sequence[State],
+    held: Held,
+    measure: Measure,
+    k: int,
+    steps: Steps = NO_STEPS,
 ) -> tuple[LensRun, ...]:
     """The clean, the corrupted and, with states to restore, the restored run, layer by layer.
 
@@ -39,6 +45,7 @@ def read_lens(
         held: States kept at corrupted values meanwhile.
         measure: What to follow.
         k: Likeliest tokens to show per layer.
+        steps: Are told of the blocks that ran and then, run by run, of the states that were read.
     """
     lm = runs.lm
     names = ("clean", "corrupted", "restored") if states else ("clean", "corrupted")
@@ -58,9 +65,9 @@ def read_lens(
         return watch
 
     watching = [(name, keep(layer)) for layer, name in enumerate(lm.sites("hidden"))]
-    runs.run_side_by_side(states, watching, held)
+    runs.run_side_by_side(states, watching, held, steps)
     return tuple(
-        _read(name, lm, torch.stack([torch.cat(some) for some in seen[name]]), measure, k)
+        _read(name, lm, torch.stack([torch.cat(some) for some in seen[name]]), measure, k, steps)
         for name in names
     )
 
@@ -94,9 +101,20 @@ def read_clean_lens(
     return _read(name, lm, torch.stack(last), measure, k)
 
 
-def _read(name: str, lm: LanguageModel, states: Tensor, measure: Measure, k: int) -> LensRun:
+def _read(
+    name: str,
+    lm: LanguageModel,
+    states: Tensor,
+    measure: Measure,
+    k: int,
+    steps: Steps = NO_STEPS,
+) -> LensRun:
     """A run from its `[layer, sample, d_model]` states at the last token."""
-    said, scores = _mean_predictions(lm, states, measure)
+
+    def told(done: int, total: int) -> None:
+        steps.at(done, total, name)
+
+    said, scores = _mean_predictions(lm, states, measure, told)
     answer = check_finite(said)[:, measure.answer_id]
     top = said.topk(min(k, said.shape[1]), dim=1)
     rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
@@ -109,7 +127,9 @@ def _read(name: str, lm: LanguageModel, states: Tensor, measure: Measure, k: int
     )
 
 
-def _mean_predictions(lm: LanguageModel, states: Tensor, measure: Measure) -> Means:
+def _mean_predictions(
+    lm: LanguageModel, states: Tensor, measure: Measure, told: Callable[[int, int], None]
+) -> Means:
     """What follows `[layer, sample, d_model]` states, a layer for a cell."""
     n_layers, samples, _ = states.shape
     rows = states.flatten(0, 1)
@@ -122,6 +142,7 @@ def _mean_predictions(lm: LanguageModel, states: Tensor, measure: Measure) -> Me
         each = measure.totals(logits[:, None])
         total.probabilities.index_add_(0, layers[some].to(logits.device), each.probabilities)
         total.scores.index_add_(0, layers[some].to(logits.device), each.scores)
+        told(some.stop, len(rows))
     return Means(*(each / samples for each in total))
 
 

@@ -23,6 +23,7 @@ from rome_widgets.model.hooks import Seen, Visitor
 from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.memory import Lacking, attempt, in_pieces, is_shortage, within_memory
+from rome_widgets.model.progress_bar import NO_STEPS, Steps
 from rome_widgets.records.html import and_more
 from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.metric import Means, Measure, added
@@ -136,7 +137,12 @@ class Runs:
 
     @property
     def tokens_per_call(self) -> int:
-        """Tokens in one call of the model.
+        """Tokens in one call of what predictions are made with: here the whole model."""
+        return self.tokens_per_pass
+
+    @property
+    def tokens_per_pass(self) -> int:
+        """Tokens in one pass of the whole model.
 
         As many as a CPU core runs in a fraction of a second, or a GPU fills with. Small enough
         that a cancel is noticed soon, large enough that a small model is not all overhead.
@@ -314,6 +320,7 @@ class Runs:
         states: Sequence[State],
         watching: Iterable[tuple[str, Watcher]],
         held: Held | None = None,
+        steps: Steps = NO_STEPS,
     ) -> None:
         """Show modules' outputs in the clean, the corrupted and the restored run.
 
@@ -324,21 +331,29 @@ class Runs:
             watching: Names of modules, and what looks at their outputs: once for some draws, then
                 for the next, in their order.
             held: See `predict`.
+            steps: Are told how many blocks of how many draws have run.
 
         Raises:
             ModelChanged: The model is no longer that of the runs.
             OutOfMemory: No room for the three runs with one draw.
         """
         self._check_model(thoroughly=True)
-        watching = list(watching)
+        watching, n_layers = list(watching), self.lm.n_layers
         at_once = (self.tokens_per_call // self.length - 1) // 2
+        total = n_layers * self.samples
 
         def some_draws(draws: slice) -> list[Callable[[], None]]:
-            return self._pass_side_by_side(states, watching, held or {}, draws)
+            count = draws.stop - draws.start
+            shown = steps.watching(
+                self.lm.sites("hidden"), n_layers * draws.start, count, total, "runs"
+            )
+            return self._pass_side_by_side(states, watching, held or {}, draws, shown)
 
-        for _, seen in in_pieces(self.samples, at_once, some_draws, "run one draw three times"):
+        passes = in_pieces(self.samples, at_once, some_draws, "run one draw three times")
+        for draws, seen in passes:
             for keep in seen:
                 keep()
+            steps.at(n_layers * draws.stop, total, "runs")
 
     def _pass_side_by_side(
         self,
@@ -346,6 +361,7 @@ class Runs:
         watching: Iterable[tuple[str, Watcher]],
         held: Held,
         draws: slice,
+        shown: Iterable[tuple[str, Visitor]],
     ) -> list[Callable[[], None]]:
         """Of each watcher what keeps it, to be called once the pass is over."""
         noise = self.noise[draws]
@@ -380,6 +396,7 @@ class Runs:
                     for patch in _with_holds(states, held)
                 ),
                 *((name, show(watch)) for name, watch in watching),
+                *shown,
             ],
         )
         return kept

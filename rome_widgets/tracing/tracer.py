@@ -30,10 +30,11 @@ from rome_widgets.errors import (
 from rome_widgets.model.language_model import LanguageModel, check_language_model, to_numpy
 from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.precision import precision_notes
-from rome_widgets.model.progress_bar import progress_bar, shows_progress
+from rome_widgets.model.progress_bar import counting, progress_bar, shows_progress
 from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import Listener, callback, cancel_flag, several, takes
+from rome_widgets.records.call_progress import CallProgress
 from rome_widgets.records.corruption import Subject
 from rome_widgets.records.explanations import Flow, Heads, Lens, RestoringPath
 from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
@@ -370,17 +371,29 @@ class CausalTracer(Stays):
                 progress(Progress(done, total, self._result(copy.deepcopy(scores))))
         return self._result(scores, recorded)
 
+    @takes(progress=callback)
     @needs_memory("estimate the grids")
     @undisturbed
-    def estimate(self, kinds: Iterable[Kind] | Literal["all"] = "all") -> CausalTrace:
+    def estimate(
+        self,
+        kinds: Iterable[Kind] | Literal["all"] = "all",
+        *,
+        progress: Listener[CallProgress] = None,
+    ) -> CausalTrace:
         """Estimate the grids to first order, from one pass and its gradient: a preview.
+
+        Args:
+            kinds: Which grids.
+            progress: Called after each pass; None shows a progress bar where it lasts, False none.
 
         Raises:
             NonFinite, UnsupportedModel: See `attribution_patching`.
             OutOfMemory: A gradient keeps every activation; the exact trace does not.
         """
         kinds = self.lm.check_kinds(kinds)
-        scores = attribution_patching(self._runs, self.measure, kinds, self.window)
+        with counting(progress, "Estimating", "step") as steps:
+            asked = self._runs, self.measure, kinds, self.window
+            scores = attribution_patching(*asked, steps=steps)
         return replace(self._result(scores), estimated=True)
 
     def cell(self, pos: int, layer: int, kind: Kind) -> list[State]:
@@ -582,12 +595,16 @@ class CausalTracer(Stays):
         nothing_lost = math.isnan(replace(empty, corrupted=fewer.corrupted).recovery)
         return None if nothing_lost else fewer
 
+    @takes(progress=callback)
     @needs_memory("measure the flow")
-    def flow(self, states: Iterable[Sequence[Any]] = ()) -> Flow:
+    def flow(
+        self, states: Iterable[Sequence[Any]] = (), *, progress: Listener[CallProgress] = None
+    ) -> Flow:
         """Measure how far apart the clean, the corrupted and a restored run are, at every state.
 
         Args:
             states: Triples (pos, layer, kind) to restore; none leaves the corrupted run.
+            progress: Called after each pass; None shows a progress bar where it lasts, False none.
 
         Raises:
             StateError: A state that this prompt and model do not have.
@@ -599,11 +616,19 @@ class CausalTracer(Stays):
             >>> flow.moved["hidden"][-1]                  # what reaches the last token, by layer
         """
         checked = self._checked(states)
-        return measure_flow(self._runs, checked, self._held, self.tokens)
+        with counting(progress, "Measuring", "step") as steps:
+            return measure_flow(self._runs, checked, self._held, self.tokens, steps)
 
+    @takes(progress=callback)
     @needs_memory("read the layers")
     @undisturbed
-    def lens(self, states: Iterable[Sequence[Any]] = (), k: int = 5) -> Lens:
+    def lens(
+        self,
+        states: Iterable[Sequence[Any]] = (),
+        k: int = 5,
+        *,
+        progress: Listener[CallProgress] = None,
+    ) -> Lens:
         """Read what each layer would say next, were it the last, in the clean and corrupted runs.
 
         It shows probabilities; a tracer's other metric is in `LensRun.scores` and in `to_frame()`.
@@ -612,6 +637,7 @@ class CausalTracer(Stays):
             states: Triples (pos, layer, kind); where there are any, also of the run with these
                 restored.
             k: Likeliest tokens to name per layer.
+            progress: Called after each pass; None shows a progress bar where it lasts, False none.
 
         Raises:
             StateError: A state that this prompt and model do not have, or a `k` below 1.
@@ -624,7 +650,8 @@ class CausalTracer(Stays):
         """
         checked = self._checked(states)
         k = whole_number(k, "k", 1)
-        read = read_lens(self._runs, checked, self._held, self.measure, k)
+        with counting(progress, "Reading", "step") as steps:
+            read = read_lens(self._runs, checked, self._held, self.measure, k, steps)
         return Lens(self.answer, self.answer_id, checked, read, self.metric)
 
     @takes(progress=callback, cancel=cancel_flag)

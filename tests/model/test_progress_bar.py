@@ -195,13 +195,30 @@ CALLS = {
     "Editing: layer": lambda lm, **said: rw.edit(
         lm, tiny.PROMPT, tiny.SUBJECT, "w5", layer="trace", second_moment="identity", **said
     ),
-    "Searching": lambda lm, **said: rw.CausalTracer(
-        lm, tiny.PROMPT, tiny.SUBJECT, samples=2
-    ).find_path(0.2, max_states=2, **said),
+    "Searching": lambda lm, **said: a_tracer(lm).find_path(0.2, max_states=2, **said),
+    "Estimating": lambda lm, **said: a_tracer(lm).estimate(**said),
+    "Measuring: runs": lambda lm, **said: a_tracer(lm).flow(**said),
+    "Reading: runs": lambda lm, **said: a_tracer(lm).lens(**said),
+    "Reading: corrupted": lambda lm, **said: a_tracer(lm).lens(**said),
+    "Restoring": lambda lm, **said: a_tracer(lm).heads(1, **said),
+    "Reading: text": lambda lm, **said: an_edit(lm).perplexity(**said),
+    "Attaching: checks": lambda lm, **said: rw.LanguageModel(lm.model, lm.tokenizer, **said),
+    "Loading: weights": lambda lm, **said: rw.load(**said),
     "Comparing": lambda lm, **said: an_edit(lm).compare([tiny.PROMPT, "w1 w2"], generate=2, **said),
     "Comparing:": lambda lm, **said: an_edit(lm).preview([tiny.PROMPT, "w1 w2"], **said),
     "Gathering: statistics": lambda lm, **said: rw.second_moment(lm, unread_texts(), 1, **said),
 }
+
+
+WITHOUT_RECORDS = [
+    *("Estimating", "Measuring: runs", "Reading: runs", "Reading: corrupted", "Reading: text"),
+    *("Attaching: checks", "Loading: weights", "Comparing", "Comparing:"),
+]
+"""Of these calls: they have nothing to show on the way."""
+
+
+def a_tracer(lm):
+    return rw.CausalTracer(lm, tiny.PROMPT, tiny.SUBJECT, samples=2)
 
 
 def an_edit(lm):
@@ -225,6 +242,29 @@ def test_calls_of_ours_show_what_they_do_and_nothing_where_that_is_not_wanted(lm
     assert terminal.getvalue() == ""
     CALLS[title](lm)
     assert f"{title.rstrip(':')}:" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("title", WITHOUT_RECORDS)
+def test_a_function_hears_how_far_a_call_of_ours_is_and_no_bar_is_shown(lm, terminal, title):
+    heard = []
+    CALLS[title](lm, progress=heard.append)
+    assert terminal.getvalue() == ""
+    phase = title.partition(":")[2].strip()
+    done = [(each.done, each.total) for each in heard if each.phase == phase]
+    assert done == sorted(done)
+    assert done[-1][0] == done[-1][1]
+
+
+def test_a_function_that_is_told_may_run_the_model_itself(lm):
+    tracer, edit, ids = a_tracer(lm), an_edit(lm), lm.rows([lm.prompt_ids(tiny.PROMPT)])
+    plain = lm.next_token_probabilities(ids)
+
+    def ask(told):
+        assert lm.next_token_probabilities(ids).equal(plain)
+
+    for call in (tracer.estimate, tracer.flow, tracer.lens, edit.perplexity):
+        alone, asked = call(progress=False), call(progress=ask)
+        assert repr(alone) == repr(asked)
 
 
 @pytest.mark.parametrize("title", CALLS)

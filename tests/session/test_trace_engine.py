@@ -629,7 +629,7 @@ def test_heads_of_a_selected_attention_are_those_of_the_tracer(lm):
 
 
 def test_heads_are_stopped_between_their_batches(lm, monkeypatch):
-    monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 1)
+    monkeypatch.setattr(ReplayedRuns, "tokens_per_pass", 1)
     engine, told = TracingEngine(lm), []
     with pytest.raises(Cancelled) as stopped:
         engine.heads(SETTINGS, 2, (1, 4), told.append, lambda: bool(told))

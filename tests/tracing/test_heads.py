@@ -85,7 +85,7 @@ def test_a_family_with_a_norm_behind_its_attention_is_taken_apart_before_it():
 def test_few_cells_at_a_time_give_the_same(monkeypatch):
     tracer, _ = setting("gpt2")
     whole = tracer.heads(1).scores
-    monkeypatch.setattr(type(tracer._runs), "tokens_per_call", 1)
+    monkeypatch.setattr(type(tracer._runs), "tokens_per_pass", 1)
     np.testing.assert_allclose(tracer.heads(1).scores, whole, atol=1e-12)
 
 
@@ -124,7 +124,7 @@ def test_a_head_is_restored_where_its_attention_is_severed(kind, layers):
 def test_progress_is_told_and_a_cancel_carries_what_there_is(monkeypatch):
     tracer, _ = setting("gpt2")
     whole, told, stop = tracer.heads(1).scores, [], threading.Event()
-    monkeypatch.setattr(type(tracer._runs), "tokens_per_call", 1)
+    monkeypatch.setattr(type(tracer._runs), "tokens_per_pass", 1)
 
     def tell(so_far):
         told.append(int(np.isfinite(so_far.scores).sum()))

@@ -92,12 +92,16 @@ class Geometry:
 
 # --------------------------------------------------------------------------- finding
 
+CHECKS = 4
+"""Of `find_geometry`, about as long as each other."""
+
 
 @in_eval_mode
-def find_geometry(model: nn.Module) -> Geometry:
+def find_geometry(model: nn.Module, checked: Callable[[], None] = lambda: None) -> Geometry:
     """Find the parts of a causal language model and prove them with a probe pass.
 
-    The model must have passed `language_model.check_kind_of_model`.
+    The model must have passed `language_model.check_kind_of_model`. `checked` is called after each
+    of `CHECKS` checks.
 
     Raises:
         UnsupportedModel: A part was not found, or the probe disproved it; the message says which.
@@ -106,8 +110,11 @@ def find_geometry(model: nn.Module) -> Geometry:
     embedding = _embedding_name(model)
     probe = probe_ids(model)
     logits = _prove_sound(model, probe)
+    checked()
     blocks = _watch_blocks(model, probe)
+    checked()
     branches = find_branches(model, blocks, lambda ids: run_to_head(model, ids), probe)
+    checked()
     matrices, refusal = find_edited_matrices(model, blocks, branches.mlp)
     geometry = Geometry(
         embedding,
@@ -121,6 +128,7 @@ def find_geometry(model: nn.Module) -> Geometry:
         edit_refusal=refusal,
     )
     _prove_effective(model, geometry, probe, logits)
+    checked()
     return geometry
 
 
