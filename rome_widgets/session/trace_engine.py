@@ -23,7 +23,8 @@ from rome_widgets.records.trace import CausalTrace, Progress, Restoration
 from rome_widgets.session.session import Flag, session_of
 from rome_widgets.tracing.lens import read_clean_lens
 from rome_widgets.tracing.noise import FEW_PARAMETERS, default_samples
-from rome_widgets.tracing.tracer import CausalTracer, Prompt, read_stated
+from rome_widgets.tracing.stated import Prompt, read_stated
+from rome_widgets.tracing.tracer import CausalTracer
 from rome_widgets.widgets.live.engine import Stop, Tell
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
 

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rome_widgets import bundled
 from rome_widgets.errors import (
     Cancelled,
     StateError,
@@ -31,18 +30,16 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.memory import needs_memory, within_memory
 from rome_widgets.model.precision import precision_notes
 from rome_widgets.model.progress_bar import counting, progress_bar, shows_progress
-from rome_widgets.model.tokens import is_ids, is_messages
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import Listener, callback, cancel_flag, several, takes
 from rome_widgets.records.call_progress import CallProgress
 from rome_widgets.records.corruption import Subject
 from rome_widgets.records.explanations import Flow, Heads, Lens, RestoringPath
-from rome_widgets.records.fact import HOLE, Fact, fill, read_fact
 from rome_widgets.records.html import paragraph, quoted
 from rome_widgets.records.numbers import as_float, as_whole, whole_number
 from rome_widgets.records.states import Kind, State, cell_states, check_states
 from rome_widgets.records.staying import Stays
-from rome_widgets.records.subject import Occurrence, Span, check_text, no_subject
+from rome_widgets.records.subject import Occurrence, Span
 from rome_widgets.records.trace import (
     CancelFlag,
     CausalTrace,
@@ -66,6 +63,7 @@ from rome_widgets.tracing.path import Budget, PathSearch, better
 from rome_widgets.tracing.replacement import ids_with_subject
 from rome_widgets.tracing.run_cache import cached_runs
 from rome_widgets.tracing.runs import Check
+from rome_widgets.tracing.stated import Prompt, SubjectOfPrompt, read_stated
 from rome_widgets.tracing.waves import can_matter
 
 logger = logging.getLogger(__name__)
@@ -87,10 +85,6 @@ KEPT_TOKENS = 100
 
 Recorded = Mapping[Kind, tuple[np.ndarray, np.ndarray]]
 """`CausalTrace.recorded`."""
-Prompt = str | Fact | Mapping[str, Any] | Sequence[Any] | np.ndarray | Tensor
-"""Text, a fact or a record of one, chat messages, or token ids."""
-SubjectOfPrompt = str | Span | Sequence[Span] | None
-"""Words, their span of characters, or the spans of several mentions."""
 
 
 @takes(progress=callback, cancel=cancel_flag)
@@ -902,41 +896,3 @@ class CausalTracer(Stays):
             against=self.against,
             against_id=self.against_id,
         )
-
-
-def read_stated(
-    lm: LanguageModel, prompt: Prompt, subject: SubjectOfPrompt
-) -> tuple[str, str | Span | Sequence[Span]]:
-    """As `as_text`, of whatever a model can read as a prompt.
-
-    Raises:
-        PromptError: Neither a prompt nor a fact, or one without a subject.
-    """
-    if not isinstance(prompt, Fact | Mapping) or is_messages(prompt) or is_ids(prompt):
-        prompt = lm.read_prompt(prompt, subject)
-    return as_text(prompt, subject)
-
-
-def as_text(prompt: Any, subject: SubjectOfPrompt) -> tuple[str, str | Span | Sequence[Span]]:
-    """The text to run and the subject in it, whichever way the fact was given.
-
-    A text is taken literally. Only where the subject is not in it and it has exactly one `{}`,
-    that is the subject's place.
-
-    Raises:
-        PromptError: Text without a subject, or a record that states no fact.
-    """
-    if isinstance(prompt, str):
-        check_text(prompt, "prompt")
-        if subject is None:
-            raise no_subject(prompt, bundled.subjects())
-        if isinstance(subject, str) and not subject.strip():
-            raise no_subject(prompt, bundled.subjects(), "The subject is empty.")
-    if isinstance(prompt, str) and subject is not None:
-        if not isinstance(subject, str) or not subject.strip() or subject in prompt:
-            return prompt, subject
-        if prompt.count(HOLE) != 1:
-            return prompt, subject
-    stated = read_fact(prompt, subject if isinstance(subject, str) else None)
-    start = stated.template.index(HOLE)
-    return fill(stated.template, stated.subject), (start, start + len(stated.subject))

@@ -22,7 +22,6 @@ from rome_widgets.errors import (
 from rome_widgets.records.states import KINDS, State
 from rome_widgets.tracing import runs
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.tracer import as_text
 from tests.helpers import reference, tiny, world
 
 NOISE = Noise.absolute(1.0)
@@ -66,14 +65,6 @@ def test_a_fact_can_be_given_in_every_form(lm, prompt, subject):
     assert trace.prompt == tiny.PROMPT
     assert trace.subject == "w14 w15"
     assert trace.subject_span == (1, 3)
-
-
-def test_braces_are_only_text():
-    text = '{"a": {}, b: {.__class__} %s {0}'
-    assert as_text(text, "b") == (text, "b")
-    filled, span = as_text("{} is {x", "Rome")
-    assert filled == "Rome is {x"
-    assert filled[slice(*span)] == "Rome"
 
 
 def test_a_fact_fills_its_own_hole_even_where_the_subject_occurs_again(lm):
