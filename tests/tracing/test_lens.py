@@ -91,11 +91,11 @@ def _the_layer_before(monkeypatch):
 def _the_middle_of_the_prompt(monkeypatch):
     together = Runs.run_side_by_side
 
-    def earlier(self, states, watching, held=None):
+    def earlier(self, states, watching, *rest):
         def one_back(watch):
             return lambda runs: watch(type(runs)(*(rows[..., :-1, :] for rows in runs)))
 
-        together(self, states, [(name, one_back(watch)) for name, watch in watching], held)
+        together(self, states, [(name, one_back(watch)) for name, watch in watching], *rest)
 
     monkeypatch.setattr(Runs, "run_side_by_side", earlier)
 
@@ -103,8 +103,8 @@ def _the_middle_of_the_prompt(monkeypatch):
 def _no_mean(monkeypatch):
     read = module._mean_predictions
 
-    def of_one_draw(lm, states, measure):
-        return read(lm, states[:, :1], measure)
+    def of_one_draw(lm, states, *rest):
+        return read(lm, states[:, :1], *rest)
 
     monkeypatch.setattr(module, "_mean_predictions", of_one_draw)
 
