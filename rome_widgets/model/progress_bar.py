@@ -51,6 +51,7 @@ class Bar:
     def __init__(self, title: str, unit: str, *, shown: bool) -> None:
         self._title, self._unit, self.shown = title, unit, shown
         self._phase, self._done, self._began = "", 0, time.monotonic()
+        self._heard = self._began
         self._line: Any = None
 
     def at(self, done: int, total: int | None = None, phase: str = "") -> None:
@@ -62,9 +63,9 @@ class Bar:
             return
         if phase != self._phase or done < self._done:
             self.close()
-            self._began = time.monotonic()
-        self._phase, self._done = phase, done
-        elapsed = time.monotonic() - self._began
+            self._began = self._heard  # What is done of it began where the last one ended.
+        self._phase, self._done, self._heard = phase, done, time.monotonic()
+        elapsed = self._heard - self._began
         if self._line is None:
             if elapsed < LOOKED_AT or _expected(elapsed, done, total) < LASTS:
                 return

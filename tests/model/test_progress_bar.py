@@ -118,6 +118,18 @@ def test_whether_a_call_lasts_is_told_from_what_is_done(terminal, monkeypatch):
     bar.close()
 
 
+def test_a_phase_lasts_from_the_end_of_the_one_before_it(terminal, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(module, "LASTS", 2.0)
+    monkeypatch.setattr(module, "LOOKED_AT", 0.5)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    bar = Bar("Reading", "state", shown=True)
+    for now, done, phase, drawn in ((1.0, 4, "clean", False), (2.2, 2, "corrupted", True)):
+        bar.at(done, 4, phase)
+        assert bool(terminal.getvalue()) == drawn, (now, phase)
+    bar.close()
+
+
 def test_the_time_before_the_bar_appears_counts(terminal, monkeypatch):
     bar = Bar("Counting", "sheep", shown=True)
     bar._began -= 10
