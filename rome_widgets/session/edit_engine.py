@@ -183,10 +183,24 @@ class EditingEngine(GeneratingEngine):
         return choose_layer.layer_of_peak(self.lm, effects, total)
 
     def tests(self, request: EditRequest) -> list[TestPrompt]:
-        """Prompts the bundled model's table has for this fact; none for any other model."""
-        if not bundled.is_bundled(self.lm):
-            return []
-        return list(known_tests(request.template, request.subject))
+        """Prompts that an edit of this fact should reach, or leave alone.
+
+        Of the bundled model its table says them; of any other, the neighbors that the latest edit
+        of the fact measured.
+        """
+        made = [known.edit for known in self.session.history().values()]
+        of_it = [each for each in made if each.fact.text == request.prompt]
+        return self._tests(request, of_it[-1] if of_it else None)
+
+    def _tests(self, request: EditRequest, made: Edit | None) -> list[TestPrompt]:
+        if bundled.is_bundled(self.lm):
+            return list(known_tests(request.template, request.subject))
+        neighbors = () if made is None else made.report.neighbors
+        return [
+            TestPrompt(neighbor.prompt, "neighborhood", None, answer)
+            for neighbor in neighbors[:MOST_TESTS]
+            if (answer := neighbor.answer.strip())
+        ]
 
     def compare(self, request: EditRequest, prompts: Sequence[TestPrompt]) -> list[PromptChange]:
         """What each prompt leads to unedited and now."""
@@ -270,7 +284,7 @@ class EditingEngine(GeneratingEngine):
         Accuracy is by the likeliest token, of whole words; see `rome_widgets.records.metrics`.
         """
         questions: dict[PromptKind, list[Question]] = {kind: [] for kind in PROMPT_KINDS}
-        for prompt in (TestPrompt(request.prompt, "rewrite"), *self.tests(request)):
+        for prompt in (TestPrompt(request.prompt, "rewrite"), *self._tests(request, made)):
             changes = prompt.group in SHOULD_CHANGE
             right = (prompt.target or request.target) if changes else prompt.true_object
             if right:

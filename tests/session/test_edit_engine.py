@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rome_widgets.editing.compare import compare_all_edits
 from rome_widgets.errors import Cancelled, PromptError, StateError
 from rome_widgets.model.language_model import to_numpy
 from rome_widgets.model.ledger import ledger_of
+from rome_widgets.session import edit_engine
 from rome_widgets.session.edit_engine import EditingEngine, known_tests
 from rome_widgets.session.session import session_of
 from rome_widgets.widgets.edit.edit_panel import STRENGTHS
@@ -58,6 +60,24 @@ def test_the_panel_edits_the_model_and_takes_it_back(panel, lm):
     assert says(lm, PROMPT) == "Seattle"
     assert panel.ledger == {"n_active": 0, "fingerprint_ok": True, "original": True}
     assert panel.rows[0]["after"]["token"].strip() == "Seattle"
+
+
+def test_of_a_model_without_a_table_the_neighbors_of_the_report_are_shown(panel, monkeypatch):
+    monkeypatch.setattr(edit_engine, "bundled", SimpleNamespace(is_bundled=lambda lm: False))
+    record = panel.apply(wait=True)
+    assert panel.wait(20)
+    neighbors = panel.edit.report.neighbors[: edit_engine.MOST_TESTS]
+    shown = [row for row in panel.rows if row["group"] == "neighborhood"]
+    assert len(neighbors) > 1
+    assert [row["text"] for row in shown] == [neighbor.prompt for neighbor in neighbors]
+    assert [row["before"]["token"] for row in shown] == [each.answer for each in neighbors]
+    assert [row["before"]["true"] for row in shown] == pytest.approx(
+        [neighbor.before for neighbor in neighbors], abs=1e-6
+    )
+    assert record.scores["neighborhood"] == sum(row["good"] for row in shown) / len(shown)
+    panel.revert(record.id)
+    assert panel.wait(20)
+    assert {row["group"] for row in panel.rows} == {"rewrite", "neighborhood"}
 
 
 def test_the_loss_of_each_step_is_the_reports(panel):
