@@ -57,9 +57,11 @@ export function editView(bridge: Bridge<EditTraits>, host: HTMLElement, abort: A
   function state(): Part {
     const steps = bridge.get("steps").length;
     const computing = orders.open().some(({ op }) => op === "edit") || steps > 0;
+    /** Statistics, which may take minutes, and prefixes come before the first step. */
+    const stage = steps > 0 ? `step ${steps}` : "preparing";
     return model.chip(
       view,
-      computing ? `step ${steps} · ${model.share()}` : "changing weights",
+      computing ? `${stage} · ${model.share()}` : "changing weights",
       model.status(view) === "cancelled" ? chip("cancelled: no edit was made", "rw-attention") : nothing,
     );
   }

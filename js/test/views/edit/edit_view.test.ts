@@ -139,6 +139,14 @@ test("while an edit of several tokens is computed its probability is said to be 
   });
   expect(said()).toContain("p(new) per token 0.500");
 });
+test("before its first step an edit is said to be prepared", async () => {
+  const { model, el, find } = show(edit({ ledger: { n_active: 0, fingerprint_ok: true } }));
+  click(find("[data-action=apply]"));
+  await model.receive({ status: "running", progress: 0.5, steps: [] });
+  expect(el.textContent).toMatch(/preparing · 50.%/);
+  await model.receive({ steps: [[3, 2, 1, 0.5, 0.1]] });
+  expect(el.textContent).toMatch(/step 1 · 50.%/);
+});
 test("targets that the model knows are a click away", () => {
   const { model, all } = show(edit({ about_target: about }));
   const offers = all("[data-action=offer]");
