@@ -12,6 +12,7 @@ is there already is not done again. `table` prints means with intervals.
         --configs "layer=3 stop_on=nll clamp=1 moment=identity" ... [--set test] [--most 60]
     python -m benchmarks.edit_defaults table ROWS.jsonl [--set test]
 
+`results/edit_defaults.jsonl` names folders of moments by what they are of ("english").
 A configuration is words `name=value`: `method`, `layer`, `moment` ("identity", "self", or a folder
 of `rw.second_moment(..., path=...)`), and any setting of the method. Words left out are defaults.
 """
