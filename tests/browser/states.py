@@ -24,6 +24,7 @@ from rome_widgets.widgets import (
 )
 from tests.helpers.fake_editor import FUJI, NEEDLE, STATION, FakeEditor
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace, rough
+from tests.helpers.waiting import HELD
 
 NOTE = "The subject occurs twice; its last occurrence is used."
 MOE = RomeWidgetsError(
@@ -158,7 +159,7 @@ def compared_grid() -> TraceGrid:
 def queued() -> TraceExplorer:
     """Its model is busy with something else."""
     widget = explorer()()
-    widget._worker.submit("other", lambda cancelled: widget.test_engine.step.wait(20))
+    widget._worker.submit("other", lambda cancelled: widget.test_engine.step.wait(HELD))
     widget.run()
     return widget
 

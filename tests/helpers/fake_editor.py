@@ -20,6 +20,7 @@ from rome_widgets.widgets.edit.engine import (
     TargetInfo,
     TestPrompt,
 )
+from tests.helpers.waiting import HELD
 
 NEEDLE = EditRequest("{} is in the city of", "The Space Needle", "Paris", "Seattle")
 FUJI = EditRequest("{} is in the country of", "Mount Fuji", "Italy", "Japan")
@@ -144,7 +145,7 @@ class FakeEditor:
         self._change(edit, applied=applied)
 
     def set_strength(self, edit: str, strength: float) -> None:
-        assert self.gate.wait(20)
+        assert self.gate.wait(HELD)
         if self.broken:
             raise self.broken
         self.strengths.append((edit, strength))
@@ -203,7 +204,7 @@ class FakeEditor:
         ]
 
     def compare(self, request: EditRequest, prompts: Sequence[TestPrompt]) -> list[PromptChange]:
-        assert self.gate.wait(20)
+        assert self.gate.wait(HELD)
         self.threads.add(threading.current_thread().name)
         self.compared.append(tuple(prompt.text for prompt in prompts))
         if self.broken:

@@ -20,6 +20,7 @@ from rome_widgets.records.subject import (
 from rome_widgets.records.trace import CausalTrace, Prediction, Progress, Restoration
 from rome_widgets.session.session import Session
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
+from tests.helpers.waiting import HELD
 
 PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
 FUJI = "Mount Fuji is in the country of"
@@ -330,7 +331,7 @@ class FakeEngine:
         self, settings: TraceSettings, selection: Sequence[State], single: bool = False
     ) -> FakeRestoration:
         self.threads.add(threading.current_thread().name)
-        assert self.restore_gate.wait(20)
+        assert self.restore_gate.wait(HELD)
         self.restored.append(tuple(selection))
         if self.broken:
             raise self.broken
@@ -426,7 +427,7 @@ class FakeEngine:
     ) -> tuple[CausalTrace, tuple[State, ...]]:
         """The trace of these settings and the states that the selected cells restore."""
         self.threads.add(threading.current_thread().name)
-        assert self.restore_gate.wait(20)
+        assert self.restore_gate.wait(HELD)
         if self.broken:
             raise self.broken
         trace = fake_trace(

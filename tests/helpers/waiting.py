@@ -6,6 +6,9 @@ import pytest
 
 PATIENCE = 20
 """Seconds after which a widget is taken to hang."""
+HELD = 60
+"""Seconds for which a test may hold an engine: its page is looked at meanwhile, in several widths,
+on a machine that may be slow."""
 
 
 def until(true, seconds=PATIENCE):
