@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from rome_widgets.records.html import table
+from rome_widgets.records.html import shortened, table, visible
 from rome_widgets.records.metrics import SCORED, MetricsTotal
 
+MOST_SHOWN = 3
+"""Candidates in a repr."""
 
-@dataclass(frozen=True)
-class Tried:
+
+class Tried(NamedTuple):
     """One candidate."""
 
     layer: int
@@ -77,14 +79,12 @@ class Tuning:
         return f"{self.method} on {self.model}"
 
     def __repr__(self) -> str:
-        lines = [self._head, *self._rows()]
+        lines = [self._head, *self._rows()[:MOST_SHOWN]]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            [
-                self._title,
-                *("  ".join(map(str.rjust, line, widths)).rstrip() for line in lines),
-            ]
-        )
+        shown = ["  ".join(map(str.rjust, line, widths)) for line in lines]
+        more = len(self.tried) - MOST_SHOWN
+        rest = [f"and {more} more"] if more > 0 else []
+        return "\n".join(shortened(visible(line), 100) for line in [self._title, *shown, *rest])
 
     def _repr_html_(self) -> str:
         return table(self._rows(), self._head, self._title)

@@ -3,10 +3,13 @@
 import numpy as np
 
 from rome_widgets.records.explanations import Flow, Heads, Lens, LensRun, RestoringPath
+from rome_widgets.records.metrics import EditMetrics, MetricsTotal
 from rome_widgets.records.states import KINDS, State
 from rome_widgets.records.trace import CausalTrace, Prediction, Progress, Restoration
+from rome_widgets.records.tuning import Tried, Tuning
 
 N_POS, N_LAYERS = 4, 3
+TOTAL = MetricsTotal((EditMetrics.of({}),))
 STATES = (State(1, 0, "mlp"), State(1, 2, "hidden"))
 
 
@@ -77,6 +80,11 @@ def lens_run_of(text):
     return LensRun("clean", (0.1, 0.2, 0.3), (3, 2, 1), top)
 
 
+def tuning_of(text):
+    tried = [Tried(n, {"steps": 20, "clamp": n, "of": text}, TOTAL, n * text) for n in range(5)]
+    return Tuning("rome", text, tuple(tried), None)
+
+
 RECORDS = {
     CausalTrace: trace_of,
     Restoration: restoration_of,
@@ -85,6 +93,7 @@ RECORDS = {
     Flow: flow_of,
     Heads: heads_of,
     LensRun: lens_run_of,
+    Tuning: tuning_of,
     Lens: lambda text: Lens(text, 2, STATES, (lens_run_of(text),) * 2),
 }
 """By class, what makes one of it with this text."""
