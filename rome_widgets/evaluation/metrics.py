@@ -58,7 +58,9 @@ def measure_record(
         {
             "efficacy": [Question(Fact.from_record(record).text, new, true)],
             "paraphrase": [Question(p, new, true) for p in record.get("paraphrase_prompts", ())],
-            "neighborhood": [Question(p, true, new) for p in record["neighborhood_prompts"]],
+            "neighborhood": [
+                Question(p, true, new) for p in record.get("neighborhood_prompts", ())
+            ],
             "others": [Question(prompt, word) for prompt, word in others],
         },
         predict,

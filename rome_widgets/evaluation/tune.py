@@ -26,7 +26,7 @@ from rome_widgets.editing.settings import SEEDS, Settings
 from rome_widgets.editing.site import find_site
 from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.editing.tuned_settings import keep_tuned
-from rome_widgets.errors import EditRefused, NonFinite, RomeWidgetsError, SettingsError
+from rome_widgets.errors import EditRefused, NonFinite, RomeWidgetsError, SettingsError, said
 from rome_widgets.evaluation.metrics import measure_record
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.memory import needs_memory
@@ -196,6 +196,7 @@ def _checked(lm: LanguageModel, given: Iterable[Any]) -> Sequence[Mapping[str, A
     records = list(given)
     for number, record in enumerate(records):
         try:
+            _check_objects(record)
             read_request(lm, record, None, None)
             for name in PROMPTS:
                 texts(record.get(name, ()), name)
@@ -209,6 +210,20 @@ def _checked(lm: LanguageModel, given: Iterable[Any]) -> Sequence[Mapping[str, A
                 "Some were wanted: an edit may take and yet do harm, or not carry over.",
             )
     return records
+
+
+def _check_objects(record: Any) -> None:
+    """Refuse what is no CounterFact record, though it may state a fact."""
+    rewrite = record.get("requested_rewrite") if isinstance(record, Mapping) else None
+    objects = ("target_new", "target_true")
+    if not isinstance(rewrite, Mapping) or not all(
+        isinstance(rewrite.get(name), Mapping) and isinstance(rewrite[name].get("str"), str)
+        for name in objects
+    ):
+        raise SettingsError(
+            f"{said(record)} is no CounterFact record.",
+            "Its requested_rewrite with target_new and target_true, each with str, was wanted.",
+        )
 
 
 def _candidates(

@@ -22,7 +22,7 @@ class Tried(NamedTuple):
     total: MetricsTotal
     """Over the records that it edited; a candidate that was out early edited few."""
     refused: str = ""
-    """Why it cannot edit the model, if so."""
+    """Why it could not edit one of the records, if so."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,7 +8,7 @@ import torch
 import rome_widgets as rw
 from rome_widgets.editing.methods import METHODS
 from rome_widgets.editing.methods.editor import Editor, Found
-from rome_widgets.errors import EditRefused, PromptError, SettingsError
+from rome_widgets.errors import EditRefused, SettingsError
 from rome_widgets.evaluation import tune as module
 from rome_widgets.evaluation.metrics import measure_record
 from rome_widgets.evaluation.tune import tune
@@ -189,13 +189,19 @@ def test_methods_that_join_are_tuned_too():
     [
         ({"records": []}, SettingsError, "None of the 0 records has paraphrase_prompts"),
         ({"records": 5}, rw.RomeWidgetsError, "records is 5"),
-        ({"records": [RECORDS[0], "a text"]}, PromptError, "No subject"),
+        ({"records": [RECORDS[0], "a text"]}, SettingsError, "no CounterFact record"),
         (
             {"records": [record(0, paraphrase_prompts=[3])]},
             rw.RomeWidgetsError,
             "paraphrase_prompts",
         ),
         ({"records": [record(0, neighborhood_prompts=[])]}, SettingsError, "neighborhood_prompts"),
+        ({"records": [rw.Fact("w3 {}", "w4", "w5")]}, SettingsError, "no CounterFact record"),
+        (
+            {"records": [{"prompt": "w3 {}", "subject": "w4", "target": "w5"}]},
+            SettingsError,
+            "no CounterFact record",
+        ),
         ({"layers": []}, SettingsError, "no candidate"),
         ({"layers": [99]}, SettingsError, "no layer 99"),
         ({"settings": [{"clam": 1}]}, SettingsError, "no setting"),
@@ -208,6 +214,15 @@ def test_bad_input_is_told_before_anything_is_run(changes, error, words):
     lm = world.make_lm("gpt2", torch.float64)
     with pytest.raises(error, match=words):
         tuned(lm, **changes)
+
+
+def test_records_may_lack_what_others_have():
+    lm = world.make_lm("gpt2", torch.float64)
+    some = [record(0, neighborhood_prompts=[]), record(1, paraphrase_prompts=[])]
+    del some[0]["neighborhood_prompts"], some[1]["paraphrase_prompts"]
+    found = tuned(lm, some, layers=[1], settings=CLAMPS[:1])
+    assert found.tried[0].total.neighborhood.n_prompts == 1
+    assert found.tried[0].total.paraphrase.n_prompts == 2
 
 
 def test_a_cancel_keeps_nothing(tmp_path):
