@@ -44,6 +44,16 @@ const weight = {
     })),
 };
 
+/** Templates are indented for whoever reads them; browsers draw any white space as one space. */
+const indentation = {
+  name: "indentation",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /src[\\/].*\.ts$/ }, async ({ path }) => ({
+      contents: (await readFile(path, "utf8")).replace(/\n[ \t]+/g, "\n"),
+      loader: "ts",
+    })),
+};
+
 const options = {
   entryPoints: ["grid", "trace", "edit"].map((name) => here(`src/${name}.ts`)),
   outdir: here("../rome_widgets/widgets/static"),
@@ -54,7 +64,7 @@ const options = {
   legalComments: "none",
   conditions: ["production"],
   metafile: true,
-  plugins: [palettes, weight],
+  plugins: [palettes, weight, indentation],
 };
 
 if (process.argv.includes("--watch")) {
