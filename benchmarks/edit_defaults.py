@@ -12,9 +12,9 @@ is there already is not done again. `table` prints means with intervals.
         --configs "layer=3 stop_on=nll clamp=1 moment=identity" ... [--set test] [--most 60]
     python -m benchmarks.edit_defaults table ROWS.jsonl [--set test]
 
-`results/edit_defaults.jsonl` names folders of moments by what they are of ("english").
 A configuration is words `name=value`: `method`, `layer`, `moment` ("identity", "self", or a folder
 of `rw.second_moment(..., path=...)`), and any setting of the method. Words left out are defaults.
+Rows name a folder of moments by its last part.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def run(
         report = change.report
         yield {
             "model": lm.name,
-            "config": config,
+            "config": named(config),
             "record": record["case_id"],
             "layer": report.layer,
             "cpu": round(cpu, 2),
@@ -187,6 +187,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             )
         )
     return [line for _, line in sorted(lines, key=lambda each: -each[0])]
+
+
+def named(config: str) -> str:
+    """A configuration as rows have it: where a folder of moments lies is nobody else's business."""
+    words = (word.partition("=") for word in config.split())
+    return " ".join(
+        f"{name}={Path(value).name if name == 'moment' else value}" for name, _, value in words
+    )
 
 
 # ------------------------------------------------------------------------------ command
@@ -231,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = given.out.read_text().splitlines() if given.out.exists() else []
     done = {(row["config"], row["record"]) for row in map(json.loads, lines)}
     for config in given.configs:
-        missing = [record for record in records if (config, record["case_id"]) not in done]
+        missing = [record for record in records if (named(config), record["case_id"]) not in done]
         for row in run(lm, missing, config, bare=given.set == "development"):
             with given.out.open("a") as file:
                 file.write(json.dumps({"set": given.set, **row}) + "\n")
