@@ -17,7 +17,7 @@ from typing import Any
 
 from rome_widgets.editing.settings import Known, Settings
 from rome_widgets.errors import RomeWidgetsError, SaveFailed
-from rome_widgets.files.atomic_write import write_whole
+from rome_widgets.files.atomic_write import make_folder, write_whole
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.model.base_weights import digest_without_edits
 from rome_widgets.model.language_model import LanguageModel
@@ -43,9 +43,9 @@ def keep_tuned(
         return None
     found = TunedSettings(layer, asdict(settings), n_facts)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_whole(path, json.dumps(asdict(found), indent=1).encode())
-    except (OSError, SaveFailed) as error:
+    except SaveFailed as error:
         logger.warning("The settings found are not kept for another time: %s", error)
         return None
     return path

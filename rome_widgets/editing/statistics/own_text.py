@@ -23,6 +23,7 @@ from torch.nn.functional import pad
 
 from rome_widgets.errors import Cancelled, EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
+from rome_widgets.files.atomic_write import make_folder
 from rome_widgets.files.cache_folder import cache_folder
 from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.model.generation import FIRST_WORDS, IncrementalDecoder, start_ids
@@ -212,9 +213,9 @@ def _keep(path: Path, texts: Sequence[Sequence[int]]) -> None:
         "lengths": np.array([len(text) for text in texts], dtype=np.int64),
     }
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         checksummed_file.write(path, FORMAT, {}, arrays)
-    except (OSError, SaveFailed) as error:
+    except SaveFailed as error:
         logger.warning("The model's own text is not kept for another time: %s", error)
 
 

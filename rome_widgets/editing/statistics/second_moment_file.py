@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rome_widgets.errors import EditFileError, SaveFailed
 from rome_widgets.files import checksummed_file
+from rome_widgets.files.atomic_write import make_folder
 from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.files.schema import NATURAL, POSITIVE, Unfit, mapping_of, plain, unfit
 from rome_widgets.model.memory import Lacking, attempt
@@ -164,7 +165,7 @@ class Keeper:
         header = {"about": self._about, "done": sums.done, "n_tokens": sums.n_tokens}
         try:
             if not self._needed:
-                self._make_folder(self._path.parent)
+                make_folder(self._path.parent)
             checksummed_file.write(self._path, FORMAT, header, sums.tensors)
         except SaveFailed as error:
             if self._needed:
@@ -173,12 +174,6 @@ class Keeper:
             self._path = None
         stopped = time.monotonic()
         self._next = stopped + max(SAVE_EVERY, 9 * (stopped - started))
-
-    def _make_folder(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SaveFailed(f"{folder} was not made: {error.strerror or error}.") from None
 
     def _put_aside(self, path: Path, why: str) -> None:
         bad = path.with_name(f"{path.name}.bad")
