@@ -95,6 +95,16 @@ class Bar:
             if finished:
                 line.total = line.n  # A phase may end early, and has not failed then.
             line.close()
+            if finished and hasattr(line, "container"):
+                _close_widgets(line.container)
+
+
+def _close_widgets(container: Any) -> None:
+    """Close what a notebook's bar consists of: ipywidgets keeps every part until that is done."""
+    for part in (*container.children, container):
+        for each in (getattr(part, "style", None), part.layout, part):
+            if each is not None:
+                each.close()
 
 
 def _expected(elapsed: float, done: int, total: int | None) -> float:

@@ -492,9 +492,9 @@ STATES = [
     State("predictions log", predictions(metric="logprob"), "−0.094"),
     State("predictions rank", predictions(metric="rank"), "2 → 1"),
     State("generations empty", GenerationCompare, "Generations"),
-    State("generations running", generations(step_seconds=0.4), "writing"),
+    State("generations running", generations(slow=True), "writing"),
     State("generations done", generations(), "same"),
-    State("generations cancelled", generations(step_seconds=0.4), "cancelled", stop_writing),
+    State("generations cancelled", generations(slow=True), "cancelled", stop_writing),
     State("generations error", generations(), "Pass second_moment", fail_writing),
     State("generations disconnected", unanswered(generations()), SILENT),
 ]

@@ -42,17 +42,25 @@ def steps(page):
     return int(page.page.locator("[data-steps]").get_attribute("data-steps"))
 
 
+def one_step(page):
+    """Let an engine that waits do a step; the widget sends what came a while after the last."""
+    page.page.wait_for_timeout(300)
+    page.widget.test_engine.step.set()
+
+
 def test_an_edit_from_the_form_to_its_before_and_after(show):
-    page = show(panel(step_seconds=0.15))
+    page = show(panel(slow=True))
     expect(page.page.locator(".rw-edited")).to_have_count(0)
     press(page, "apply")
     page.status("running")
     expect(page.page.locator("[data-action=apply]")).to_have_count(0)
-    seen = [steps(page)]
-    for _ in range(2):
+    seen = [0]
+    for _ in range(3):
+        one_step(page)
         page.until(lambda: steps(page) > seen[-1])
         seen.append(steps(page))
     assert seen[-1] < 20
+    page.widget.test_engine.slow = False
     page.status("done")
     row = page.page.locator("[data-edit=e1]")
     expect(row).to_contain_text(f"{PROMPT} → Paris")
@@ -350,15 +358,18 @@ class TestComparisons:
 
     def test_generations_stream_and_then_mark_what_differs(self, show):
         def make():
-            widget = GenerationCompare(FakeEditor(step_seconds=0.06), [PROMPT])
+            widget = GenerationCompare(FakeEditor(slow=True), [PROMPT])
             widget.test_engine = widget._engine
             return widget
 
         page = show(make)
         page.status("running")
         cell = page.page.locator("td .rw-text").first
-        expect(cell).to_contain_text("Seattle, Washington.")
+        for so_far in ("Seattle,", "Seattle, Washington."):
+            one_step(page)
+            expect(cell).to_contain_text(so_far)
         expect(page.page.locator("u")).to_have_count(0)
+        page.widget.test_engine.slow = False
         page.status("done")
         expect(page.page.locator("u").first).to_have_text("Seattle, Washington.")
         look = page.page.locator("u").first.evaluate(

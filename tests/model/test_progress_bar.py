@@ -7,7 +7,9 @@ import sys
 import threading
 from typing import NamedTuple
 
+import comm
 import pytest
+from tqdm.notebook import tqdm as notebook_tqdm
 
 import rome_widgets as rw
 from rome_widgets.model import progress_bar as module
@@ -169,6 +171,27 @@ def test_no_thread_of_tqdm_is_left(terminal):
     before = set(threading.enumerate())
     count(3)
     assert set(threading.enumerate()) <= before
+
+
+def test_of_a_notebooks_bar_nothing_is_left(monkeypatch):
+    """It is made of widgets, which ipywidgets keeps until they are closed."""
+    made = []
+
+    class Watched(notebook_tqdm):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            made.extend(set(comms()) - before)
+
+    def comms():
+        return comm.get_comm_manager().comms
+
+    monkeypatch.setattr(module, "LASTS", 0.0)
+    monkeypatch.setattr(module, "LOOKED_AT", 0.0)
+    monkeypatch.setattr(module, "_Line", Watched)
+    before = set(comms())
+    count(3)
+    assert len(made) == 11, "a box, two labels and a bar, with layouts and styles"
+    assert set(comms()) == before
 
 
 def test_a_function_without_progress_cannot_show_any():
