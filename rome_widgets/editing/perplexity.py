@@ -19,6 +19,7 @@ import torch
 
 from rome_widgets.editing.compare import SideBySide
 from rome_widgets.editing.prefixes import sample_prefixes
+from rome_widgets.model.generation import FIRST_WORDS
 from rome_widgets.model.language_model import LanguageModel, check_finite, upcast
 from rome_widgets.model.progress_bar import NO_STEPS, Steps
 from rome_widgets.records.edit import Perplexity
@@ -49,7 +50,7 @@ def ordinary_text(
         def told() -> None:
             steps.at(next(tokens), most, "own text")
 
-        written = sample_prefixes(lm, FEW_TEXTS, seed, check=told)
+        written = sample_prefixes(lm, FEW_TEXTS, seed, first_words=FIRST_WORDS, check=told)
     return ". ".join(dict.fromkeys(text for text in written if text.strip()))
 
 

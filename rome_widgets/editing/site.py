@@ -97,6 +97,12 @@ def is_gated(lm: LanguageModel, layer: int) -> bool:
     return sum(sizes) > 1.5 * lm.model.get_parameter(f"{name}.weight").numel()
 
 
+def is_post_normed(lm: LanguageModel) -> bool:
+    """Whether a norm follows the edited matrices before anything is added, as in Gemma 2 and 3."""
+    pairs = zip(lm.geometry.edited_matrices, lm.geometry.mlp, strict=False)
+    return any(matrix and not f"{matrix}.".startswith(f"{added}.") for matrix, added in pairs)
+
+
 def _remedy(lm: LanguageModel, layer: int) -> str:
     """What to do where a layer cannot be edited."""
     if any(weight.is_inference() for weight in lm.model.parameters()):

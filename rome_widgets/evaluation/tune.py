@@ -237,7 +237,8 @@ def _candidates(
     changes = find_editor(method).proposals if settings is None else settings
     wanted = layers_about_rule(lm) if layers is None else layers
     numbers = dict.fromkeys(find_site(lm, layer).layer for layer in wanted)
-    found = [_Candidate(layer, base.changed(change)) for layer, change in product(numbers, changes)]
+    tried = dict.fromkeys(base.changed(change) for change in changes)
+    found = [_Candidate(layer, each) for layer, each in product(numbers, tried)]
     if not found:
         raise SettingsError("There is no candidate.", "At least one layer and setting was wanted.")
     return found

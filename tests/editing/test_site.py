@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rome_widgets as rw
-from rome_widgets.editing.site import find_site
+from rome_widgets.editing.site import find_site, is_post_normed
 from rome_widgets.errors import EditRefused, SettingsError
 from tests.helpers import families, tiny, world
 from tests.helpers.world import small_edit
@@ -19,6 +19,19 @@ def test_it_is_the_last_matrix_of_the_mlp_as_it_is_stored(name):
     d_in, d_out = families.D_MLP, lm.geometry.d_model
     assert tuple(site.weight.shape) == ((d_in, d_out) if site.transposed else (d_out, d_in))
     assert site.d_in == d_in
+
+
+@pytest.mark.parametrize(
+    ("name", "normed"),
+    [
+        *dict.fromkeys(
+            ("gpt2", "gptj", "llama", "opt", "bloom", "qwen3_moe", "mixtral"), False
+        ).items(),
+        *dict.fromkeys(("gemma2", "gemma3, text", "olmo2", "glm4"), True).items(),
+    ],
+)
+def test_whether_a_norm_follows_it(name, normed):
+    assert is_post_normed(world.make_lm(name)) == normed
 
 
 @pytest.mark.parametrize("layer", [4, -5, 1.5, "1", True, None])

@@ -91,7 +91,8 @@ def settings_for(method, **more):
 
 def named(name, n_layers):
     """What the tables of published numbers ask of a model."""
-    return SimpleNamespace(name=name, n_layers=n_layers)
+    without_edits = SimpleNamespace(edited_matrices=(), mlp=())
+    return SimpleNamespace(name=name, n_layers=n_layers, geometry=without_edits)
 
 
 def words(text):

@@ -50,7 +50,7 @@ export const legend = (state: GridState): Part =>
   state.estimated.value
     ? html`<span
         class="rw-chip rw-legend"
-        title="Hatched: a first-order estimate, until exact values replace it"
+        title="Hatched: a first-order estimate, rough on real models; exact values replace it"
       ><b></b>estimate</span>`
     : nothing;
 

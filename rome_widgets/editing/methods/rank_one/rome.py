@@ -19,13 +19,18 @@ from torch import Tensor
 
 from rome_widgets.editing.methods.editor import Editor, Found, Task
 from rome_widgets.editing.methods.rank_one.closed_form import ClosedForm, closed_form
-from rome_widgets.editing.methods.rank_one.settings import MEASURED, PUBLISHED, RankOneSettings
+from rome_widgets.editing.methods.rank_one.settings import (
+    MEASURED,
+    POST_NORMED,
+    PUBLISHED,
+    RankOneSettings,
+)
 from rome_widgets.editing.methods.rank_one.value import FoundValue, find_value
 from rome_widgets.editing.prefixes import sample_prefixes
 from rome_widgets.editing.prompt_rows import PromptRow, about_row, prefixed_rows
 from rome_widgets.editing.rewrite_passes import Passes
 from rome_widgets.editing.settings import Known, published_model
-from rome_widgets.editing.site import Site
+from rome_widgets.editing.site import Site, is_post_normed
 from rome_widgets.editing.statistics.choose_second_moment import second_moment_of
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.ledger import LowRank
@@ -61,7 +66,7 @@ class RankOne(Editor):
     changes = "the last matrix of one MLP, by a rank-one update"
     settings = RankOneSettings
     details = RankOneReport
-    proposals = ({}, {"clamp": 0.5}, {"clamp": 2.0})
+    proposals = ({}, {"clamp": 0.5}, {"clamp": 1.0}, {"clamp": 2.0}, {"clamp": 4.0})
 
     def __init__(self, title: str, *, consistent: bool) -> None:
         self.title, self.consistent = title, consistent
@@ -79,7 +84,8 @@ class RankOne(Editor):
             return Known(RankOneSettings(**numbers), "the published table", layer)
         if card:
             return super().known(lm, card)
-        return Known(RankOneSettings(**MEASURED), "numbers found on small real models")
+        numbers = POST_NORMED if is_post_normed(lm) else MEASURED
+        return Known(RankOneSettings(**numbers), "numbers found on small real models")
 
     def edit(self, task: Task) -> Found:
         """The rank-one update Λuᵀ, with W'k = v* at the key that the method divides by."""

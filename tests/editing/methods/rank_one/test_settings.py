@@ -41,6 +41,12 @@ def test_prefixes_are_pairs_of_whole_numbers(prefixes):
 def test_without_a_rate_the_first_step_is_as_long_as_the_value_nearly():
     report = small_edit(world.make_lm("gpt2"), "w3 {}", "w14", "w8", settings={"steps": 2}).report
     assert report.settings_from == "numbers found on small real models, with changes"
-    assert (report.settings["stop_on"], report.settings["clamp"]) == ("nll", 1.0)
+    assert (report.settings["stop_on"], report.settings["clamp"]) == ("nll", 4.0)
     assert len(report.steps) == 2
     assert 0.4 * report.value_norm <= report.steps[1].norm <= report.value_norm
+
+
+def test_where_a_norm_hides_how_long_a_value_is_it_may_grow_less():
+    for name, clamp in (("gpt2", 4.0), ("llama", 4.0), ("gemma3, text", 1.0)):
+        known = ROME.known(world.make_lm(name))
+        assert (known.settings.clamp, known.settings.stop_on) == (clamp, "nll"), name
