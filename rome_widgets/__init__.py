@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rome_widgets.editing.statistics.second_moment import SecondMoment as SecondMoment
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
+    from rome_widgets.evaluation import datasets as datasets
     from rome_widgets.evaluation.tune import tune as tune
     from rome_widgets.files.notebooks import tour as tour
     from rome_widgets.files.trace_file import load_restoration as load_restoration
@@ -104,14 +105,14 @@ _HOME = {
     "tune": "evaluation.tune",
 }
 
-_ROOMS = ("bundled", "errors")
+_ROOMS = {"bundled": "bundled", "datasets": "evaluation.datasets", "errors": "errors"}
 
 __all__ = [*_HOME, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
-        return import_module(f"rome_widgets.{name}")
+        return import_module(f"rome_widgets.{_ROOMS[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'rome_widgets' has no attribute {name!r}")
     value = getattr(import_module(f"rome_widgets.{_HOME[name]}"), name)

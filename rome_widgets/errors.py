@@ -23,6 +23,8 @@
     │   └── FingerprintMismatch         an edit that was computed on another model
     ├── TraceFileError (ValueError)     a trace file that is torn, altered, or of another version
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
+    ├── DatasetError (ValueError)       a file of facts that is torn, or another than was wanted
+    ├── DownloadFailed (OSError)        no network, or the connection broke off
     ├── OutOfMemory (MemoryError)       no room for even the smallest piece of the work
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
     ├── StaysHere (TypeError)           sent to a process, copied in depth, or used after a fork
@@ -193,6 +195,17 @@ class TraceFileError(RomeWidgetsError, ValueError):
 
 class EditFileError(RomeWidgetsError, ValueError):
     """The file of an edit or of a second moment, torn, altered, or of another version."""
+
+
+class DatasetError(RomeWidgetsError, ValueError):
+    """A file of facts that is torn, of another form or digest, or no such file; no record is read.
+
+    Single records that cannot be read are left out, and listed.
+    """
+
+
+class DownloadFailed(RomeWidgetsError, OSError):
+    """A file could not be fetched: no network, no such file, or the connection broke off."""
 
 
 class StaysHere(RomeWidgetsError, TypeError):

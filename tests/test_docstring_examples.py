@@ -22,10 +22,12 @@ class Checker(doctest.OutputChecker):
 
 
 def examples():
-    """Docstrings with examples: of the package, its public names, and their methods."""
+    """Docstrings with examples: of the package, of public names, and of their methods."""
     found = doctest.DocTestFinder(recurse=False).find(rw, "rome_widgets")
-    for name in rw.__all__:
-        thing = getattr(rw, name)
+    public = {name: getattr(rw, name) for name in rw.__all__}
+    public |= {f"datasets.{name}": getattr(rw.datasets, name) for name in rw.datasets.__all__}
+    found += doctest.DocTestFinder(recurse=False).find(rw.datasets, "rw.datasets")
+    for name, thing in public.items():
         if not inspect.ismodule(thing):
             home = inspect.getmodule(thing)
             found += doctest.DocTestFinder().find(thing, f"rw.{name}", module=home)
@@ -41,6 +43,7 @@ def names(bundled_lm):
     """What the examples may take for given."""
     return {
         **{name: getattr(rw, name) for name in rw.__all__},
+        **{name: getattr(rw.datasets, name) for name in ("FactRecord", "Probe")},
         "rw": rw,
         "lm": bundled_lm,
         "model": bundled_lm.model,

@@ -23,6 +23,7 @@ ALL_OVER = {
     "editing/test_bundled_edits.py",  # many edits of the bundled model
     "editing/test_old_files.py",  # files of former versions
     "editing/test_target_said.py",  # what an edit says where its target is not said
+    "evaluation/test_published_files.py",  # data sets as they are published
     "editing/methods/rank_one/test_edit_identities.py",  # what must hold of any edit
     "files/test_old_files.py",
     "model/test_families.py",  # each family by an oracle

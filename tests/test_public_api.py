@@ -63,11 +63,12 @@ def test_type_checkers_see_the_names_that_are_there_at_run_time():
     tree = ast.parse(Path(rw.__file__).read_text("utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {
-        alias.asname: node.module.removeprefix("rome_widgets").removeprefix(".")
+        alias.asname: f"{node.module}.{alias.name}" if alias.name in rw._ROOMS else node.module
         for node in block.body
         for alias in node.names
     }
-    assert seen == rw._HOME | dict.fromkeys(rw._ROOMS, "")
+    homes = rw._HOME | rw._ROOMS
+    assert seen == {name: f"rome_widgets.{home}" for name, home in homes.items()}
 
 
 def test_the_tree_of_errors_is_drawn_as_the_classes_are():

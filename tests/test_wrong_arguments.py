@@ -8,7 +8,9 @@ a new argument is tried by itself.
 
 import functools
 import inspect
+import json
 import math
+import operator
 import threading
 from pathlib import Path
 
@@ -18,8 +20,10 @@ import torch
 import traitlets
 
 import rome_widgets as rw
+from rome_widgets.files import download
 from rome_widgets.session.session import session_of
 from tests.helpers import tiny
+from tests.helpers.published import FORMS
 
 PROMPT, SUBJECT = tiny.PROMPT, tiny.SUBJECT
 FACT = {"prompt": "w3 {} w9 w26", "subject": "w14 w15", "target": "w5"}
@@ -81,6 +85,8 @@ WRONG = {
 MADE_BY_THE_PACKAGE = {
     "CausalTrace",
     "Comparison",
+    "datasets.BadRecord",
+    "datasets.Probe",
     "Edit",
     "EditReport",
     "Flow",
@@ -174,6 +180,22 @@ class World:
             "tour": {"folder": self.folder / "tour"},
             "trace": {"lm": self.lm, **prompt, **QUICK, "kinds": "mlp"},
             "tune": TUNED | {"lm": self.lm},
+            **{f"datasets.{name}": given for name, given in self.data_sets().items()},
+        }
+
+    def data_sets(self):
+        """By name of a loader, what it is called with."""
+        path = self.folder / "facts.json"
+        path.write_text(json.dumps(list(FORMS.values())))
+        loaders = ("counterfact", "known_facts", "mquake", "qaedit", "ripple_edits", "zsre")
+        return {
+            **{name: {"source": path} for name in loaders},
+            "FactRecord": FACT,
+            "FactRecords": {"records": [FACT]},
+            "bundled": {},
+            "known_to": {"lm": self.lm, "records": [FACT]},
+            "relations": {"source": path},
+            "table": {"source": [FACT]},
         }
 
     @functools.cached_property
@@ -183,6 +205,8 @@ class World:
             "CausalTrace": self.trace,
             "CausalTracer": self.tracer,  # of the weights as they were
             "Comparison": self.edit.compare(PROMPT)[0],
+            "datasets.FactRecord": rw.datasets.FactRecord(**FACT),
+            "datasets.FactRecords": rw.datasets.FactRecords([FACT] * 3),
             "Edit": self.edit,
             "EditReport": self.edit.report,
             "EditSettings": rw.EditSettings(),
@@ -202,6 +226,8 @@ class World:
             "SecondMoment": rw.SecondMoment("it", matrix=torch.eye(20, dtype=torch.float64)),
             "State": rw.State(1, 2, "mlp"),
             "Subject": rw.Subject("w5"),
+            "datasets.BadRecord": rw.datasets.BadRecord("a file", "a reason"),
+            "datasets.Probe": rw.datasets.Probe("w3", (("w5",),)),
             "Tuning": rw.tune(self.lm, **TUNED, progress=False),
             **{name: self.widget(name) for name in WIDGETS},
         }
@@ -250,6 +276,7 @@ class World:
             "recall": {"run": 1},
             "restore": {"states": [(1, 2, "mlp")]},
             "revert": {"edit": "e"},
+            "sample": {"n": 2},
             "Edit.revert": {},
             "save": {"path": self.folder / "file"},
             "save_pretrained": {"folder": self.folder / "folder"},
@@ -290,20 +317,31 @@ def elsewhere(tmp_path, monkeypatch):
     kept of a model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ROME_WIDGETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(download, "_open", nobody_answers)
+
+
+def nobody_answers(url):
+    """There is no network here."""
+    raise OSError("no network")
+
+
+def public(name):
+    """What a public name is, which may be of the data sets."""
+    return operator.attrgetter(name)(rw)
 
 
 NAMES = [
     name
-    for name in rw.__all__
-    if callable(made := getattr(rw, name))
+    for name in (*rw.__all__, *(f"datasets.{each}" for each in rw.datasets.__all__))
+    if callable(made := public(name))
     and not (isinstance(made, type) and issubclass(made, BaseException))
 ]
-CLASSES = [name for name in NAMES if isinstance(getattr(rw, name), type)]
+CLASSES = [name for name in NAMES if isinstance(public(name), type)]
 
 
 def methods_of(name):
     """The public methods of a class that are the package's own."""
-    made = getattr(rw, name)
+    made = public(name)
     homes = [each for each in made.__mro__ if each.__module__.startswith("rome_widgets")]
     for method in dict.fromkeys(name for home in homes for name in vars(home)):
         of_the_engine = name == "LanguageModel" and method not in FOR_USERS
@@ -346,7 +384,7 @@ def test_every_public_name_and_method_is_called_here(world):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in MADE_BY_THE_PACKAGE])
 def test_a_public_name_lets_out_only_the_packages_errors(world, name):
     left_out = set() if name == "TraceGrid" else OF_EVERY_WIDGET
-    assert leaks(getattr(rw, name), world.calls()[name], left_out) == []
+    assert leaks(public(name), world.calls()[name], left_out) == []
 
 
 @pytest.mark.parametrize("name", CLASSES)

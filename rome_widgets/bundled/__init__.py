@@ -21,7 +21,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from rome_widgets.errors import SettingsError
+from rome_widgets.errors import SettingsError, said
 from rome_widgets.records.fact import fill
 
 NEIGHBOURS = 10
@@ -55,8 +55,10 @@ def facts(split: str | None = None) -> list[dict[str, Any]]:
         >>> facts()[0]["requested_rewrite"]["target_true"]
         {'str': 'musician'}
     """
-    if split not in (None, *SPLITS):
-        raise SettingsError(f"The split is {split!r}.", f"One of {', '.join(SPLITS)} was wanted.")
+    if not (split is None or (isinstance(split, str) and split in SPLITS)):
+        raise SettingsError(
+            f"The split is {said(split)}.", f"One of {', '.join(SPLITS)} was wanted."
+        )
     table = _table()
     records = zip(records_of(table), table["facts"], strict=True)
     return [record for record, fact in records if split in (None, fact["split"])]

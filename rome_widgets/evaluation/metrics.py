@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.word_scores import Predict, score_words
-from rome_widgets.records.fact import Fact
+from rome_widgets.records.fact_record import FactRecord, new_and_true
 from rome_widgets.records.metrics import EditMetrics, PromptKind, PromptScore
 
 
@@ -37,30 +37,31 @@ class Question(NamedTuple):
 
 def measure_record(
     lm: LanguageModel,
-    record: Mapping[str, Any],
+    record: FactRecord | Mapping[str, Any],
     others: Iterable[tuple[str, str]] = (),
     predict: Predict | None = None,
 ) -> EditMetrics:
-    """Ask the model as it is, edited or not, all prompts of a CounterFact record.
+    """Ask the model as it is, edited or not, all prompts of a record of any form.
 
     `others` are prompts that say something else about the subject, each with its right word; for
     `predict` see `measure`.
+
+    Raises:
+        PromptError: The record does not name both objects of the fact.
 
     Example:
         >>> with rw.edit(lm, record):
         ...     metrics = measure_record(lm, record)
         >>> metrics.efficacy.success, metrics.neighborhood.accuracy
     """
-    rewrite = record["requested_rewrite"]
-    new, true = rewrite["target_new"]["str"], rewrite["target_true"]["str"]
+    record = FactRecord.from_record(record)
+    new, true = new_and_true(record)
     return measure(
         lm,
         {
-            "efficacy": [Question(Fact.from_record(record).text, new, true)],
-            "paraphrase": [Question(p, new, true) for p in record.get("paraphrase_prompts", ())],
-            "neighborhood": [
-                Question(p, true, new) for p in record.get("neighborhood_prompts", ())
-            ],
+            "efficacy": [Question(record.text, new, true)],
+            "paraphrase": [Question(p, new, true) for p in record.paraphrase_prompts],
+            "neighborhood": [Question(p, true, new) for p in record.neighborhood_prompts],
             "others": [Question(prompt, word) for prompt, word in others],
         },
         predict,

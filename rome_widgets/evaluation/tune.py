@@ -26,7 +26,7 @@ from rome_widgets.editing.settings import SEEDS, Settings
 from rome_widgets.editing.site import find_site
 from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.editing.tuned_settings import keep_tuned
-from rome_widgets.errors import EditRefused, NonFinite, RomeWidgetsError, SettingsError, said
+from rome_widgets.errors import EditRefused, NonFinite, RomeWidgetsError, SettingsError
 from rome_widgets.evaluation.metrics import measure_record
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.memory import needs_memory
@@ -39,10 +39,10 @@ from rome_widgets.records.arguments import (
     optional,
     several,
     takes,
-    texts,
     truth,
 )
 from rome_widgets.records.edit import EditProgress
+from rome_widgets.records.fact_record import FactRecord, new_and_true
 from rome_widgets.records.metrics import EditMetrics, MetricsTotal
 from rome_widgets.records.numbers import finite_number, whole_number
 from rome_widgets.records.trace import CancelFlag
@@ -86,7 +86,7 @@ class _Candidate:
         )
 
 
-Measured = Callable[[_Candidate, Mapping[str, Any]], EditMetrics]
+Measured = Callable[[_Candidate, FactRecord], EditMetrics]
 
 
 @takes(
@@ -102,7 +102,7 @@ Measured = Callable[[_Candidate, Mapping[str, Any]], EditMetrics]
 @undisturbed
 def tune(
     lm: LanguageModel,
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[FactRecord | Mapping[str, Any]],
     *,
     method: str = next(iter(METHODS)),
     layers: Iterable[int] | None = None,
@@ -122,8 +122,9 @@ def tune(
 
     Args:
         lm: The model.
-        records: CounterFact records that the model knows, with paraphrases and neighbors, in any
-            order that has nothing to do with what they are about; forty or more tell something.
+        records: Of facts that the model knows, with both objects, paraphrases and neighbors, such
+            as CounterFact's, in any order that has nothing to do with what they are about; forty or
+            more tell something.
         method: A name of `rome_widgets.methods()`.
         layers: To try; None: that of the rule, and one below and above it.
         settings: To try, each by what differs from the method's own for this model; None: those
@@ -149,13 +150,13 @@ def tune(
         >>> change = rw.edit(lm, records[1], layer=found.layer, settings=found.settings)
     """
     lm = check_language_model(lm).up_to_date()
-    facts = _checked(lm, records)
+    facts = _checked(lm, several(records, "records"))
     wanted = finite_number(efficacy, "efficacy", 0, 1, error=SettingsError)
     drawn = whole_number(seed, "The seed", *SEEDS, error=SettingsError)
     candidates = _candidates(lm, method, layers, settings)
     tell = progress if callable(progress) else lambda step: None
 
-    def measured(candidate: _Candidate, record: Mapping[str, Any]) -> EditMetrics:
+    def measured(candidate: _Candidate, record: FactRecord) -> EditMetrics:
         change = edit(
             lm,
             record,
@@ -191,39 +192,25 @@ def tune(
     )
 
 
-def _checked(lm: LanguageModel, given: Iterable[Any]) -> Sequence[Mapping[str, Any]]:
-    """The records: each states a fact with a new object; some have paraphrases, some neighbors."""
-    records = list(given)
-    for number, record in enumerate(records):
+def _checked(lm: LanguageModel, given: Sequence[Any]) -> Sequence[FactRecord]:
+    """The records: each states a fact with both objects; some have paraphrases, some neighbors."""
+    records = []
+    for number, each in enumerate(given):
         try:
-            _check_objects(record)
+            record = FactRecord.from_record(each)
+            new_and_true(record)
             read_request(lm, record, None, None)
-            for name in PROMPTS:
-                texts(record.get(name, ()), name)
         except RomeWidgetsError as error:
-            error.add_note(f"In record {number} of {len(records)}.")
+            error.add_note(f"In record {number} of {len(given)}.")
             raise
+        records.append(record)
     for name in PROMPTS:
-        if not any(record.get(name) for record in records):
+        if not any(getattr(record, name) for record in records):
             raise SettingsError(
                 f"None of the {len(records)} records has {name}.",
                 "Some were wanted: an edit may take and yet do harm, or not carry over.",
             )
     return records
-
-
-def _check_objects(record: Any) -> None:
-    """Refuse what is no CounterFact record, though it may state a fact."""
-    rewrite = record.get("requested_rewrite") if isinstance(record, Mapping) else None
-    objects = ("target_new", "target_true")
-    if not isinstance(rewrite, Mapping) or not all(
-        isinstance(rewrite.get(name), Mapping) and isinstance(rewrite[name].get("str"), str)
-        for name in objects
-    ):
-        raise SettingsError(
-            f"{said(record)} is no CounterFact record.",
-            "Its requested_rewrite with target_new and target_true, each with str, was wanted.",
-        )
 
 
 def _candidates(
@@ -246,7 +233,7 @@ def _candidates(
 
 def _halve(
     candidates: Sequence[_Candidate],
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[FactRecord],
     efficacy: float,
     measured: Measured,
     progress: Callable[[EditProgress], None],

@@ -60,7 +60,7 @@ def score_words(
         for row, token in steps:
             tokens_after[row].add(token)
     found: dict[tuple[int, int], tuple[float, bool]] = {}
-    for some, probabilities in (predict or _asking(lm))(list(numbers)):
+    for some, probabilities in (predict or asking(lm))(list(numbers)):
         for row, likeliest, each in zip(
             some, probabilities.argmax(dim=-1).tolist(), probabilities, strict=True
         ):
@@ -81,20 +81,20 @@ def likeliest_tokens(lm: LanguageModel, prompts: Sequence[str]) -> list[int]:
         [' Paris']
     """
     likeliest = [0] * len(prompts)
-    for some, probabilities in _asking(lm)([lm.encode_text(prompt) for prompt in prompts]):
+    for some, probabilities in asking(lm)([lm.encode_text(prompt) for prompt in prompts]):
         for number, token in zip(some, probabilities.argmax(dim=-1).tolist(), strict=True):
             likeliest[number] = token
     return likeliest
 
 
-def _asking(lm: LanguageModel) -> Predict:
-    """The model as it is; rows of one length run together, so that none is padded."""
+def asking(lm: LanguageModel) -> Predict:
+    """The model as it is; rows of one length run together, the shortest first: none is padded."""
 
     def predict(rows: Sequence[Row]) -> Iterator[tuple[Sequence[int], Tensor]]:
         by_length: dict[int, list[int]] = defaultdict(list)
         for number, row in enumerate(rows):
             by_length[len(row)].append(number)
-        for length, numbers in by_length.items():
+        for length, numbers in sorted(by_length.items()):
             at_once = max(1, lm.tokens_per_call // length)
             for start in range(0, len(numbers), at_once):
                 some = numbers[start : start + at_once]

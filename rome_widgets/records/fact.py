@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from rome_widgets.errors import PromptError, SubjectNotFound, said
+from rome_widgets.errors import PromptError, SubjectNotFound
+from rome_widgets.records.schemas import Fields, read_fields
 from rome_widgets.records.subject import find_subject, no_subject, not_found, subject_places
 
 HOLE = "{}"
@@ -84,26 +85,18 @@ class Fact:
         return fill(self.prompt, self.subject)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Fact:
-        """The fact of a CounterFact record (`requested_rewrite`) or of a known-facts record.
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The fact of a record in any form that is known: CounterFact's, known_1000's, ...
 
         Raises:
-            PromptError: The mapping has neither shape.
+            PromptError: The mapping has none of them, or states several facts.
         """
-        if not isinstance(record, Mapping):
-            raise PromptError(
-                f"{said(record)} is no record of a fact.", "A mapping of fields was wanted."
-            )
-        rewrite = record.get("requested_rewrite")
-        fields = rewrite if isinstance(rewrite, Mapping) else record
-        if {"prompt", "subject"} <= fields.keys():
-            target = _object(fields, "target_true", record.get("attribute", ""))
-            return cls(fields["prompt"], fields["subject"], target)
-        raise PromptError(
-            f"A record with the fields {sorted(map(said, record))} does not state a fact.",
-            "Wanted 'requested_rewrite' (CounterFact) or 'prompt' and 'subject' (known facts).",
-            "Pass the prompt and the subject as text.",
-        )
+        fields = _one_fact(record)
+        return cls(fields["prompt"], fields["subject"], fields["target"])
+
+    def stated(self) -> StatedFact:
+        """What it says, and of a new object nothing."""
+        return StatedFact(self.prompt, self.subject, None, self.target or None)
 
 
 class StatedFact(NamedTuple):
@@ -138,22 +131,28 @@ def read_fact(
         StatedFact(template='{} is in', subject='Rome', target='France', true_object=None)
     """
     if isinstance(prompt, Mapping):
-        fact = Fact.from_record(prompt)
-        rewrite = prompt.get("requested_rewrite", prompt)
-        target = target or _object(rewrite, "target_new")
+        fields = _one_fact(prompt)
+        stated = Fact(fields["prompt"], fields["subject"], fields["target"]).stated()
+        stated = stated._replace(target=fields.get("target_new"))
     elif isinstance(prompt, Fact):
-        fact = prompt
+        stated = prompt.stated()
     elif subject is None:
         raise no_subject(prompt if isinstance(prompt, str) else "")
     else:
-        fact = Fact(prompt, subject)
-    return StatedFact(fact.prompt, fact.subject, target, fact.target or None)
+        stated = Fact(prompt, subject).stated()
+    missing = target is None or (isinstance(target, str) and not target)
+    return stated if missing and stated.target else stated._replace(target=target)
 
 
-def _object(fields: Any, name: str, otherwise: Any = None) -> Any:
-    """The text of one of a record's objects, `{"str": text}` in CounterFact."""
-    stated = fields.get(name) if isinstance(fields, Mapping) else None
-    return stated.get("str", otherwise) if isinstance(stated, Mapping) else otherwise
+def _one_fact(record: Any) -> Fields:
+    fields = read_fields(record)
+    if more := fields.get("along_with"):
+        raise PromptError(
+            f"The record states {1 + len(more)} facts, which belong together.",
+            "One fact was wanted.",
+            "Read it with FactRecord.from_record: its along_with are the others.",
+        )
+    return fields
 
 
 def fill(template: str, subject: str) -> str:

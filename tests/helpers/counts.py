@@ -98,5 +98,7 @@ OWN_PASSES = _count(100, 1000)
 """A user's own passes in training mode beside traces in another thread."""
 COPIES = _count(60, 1000)
 """Copies of a model, deep and through pickle, made beside traces in another thread."""
+PUBLISHED_RECORDS = _count(300, 1)
+"""Every how manieth record of a published file whose subject is looked for among the tokens."""
 GPU_PRECISIONS = _count(["float32"], ["float32", "tf32", "bfloat16", "float16"])
 """In which the benchmark for a GPU is tried on the pretend one."""
