@@ -9,7 +9,7 @@ import torch
 import rome_widgets as rw
 from rome_widgets.editing.methods import METHODS
 from rome_widgets.editing.methods.editor import Editor, Found
-from rome_widgets.errors import EditRefused, SettingsError
+from rome_widgets.errors import EditRefused, PromptError, SettingsError
 from rome_widgets.evaluation import tune as module
 from rome_widgets.evaluation.metrics import measure_record
 from rome_widgets.evaluation.tune import tune
@@ -190,18 +190,18 @@ def test_methods_that_join_are_tuned_too():
     [
         ({"records": []}, SettingsError, "None of the 0 records has paraphrase_prompts"),
         ({"records": 5}, rw.RomeWidgetsError, "records is 5"),
-        ({"records": [RECORDS[0], "a text"]}, SettingsError, "no CounterFact record"),
+        ({"records": [RECORDS[0], "a text"]}, PromptError, "no record of a fact"),
         (
             {"records": [record(0, paraphrase_prompts=[3])]},
             rw.RomeWidgetsError,
             "paraphrase_prompts",
         ),
         ({"records": [record(0, neighborhood_prompts=[])]}, SettingsError, "neighborhood_prompts"),
-        ({"records": [rw.Fact("w3 {}", "w4", "w5")]}, SettingsError, "no CounterFact record"),
+        ({"records": [rw.Fact("w3 {}", "w4", "w5")]}, PromptError, "names no new object"),
         (
             {"records": [{"prompt": "w3 {}", "subject": "w4", "target": "w5"}]},
-            SettingsError,
-            "no CounterFact record",
+            PromptError,
+            "names no new object",
         ),
         ({"layers": []}, SettingsError, "no candidate"),
         ({"layers": [99]}, SettingsError, "no layer 99"),

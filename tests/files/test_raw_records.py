@@ -76,6 +76,7 @@ def test_missing_cells_of_a_frame_are_none_and_lists_stay():
 
 
 def test_parquet_is_read_with_its_nested_columns():
+    pytest.importorskip("pyarrow")
     frame = pd.DataFrame({"rewrite": [{"prompt": "{} is", "new": {"str": "a"}}], "list": [["b"]]})
     file = io.BytesIO()
     frame.to_parquet(file)

@@ -242,12 +242,13 @@ CALLS = {
     "Comparing": lambda lm, **said: an_edit(lm).compare([tiny.PROMPT, "w1 w2"], generate=2, **said),
     "Comparing:": lambda lm, **said: an_edit(lm).preview([tiny.PROMPT, "w1 w2"], **said),
     "Gathering: statistics": lambda lm, **said: rw.second_moment(lm, unread_texts(), 1, **said),
+    "Asking": lambda lm, **said: rw.datasets.known_to(lm, [a_fact(n) for n in (5, 6)], **said),
 }
 
 
 WITHOUT_RECORDS = [
     *("Estimating", "Measuring: runs", "Reading: runs", "Reading: corrupted", "Reading: text"),
-    *("Attaching: checks", "Loading: weights", "Comparing", "Comparing:"),
+    *("Attaching: checks", "Loading: weights", "Comparing", "Comparing:", "Asking"),
 ]
 """Of these calls: they have nothing to show on the way."""
 
@@ -261,6 +262,11 @@ def an_edit(lm):
     return rw.edit(
         lm, tiny.PROMPT, tiny.SUBJECT, "w5", layer=1, second_moment="identity", progress=False
     )
+
+
+def a_fact(length):
+    """With a prompt of so many tokens."""
+    return rw.Fact("w1 " * (length - 1) + "w2", "w2", "w5")
 
 
 NUMBERS = itertools.count(1)
