@@ -50,8 +50,8 @@ def test_zsre_edits_in_either_answer():
         assert one.target == one.target_new == other.target
         assert one.text.endswith("?")
         assert len(one.locality) == len(one.paraphrase_prompts) == 1
-    # Of one question MEND's file has the same answer twice.
-    assert sum(record.target == record.target_new for record in alt) == 1
+    # Of some questions the file has the same answer twice.
+    assert sum(record.target == record.target_new for record in alt) == 17
 
 
 def test_qaedit_and_relations_have_all_they_state():
