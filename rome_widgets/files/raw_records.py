@@ -190,7 +190,7 @@ def _parquet(blob: bytes, name: str) -> pd.DataFrame:
         raise MissingExtra(
             "pyarrow is not installed.",
             "It reads parquet files.",
-            'Run: pip install "rome_widgets[parquet]".',
+            "Run: pip install pyarrow.",
         ) from None
     except MemoryError:
         raise

@@ -93,7 +93,7 @@ def test_parquet_without_its_reader_says_what_to_install(monkeypatch):
         raise ImportError("Unable to find a usable engine")
 
     monkeypatch.setattr(pd, "read_parquet", missing)
-    with pytest.raises(MissingExtra, match=r"rome_widgets\[parquet\]"):
+    with pytest.raises(MissingExtra, match="pip install pyarrow"):
         read_raw(b"PAR1", "a.parquet")
 
 
