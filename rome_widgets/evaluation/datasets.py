@@ -382,7 +382,7 @@ def bundled(split: Literal["development", "test"] | None = None) -> FactRecords:
 
     Example:
         >>> rw.datasets.bundled("test")[0].relation
-        'occupation'
+        'profession'
     """
     return FactRecords(world.facts(split), "the bundled world")
 

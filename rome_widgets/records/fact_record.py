@@ -88,7 +88,7 @@ class FactRecord(Fact):
 
         Example:
             >>> FactRecord.from_record(rw.bundled.facts()[0]).relation
-            'occupation'
+            'profession'
         """
         if isinstance(record, cls):
             return record
