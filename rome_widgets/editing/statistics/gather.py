@@ -43,6 +43,9 @@ WINDOW = 256
 """Longest piece of text that is run at once, in tokens."""
 OWN = "self"
 """In place of texts: those that the model writes itself."""
+OWN_LENGTH = 64
+"""Longest of those, in tokens. By as many tokens in texts of 256, edits of two real models changed
+more of the neighbors (benchmarks/README.md), and more steps are needed to write them."""
 TOKENS_PER_WIDTH = 10
 """Tokens of the model's own text, where nobody says how many, over the width of a key."""
 MOST_SUMS = 4 * 2**30
@@ -157,7 +160,7 @@ class Corpus:
         wanted = TOKENS_PER_WIDTH * widest if wanted is None else wanted
         drawn = whole_number(seed, "The seed", *SEEDS, error=SettingsError)
         tell = progress if callable(progress) else lambda step: None
-        pieces = own_text(lm, wanted, window, drawn, tell, cancel)
+        pieces = own_text(lm, wanted, min(OWN_LENGTH, window), drawn, tell, cancel)
         return cls(pieces, "that the model wrote itself")
 
     @property
