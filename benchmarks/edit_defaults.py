@@ -218,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--records", type=Path, required=True)
             command.add_argument("--configs", nargs="+", required=True)
             command.add_argument("--most", type=int, default=1000)
+            command.add_argument("--bare", action="store_true", help="without neighbors' outcomes")
         if name != "select":
             command.add_argument("--development", type=int, default=60)
             command.add_argument("--set", choices=("development", "test"), default="development")
@@ -240,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done = {(row["config"], row["record"]) for row in map(json.loads, lines)}
     for config in given.configs:
         missing = [record for record in records if (named(config), record["case_id"]) not in done]
-        for row in run(lm, missing, config, bare=given.set == "development"):
+        for row in run(lm, missing, config, bare=given.bare):
             with given.out.open("a") as file:
                 file.write(json.dumps({"set": given.set, **row}) + "\n")
         print(config, "done", flush=True)
