@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
     from rome_widgets.evaluation import datasets as datasets
+    from rome_widgets.evaluation.sweep import sweep as sweep
     from rome_widgets.evaluation.tune import tune as tune
     from rome_widgets.files.notebooks import tour as tour
+    from rome_widgets.files.sweep_file import load_sweep as load_sweep
     from rome_widgets.files.trace_file import load_restoration as load_restoration
     from rome_widgets.files.trace_file import load_trace as load_trace
     from rome_widgets.model.language_model import LanguageModel as LanguageModel
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from rome_widgets.records.explanations import RestoringPath as RestoringPath
     from rome_widgets.records.fact import Fact as Fact
     from rome_widgets.records.states import State as State
+    from rome_widgets.records.sweep import Sweep as Sweep
+    from rome_widgets.records.swept_fact import SweptFact as SweptFact
     from rome_widgets.records.trace import CausalTrace as CausalTrace
     from rome_widgets.records.trace import Prediction as Prediction
     from rome_widgets.records.trace import Restoration as Restoration
@@ -89,6 +93,8 @@ _HOME = {
     "SecondMoment": "editing.statistics.second_moment",
     "State": "records.states",
     "Subject": "records.corruption",
+    "Sweep": "records.sweep",
+    "SweptFact": "records.swept_fact",
     "TraceExplorer": "widgets.trace.trace_explorer",
     "TraceGrid": "widgets.trace.trace_grid",
     "Tuning": "records.tuning",
@@ -96,10 +102,12 @@ _HOME = {
     "load": "model.load",
     "load_edit": "editing.edit_file",
     "load_restoration": "files.trace_file",
+    "load_sweep": "files.sweep_file",
     "load_trace": "files.trace_file",
     "methods": "editing.methods",
     "register": "editing.methods",
     "second_moment": "editing.statistics.gather",
+    "sweep": "evaluation.sweep",
     "tour": "files.notebooks",
     "trace": "tracing.tracer",
     "tune": "evaluation.tune",

@@ -25,6 +25,8 @@
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
     ├── DatasetError (ValueError)       a file of facts that is torn, or another than was wanted
     ├── DownloadFailed (OSError)        no network, or the connection broke off
+    ├── SweepFileError (ValueError)     the same of the file or the log of a sweep
+    │   └── SweepChanged                a log that was begun with other facts, settings or model
     ├── OutOfMemory (MemoryError)       no room for even the smallest piece of the work
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
     ├── StaysHere (TypeError)           sent to a process, copied in depth, or used after a fork
@@ -208,6 +210,14 @@ class DownloadFailed(RomeWidgetsError, OSError):
     """A file could not be fetched: no network, no such file, or the connection broke off."""
 
 
+class SweepFileError(RomeWidgetsError, ValueError):
+    """The file or the log of a sweep, torn, altered, or of another version."""
+
+
+class SweepChanged(SweepFileError):
+    """The log of a sweep was begun with other facts, other settings, or another model."""
+
+
 class StaysHere(RomeWidgetsError, TypeError):
     """What holds a model or a thread was to be sent away, copied in depth, or used after a fork."""
 
@@ -234,8 +244,8 @@ class Cancelled(RomeWidgetsError):
 
     Attributes:
         partial: The `CausalTrace` as far as it got, NaN where it did not; the best set of a search
-            for a path; the grid of heads, or the texts of a generation, so far; None when it got
-            nowhere.
+            for a path; the heads of a grid, texts of a generation, or facts of a sweep so far; None
+            when it got nowhere.
 
     Example:
         >>> stop = threading.Event()

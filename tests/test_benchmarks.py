@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, jobs, memory, naive, real_models, threads, trace
+from benchmarks import gpu, jobs, memory, naive, real_models, sweep, threads, trace
 from benchmarks.jobs import Job, Shape
 from rome_widgets import bundled
 from tests.helpers import reference, tiny
@@ -143,3 +143,12 @@ def test_what_a_real_model_costs_is_measured_on_any(capsys):
     said = capsys.readouterr().out
     for step in ("load and attach", "trace, 1 draws", "click, 1 draws", "first edit of a layer"):
         assert float(said.split(step)[1].split()[0]) > 0
+
+
+def test_a_sweep_is_compared_with_traces_one_after_the_other(bundled_lm, monkeypatch):
+    facts = sweep.facts_of_all_relations(50)
+    assert len(facts) == 50
+    assert min(sweep.compare(bundled_lm, facts[:2], 1)) > 0
+    monkeypatch.setattr(sweep, "APART", -1)
+    with pytest.raises(AssertionError, match="apart"):
+        sweep.compare(bundled_lm, facts[:1], 1)

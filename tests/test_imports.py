@@ -35,6 +35,7 @@ DEFERRED = {
     ("records.explanations", "charts.heat_table"): "the HTML of a flow, likewise",
     ("records.explanations", "charts.explanation_charts"): "`.chart()` of a flow and of a lens",
     ("records.trace", "files.trace_file"): "`.save()`: a record knows how to be kept",
+    ("records.sweep", "files.sweep_file"): "`.save()` and `.to_parquet()`, likewise",
     ("editing.edit", "editing.edit_file"): "`.save()`, which writes what `load_edit` makes",
     ("editing.edit", "editing.export"): "`.to_peft()` and `.to_code()`: peft is an extra",
     (

@@ -30,6 +30,7 @@ FACT = {"prompt": "w3 {} w9 w26", "subject": "w14 w15", "target": "w5"}
 CELL = {"pos": 1, "layer": 2, "kind": "mlp"}
 QUICK = {"samples": 2, "noise": rw.Noise.absolute(2.0)}
 FEW_STEPS = {"steps": 2, "prefixes": ()}
+SWEPT = [(PROMPT, SUBJECT)]
 TUNED = {
     "records": [
         {
@@ -97,6 +98,8 @@ MADE_BY_THE_PACKAGE = {
     "Restoration",
     "RestoringPath",
     "State",
+    "Sweep",
+    "SweptFact",
     "Tuning",
 }
 """Records: nobody writes them by hand, so only their methods are called."""
@@ -143,6 +146,8 @@ class World:
         self.trace_file = self.trace.save(folder / "trace")
         self.restoration_file = self.restoration.save(folder / "restoration")
         self.edit_file = self.edit.save(folder / "edit")
+        self.sweep = rw.sweep(self.lm, SWEPT, kinds="mlp", **QUICK)
+        self.sweep_file = self.sweep.save(folder / "sweep")
 
     @property
     def tracer(self):
@@ -174,9 +179,11 @@ class World:
             "load_edit": {"lm": self.lm, "path": self.edit_file},
             "load_restoration": {"path": self.restoration_file},
             "load_trace": {"path": self.trace_file},
+            "load_sweep": {"path": self.sweep_file},
             "methods": {},
             "register": {"name": "mine", "editor": None},
             "second_moment": {"lm": self.lm, "texts": ["w3 w4 w5"], "layers": 2},
+            "sweep": {"lm": self.lm, "facts": SWEPT, **QUICK, "kinds": "mlp"},
             "tour": {"folder": self.folder / "tour"},
             "trace": {"lm": self.lm, **prompt, **QUICK, "kinds": "mlp"},
             "tune": TUNED | {"lm": self.lm},
@@ -228,6 +235,8 @@ class World:
             "Subject": rw.Subject("w5"),
             "datasets.BadRecord": rw.datasets.BadRecord("a file", "a reason"),
             "datasets.Probe": rw.datasets.Probe("w3", (("w5",),)),
+            "Sweep": self.sweep,
+            "SweptFact": self.sweep.facts[0],
             "Tuning": rw.tune(self.lm, **TUNED, progress=False),
             **{name: self.widget(name) for name in WIDGETS},
         }
@@ -253,12 +262,14 @@ class World:
         """What methods cannot do without; by class and name, or by the name alone."""
         return {
             "absolute": {"std": 1.0},
+            "by_role": {"kind": "mlp"},
             "answer_ids": {"prompt": PROMPT, "word": "w5"},
             "cell": CELL,
             "changed": {"given": {}},
             "check_kinds": {"kinds": "all"},
             "compare": {"prompts": PROMPT},
             "TraceExplorer.compare": {"a": self.trace},
+            "effects": {"kind": "mlp"},
             "embed": {"ids": [1, 2]},
             "encode": {"prompt": PROMPT, "subject": SUBJECT},
             "encode_alone": {"text": PROMPT},
@@ -270,6 +281,9 @@ class World:
             "heads": {"layer": 1, "pos": 2},
             "Heads.strongest": {},
             "indirect_effect": {"kind": "mlp"},
+            "mean_peak": {"kind": "mlp"},
+            "peak": {"kind": "mlp"},
+            "peaks": {"kind": "mlp"},
             "preview": {"prompts": PROMPT},
             "prompt_ids": {"prompt": PROMPT},
             "read_prompt": {"prompt": PROMPT},
@@ -290,6 +304,7 @@ class World:
             "strongest": {"kind": "mlp"},
             "times_std": {"multiple": 1.0},
             "to_peft": {"folder": self.folder / "adapter"},
+            "to_parquet": {"path": self.folder / "file"},
             "token_text": {"token_id": 3},
             "uniform": {"half_width": 1.0},
             "use_less_memory": {"tokens": 10**6},

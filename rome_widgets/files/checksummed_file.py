@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from rome_widgets.errors import EditFileError, TraceFileError
+from rome_widgets.errors import EditFileError, SweepFileError, TraceFileError
 from rome_widgets.files.atomic_write import write_whole
 
 _ZEROS = b"0" * 64
@@ -25,12 +25,15 @@ _HEADER_LIMIT = 4_000_000
 """Bytes of safetensors header that are looked at."""
 
 
+FileError = EditFileError | TraceFileError | SweepFileError
+
+
 class FileKind(NamedTuple):
     """One kind of file."""
 
     name: str
     """Such as "rome_widgets.edit"."""
-    error: type[EditFileError] | type[TraceFileError]
+    error: type[FileError]
     """Raised for a file that cannot be read."""
     arrays: Literal["numpy", "torch"]
     """Whose arrays it holds."""
@@ -65,8 +68,8 @@ def read(path: Path, kind: FileKind) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and arrays of a file.
 
     Raises:
-        EditFileError, TraceFileError: As `kind` says: the file cannot be read, is damaged, or is
-            something else.
+        EditFileError, TraceFileError, SweepFileError: As `kind` says: the file
+            cannot be read, is damaged, or is something else.
     """
     try:
         return _open(path.read_bytes(), kind)
@@ -119,7 +122,7 @@ def _open(blob: bytes, kind: FileKind) -> tuple[dict[str, Any], dict[str, Any]]:
     return json.loads(metadata["header"]), arrays
 
 
-def changed(kind: FileKind) -> EditFileError | TraceFileError:
+def changed(kind: FileKind) -> FileError:
     """The error for a file that was altered after it was written."""
     return kind.error(
         "The content does not match its SHA-256.",

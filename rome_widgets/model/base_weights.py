@@ -64,7 +64,15 @@ def digest_without_edits(lm: LanguageModel) -> str:
     Of every parameter its name, shape, dtype and some evenly spaced values: a second for a model
     that SHA-256 over all bytes would take minutes for. A training step changes nearly all values.
     """
-    copies: Mapping[str, Any] = ledger_of(lm.model).bases
+    return _digest(lm, ledger_of(lm.model).bases)
+
+
+def digest_of_weights(lm: LanguageModel) -> str:
+    """The same of the weights as they are now, edits and all."""
+    return _digest(lm, {})
+
+
+def _digest(lm: LanguageModel, copies: Mapping[str, Any]) -> str:
     found = hashlib.sha256()
     for name, parameter in lm.model.named_parameters():
         weight: Any = copies.get(name, parameter)

@@ -185,7 +185,7 @@ class Replay:
         rows = torch.tensor([capture.n_rows - 1], device=capture.states[0].device)
         try:
             hidden = capture.states[0][-1:, start:]
-            again = self.logits(self._onward(capture, 0, hidden, start, rows)[:, -1])
+            again = self.logits(self.onward(capture, 0, hidden, start, rows)[:, -1])
         except CannotReplay:
             raise
         except Exception as error:
@@ -196,9 +196,10 @@ class Replay:
             ) from error
         check_same_logits(again, capture.logits[-1:], capture.logits[:1], "its own states")
 
-    def _onward(
+    def onward(
         self, capture: Capture, layer: int, hidden: Tensor, start: int, rows: Tensor
     ) -> Tensor:
+        """`[n, 1, d_model]` at the last position, after the blocks from `layer` on; see `block`."""
         for later in range(layer, self.n_layers):
             wanted = 1 if later == self.n_layers - 1 else None
             hidden = self.block(capture, later, hidden, start, rows, wanted=wanted)
@@ -384,7 +385,7 @@ def _prove(model: nn.Module, geometry: Geometry, replay: Replay, ids: Tensor) ->
             patched[row, pos] = replay.block(
                 capture, layer, before[:, pos : pos + 1], pos, rows, inside
             )[0, 0]
-    last = replay._onward(capture, layer + 1, patched[:, pos:], pos, rows.expand(n_kinds))[:, -1]
+    last = replay.onward(capture, layer + 1, patched[:, pos:], pos, rows.expand(n_kinds))[:, -1]
     replayed = replay.logits(last)
     for row, kind in enumerate(sites):
         one = slice(row, row + 1)

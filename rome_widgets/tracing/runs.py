@@ -503,19 +503,11 @@ class Runs:
         return self.lm.geometry.embedding, visit
 
     def _place(self, where: Sequence[tuple[int, Patch]], held: Held, *, start: int) -> Placed:
-        """Patches of one kind and layer, by number of the branch or cell, as rows and values."""
+        """Patches of one kind and layer, by number of the cell, as rows and values."""
         kind, layer = where[0][1].kind, where[0][1].layer
-        branches = torch.tensor([number for number, _ in where], device="cpu")
         positions = torch.tensor([patch.pos for _, patch in where], device="cpu")
-        values = self.states[kind, layer][positions][:, None].repeat(1, self.samples, 1)
-        for i, (_, patch) in enumerate(where):
-            if not patch.clean:
-                values[i] = held[State(*patch[:3])]
-        return Placed(
-            (branches[:, None] * self.samples + torch.arange(self.samples, device="cpu")).flatten(),
-            (positions - start).repeat_interleave(self.samples),
-            values.flatten(0, 1),
-        )
+        kept = [None if patch.clean else held[State(*patch[:3])] for _, patch in where]
+        return placed(where, self.states[kind, layer][positions], kept, self.samples, start)
 
 
 class Placed(NamedTuple):
@@ -550,6 +542,35 @@ class Placed(NamedTuple):
             return self._replace(rows=self.rows - first)
         values = self.values[inside.to(self.values.device)]
         return Placed(self.rows[inside] - first, self.positions[inside], values)
+
+
+def placed(
+    where: Sequence[tuple[int, Patch]],
+    clean: Tensor,
+    kept: Sequence[Tensor | None],
+    samples: int,
+    start: int,
+) -> Placed:
+    """Patches as values for the rows of a batch, in which each branch or cell has its samples.
+
+    Args:
+        where: The patches, with the numbers of their branches or cells.
+        clean: `[patch, d_model]` clean values.
+        kept: Of a patch that holds a corrupted value, `[sample, d_model]`; None of the others.
+        samples: Rows of a branch.
+        start: Position that the rows begin with.
+    """
+    branches = torch.tensor([number for number, _ in where], device="cpu")
+    positions = torch.tensor([patch.pos for _, patch in where], device="cpu")
+    values = clean[:, None].repeat(1, samples, 1)
+    for i, held in enumerate(kept):
+        if held is not None:
+            values[i] = held
+    return Placed(
+        (branches[:, None] * samples + torch.arange(samples, device="cpu")).flatten(),
+        (positions - start).repeat_interleave(samples),
+        values.flatten(0, 1),
+    )
 
 
 def held_in(held: Held, draws: slice) -> Held:

@@ -41,6 +41,8 @@ class Branch(NamedTuple):
     """Its index among the branches before the block; None is the corrupted run."""
     patches: tuple[Patch, ...]
     """What is patched in this block."""
+    prompt: int = 0
+    """Of which prompt it is, where a wave has those of several."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +76,22 @@ def group_cells(
     unchanged: list[int] = []
     by_start: dict[int, list[int]] = {}
     for number, cell in enumerate(cells):
-        states = _effective(cell, extent)
-        if states:
-            by_start.setdefault(min(state.pos for state in states), []).append(number)
-        else:
+        start = start_of(cell, extent)
+        if start is None:
             unchanged.append(number)
+        else:
+            by_start.setdefault(start, []).append(number)
     groups = [
         numbers[first : first + (most_cells or len(numbers))]
         for numbers in by_start.values()
         for first in range(0, len(numbers), most_cells or len(numbers))
     ]
     return unchanged, groups
+
+
+def start_of(cell: Iterable[State], extent: Extent) -> int | None:
+    """The first position that a cell changes; None where it restores nothing that can matter."""
+    return min((state.pos for state in _effective(cell, extent)), default=None)
 
 
 def plan_wave(cells: Sequence[Iterable[State]], extent: Extent, held: Iterable[State] = ()) -> Wave:
@@ -109,7 +116,7 @@ def plan_wave(cells: Sequence[Iterable[State]], extent: Extent, held: Iterable[S
         for number, patches in enumerate(restored):
             branch = Branch(at[number], tuple(sorted(patches.get(layer, ()))))
             branch = _hold(branch, holds.get(layer, ()))
-            if branch != (None, ()):
+            if branch != Branch(None, ()):
                 at[number] = branches.setdefault(branch, len(branches))
         steps.append(tuple(branches))
     leaves: list[list[int]] = [[] for _ in steps[-1]]
@@ -117,6 +124,38 @@ def plan_wave(cells: Sequence[Iterable[State]], extent: Extent, held: Iterable[S
         assert branch_number is not None, "every cell of a wave restores something"
         leaves[branch_number].append(number)
     return Wave(start, first, tuple(steps), tuple(map(tuple, leaves)))
+
+
+def join_waves(waves: Sequence[tuple[int, Wave]]) -> Wave:
+    """One wave of several prompts' waves that have the same start.
+
+    Args:
+        waves: Each with the number of its prompt.
+
+    Returns:
+        Its leaves count the cells on from wave to wave.
+    """
+    ((prompt, alone), *more) = waves
+    if not more and prompt == 0:
+        return alone
+    first, stop = min(w.first for _, w in waves), max(w.first + len(w.steps) for _, w in waves)
+    steps, before = [], [0] * len(waves)
+    for layer in range(first, stop):
+        step: list[Branch] = []
+        for number, (prompt, wave) in enumerate(waves):
+            own = wave.steps[layer - wave.first] if layer >= wave.first else ()
+            offset, before[number] = before[number], len(step)
+            step += [
+                Branch(None if each.parent is None else each.parent + offset, each.patches, prompt)
+                for each in own
+            ]
+        steps.append(tuple(step))
+    leaves: list[tuple[int, ...]] = []
+    n_cells = 0
+    for _, wave in waves:
+        leaves += [tuple(n_cells + cell for cell in some) for some in wave.leaves]
+        n_cells += sum(map(len, wave.leaves))
+    return Wave(waves[0][1].start, first, tuple(steps), tuple(leaves))
 
 
 def _effective(cell: Iterable[State], extent: Extent) -> frozenset[State]:

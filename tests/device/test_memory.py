@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import rome_widgets as rw
 from rome_widgets.errors import OutOfMemory
-from rome_widgets.tracing import replayed_runs
+from rome_widgets.tracing.replayed_waves import ReplayedWaves
 from tests.device import pretend_gpu
 from tests.helpers import counts, families, tiny
 from tests.helpers.engine_steps import EDITED_LAYER, FORM, SETTINGS, STATES, TEXTS, bits, difference
@@ -146,7 +146,7 @@ def test_the_first_wave_fits_whatever_memory_is_free(leave_memory, monkeypatch, 
     lm = rw.LanguageModel(model.to("cuda"), tiny.word_tokenizer())
     tracer = tiny.tiny_tracer(lm, samples=100)
     shortages = []
-    monkeypatch.setattr(replayed_runs.ReplayedRuns, "_shrink", lambda *how: shortages.append(how))
+    monkeypatch.setattr(ReplayedWaves, "_shrink", lambda *how: shortages.append(how))
     leave_memory(megabytes * 10**6)
     tracer.trace("hidden")
     assert shortages == []

@@ -102,3 +102,7 @@ PUBLISHED_RECORDS = _count(300, 1)
 """Every how manieth record of a published file whose subject is looked for among the tokens."""
 GPU_PRECISIONS = _count(["float32"], ["float32", "tf32", "bfloat16", "float16"])
 """In which the benchmark for a GPU is tried on the pretend one."""
+SWEEP_KILLS = _count(2, 50)
+"""Kills of a sweep, at random among the calls it makes of the system."""
+JOINT_FAMILIES = _count(["gpt2", "llama"], ["gpt2", "gptj", "neox", "llama"])
+"""Families of whose prompts several share calls, and are compared with each alone."""

@@ -5,6 +5,8 @@ import numpy as np
 from rome_widgets.records.explanations import Flow, Heads, Lens, LensRun, RestoringPath
 from rome_widgets.records.metrics import EditMetrics, MetricsTotal
 from rome_widgets.records.states import KINDS, State
+from rome_widgets.records.sweep import Sweep
+from rome_widgets.records.swept_fact import SweptFact
 from rome_widgets.records.trace import CausalTrace, Prediction, Progress, Restoration
 from rome_widgets.records.tuning import Tried, Tuning
 
@@ -85,6 +87,37 @@ def tuning_of(text):
     return Tuning("rome", text, tuple(tried), None)
 
 
+def swept_fact_of(text, number=0):
+    random = np.random.RandomState(number)
+    return SweptFact(
+        number,
+        text,
+        text,
+        "traced",
+        target=text,
+        answer=text,
+        answer_id=9,
+        tokens=(text,) * N_POS,
+        subject_span=(1, 3),
+        clean=0.9,
+        corrupted=0.1,
+        scores={kind: random.rand(N_POS, N_LAYERS) for kind in KINDS},
+        severed={kind: random.rand(N_LAYERS) for kind in ("mlp", "attn")},
+    )
+
+
+def sweep_of(text):
+    facts = (
+        swept_fact_of(text),
+        SweptFact(1, text, text, "failed", text, text),
+        SweptFact(2, text, text, "unknown", text, text, text, 3),
+        swept_fact_of(text, 3),
+    )
+    windows = {"hidden": 1, "mlp": 2, "attn": 2}
+    noise = {"text": text, "std": 0.3}
+    return Sweep(facts, text, KINDS, windows, N_LAYERS, 10, 1, noise, notes=(text,))
+
+
 RECORDS = {
     CausalTrace: trace_of,
     Restoration: restoration_of,
@@ -94,6 +127,8 @@ RECORDS = {
     Heads: heads_of,
     LensRun: lens_run_of,
     Tuning: tuning_of,
+    SweptFact: swept_fact_of,
+    Sweep: sweep_of,
     Lens: lambda text: Lens(text, 2, STATES, (lens_run_of(text),) * 2),
 }
 """By class, what makes one of it with this text."""

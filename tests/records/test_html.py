@@ -10,7 +10,6 @@ import pytest
 
 import rome_widgets as rw
 from rome_widgets import records
-from rome_widgets.records.explanations import Lens
 from rome_widgets.records.html import Probability, label, table
 from rome_widgets.records.trace import Restoration
 from tests.helpers.records import RECORDS
@@ -76,7 +75,7 @@ def test_a_record_is_a_short_repr_and_a_table_and_texts_stay_texts(made):
         text = "".join(check_html(html))
         assert written in text or written.strip() in text or short in text
         html.encode("utf-8")
-        if hasattr(record, "metric") and made is not Lens:
+        if hasattr(record, "against"):
             check_html(measured(record, bad)._repr_html_())
 
 

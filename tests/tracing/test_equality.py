@@ -14,7 +14,7 @@ import torch
 from rome_widgets.model import replay
 from rome_widgets.records import states as places
 from rome_widgets.records.states import KINDS
-from rome_widgets.tracing import replayed_runs, runs
+from rome_widgets.tracing import replayed_runs, replayed_waves, runs
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
 from tests.helpers.counts import SETS
@@ -174,7 +174,7 @@ def _look_ahead(monkeypatch):
 
 
 def _mix_up_branches(monkeypatch):
-    make = replayed_runs.plan_wave
+    make = replayed_waves.plan_wave
 
     def mixed(*cells, **shape):
         wave = make(*cells, **shape)
@@ -184,7 +184,7 @@ def _mix_up_branches(monkeypatch):
         ]
         return dataclasses.replace(wave, steps=tuple(steps))
 
-    monkeypatch.setattr(replayed_runs, "plan_wave", mixed)
+    monkeypatch.setattr(replayed_waves, "plan_wave", mixed)
 
 
 def _one_position_late(monkeypatch):

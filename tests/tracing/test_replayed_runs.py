@@ -7,7 +7,7 @@ import torch
 import rome_widgets as rw
 from rome_widgets.errors import Cancelled, ModelChanged, NonFinite
 from rome_widgets.records.states import KINDS
-from rome_widgets.tracing import replayed_runs, runs
+from rome_widgets.tracing import replayed_waves, runs
 from rome_widgets.tracing.noise import Noise
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from tests.helpers import tiny
@@ -109,7 +109,7 @@ def test_many_samples_are_split_within_a_cell(monkeypatch):
     tracer = tiny.tiny_tracer(lm, samples=30)
     whole = tracer.trace()
     monkeypatch.setattr(ReplayedRuns, "tokens_per_call", 10)
-    monkeypatch.setattr(replayed_runs, "LOGITS_AT_ONCE", 7 * tiny.VOCAB)
+    monkeypatch.setattr(replayed_waves, "LOGITS_AT_ONCE", 7 * tiny.VOCAB)
     split = tracer.trace()
     for kind in KINDS:
         np.testing.assert_allclose(split.scores[kind], whole.scores[kind], atol=1e-14)

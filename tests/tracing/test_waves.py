@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rome_widgets.records.states import KINDS, State, cell_states
-from rome_widgets.tracing.waves import Branch, Extent, Patch, group_cells, plan_wave
+from rome_widgets.tracing.waves import Branch, Extent, Patch, group_cells, join_waves, plan_wave
 
 L, T = 6, 5
 SHAPE = {"extent": Extent(L, T, 1)}
@@ -158,3 +158,29 @@ class TestHeld:
     def test_before_the_first_patch_there_is_nothing_to_hold(self):
         wave = plan_wave([[State(3, 2, "hidden")]], **SHAPE, held=self.HELD)
         assert all(not branch.patches for step in wave.steps[1:] for branch in step)
+
+
+def test_waves_of_several_prompts_are_one_whose_parts_they_are():
+    extent = Extent(4, 5, 1)
+    cells = [[State(4, layer, kind)] for layer in range(1, 4) for kind in KINDS]
+    one, other = plan_wave(cells, extent), plan_wave(cells[3:], extent)
+    joint = join_waves([(2, one), (5, other)])
+    assert (joint.start, joint.first) == (one.start, min(one.first, other.first))
+    for layer, step in enumerate(joint.steps, joint.first):
+        parts = {2: one, 5: other}
+        before = 0
+        for prompt, wave in parts.items():
+            own = [branch for branch in step if branch.prompt == prompt]
+            wanted = wave.steps[layer - wave.first] if layer >= wave.first else ()
+            assert [branch.patches for branch in own] == [branch.patches for branch in wanted]
+            for branch, plain in zip(own, wanted, strict=True):
+                if plain.parent is None:
+                    assert branch.parent is None
+                    continue
+                parent = joint.steps[layer - joint.first - 1][branch.parent]
+                assert parent.prompt == prompt
+                assert parent.patches == wave.steps[layer - wave.first - 1][plain.parent].patches
+            before += len(own)
+        assert before == len(step)
+    assert sorted(cell for some in joint.leaves for cell in some) == [*range(2 * len(cells) - 3)]
+    assert join_waves([(0, one)]) is one
