@@ -54,7 +54,7 @@ from rome_widgets.records.trace_metric import Metric, check_metric
 from rome_widgets.tracing.noise import MOST_SAMPLES, Noise, default_samples, draw_noise
 from rome_widgets.tracing.tracer import default_window
 
-SEVERED: frozenset[Kind] = frozenset({"mlp", "attn"})
+SEVERED: tuple[Kind, ...] = ("mlp", "attn")
 """Kinds whose outputs can be."""
 MOST_FACTS = 32
 """Facts of a batch: what a cancel or a kill loses at most, and where calls are full."""
@@ -162,7 +162,7 @@ def _checked(
 ) -> SweepSettings:
     """The settings, each checked; nothing was run by then but what σ is measured with."""
     found = lm.check_kinds(kinds)
-    cut = tuple(kind for kind in lm.kinds if severed and kind in SEVERED)
+    cut: tuple[Kind, ...] = tuple(kind for kind in SEVERED if severed and kind in lm.kinds)
     if cut and "hidden" not in found:
         raise StateError(
             f"The kinds are {', '.join(map(repr, found))}.",
