@@ -44,8 +44,8 @@ WINDOW = 256
 OWN = "self"
 """In place of texts: those that the model writes itself."""
 OWN_LENGTH = 64
-"""Longest of those, in tokens. Side by side, short texts take fewer steps to write, and edits of two
-real models kept no fewer neighbors than by texts of 256 (benchmarks/README.md)."""
+"""Longest of those, in tokens. Side by side, short texts take fewer steps to write, and edits of
+two real models kept no fewer neighbors than by texts of 256 (benchmarks/README.md)."""
 TOKENS_PER_WIDTH = 10
 """Tokens of the model's own text, where nobody says how many, over the width of a key."""
 MOST_SUMS = 4 * 2**30
