@@ -57,7 +57,10 @@ def classes_of_records():
                 yield made
 
 
-ELSEWHERE = {f"rome_widgets.records.{name}" for name in ("corruption", "edit", "fact", "metrics")}
+ELSEWHERE = {
+    f"rome_widgets.records.{name}"
+    for name in ("corruption", "edit", "fact", "fact_record", "metrics")
+}
 
 
 def test_every_record_is_among_those_looked_at():
