@@ -486,7 +486,7 @@ BAD = {
     "negative record": (StateError, "record is -1", {"record": -1}),
     "record without a subject": (
         PromptError,
-        "does not state a fact",
+        "The field 'subject' is None",
         {"prompt": {"requested_rewrite": {"prompt": "{} is"}}},
     ),
     "empty answer": (PromptError, "answer is empty", {"answer": " "}),
