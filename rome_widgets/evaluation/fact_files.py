@@ -88,7 +88,7 @@ def raw_file(source: Any, sha256: str | None, progress: Any) -> list[RawRecord]:
     try:
         blob = path.read_bytes()
     except OSError as error:
-        near = _near(path)
+        near = _near(path) if isinstance(error, FileNotFoundError) else None
         raise DatasetError(
             f"{said(str(path))} cannot be read: {error.strerror or error}.",
             "The path of a file, or an address that begins with https://, was wanted.",

@@ -85,7 +85,7 @@ def test_a_path_that_is_none_offers_one_that_is(write):
     path = write([KNOWN])
     with pytest.raises(DatasetError, match=r"cannot be read.*Did you mean 'facts.json'"):
         known_facts(path.with_name("fcts.json"))
-    with pytest.raises(DatasetError, match="cannot be read: Is a directory"):
+    with pytest.raises(DatasetError, match=r"cannot be read: Is a directory.*Check the path"):
         known_facts(path.parent)
 
 
