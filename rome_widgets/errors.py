@@ -25,8 +25,8 @@
     ├── EditFileError (ValueError)      the same of the file of an edit or of a second moment
     ├── DatasetError (ValueError)       a file of facts that is torn, or another than was wanted
     ├── DownloadFailed (OSError)        no network, or the connection broke off
-    ├── SweepFileError (ValueError)     the same of the file or the log of a sweep
-    │   └── SweepChanged                a log that was begun with other facts, settings or model
+    ├── RunFileError (ValueError)       the same of the file or the log of a sweep or an evaluation
+    │   └── RunChanged                  a log that was begun with other facts, settings or model
     ├── OutOfMemory (MemoryError)       no room for even the smallest piece of the work
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
     ├── StaysHere (TypeError)           sent to a process, copied in depth, or used after a fork
@@ -210,12 +210,12 @@ class DownloadFailed(RomeWidgetsError, OSError):
     """A file could not be fetched: no network, no such file, or the connection broke off."""
 
 
-class SweepFileError(RomeWidgetsError, ValueError):
-    """The file or the log of a sweep, torn, altered, or of another version."""
+class RunFileError(RomeWidgetsError, ValueError):
+    """The file or the log of a sweep or an evaluation, torn, altered, or of another version."""
 
 
-class SweepChanged(SweepFileError):
-    """The log of a sweep was begun with other facts, other settings, or another model."""
+class RunChanged(RunFileError):
+    """A log was begun with other facts, other settings, or another model."""
 
 
 class StaysHere(RomeWidgetsError, TypeError):

@@ -36,7 +36,7 @@ def test_importing_the_package_loads_nothing_heavy():
         "records.trace",
         "records.explanations",
         "charts.heat_table",
-        "files.sweep_log",
+        "files.run_log",
         "files.trace_file",
         "bundled",
         "widgets",

@@ -19,14 +19,15 @@ from rome_widgets.errors import (
     MissingExtra,
     ModelChanged,
     NoiseError,
+    RunFileError,
     SaveFailed,
     StateError,
     said,
 )
 from rome_widgets.evaluation.asked_facts import AskedFact, digest_of, read_facts
 from rome_widgets.evaluation.swept_batch import Follow, SweepSettings, trace_batch
-from rome_widgets.files.sweep_file import FILE_NAME
-from rome_widgets.files.sweep_log import opened_log
+from rome_widgets.files.run_log import opened_log
+from rome_widgets.files.sweep_file import FILE_NAME, sweep_log
 from rome_widgets.model.base_weights import digest_of_weights
 from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -124,8 +125,8 @@ def sweep(
         ArgumentError, NoiseError, StateError: Bad input.
         ModelChanged: The model became another one meanwhile.
         SaveFailed: The log cannot be written; what it holds is kept.
-        SweepChanged: The log is of other facts, settings, or another model.
-        SweepFileError: The log is damaged; it was left as it is.
+        RunChanged: The log is of other facts, settings, or another model.
+        RunFileError: The log is damaged; it was left as it is.
         Cancelled: `cancel` was set.
 
     Example:
@@ -197,10 +198,10 @@ class _Kept:
 
     def __init__(self, batch_size: int) -> None:
         self.done: dict[int, SweptFact] = {}
-        self.batch_size = batch_size
+        self.kept = {"batch_size": batch_size}
 
     def add(self, fact: SweptFact) -> None:
-        """See `SweepLog.add`."""
+        """See `RunLog.add`."""
         self.done[fact.number] = fact
 
 
@@ -222,8 +223,8 @@ class _Work:
         """What keeps the facts that are done: the log of this very sweep, where there is one."""
         if folder is None:
             return nullcontext(_Kept(self._batch_size))
-        settings, n_layers = self._settings, self._lm.n_layers
-        return opened_log(folder, self._about, settings.kinds, n_layers, self._batch_size)
+        kind = sweep_log(self._settings.kinds, self._lm.n_layers)
+        return opened_log(folder, kind, self._about, {"batch_size": self._batch_size})
 
     @property
     def _about(self) -> dict[str, Any]:
@@ -261,7 +262,7 @@ class _Work:
             if isinstance(fact, SweptFact) and fact.number not in kept.done:
                 kept.add(fact)
         asked = [fact for fact in self._facts if isinstance(fact, AskedFact)]
-        n = kept.batch_size
+        n = whole_number(kept.kept.get("batch_size"), "The batch size", 1, error=RunFileError)
         try:
             for first in range(0, len(asked), n):
                 self._run_batch(asked[first : first + n], kept)

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from rome_widgets.errors import EditFileError, SweepFileError, TraceFileError
+from rome_widgets.errors import EditFileError, RunFileError, TraceFileError
 from rome_widgets.files.atomic_write import write_whole
 
 _ZEROS = b"0" * 64
@@ -25,7 +25,7 @@ _HEADER_LIMIT = 4_000_000
 """Bytes of safetensors header that are looked at."""
 
 
-FileError = EditFileError | TraceFileError | SweepFileError
+FileError = EditFileError | TraceFileError | RunFileError
 
 
 class FileKind(NamedTuple):
@@ -68,7 +68,7 @@ def read(path: Path, kind: FileKind) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and arrays of a file.
 
     Raises:
-        EditFileError, TraceFileError, SweepFileError: As `kind` says: the file
+        EditFileError, TraceFileError, RunFileError: As `kind` says: the file
             cannot be read, is damaged, or is something else.
     """
     try:

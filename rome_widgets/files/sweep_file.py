@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from rome_widgets.errors import MissingExtra, SaveFailed, SweepFileError
+from rome_widgets.errors import MissingExtra, RunFileError, SaveFailed
 from rome_widgets.files import checksummed_file
 from rome_widgets.files.atomic_write import write_whole
 from rome_widgets.files.checksummed_file import FileKind
+from rome_widgets.files.run_log import LogKind
 from rome_widgets.files.schema import (
     NATURAL,
     POSITIVE,
@@ -33,7 +34,7 @@ from rome_widgets.records.states import KINDS, Kind
 from rome_widgets.records.sweep import Sweep
 from rome_widgets.records.swept_fact import SweptFact
 
-SWEEP = FileKind("rome_widgets.sweep", SweepFileError, "numpy", finite=False)
+SWEEP = FileKind("rome_widgets.sweep", RunFileError, "numpy", finite=False)
 
 FILE_NAME = "sweep.safetensors"
 """In the folder of a sweep, beside its log."""
@@ -83,14 +84,14 @@ def save_parquet(sweep: Sweep, path: str | os.PathLike[str]) -> Path:
     return place
 
 
-@takes(path=a_path(SweepFileError))
+@takes(path=a_path(RunFileError))
 def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     """Read a sweep written by `Sweep.save`, or into its folder by `rome_widgets.sweep`.
 
     Needs no torch.
 
     Raises:
-        SweepFileError: The file is missing, torn, altered, or of another version.
+        RunFileError: The file is missing, torn, altered, or of another version.
 
     Example:
         >>> len(rw.load_sweep(sweep.save("sweep.safetensors")).facts)
@@ -102,7 +103,7 @@ def load_sweep(path: str | os.PathLike[str]) -> Sweep:
     try:
         return _sweep(header, arrays)
     except Exception as error:  # sealed, yet not what we write: one name for it
-        raise unfit(path, error, "Sweep.save", SweepFileError) from None
+        raise unfit(path, error, "Sweep.save", RunFileError) from None
 
 
 def _sweep(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Sweep:
@@ -146,6 +147,17 @@ def _split(
 
 
 # ------------------------------------------------------------------------- facts as JSON
+
+
+def sweep_log(kinds: Sequence[Kind], n_layers: int) -> LogKind[SweptFact]:
+    """The log of a sweep of these kinds, of a model of so many layers."""
+    return LogKind(
+        "sweep",
+        "fact",
+        key=lambda fact: fact.number,
+        to_json=fact_to_json,
+        from_json=lambda stated: fact_from_json(stated, kinds, n_layers),
+    )
 
 
 def fact_to_json(fact: SweptFact) -> dict[str, Any]:

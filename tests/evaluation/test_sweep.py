@@ -15,15 +15,16 @@ from rome_widgets.errors import (
     Cancelled,
     ModelChanged,
     NoiseError,
+    RunChanged,
     SaveFailed,
     StateError,
-    SweepChanged,
 )
 from rome_widgets.evaluation import sweep as module
-from rome_widgets.files.sweep_log import NAME
 from tests.helpers import swept, tiny
 from tests.helpers.counts import SWEEP_KILLS
 from tests.helpers.swept import FACTS, check_equal, make_lm, same, sweep, trace
+
+NAME = "sweep.log"
 
 
 def test_every_cell_is_that_of_a_trace_of_the_fact_alone():
@@ -200,7 +201,7 @@ def test_a_log_of_something_else_is_refused_and_left_alone(tmp_path):
         (lambda: sweep(lm, FACTS[1:2], kinds="mlp", path=tmp_path), "facts"),
         (lambda: sweep(other, FACTS[:1], kinds="mlp", path=tmp_path), "model"),
     ):
-        with pytest.raises(SweepChanged, match=what):
+        with pytest.raises(RunChanged, match=what):
             call()
     assert (tmp_path / NAME).read_bytes() == before
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from rome_widgets.errors import RomeWidgetsError, SweepFileError
+from rome_widgets.errors import RomeWidgetsError, RunFileError
 from rome_widgets.files import checksummed_file, sweep_file
 from rome_widgets.files.sweep_file import fact_from_json, fact_to_json, load_sweep
 from tests.helpers.records import sweep_of
@@ -50,9 +50,9 @@ def test_a_flipped_bit_or_another_kind_of_file_is_refused(tmp_path):
     blob = bytearray(path.read_bytes())
     for place in range(0, len(blob), max(1, len(blob) // 60)):
         path.write_bytes(blob[:place] + bytes([blob[place] ^ 1]) + blob[place + 1 :])
-        with pytest.raises(SweepFileError):
+        with pytest.raises(RunFileError):
             load_sweep(path)
-    with pytest.raises(SweepFileError, match="cannot be read"):
+    with pytest.raises(RunFileError, match="cannot be read"):
         load_sweep(tmp_path / "nothing")
 
 
@@ -84,5 +84,5 @@ def test_a_sealed_file_that_does_not_fit_itself_is_refused(tmp_path):
         (header, {name: grid for name, grid in arrays.items() if "scores.mlp" not in name}),
     ):
         checksummed_file.write(path, sweep_file.SWEEP, broken, some)
-        with pytest.raises(SweepFileError, match="does not hold"):
+        with pytest.raises(RunFileError, match="does not hold"):
             load_sweep(path)

@@ -1,23 +1,29 @@
-"""A log holds every fact that it said it holds, whatever happens to its writer."""
+"""A log holds every row that it said it holds, whatever happens to its writer.
+
+Shown on the log of a sweep; any other differs in its `LogKind` alone.
+"""
 
 import errno
 import os
 
 import pytest
 
-from rome_widgets.errors import SaveFailed, SweepChanged, SweepFileError
-from rome_widgets.files import sweep_log
-from rome_widgets.files.sweep_log import NAME, opened_log
+from rome_widgets.errors import RunChanged, RunFileError, SaveFailed
+from rome_widgets.files import run_log
+from rome_widgets.files.run_log import opened_log
+from rome_widgets.files.sweep_file import sweep_log
 from rome_widgets.records.states import KINDS
 from tests.files.test_sweep_file import same_fact
 from tests.helpers.records import sweep_of, swept_fact_of
 
+KIND = sweep_log(KINDS, 3)
+NAME = "sweep.log"
 ABOUT = {"model": "abc", "settings.seed": 1, "kinds": ("mlp",)}
 FACTS = sweep_of("a\n⟨é⟩\ud800").facts
 
 
 def log_in(folder, about=ABOUT, batch_size=4):
-    return opened_log(folder, about, KINDS, 3, batch_size)
+    return opened_log(folder, KIND, about, {"batch_size": batch_size})
 
 
 def written(folder, facts=FACTS):
@@ -37,7 +43,7 @@ def test_what_was_added_is_there_the_next_time_bit_for_bit(tmp_path):
     written(folder, FACTS[:2])
     with log_in(folder, batch_size=9) as log:
         assert [*log.done] == [0, 1]
-        assert log.batch_size == 4
+        assert log.kept == {"batch_size": 4}
         log.add(FACTS[2])
     found = done_in(folder)
     assert all(same_fact(found[fact.number], fact) for fact in FACTS[:3])
@@ -74,39 +80,39 @@ def test_garbage_at_the_end_is_torn_and_a_flipped_bit_before_it_is_damage(tmp_pa
     for place in range(0, last, max(1, last // 40)):
         broken = blob[:place] + bytes([blob[place] ^ 1]) + blob[place + 1 :]
         (tmp_path / NAME).write_bytes(broken)
-        with pytest.raises(SweepFileError, match="does not match its checksum"):
+        with pytest.raises(RunFileError, match="does not match its checksum"):
             done_in(tmp_path)
         assert (tmp_path / NAME).read_bytes() == broken
 
 
-def test_a_line_that_was_taken_out_is_a_fact_to_trace_again(tmp_path):
+def test_a_line_that_was_taken_out_is_a_row_to_compute_again(tmp_path):
     lines = written(tmp_path).splitlines(keepends=True)
     (tmp_path / NAME).write_bytes(b"".join(lines[:2] + lines[3:]))
     assert [*done_in(tmp_path)] == [0, 2, 3]
     (tmp_path / NAME).write_bytes(b"".join([*lines, lines[2]]))
-    with pytest.raises(SweepFileError, match="holds fact 1 twice"):
+    with pytest.raises(RunFileError, match="holds fact 1 twice"):
         done_in(tmp_path)
     sealed = b'{"number": 1}'
-    (tmp_path / NAME).write_bytes(lines[0] + sweep_log._checksum(sealed) + b" " + sealed + b"\n")
-    with pytest.raises(SweepFileError, match=r"Line 2 .* holds no fact"):
+    (tmp_path / NAME).write_bytes(lines[0] + run_log._checksum(sealed) + b" " + sealed + b"\n")
+    with pytest.raises(RunFileError, match=r"Line 2 .* holds no fact"):
         done_in(tmp_path)
 
 
 def test_another_sweep_or_version_is_refused_with_what_differs(tmp_path, monkeypatch):
     blob = written(tmp_path)
-    with pytest.raises(SweepChanged, match=r"other settings\.seed: 1, now 2"):
+    with pytest.raises(RunChanged, match=r"other settings\.seed: 1, now 2"):
         log_in(tmp_path, ABOUT | {"settings.seed": 2}).__enter__()
-    with pytest.raises(SweepChanged, match="'abc', now None"):
+    with pytest.raises(RunChanged, match="'abc', now None"):
         log_in(tmp_path, {k: v for k, v in ABOUT.items() if k != "model"}).__enter__()
-    monkeypatch.setattr(sweep_log, "VERSION", 2)
-    with pytest.raises(SweepFileError, match="version 1"):
+    monkeypatch.setattr(run_log, "VERSION", 2)
+    with pytest.raises(RunFileError, match="version 1"):
         done_in(tmp_path)
     assert (tmp_path / NAME).read_bytes() == blob
 
 
 def test_one_process_at_a_time_writes(tmp_path):
     with log_in(tmp_path) as log:
-        with pytest.raises(SaveFailed, match="another sweep"):
+        with pytest.raises(SaveFailed, match="another run"):
             done_in(tmp_path)
         log.add(FACTS[0])
     assert [*done_in(tmp_path)] == [0]
