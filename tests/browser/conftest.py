@@ -13,6 +13,7 @@ from tests.helpers.skips import NO_BROWSER
 from tools.browser import ARGUMENTS, find
 
 PATIENCE = 20_000
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))"
 expect.set_options(timeout=PATIENCE)
 
 
@@ -28,6 +29,17 @@ def browser() -> Browser:
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def kept(browser: Browser) -> list[Page]:
+    """The page that one test after another shows its widget in, while no test has it.
+
+    One of its own would open a window of its own, which takes Chromium longer than most tests.
+    """
+    context = browser.new_context()
+    yield [context.new_page()]
+    context.close()
+
+
 class Shown:
     """A widget and the page that shows it."""
 
@@ -39,6 +51,42 @@ class Shown:
         self.figure = page.locator("[role=grid]").first
         self.detail = page.locator(".rw-said, .rw-detail[role=status]").first
         self.trouble: list[str] = []
+        self.listeners: dict[str, Callable[[Any], None]] = {}
+
+    def watch_for_trouble(self, allowed: tuple[str, ...]) -> None:
+        """Note errors from now on, and requests of addresses that do not begin as allowed."""
+        self.listeners = {
+            "pageerror": lambda error: self.trouble.append(f"error: {error}"),
+            "console": lambda m: self.trouble.append(m.text) if m.type == "error" else None,
+            "request": lambda request: (
+                None
+                if request.url.startswith(allowed)
+                else self.trouble.append(f"request: {request.url}")
+            ),
+        }
+        for event, listener in self.listeners.items():
+            self.page.on(event, listener)
+
+    def put_on(self, theme: str) -> None:
+        """The host turns "light" or "dark"."""
+        self.page.evaluate(
+            "light => { document.body.dataset.jpThemeLight = light }", str(theme == "light").lower()
+        )
+
+    def look(self, width: int, theme: str = "light") -> None:
+        """Give the page this width and theme, and wait until it is drawn so."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.put_on(theme)
+        self.page.evaluate(SETTLED)
+
+    def clear(self) -> None:
+        """Leave the page to the next test as a new one would be."""
+        for event, listener in self.listeners.items():
+            self.page.remove_listener(event, listener)
+        self.page.mouse.up()
+        self.page.goto("about:blank")
+        self.page.mouse.move(0, 0)
+        self.page.emulate_media(color_scheme="null", forced_colors="null")
 
     def status(self, status: str) -> None:
         """Wait until the page shows this status."""
@@ -90,41 +138,35 @@ class Shown:
 
 
 @pytest.fixture
-def show(browser: Browser) -> Callable[..., Shown]:
+def show(browser: Browser, kept: list[Page]) -> Callable[..., Shown]:
     """`show(make, width=932, theme="light")` opens a page; errors in it fail the test."""
-    hosts, pages, opened = [], [], []
+    hosts, opened = [], []
+    kept_here = kept[:]
 
     def open_page(make: Callable[[], Any], width: int = 932, theme: str = "light") -> Shown:
         host = Host(make)
         hosts.append(host)
-        page = browser.new_page(viewport={"width": width, "height": 900})
+        page = kept.pop() if kept else browser.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
         page.set_default_timeout(PATIENCE)
-        pages.append(page)
         shown = Shown(host.widget, page)
         opened.append(shown)
-        page.on("pageerror", lambda error: shown.trouble.append(f"error: {error}"))
-        page.on("console", lambda m: shown.trouble.append(m.text) if m.type == "error" else None)
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith((host.url, "blob:", "data:", "ws:"))
-                else shown.trouble.append(f"request: {request.url}")
-            ),
-        )
+        shown.watch_for_trouble((host.url, "blob:", "data:", "ws:"))
         page.goto(host.url)
         page.wait_for_selector("html[data-ready], html[data-error]")
         failure = page.evaluate("document.documentElement.dataset.error")
         assert failure is None, failure
-        page.evaluate(
-            "light => { document.body.dataset.jpThemeLight = light }", str(theme == "light").lower()
-        )
+        shown.put_on(theme)
         return shown
 
     yield open_page
     trouble = [each for shown in opened for each in shown.trouble]
-    for page in pages:
-        page.close()
+    for shown in opened:
+        if shown.page in kept_here:
+            shown.clear()
+        else:
+            shown.page.close()
+    kept[:] = kept_here
     for host in hosts:
         host.close()
     assert trouble == []

@@ -1,5 +1,7 @@
 """Before, after and difference as a person meets them, when the model of a trace is edited."""
 
+from itertools import product
+
 import pytest
 from playwright.sync_api import expect
 
@@ -175,22 +177,20 @@ def test_two_recorded_traces_need_no_model(show):
     expect(page.panel).to_contain_text(f"{scores['mlp'][2, 3]:.4f}")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [700, 932, 1200])
-@pytest.mark.parametrize("kind", ["all", "mlp"])
 @pytest.mark.parametrize("layers", [8, 48])
-def test_nothing_sticks_out_and_words_can_be_read(compared, width, theme, kind, layers):
-    page = compared(width=width, theme=theme, n_layers=layers)
-    page.widget.kind = kind
-    expect(page.page.locator("canvas")).to_have_count(3 if kind == "mlp" and width > 852 else
-                                                      1 if kind == "mlp" else
-                                                      9 if width > 852 else 3)  # fmt: skip
-    wide = page.page.evaluate(
-        "[...document.querySelectorAll('html, .rw, .rw-picture, aside, .rw-controls, .rw-which')]"
-        ".filter((each) => each.scrollWidth > each.clientWidth + 1)"
-        ".map((each) => each.className || each.tagName)"
-    )
-    assert wide == []
-    for selector in (".rw-which *", ".rw-switch button", ".rw-best"):
-        for ratio in page.page.evaluate(CONTRAST, selector):
-            assert ratio >= 4.5, selector
+def test_nothing_sticks_out_and_words_can_be_read(compared, layers):
+    page = compared(n_layers=layers)
+    for width, theme, kind in product((700, 932, 1200), ("light", "dark"), ("all", "mlp")):
+        page.widget.kind = kind
+        page.look(width, theme)
+        canvases = (3 if width > 852 else 1) * (3 if kind == "all" else 1)
+        expect(page.page.locator("canvas")).to_have_count(canvases)
+        wide = page.page.evaluate(
+            "[...document.querySelectorAll('html, .rw, .rw-picture, aside, .rw-controls,"
+            " .rw-which')].filter((each) => each.scrollWidth > each.clientWidth + 1)"
+            ".map((each) => each.className || each.tagName)"
+        )
+        assert wide == [], (width, theme, kind)
+        for selector in (".rw-which *", ".rw-switch button", ".rw-best"):
+            for ratio in page.page.evaluate(CONTRAST, selector):
+                assert ratio >= 4.5, (selector, width, theme, kind)

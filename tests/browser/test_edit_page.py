@@ -1,5 +1,7 @@
 """Editing as a person meets it: real mouse and keys, real Chromium, a fake model."""
 
+from itertools import product
+
 import pytest
 from playwright.sync_api import expect
 
@@ -312,18 +314,18 @@ def test_an_explorer_on_the_same_page_looks_as_it_does_alone(show):
     assert menu.evaluate(look) == alone
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [932, 600])
-def test_nothing_sticks_out_and_words_can_be_read(show, theme, width):
-    page = show(panel([NEEDLE, FUJI]), width=width, theme=theme)
-    expect(page.root).to_have_attribute("data-theme", theme)
+def test_nothing_sticks_out_and_words_can_be_read(show):
+    page = show(panel([NEEDLE, FUJI]))
     page.widget.selected = "e1"
     expect(page.page.locator("[data-group=neighborhood]")).to_have_count(2)
-    inner, outer = page.root.evaluate("el => [el.scrollWidth, el.clientWidth]")
-    assert inner <= outer
-    for selector in (".rw-mute", ".rw-attention", ".rw-wrong", ".rw-right", "td", ".rw-pick"):
-        for ratio in page.page.evaluate(CONTRAST, selector):
-            assert ratio >= 4.5, selector
+    for width, theme in product((932, 600), ("light", "dark")):
+        page.look(width, theme)
+        expect(page.root).to_have_attribute("data-theme", theme)
+        inner, outer = page.root.evaluate("el => [el.scrollWidth, el.clientWidth]")
+        assert inner <= outer, (width, theme)
+        for selector in (".rw-mute", ".rw-attention", ".rw-wrong", ".rw-right", "td", ".rw-pick"):
+            for ratio in page.page.evaluate(CONTRAST, selector):
+                assert ratio >= 4.5, (selector, width, theme)
 
 
 CONTRAST = """selector => {

@@ -357,26 +357,27 @@ def test_the_theme_follows_the_host_while_it_changes(show):
     expect(page.root).to_have_attribute("data-theme", "dark")
 
 
-@pytest.mark.parametrize("width", [700, 932, 1200])
 @pytest.mark.parametrize(("layers", "words"), [(8, 12), (48, 30)])
-def test_nothing_scrolls_sideways(show, width, layers, words):
+def test_nothing_scrolls_sideways(show, layers, words):
     prompt = " ".join([PROMPT, *["and"] * (words - 8)])
 
     def make():
         return TraceExplorer(FakeEngine(layers), prompt=prompt, subject=SUBJECT, window=3)
 
-    page = show(make, width=width)
+    page = show(make)
     page.status("done")
     page.click("mlp", 2, layers // 2)
     expect(page.panel).to_have_attribute("data-score", PROBABILITY)
-    wide = page.page.evaluate(
-        "[...document.querySelectorAll('html, .rw, .rw-picture, aside, .rw-prompt, .rw-controls')]"
-        ".filter((each) => each.scrollWidth > each.clientWidth + 1)"
-        ".map((each) => each.className || each.tagName)"
-    )
-    assert wide == []
-    box = page.page.locator("canvas").first.bounding_box()
-    assert box["width"] / layers >= 4
+    for width in (700, 932, 1200):
+        page.look(width)
+        wide = page.page.evaluate(
+            "[...document.querySelectorAll('html, .rw, .rw-picture, aside, .rw-prompt,"
+            " .rw-controls')].filter((each) => each.scrollWidth > each.clientWidth + 1)"
+            ".map((each) => each.className || each.tagName)"
+        )
+        assert wide == [], width
+        box = page.page.locator("canvas").first.bounding_box()
+        assert box["width"] / layers >= 4, width
 
 
 def test_two_views_of_one_widget_show_the_same_and_end_cleanly(show):
@@ -641,13 +642,14 @@ def test_full_screen_and_back(show):
     expect(page.root).to_have_css("position", "relative")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_cut_off_in_a_narrow_page(show, theme):
-    page = show(live(), width=560, theme=theme)
+def test_nothing_is_cut_off_in_a_narrow_page(show):
+    page = show(live(), width=560)
     page.status("done")
     page.click("mlp", 2, 3)
     expect(page.panel).to_have_attribute("data-selection", '[[2,3,"mlp"]]')
-    right = page.root.bounding_box()["x"] + page.root.bounding_box()["width"]
-    for part in (".rw-table", ".rw-actions", ".rw-header", ".rw-numbers"):
-        box = page.page.locator(part).first.bounding_box()
-        assert box["x"] + box["width"] <= right, part
+    for theme in ("light", "dark"):
+        page.look(560, theme)
+        right = page.root.bounding_box()["x"] + page.root.bounding_box()["width"]
+        for part in (".rw-table", ".rw-actions", ".rw-header", ".rw-numbers"):
+            box = page.page.locator(part).first.bounding_box()
+            assert box["x"] + box["width"] <= right, (part, theme)

@@ -15,13 +15,13 @@ from tests.helpers.counts import WIDTHS
 ROOT = Path(__file__).parent.parent.parent
 AXE = (ROOT / "js" / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 LOOKS = (
-    ("light", 932, "true"),
-    ("dark", 932, "false"),
-    ("narrow", 560, "true"),
-    ("zoomed", 466, "true"),
-    ("half", 362, "true"),
+    ("light", 932, "light"),
+    ("dark", 932, "dark"),
+    ("narrow", 560, "light"),
+    ("zoomed", 466, "light"),
+    ("half", 362, "light"),
 )
-"""Name of the picture, width of the page in pixels, whether the host is light. 932 pixels at 200 %
+"""Name of the picture, width of the page in pixels, theme of the host. 932 pixels at 200 %
 are 466; two widgets beside each other in a notebook have 330 each."""
 
 RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
@@ -52,8 +52,6 @@ OVERFLOW = """(scrolls) => [...document.querySelectorAll("html, .rw, .rw *")].fi
   return (edge || ["hidden", "clip"].includes(style.overflowX)) && !el.closest("[title]");
 }).map((el) => `${el.className} ${el.scrollWidth} > ${el.clientWidth}: ${el.textContent}`)"""
 """What sticks out, or is cut off without a title that says the rest."""
-
-SETTLED = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)))"
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +86,10 @@ def test_every_state_says_what_it_is_and_fits_and_can_be_read(show, folder, stat
     state.reached(page)
     page.page.evaluate(AXE)
     wrong = []
-    for look, width, light in LOOKS:
+    for look, width, theme in LOOKS:
         if width not in WIDTHS:
             continue
-        page.page.set_viewport_size({"width": width, "height": 900})
-        page.page.evaluate("light => { document.body.dataset.jpThemeLight = light }", light)
-        page.page.evaluate(SETTLED)
+        page.look(width, theme)
         page.root.screenshot(path=folder / picture(state, look))
         found = page.page.evaluate(OVERFLOW, width < MAY_SCROLL)
         if width == LOOKS[0][1]:  # Else the same elements as in the light.

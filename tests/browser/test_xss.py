@@ -50,18 +50,27 @@ class Watched:
 
     def __init__(self, page):
         self.requests, self.errors = [], []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("dialog", lambda dialog: self.errors.append(dialog.message))
+        self.listeners = {
+            "request": lambda request: self.requests.append(request.url),
+            "pageerror": lambda error: self.errors.append(str(error)),
+            "dialog": lambda dialog: self.errors.append(dialog.message),
+        }
+        self.page = page
+        for event, listener in self.listeners.items():
+            page.on(event, listener)
+
+    def stop(self):
+        for event, listener in self.listeners.items():
+            self.page.remove_listener(event, listener)
 
 
 @pytest.fixture
-def opened(browser):
+def opened(kept):
     """`opened(html)`: a page that holds it, and what happens in it. Nothing leaves the machine."""
     pages = []
 
     def open_html(html):
-        page = browser.new_page()
+        page = kept[0].context.new_page()
         pages.append(page)
         watched = Watched(page)
         page.route("**/*", lambda route: route.fulfill(body="", content_type="text/plain"))
@@ -94,12 +103,16 @@ def test_a_page_that_takes_them_for_markup_is_noticed(opened):
 @pytest.fixture
 def harmed_page(show):
     """`harmed_page(make)` shows a widget and watches the page from then on."""
+    watched = []
 
     def open_page(make):
         page = show(make)
-        return page, Watched(page.page)
+        watched.append(Watched(page.page))
+        return page, watched[-1]
 
-    return open_page
+    yield open_page
+    for each in watched:
+        each.stop()
 
 
 def read(page, watched):
