@@ -30,6 +30,7 @@
     ├── OutOfMemory (MemoryError)       no room for even the smallest piece of the work
     ├── MissingExtra (ImportError)      a package of one of our extras is not installed
     ├── StaysHere (TypeError)           sent to a process, copied in depth, or used after a fork
+    ├── WorkersLost (RuntimeError)      workers of an executor died, or cannot do their part
     ├── SaveFailed (OSError)            nothing was written; the old file is intact
     └── Cancelled                       stopped on request; carries what was computed so far
 
@@ -220,6 +221,10 @@ class RunChanged(RunFileError):
 
 class StaysHere(RomeWidgetsError, TypeError):
     """What holds a model or a thread was to be sent away, copied in depth, or used after a fork."""
+
+
+class WorkersLost(RomeWidgetsError, RuntimeError):
+    """Workers of an executor died again and again, or one cannot do its part."""
 
 
 class SaveFailed(RomeWidgetsError, OSError):

@@ -7,9 +7,12 @@ Source:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +28,13 @@ from rome_widgets.errors import (
     said,
 )
 from rome_widgets.evaluation.asked_facts import AskedFact, digest_of, read_facts
-from rome_widgets.evaluation.swept_batch import Follow, SweepSettings, trace_batch
+from rome_widgets.evaluation.swept_batch import (
+    Follow,
+    SweepSettings,
+    trace_batch,
+    trace_sent_batch,
+)
+from rome_widgets.evaluation.workers import an_executor, done_by, shares_memory
 from rome_widgets.files.run_log import opened_log
 from rome_widgets.files.sweep_file import FILE_NAME, sweep_log
 from rome_widgets.model.base_weights import digest_of_weights
@@ -34,6 +43,7 @@ from rome_widgets.model.language_model import LanguageModel, check_language_mode
 from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.precision import precision_notes, reduced_precision
 from rome_widgets.model.progress_bar import shows_progress
+from rome_widgets.model.recipe import ModelRecipe
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import (
     Listener,
@@ -67,6 +77,7 @@ CAPTURED_ON_CPU = 2**29
     path=optional(a_path(SaveFailed, "folder")),
     known_only=truth,
     severed=truth,
+    executor=optional(an_executor),
     progress=callback,
     cancel=cancel_flag,
 )
@@ -87,6 +98,7 @@ def sweep(
     known_only: bool = True,
     severed: bool = False,
     path: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
     progress: Listener[CallProgress] = None,
     cancel: CancelFlag | None = None,
 ) -> Sweep:
@@ -116,6 +128,11 @@ def sweep(
         path: A folder for the log, in which each fact is kept once it is done, and for the result,
             which is written there in the end, also as parquet where pyarrow is installed. Where the
             log of the same sweep is there, it is gone on with: the result is bit for bit the same.
+        executor: Whose workers trace the batches: a pool of threads or of spawned processes, or
+            `client.get_executor()` of a Dask client; None: this thread. Processes load the model
+            from where it was loaded here. Batches are the same, and so are the results, to the bit
+            where workers compute as this process does (device, versions, threads). Batches of a
+            worker that dies are sent again; a cancel takes back those that nobody has begun.
         progress: Called after each batch of facts; None shows a progress bar where it lasts, False
             none.
         cancel: Checked between calls of the model; stops with `Cancelled`, which carries the sweep
@@ -127,6 +144,8 @@ def sweep(
         SaveFailed: The log cannot be written; what it holds is kept.
         RunChanged: The log is of other facts, settings, or another model.
         RunFileError: The log is damaged; it was left as it is.
+        StaysHere: Worker processes cannot load the model: it carries edits, or was made here.
+        WorkersLost: Workers died and died, or lack what it takes.
         Cancelled: `cancel` was set.
 
     Example:
@@ -141,7 +160,7 @@ def sweep(
     settings = _checked(
         lm, kinds, noise, samples, window, seed, answer, metric, known_only, severed
     )
-    work = _Work(lm, read_facts(lm, facts), settings, cancel)
+    work = _Work(lm, read_facts(lm, facts), settings, executor, cancel)
     with work.kept(None if path is None else Path(path)) as kept:
         found = work.run(kept, progress if callable(progress) else lambda step: None)
     if path is not None:
@@ -213,9 +232,11 @@ class _Work:
         lm: LanguageModel,
         facts: Sequence[AskedFact | SweptFact],
         settings: SweepSettings,
+        executor: Executor | None,
         cancel: CancelFlag | None,
     ) -> None:
         self._lm, self._facts, self._settings, self._cancel = lm, facts, settings, cancel
+        self._executor, self._over = executor, threading.Event()
         self._before = lm.identity
         self._noise = draw_noise(lm, settings.noise, settings.samples, 1, settings.seed)
 
@@ -261,27 +282,48 @@ class _Work:
         for fact in self._facts:
             if isinstance(fact, SweptFact) and fact.number not in kept.done:
                 kept.add(fact)
-        asked = [fact for fact in self._facts if isinstance(fact, AskedFact)]
-        n = whole_number(kept.kept.get("batch_size"), "The batch size", 1, error=RunFileError)
         try:
-            for first in range(0, len(asked), n):
-                self._run_batch(asked[first : first + n], kept)
-                progress(CallProgress(len(kept.done), len(self._facts)))
+            with closing(self._traced(self._batches(kept))) as batches:
+                for batch in batches:
+                    self._check_model()
+                    for fact in batch:
+                        if fact.number not in kept.done:
+                            kept.add(fact)
+                    progress(CallProgress(len(kept.done), len(self._facts)))
         except Cancelled:
             done, total = len(kept.done), len(self._facts)
             partial = self._result(kept.done) if done else None
             raise Cancelled(f"Cancelled after {done} of {total} facts.", partial) from None
         return self._result(kept.done)
 
-    def _run_batch(self, batch: Sequence[AskedFact], kept: Any) -> None:
-        if all(fact.number in kept.done for fact in batch):
+    def _batches(self, kept: Any) -> list[Sequence[AskedFact]]:
+        """Those in which something is to be done."""
+        asked = [fact for fact in self._facts if isinstance(fact, AskedFact)]
+        n = whole_number(kept.kept.get("batch_size"), "The batch size", 1, error=RunFileError)
+        batches = [asked[first : first + n] for first in range(0, len(asked), n)]
+        return [some for some in batches if any(fact.number not in kept.done for fact in some)]
+
+    def _traced(self, batches: Sequence[Sequence[AskedFact]]) -> Generator[list[SweptFact]]:
+        """What becomes of each batch, here or in the workers of the executor."""
+        lm, settings = self._lm, self._settings
+        if self._executor is None:
+            for batch in batches:
+                self._check()
+                yield trace_batch(lm, batch, settings, self._check)
             return
-        self._check()
-        found = trace_batch(self._lm, batch, self._settings, self._check)
-        self._check_model()
-        for fact in found:
-            if fact.number not in kept.done:
-                kept.add(fact)
+        if shares_memory(self._executor):
+            work = self._trace_in_thread
+        else:
+            work = partial(trace_sent_batch, ModelRecipe.of(lm), settings)
+        try:
+            with closing(done_by(self._executor, work, batches, self._check)) as found:
+                for _, batch in found:
+                    yield batch
+        finally:
+            self._over.set()
+
+    def _trace_in_thread(self, sent: int, batch: Sequence[AskedFact]) -> list[SweptFact]:
+        return undisturbed(trace_batch)(self._lm, batch, self._settings, self._check)
 
     def _check_model(self) -> None:
         """What was computed while somebody changed the model is not kept."""
@@ -294,7 +336,7 @@ class _Work:
             )
 
     def _check(self) -> None:
-        if self._cancel is not None and self._cancel.is_set():
+        if self._over.is_set() or (self._cancel is not None and self._cancel.is_set()):
             raise Cancelled("Cancelled.")
 
     def _result(self, done: dict[int, SweptFact]) -> Sweep:

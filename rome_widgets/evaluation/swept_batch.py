@@ -33,7 +33,9 @@ from rome_widgets.errors import (
 from rome_widgets.evaluation.asked_facts import AskedFact
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.memory import Lacking, attempt
+from rome_widgets.model.recipe import ModelRecipe
 from rome_widgets.model.replay import CannotReplay
+from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.corruption import Subject
 from rome_widgets.records.states import Kind, State, cell_states
 from rome_widgets.records.swept_fact import SweptFact
@@ -86,6 +88,13 @@ def trace_batch(
     batch = _Batch(lm, settings, check)
     found = {fact.number: fact for fact in batch.trace(sorted(facts, key=_length))}
     return [found[fact.number] for fact in facts]
+
+
+def trace_sent_batch(
+    recipe: ModelRecipe, settings: SweepSettings, sent: int, facts: Sequence[AskedFact]
+) -> list[SweptFact]:
+    """The same in another process; see `workers.done_by`."""
+    return undisturbed(trace_batch)(recipe.model(), facts, settings, lambda: None)
 
 
 def _length(fact: AskedFact) -> int:

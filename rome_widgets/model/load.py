@@ -280,13 +280,20 @@ def load_expression(lm: LanguageModel) -> str:
     """
     if bundled.is_bundled(lm):
         return "rw.load()"
+    source = source_of(lm)
+    if not source:
+        return "rw.LanguageModel(model, tokenizer)"
+    return f"rw.load({source!r}, dtype={str(lm.dtype).removeprefix('torch.')!r})"
+
+
+def source_of(lm: LanguageModel) -> str:
+    """The folder, file or name on the hub that a model was loaded from; empty where none has it."""
     source = getattr(lm.model.config, "_name_or_path", "")
     given = getattr(getattr(lm.model.config, "quantization_config", None), "gguf_file", None)
     if source and given:
         source = str(Path(source) / given)
-    if not source or (_looks_like_path(source) and not _expanded(Path(source)).exists()):
-        return "rw.LanguageModel(model, tokenizer)"
-    return f"rw.load({source!r}, dtype={str(lm.dtype).removeprefix('torch.')!r})"
+    gone = _looks_like_path(source) and not _expanded(Path(source)).exists()
+    return "" if gone else source
 
 
 @contextmanager

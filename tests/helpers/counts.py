@@ -106,3 +106,5 @@ SWEEP_KILLS = _count(2, 50)
 """Kills of a sweep, at random among the calls it makes of the system."""
 JOINT_FAMILIES = _count(["gpt2", "llama"], ["gpt2", "gptj", "neox", "llama"])
 """Families of whose prompts several share calls, and are compared with each alone."""
+WORKER_KILLS = _count(1, 25)
+"""Kills of a worker of a sweep, in a pool of processes and in a Dask cluster each."""

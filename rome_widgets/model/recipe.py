@@ -1,0 +1,129 @@
+"""How another process gets the model that this one has: not the weights, but where they come from.
+
+A recipe is a few words, so it costs nothing to send along with every piece of work. The process
+that it reaches loads the model by it once, sees by a digest that it is the same one, and keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from rome_widgets import bundled
+from rome_widgets.errors import ModelChanged, RomeWidgetsError, StaysHere
+from rome_widgets.model.base_weights import digest_of_weights
+from rome_widgets.model.language_model import LanguageModel
+from rome_widgets.model.load import load, source_of
+from rome_widgets.model.precision import reduced_precision
+from rome_widgets.records.html import and_more
+
+READ = 64
+"""Subjects of the bundled list by whose ids tokenizers are told apart."""
+_loading = threading.Lock()
+_kept: dict[ModelRecipe, LanguageModel] = {}
+"""The latest model that was loaded by a recipe in this process."""
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """Where a model comes from, and how to know it; the arguments are those of `rome_widgets.load`.
+
+    Example:
+        >>> ModelRecipe.of(rw.load(device="cpu")).source is None      # the bundled model
+        True
+    """
+
+    source: str | None
+    """A folder, a file or a name on the hub; None: the bundled model."""
+    revision: str | None
+    """The commit on the hub."""
+    dtype: str
+    device: str
+    """The kind of device: which one of several, each process knows by itself."""
+    own_code: bool
+    """Whether code that came with the checkpoint runs, which the user has allowed here."""
+    digest: str
+    """Of weights, modules, tokenizer and precision."""
+
+    @classmethod
+    def of(cls, lm: LanguageModel) -> ModelRecipe:
+        """The recipe of a model.
+
+        Raises:
+            StaysHere: It is not, or no longer, what any folder or hub has; or it has hooks, or is
+                spread over several devices.
+        """
+        source = None if bundled.is_bundled(lm) else source_of(lm)
+        if source and Path(source).expanduser().exists():  # which another process finds elsewhere
+            source = str(Path(source).expanduser().resolve())
+        if reason := _why_none(lm, source):
+            raise StaysHere(
+                f"Other processes cannot load this model: {reason}.",
+                "One as a folder or the hub has it was wanted.",
+                "Save it, lm.save_pretrained(folder), and take rome_widgets.load(folder).",
+            )
+        own_code = type(lm.model).__module__.startswith("transformers_modules")
+        revision = getattr(lm.model.config, "_commit_hash", None)
+        dtype = str(lm.dtype).removeprefix("torch.")
+        return cls(source, revision, dtype, lm.device.type, own_code, _digest(lm))
+
+    def model(self) -> LanguageModel:
+        """The model, loaded when a process asks for the first time.
+
+        Raises:
+            ModelChanged: What was loaded is another model.
+            ModelNotFound, DeviceUnavailable, OutOfMemory: See `rome_widgets.load`.
+        """
+        with _loading:
+            if self not in _kept:
+                _kept.clear()
+                _kept[self] = self._loaded()
+            return _kept[self]
+
+    def _loaded(self) -> LanguageModel:
+        lm = load(
+            self.source,
+            device=self.device,
+            dtype=self.dtype,
+            revision=self.revision,
+            trust_remote_code=self.own_code,
+            progress=False,
+        )
+        if _digest(lm) != self.digest:
+            raise ModelChanged(
+                f"{lm.name} was loaded in another process, and is another model there.",
+                "The same weights, tokenizer and precision were wanted.",
+                "Was it changed after it was loaded? Save it, lm.save_pretrained(folder), and take "
+                "rome_widgets.load(folder).",
+            )
+        return lm
+
+
+def _why_none(lm: LanguageModel, source: str | None) -> str:
+    """Why a model has no recipe, a clause; empty where it has one."""
+    if lm.edits:
+        return "it carries edits"
+    if foreign := lm.foreign:
+        return f"it has {and_more(foreign)}"
+    if len({weight.device for weight in lm.model.parameters()}) > 1:
+        return "it is spread over several devices"
+    if source == "":
+        return "it was made in memory, or its folder is gone"
+    return ""
+
+
+def _digest(lm: LanguageModel) -> str:
+    ids = [_ids(lm, subject) for subject in bundled.subjects()[:READ]]
+    precision = [lm.engine, str(lm.dtype), reduced_precision(lm.device, lm.dtype)]
+    about = json.dumps([digest_of_weights(lm), lm.identity.built, *precision, ids])
+    return hashlib.sha256(about.encode()).hexdigest()
+
+
+def _ids(lm: LanguageModel, subject: str) -> tuple[int, ...] | str:
+    try:
+        return lm.prompt_ids(subject)
+    except RomeWidgetsError as error:  # of a token without an embedding: the same everywhere
+        return str(error)
