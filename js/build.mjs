@@ -1,4 +1,4 @@
-// Bundles src/grid.ts, src/trace.ts and src/edit.ts into the Python package: an ESM file and a stylesheet each, nothing fetched at run time.
+// Bundles src/grid.ts, src/trace.ts, src/edit.ts and src/sweep.ts into the Python package: an ESM file and a stylesheet each, nothing fetched at run time.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -55,7 +55,7 @@ const indentation = {
 };
 
 const options = {
-  entryPoints: ["grid", "trace", "edit"].map((name) => here(`src/${name}.ts`)),
+  entryPoints: ["grid", "trace", "edit", "sweep"].map((name) => here(`src/${name}.ts`)),
   outdir: here("../rome_widgets/widgets/static"),
   bundle: true,
   format: "esm",

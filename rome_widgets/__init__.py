@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from rome_widgets.widgets.edit.generation_compare import GenerationCompare as GenerationCompare
     from rome_widgets.widgets.edit.prediction_compare import PredictionCompare as PredictionCompare
     from rome_widgets.widgets.edit.prediction_compare import PredictionRun as PredictionRun
+    from rome_widgets.widgets.sweep.sweep_chart import SweepChart as SweepChart
     from rome_widgets.widgets.trace.trace_explorer import TraceExplorer as TraceExplorer
     from rome_widgets.widgets.trace.trace_grid import TraceGrid as TraceGrid
 
@@ -94,6 +95,7 @@ _HOME = {
     "State": "records.states",
     "Subject": "records.corruption",
     "Sweep": "records.sweep",
+    "SweepChart": "widgets.sweep.sweep_chart",
     "SweptFact": "records.swept_fact",
     "TraceExplorer": "widgets.trace.trace_explorer",
     "TraceGrid": "widgets.trace.trace_grid",

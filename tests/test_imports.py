@@ -34,6 +34,7 @@ DEFERRED = {
     ("records.trace", "charts.heat_table"): "the HTML of a trace in a notebook is a picture",
     ("records.explanations", "charts.heat_table"): "the HTML of a flow, likewise",
     ("records.explanations", "charts.explanation_charts"): "`.chart()` of a flow and of a lens",
+    ("records.sweep", "charts.sweep_charts"): "`.chart()` of a sweep",
     ("records.trace", "files.trace_file"): "`.save()`: a record knows how to be kept",
     ("records.sweep", "files.sweep_file"): "`.save()` and `.to_parquet()`, likewise",
     ("editing.edit", "editing.edit_file"): "`.save()`, which writes what `load_edit` makes",

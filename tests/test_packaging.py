@@ -43,6 +43,8 @@ def test_the_wheel_holds_what_is_not_python(wheel):
         "rome_widgets/widgets/static/trace.css",
         "rome_widgets/widgets/static/edit.js",
         "rome_widgets/widgets/static/edit.css",
+        "rome_widgets/widgets/static/sweep.js",
+        "rome_widgets/widgets/static/sweep.css",
         "rome_widgets/bundled/model/model.safetensors",
         "rome_widgets/bundled/model/tokenizer.json",
         "rome_widgets/bundled/facts.json",

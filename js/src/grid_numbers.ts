@@ -13,7 +13,10 @@ export const decode = (data: DataView | null): Float32Array => {
 };
 
 /** The grids of a trace; null where the numbers do not fit its tokens. */
-export function byKind(info: TraceInfo | null, data: DataView | null): Grids | null {
+export function byKind(
+  info: Pick<TraceInfo, "tokens" | "n_layers" | "kinds"> | null,
+  data: DataView | null,
+): Grids | null {
   const all = decode(data);
   if (!info) return null;
   const size = info.tokens.length * info.n_layers;

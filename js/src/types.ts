@@ -503,3 +503,67 @@ export interface GenerationTraits extends LiveTraits {
   cells: GenerationRow[];
   max_new_tokens: number;
 }
+
+export type Role = "first subject" | "middle subject" | "last subject" | "first after" | "further" | "last";
+export const ROLES: readonly Role[] = [
+  "first subject",
+  "middle subject",
+  "last subject",
+  "first after",
+  "further",
+  "last",
+];
+
+/** A fact that was traced. */
+export interface SweptFact {
+  /** Its place among the facts that were given. */
+  number: number;
+  prompt: string;
+  subject: string;
+  answer: string;
+  clean: number | null;
+  corrupted: number | null;
+  /** Where its greatest effect lies: a row of `ROLES`, and a layer. */
+  peaks: Partial<Record<Kind, [role: number, layer: number]>>;
+}
+
+/** The words and numbers around a sweep. */
+export interface SweepInfo {
+  model: string;
+  kinds: Kind[];
+  windows: Partial<Record<Kind, number>>;
+  n_layers: number;
+  /** What is measured, as before a number. */
+  metric: string;
+  /** What the colours span at least. */
+  least: number;
+  noise: string;
+  samples: number;
+  seed: number | null;
+  /** How many tokens the averages of each role are of. */
+  counts: number[];
+  unknown: number;
+  failed: number;
+  total_effect: [mean: number | null, interval: number | null];
+  notes: string[];
+  facts: SweptFact[];
+}
+
+export type SweepShown = "effect" | "peaks";
+
+/** Synced traits of `SweepChart`; bytes are float32 in the order of `kinds` and `ROLES`. */
+export interface SweepTraits extends BaseTraits {
+  _sweep: SweepInfo;
+  /** `[kind, role, layer]` */
+  averages: DataView | null;
+  intervals: DataView | null;
+  peaks: DataView | null;
+  /** `[fact, kind, role, layer]` */
+  effects: DataView | null;
+  kind: Kind;
+  role: Role;
+  layer: number;
+  example: number | null;
+  shows: SweepShown;
+  linked: boolean;
+}

@@ -10,6 +10,7 @@ import numpy as np
 from rome_widgets.charts import palettes
 from rome_widgets.records.html import label, paragraph, shown, table
 from rome_widgets.records.states import TITLES, Kind
+from rome_widgets.records.sweep import Sweep
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.records.trace_metric import SHORT
 
@@ -65,7 +66,7 @@ def trace_heat_map(
     return heat_map(caption, trace.tokens, grid, scale, titles, trace.subject_positions)
 
 
-def layers_restored(trace: CausalTrace, kind: Kind) -> str:
+def layers_restored(trace: CausalTrace | Sweep, kind: Kind) -> str:
     """What a cell of the kind restores, in words."""
     window = trace.windows.get(kind, 1)
     return "single restored layer" if window == 1 else f"centre of {window} restored layers"

@@ -10,7 +10,7 @@ import base64
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -18,8 +18,10 @@ import numpy as np
 
 from rome_widgets.charts import palettes
 from rome_widgets.charts.heat_table import layers_restored
-from rome_widgets.records.html import label, shortened, shown, visible
+from rome_widgets.records.html import label, plural, shortened, shown, visible
 from rome_widgets.records.states import TITLES, Kind
+from rome_widgets.records.sweep import Sweep
+from rome_widgets.records.swept_fact import ROLE_TITLES, ROLES
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.records.trace_metric import SHORT, symbol
 
@@ -34,15 +36,71 @@ _BAR, _GAP = 74, 18
 
 def trace_picture(trace: CausalTrace) -> str:
     """The heat maps of a trace on one scale, with its tokens, layers and colour bar, as `<img>`."""
-    rows, columns = len(trace.tokens), trace.n_layers
-    height = max(2, min(18, _MOST_TALL // rows))
-    width = max(2, min(20, _MOST_WIDE // columns))
+    grids: dict[Kind, np.ndarray] = {kind: trace.scores[kind] for kind in trace.kinds}
     names = [
         shortened(label(token), 18) + ("*" if pos in trace.subject_positions else "")
         for pos, token in enumerate(trace.tokens)
     ]
+    answer, against = (shortened(label(each), 20) for each in (trace.answer, trace.against))
+    name = symbol(trace.metric, answer, against)
+    bar = name if trace.metric == "probability" else SHORT[trace.metric]
+    noise = f"noise on * : {trace.noise.get('text', '')}, {trace.samples} samples"
+    if "subject" in trace.noise:
+        noise = f"in place of * : “{visible(trace.noise['subject'])}”"
+    noise += f" · {trace.model}{' · estimate' if trace.estimated else ''}"
+    return _heat_maps(
+        names,
+        grids,
+        {kind: layers_restored(trace, kind) for kind in trace.kinds},
+        (bar, *trace.colour_ends),
+        (
+            f"{visible(trace.prompt)} → {answer}",
+            f"{name}: clean {trace.clean:.3f}, corrupted {trace.corrupted:.3f} · {noise}",
+        ),
+        f"Causal trace of {trace.prompt!r}: {name} by token and layer",
+    )
+
+
+def sweep_picture(sweep: Sweep) -> str:
+    """The average effects of a sweep by role and layer, one scale for all kinds, as `<img>`."""
+    grids: dict[Kind, np.ndarray] = {kind: sweep.effects(kind).mean for kind in sweep.kinds}
+    total = sweep.total_effect
+    return _heat_maps(
+        [ROLE_TITLES[role] for role in ROLES],
+        grids,
+        {kind: layers_restored(sweep, kind) for kind in sweep.kinds},
+        ("effect", *sweep.colour_ends),
+        (
+            f"Average indirect effect, {plural(len(sweep.traced), 'fact')} on {sweep.model}",
+            f"total effect on {SHORT[sweep.metric]} {total.value:.3f} ± {total.interval:.3f}",
+        ),
+        f"Average indirect effects of {len(sweep.traced)} facts by role of the token and layer",
+    )
+
+
+def _heat_maps(
+    names: Sequence[str],
+    grids: Mapping[Kind, np.ndarray],
+    captions: Mapping[Kind, str],
+    scale: tuple[str, float, float],
+    heads: tuple[str, str],
+    said: str,
+) -> str:
+    """A heat map per kind, rows named on the left, and the colour bar on the right.
+
+    Args:
+        names: Of the rows.
+        grids: `[row, layer]` per kind; NaN is grey.
+        captions: What stands below each.
+        scale: What the colours say, and the values at their two ends.
+        heads: A line over the picture, and a smaller one below it.
+        said: The picture in words.
+    """
+    bar, low, high = scale
+    rows, columns = len(names), next(iter(grids.values())).shape[1]
+    height = max(2, min(18, _MOST_TALL // rows))
+    width = max(2, min(20, _MOST_WIDE // columns))
     left, top = 12 + 7 * max(map(len, names)), 58
-    low, high = trace.colour_ends
     every = math.ceil(11 / height)  # Not every token has room for its name in a long prompt.
     parts = [
         _text(left - 6, top + (pos + 0.72) * height, name, min(12, max(8, height - 4)), "end")
@@ -51,43 +109,25 @@ def trace_picture(trace: CausalTrace) -> str:
     ]
     x = left
     step = max(1, math.ceil(20 / width))
-    for kind in trace.kinds:
+    for kind, grid in grids.items():
         wide, tall = width * columns, height * rows
         parts += [
             _text(x + wide / 2, top - 8, TITLES[kind], 12, "middle"),
-            _image(x, top, wide, tall, trace.scores[kind], (kind, low, high)),
+            _image(x, top, wide, tall, grid, (kind, low, high)),
             *(
                 _text(x + (layer + 0.5) * width, top + tall + 13, str(layer), 10, "middle", FAINT)
                 for layer in range(0, columns, step)
             ),
-            _text(x + wide / 2, top + tall + 28, layers_restored(trace, kind), 10, "middle", FAINT),
+            _text(x + wide / 2, top + tall + 28, captions[kind], 10, "middle", FAINT),
         ]
         x += wide + _GAP
-    answer, against = (shortened(label(each), 20) for each in (trace.answer, trace.against))
-    name = symbol(trace.metric, answer, against)
-    bar = name if trace.metric == "probability" else SHORT[trace.metric]
-    parts += _colour_bar(x, top, min(160, height * rows), trace.kinds, low, high, bar)
+    parts += _colour_bar(x, top, min(160, height * rows), [*grids], low, high, bar)
     total = max(x + _BAR, 420)
     fits = int(total / 6.6)
-    noise = f"noise on * : {trace.noise.get('text', '')}, {trace.samples} samples"
-    if "subject" in trace.noise:
-        noise = f"in place of * : “{visible(trace.noise['subject'])}”"
-    noise += f" · {trace.model}{' · estimate' if trace.estimated else ''}"
     parts += [
-        _text(8, 18, shortened(f"{visible(trace.prompt)} → {answer}", fits), 13),
-        _text(
-            8,
-            34,
-            shortened(
-                f"{name}: clean {trace.clean:.3f}, corrupted {trace.corrupted:.3f} · {noise}",
-                int(fits * 1.2),
-            ),
-            10,
-            "start",
-            FAINT,
-        ),
+        _text(8, 18, shortened(heads[0], fits), 13),
+        _text(8, 34, shortened(heads[1], int(fits * 1.2)), 10, "start", FAINT),
     ]
-    said = f"Causal trace of {trace.prompt!r}: {name} by token and layer"
     return _picture(total, top + height * rows + 38, parts, said)
 
 

@@ -31,7 +31,8 @@ FEW_LAYERS = 16
 """Up to here cells are square and every layer is numbered, above every fifth."""
 INK, LINE, EMPTY = "#555", "#e2e2de", "#ccc"
 """Of captions, between cells, and of what was not computed."""
-_BARE: Any = {"ticks": False, "domain": False, "titleFontWeight": "normal", "titleColor": INK}
+BARE: Any = {"ticks": False, "domain": False, "titleFontWeight": "normal", "titleColor": INK}
+"""An axis that is words and numbers alone."""
 
 
 def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
@@ -49,7 +50,8 @@ def trace_chart(trace: CausalTrace) -> alt.HConcatChart:
     frame = trace.to_frame()
     ends = trace.colour_ends
     panels = [_panel(trace, frame.query("kind == @kind"), kind, ends) for kind in trace.kinds]
-    return _beside([*panels, _legend(trace, ends)], trace)
+    legend = ramps_legend(trace.kinds, ends, trace.symbol, CELL * len(trace.tokens))
+    return _beside([*panels, legend], trace)
 
 
 def linked_trace_chart(trace: CausalTrace) -> alt.HConcatChart:
@@ -171,7 +173,7 @@ def _title(trace: CausalTrace) -> alt.Title:
         how = f"in place of the tokens with *: “{trace.noise['subject']}”"
     # In characters: a title is not broken by itself. Beside the panels are tokens and a legend.
     ends = f"clean {trace.clean:.3g}, corrupted {trace.corrupted:.3g}"
-    width = max(50, int((len(trace.kinds) * _cell_width(trace) * trace.n_layers + 100) / 6))
+    width = max(50, int((len(trace.kinds) * cell_width(trace.n_layers) * trace.n_layers + 100) / 6))
     return alt.Title(
         textwrap.wrap(f"{trace.prompt} → {answer}", width),
         subtitle=[
@@ -188,12 +190,28 @@ def _title(trace: CausalTrace) -> alt.Title:
     )
 
 
-def _cell_width(trace: CausalTrace) -> float:
-    return CELL if trace.n_layers <= FEW_LAYERS else CELL / 2
+def cell_width(n_layers: int) -> float:
+    """Pixels of a cell of a model of so many layers."""
+    return CELL if n_layers <= FEW_LAYERS else CELL / 2
 
 
-def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
-    """The ramps side by side, on one axis of the metric."""
+def layers_axis(n_layers: int) -> alt.Axis:
+    """Names every layer, or every fifth of many."""
+    numbered = list(range(0, n_layers, 1 if n_layers <= FEW_LAYERS else 5))
+    return alt.Axis(labelAngle=0, values=numbered, **BARE)
+
+
+def ramp_scale(kind: Kind, ends: tuple[float, float]) -> alt.Scale:
+    """The colours of a kind between two values, as the widgets paint them."""
+    colours = list(ramp(kind))
+    domain = np.linspace(*ends, len(colours)).tolist()
+    return alt.Scale(domain=domain, range=colours, interpolate="rgb", clamp=True)
+
+
+def ramps_legend(
+    kinds: Sequence[Kind], ends: tuple[float, float], title: str, height: float
+) -> alt.LayerChart:
+    """The ramps side by side, on one axis of what is measured."""
     low, high = ends
     axis = alt.Axis(orient="right", grid=False, tickCount=5, domain=False)
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
@@ -216,10 +234,10 @@ def _legend(trace: CausalTrace, ends: tuple[float, float]) -> alt.LayerChart:
         )
 
     chart: Any = alt.layer(  # Its type has the facets that Altair could make of it.
-        *(stripe(at, kind) for at, kind in enumerate(trace.kinds)),
-        title=alt.Title(trace.symbol, anchor="start", fontSize=11, fontWeight="normal", color=INK),
-        width=8 * len(trace.kinds),
-        height=CELL * len(trace.tokens),
+        *(stripe(at, kind) for at, kind in enumerate(kinds)),
+        title=alt.Title(title, anchor="start", fontSize=11, fontWeight="normal", color=INK),
+        width=8 * len(kinds),
+        height=height,
         view=alt.ViewBackground(stroke=LINE),
     )
     return chart
@@ -236,12 +254,7 @@ def _panel(
     names = [
         token.strip() + ("*" if pos in corrupted else "") for pos, token in enumerate(trace.tokens)
     ]
-    tokens = alt.Axis(labelExpr=f"{js_array(names)}[datum.value]", **_BARE)
-    numbered = list(range(0, trace.n_layers, 1 if trace.n_layers <= FEW_LAYERS else 5))
-    layers = alt.Axis(labelAngle=0, values=numbered, **_BARE)
-    colours = list(ramp(kind))
-    domain = np.linspace(*ends, len(colours)).tolist()
-    scale = alt.Scale(domain=domain, range=colours, interpolate="rgb", clamp=True)
+    tokens = alt.Axis(labelExpr=f"{js_array(names)}[datum.value]", **BARE)
     return (
         alt.Chart(
             alt.InlineData(values=frame.to_dict("records")),
@@ -249,13 +262,13 @@ def _panel(
         )
         .mark_rect(stroke=LINE, strokeWidth=0.5)
         .encode(
-            x=alt.X("layer:O", title=layers_restored(trace, kind), axis=layers).scale(
-                domain=list(range(trace.n_layers))
-            ),
+            x=alt.X(
+                "layer:O", title=layers_restored(trace, kind), axis=layers_axis(trace.n_layers)
+            ).scale(domain=list(range(trace.n_layers))),
             y=alt.Y("pos:O", title=None, axis=tokens if kind == trace.kinds[0] else None).scale(
                 domain=list(range(len(trace.tokens)))
             ),
-            color=alt.Color("score:Q", legend=None, scale=scale),
+            color=alt.Color("score:Q", legend=None, scale=ramp_scale(kind, ends)),
             tooltip=[
                 "token:N",
                 "layer:O",
@@ -264,7 +277,7 @@ def _panel(
             ],
         )
         .properties(
-            width=_cell_width(trace) * trace.n_layers,
+            width=cell_width(trace.n_layers) * trace.n_layers,
             height=CELL * len(trace.tokens),
             view=alt.ViewBackground(fill=EMPTY, stroke=None),
         )

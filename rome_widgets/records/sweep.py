@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,20 @@ from rome_widgets.errors import StateError, said
 from rome_widgets.records.html import paragraph, plural, quoted, table
 from rome_widgets.records.metrics import Mean
 from rome_widgets.records.states import KINDS, Kind, check_kinds
-from rome_widgets.records.swept_fact import ROLES, STATUSES, Peak, Role, Status, SweptFact
+from rome_widgets.records.swept_fact import (
+    ROLES,
+    STATUSES,
+    Peak,
+    Role,
+    Status,
+    SweptFact,
+    check_role,
+)
 from rome_widgets.records.trace import ReadOnlyArrays
-from rome_widgets.records.trace_metric import TITLES, Metric
+from rome_widgets.records.trace_metric import LEAST_RANGE, TITLES, Metric
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
 MOST_REASONS = 5
@@ -193,6 +202,16 @@ class Sweep(ReadOnlyArrays):
         row, layer = np.unravel_index(int(np.nanargmax(effects.mean)), effects.mean.shape)
         return ROLES[row], int(layer), effects.at(int(row), int(layer))
 
+    @property
+    def colour_ends(self) -> tuple[float, float]:
+        """Where the colours of the averages begin and end: 0, and the greatest of all kinds.
+
+        As in the paper all kinds share one scale, and what is below 0 looks like 0.
+        """
+        most = [self.strongest(kind) for kind in self.kinds]
+        found = [best[2].value for best in most if best is not None]
+        return 0.0, max([*found, LEAST_RANGE[self.metric]])
+
     def peaks(self, kind: Kind) -> np.ndarray:
         """`[role, layer]`: of how many facts the greatest effect lies there.
 
@@ -206,6 +225,23 @@ class Sweep(ReadOnlyArrays):
         for fact in self.traced:
             peak = fact.peak(kind)
             counts[ROLES.index(peak.role), peak.layer] += 1
+        return counts
+
+    def best_layers(self, kind: Kind, role: Role = "last subject") -> np.ndarray:
+        """`[layer]`: of how many facts the effect at this role is greatest there.
+
+        `peaks` looks for the best place of a whole fact; this for the best layer of one role, which
+        a stronger site elsewhere cannot hide.
+
+        Raises:
+            StateError: That kind was not traced, or there is no such role.
+        """
+        kind, row = self._traced_kind(kind), ROLES.index(check_role(role))
+        counts = np.zeros(self.n_layers, int)
+        for fact in self.traced:
+            effects = fact.by_role(kind)[row]
+            if not np.isnan(effects).all():  # A subject of two tokens has no middle.
+                counts[int(effects.argmax())] += 1
         return counts
 
     def mean_peak(self, kind: Kind) -> Mean:
@@ -253,6 +289,34 @@ class Sweep(ReadOnlyArrays):
                 f"Sweep again with kinds={(*self.kinds, kind)!r}.",
             )
         return kind
+
+    # ---------------------------------------------------------------------------- figures
+
+    def chart(
+        self,
+        figure: Literal["effects", "severed", "curves", "peaks"] = "effects",
+        role: Role = "last subject",
+    ) -> alt.HConcatChart | alt.VConcatChart:
+        """A figure of the paper as an Altair chart, which needs no network to be drawn.
+
+        Args:
+            figure: "effects", average indirect effects by role and layer (figure 2); "severed",
+                with modules severed (figure 3); "curves", the averages of each role with bands of
+                95 % (appendix B); "peaks", where single facts peak, beside the averages.
+            role: Whose best layers "peaks" counts.
+
+        Raises:
+            StateError: There is no such figure or role, nothing was traced, or nothing severed.
+
+        Example:
+            >>> sweep.chart("peaks").save("peaks.svg")
+
+        Source:
+            Meng et al. 2022. That averages hide how far facts differ: Hase et al. 2023.
+        """
+        from rome_widgets.charts.sweep_charts import sweep_chart
+
+        return sweep_chart(self, figure, role)
 
     # ----------------------------------------------------------------------------- tables
 

@@ -22,11 +22,32 @@ from rome_widgets.records.trace import ReadOnlyArrays
 Role = Literal["first subject", "middle subject", "last subject", "first after", "further", "last"]
 ROLES: tuple[Role, ...] = get_args(Role)
 """The roles of tokens, in the order of a prompt; those before the subject have none."""
+ROLE_TITLES: Mapping[Role, str] = {
+    "first subject": "First subject token",
+    "middle subject": "Middle subject tokens",
+    "last subject": "Last subject token",
+    "first after": "First subsequent token",
+    "further": "Further tokens",
+    "last": "Last token",
+}
+"""The roles as the paper's figures name their rows."""
 _OF_ONE_TOKEN: tuple[Role, ...] = (
     *("last subject", "first subject", "middle subject"),
     *("last", "first after", "further"),
 )
 """Which role a single token is said to have, where it has two."""
+
+
+def check_role(role: object) -> Role:
+    """The role, if there is one of that name.
+
+    Raises:
+        StateError: There is none.
+    """
+    if isinstance(role, str) and role in ROLES:
+        return role
+    raise StateError(f"There is no role {said(role)}.", f"Roles are {', '.join(map(repr, ROLES))}.")
+
 
 Status = Literal["traced", "unknown", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)

@@ -19,6 +19,7 @@ from rome_widgets.widgets.edit.prediction_compare import PredictionCompare as Pr
 from rome_widgets.widgets.edit.prediction_compare import PredictionRun as PredictionRun
 from rome_widgets.widgets.live.base import RomeWidget as RomeWidget
 from rome_widgets.widgets.live.worker import Worker as Worker
+from rome_widgets.widgets.sweep.sweep_chart import SweepChart as SweepChart
 from rome_widgets.widgets.trace.engine import TraceEngine as TraceEngine
 from rome_widgets.widgets.trace.trace_explorer import TraceExplorer as TraceExplorer
 from rome_widgets.widgets.trace.trace_grid import TraceGrid as TraceGrid

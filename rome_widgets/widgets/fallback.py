@@ -10,15 +10,19 @@ import numpy as np
 from rome_widgets.charts.heat_table import (
     MOST_CELLS,
     STRONGEST,
+    heat_map,
+    layers_restored,
     strongest_states,
     trace_head,
     trace_heat_map,
     trace_table,
 )
-from rome_widgets.charts.still import changes_picture, trace_picture
+from rome_widgets.charts.still import changes_picture, sweep_picture, trace_picture
 from rome_widgets.records.explanations import Heads
 from rome_widgets.records.html import label, paragraph, plural, shown, table
 from rome_widgets.records.states import TITLES, Kind
+from rome_widgets.records.sweep import Sweep
+from rome_widgets.records.swept_fact import ROLE_TITLES, ROLES, SweptFact
 from rome_widgets.records.trace import CausalTrace
 from rome_widgets.records.trace_metric import LEAST_RANGE
 from rome_widgets.widgets.trace.comparison import TraceComparison
@@ -107,6 +111,55 @@ def _list_changes(compared: TraceComparison, after: CausalTrace) -> str:
     was, now = compared.names
     caption = f"The {len(rows)} largest of {len(found)} differences, {now} − {was}"
     return table(rows, ["kind", "token", "layer", was, now, "difference"], caption)
+
+
+def still_sweep(sweep: Sweep) -> str:
+    """The averages of a sweep as a picture, and what was not traced: small, whatever its size."""
+    return sweep_head(sweep) + (sweep_picture(sweep) if sweep.traced else "")
+
+
+def sweep_head(sweep: Sweep) -> str:
+    """How many facts were traced, and how many were not, in a paragraph."""
+    left = [(sweep.unknown, "not known to the model"), (sweep.failed, "failed")]
+    out = "".join(f", {len(some)} {why}" for some, why in left if some)
+    traced = plural(len(sweep.traced), "fact")
+    return f"<p><b>{shown(sweep.model)}</b> · {traced} traced{out}</p>"
+
+
+def sweep_table(sweep: Sweep) -> str:
+    """The averages of each kind as a table of coloured cells, roles by layers."""
+    if not sweep.traced:
+        return sweep_head(sweep)
+    return sweep_head(sweep) + "".join(_averages(sweep, kind) for kind in sweep.kinds)
+
+
+def _averages(sweep: Sweep, kind: Kind) -> str:
+    found = sweep.effects(kind)
+    names = [ROLE_TITLES[role] for role in ROLES]
+    titles = [
+        [
+            f"{name}, layer {layer}: {found.at(row, layer).value:+.4f} "
+            f"± {found.at(row, layer).interval:.4f}"
+            if found.n[row]
+            else f"{name}: none of these"
+            for layer in range(sweep.n_layers)
+        ]
+        for row, name in enumerate(names)
+    ]
+    caption = f"{TITLES[kind]} · {layers_restored(sweep, kind)}"
+    return heat_map(caption, names, found.mean, (kind, *sweep.colour_ends), titles)
+
+
+def facts_table(
+    found: Sequence[tuple[SweptFact, float]], n_all: int, cell: str, selected: SweptFact | None
+) -> str:
+    """The facts with the greatest effects at a cell; the selected one is marked."""
+    rows = [
+        [fact.prompt + ("  ←" if fact is selected else ""), fact.answer.strip(), f"{effect:+.4f}"]
+        for fact, effect in found
+    ]
+    caption = f"{cell}; the {len(rows)} of {n_all} facts with the greatest effects"
+    return table(rows, ["prompt", "answer", "effect"], caption)
 
 
 # Edits, predictions and generations arrive as the plain data of their widgets' traits.

@@ -19,11 +19,13 @@ from rome_widgets.widgets import (
     EditPanel,
     GenerationCompare,
     PredictionCompare,
+    SweepChart,
     TraceExplorer,
     TraceGrid,
 )
 from tests.helpers.fake_editor import FUJI, NEEDLE, STATION, FakeEditor
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace, rough
+from tests.helpers.fake_sweep import fake_sweep
 from tests.helpers.waiting import HELD
 
 NOTE = "The subject occurs twice; its last occurrence is used."
@@ -154,6 +156,14 @@ def estimated() -> TraceGrid:
 def compared_grid() -> TraceGrid:
     scores = {kind: grid / 2 for kind, grid in fake_trace().scores.items()}
     return TraceGrid(fake_trace(scores=scores, clean=0.5), before=fake_trace())
+
+
+def sweep_chart(linked: bool = False, n_facts: int = 12, n_layers: int = 8, **traits: Any) -> Any:
+    def make() -> SweepChart:
+        explorer = TraceExplorer(FakeEngine(n_layers=n_layers)) if linked else None
+        return SweepChart(fake_sweep(n_facts, n_layers), explorer=explorer, **traits)
+
+    return make
 
 
 def queued() -> TraceExplorer:
@@ -411,7 +421,18 @@ def fail_writing(page: Any) -> None:
 LONG = " ".join([PROMPT, *["and"] * 22])
 SILENT = "Kernel not connected"
 
+SWEPT = [
+    State("sweep empty", sweep_chart(n_facts=0), "No fact of this sweep was traced"),
+    State("sweep", sweep_chart(), "1 unknown"),
+    State("sweep fact", sweep_chart(True, example=5), "[data-side=own]"),
+    State("sweep peaks", sweep_chart(shows="peaks"), "of facts"),
+    State("sweep deep", sweep_chart(n_facts=140, n_layers=48, example=4), "Show 40 more"),
+    State("sweep keys", sweep_chart(), "[open].rw-help", press("help")),
+    State("sweep disconnected", unanswered(sweep_chart(True)), "the explorer does not follow"),
+]
+
 STATES = [
+    *SWEPT,
     State("grid empty", TraceGrid, "This trace is empty"),
     State("grid recorded", recorded(), "recorded"),
     State("grid note", recorded(notes=(NOTE,)), NOTE),

@@ -12,12 +12,14 @@ from rome_widgets.widgets import (
     EditRequest,
     GenerationCompare,
     PredictionCompare,
+    SweepChart,
     TraceExplorer,
     TraceGrid,
 )
 from rome_widgets.widgets.edit.engine import Outcome, PromptChange, TestPrompt
 from tests.helpers.fake_editor import METHODS, FakeEditor
 from tests.helpers.fake_engine import FakeEngine, fake_trace
+from tests.helpers.records import sweep_of
 from tests.helpers.xss_strings import HARMFUL
 
 
@@ -119,11 +121,17 @@ def generations(bad: str = HARMFUL[0]) -> GenerationCompare:
     )
 
 
+def sweep(bad: str = HARMFUL[0]) -> SweepChart:
+    """With harmful facts, one of them selected."""
+    return SweepChart(sweep_of(bad), example=0)
+
+
 EVERY = {
     "grid": grid,
     "explorer": explorer,
     "panel": panel,
     "predictions": predictions,
     "generations": generations,
+    "sweep": sweep,
 }
 """Makers by the widget's name; each takes one more harmful text."""

@@ -181,3 +181,21 @@ def test_parquet_needs_a_package_and_says_which(tmp_path):
 
         found = pd.read_parquet(SWEEP.to_parquet(path))
         pd.testing.assert_frame_equal(found, SWEEP.to_frame())
+
+
+def test_best_layers_are_those_of_one_role_whatever_peaks_elsewhere():
+    assert SWEEP.best_layers("mlp").tolist() == [2, 0]
+    late = fact_of(4, {"mlp": [[0, 0.1], [0.2, 0.3], [0.9, 0.8]]}, (0, 2))
+    more = sweep_of([LONG, SHORT, late])
+    assert more.best_layers("mlp").tolist() == [2, 1]
+    assert more.best_layers("mlp", "middle subject").tolist() == [2, 0], "one has no middle"
+    assert more.peaks("mlp")[ROW["last subject"]].tolist() == [1, 0], "the last token is stronger"
+    with pytest.raises(StateError, match="no role 'end'"):
+        more.best_layers("mlp", "end")
+
+
+def test_colours_run_from_nothing_to_the_greatest_average_and_over_something():
+    assert SWEEP.colour_ends == (0.0, pytest.approx(SWEEP.strongest("mlp")[2].value))
+    weak = fact_of(0, {"mlp": [[0, 0], [0.01, 0]]}, (0, 1))
+    assert sweep_of([weak]).colour_ends == (0.0, 0.1)
+    assert sweep_of([UNKNOWN]).colour_ends == (0.0, 0.1)

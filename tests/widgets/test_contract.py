@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from rome_widgets.errors import TraitRefused
+from rome_widgets.records.swept_fact import ROLE_TITLES, ROLES
 from rome_widgets.records.trace_metric import LEAST_RANGE
 from rome_widgets.widgets import (
     EditPanel,
     GenerationCompare,
     PredictionCompare,
     RomeWidget,
+    SweepChart,
     TraceExplorer,
     TraceGrid,
 )
@@ -26,12 +28,18 @@ from rome_widgets.widgets.live.traits import describe_trace, unanswered
 from tests.helpers.counts import WIDGET_MESSAGES
 from tests.helpers.fake_editor import FakeEditor
 from tests.helpers.fake_engine import PROMPT, SUBJECT, FakeEngine, fake_trace
+from tests.helpers.fake_sweep import fake_sweep
 from tests.helpers.forging import ANYTHING, DEEP, forge_header
 from tests.helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 TYPES = ROOT / "js" / "src" / "types.ts"
-MOST = {"grid": (64_000, 25_000), "trace": (98_000, 39_000), "edit": (42_000, 17_000)}
+MOST = {
+    "grid": (64_000, 25_000),
+    "trace": (98_000, 39_000),
+    "edit": (42_000, 17_000),
+    "sweep": (37_000, 15_500),
+}
 """Bytes of each bundle, as it is and gzipped: what esbuild alone makes of readable sources, and a
 little room. The explorer's has the whole grid in it (two thirds) and then its form, flow, lens,
 path, heads, history and A beside B."""
@@ -62,6 +70,7 @@ def synced(widget):
         (EditPanel, "EditTraits"),
         (PredictionCompare, "PredictionTraits"),
         (GenerationCompare, "GenerationTraits"),
+        (SweepChart, "SweepTraits"),
     ],
 )
 def test_synced_traits_are_the_fields_of_the_typescript_interface(widget, name):
@@ -69,7 +78,8 @@ def test_synced_traits_are_the_fields_of_the_typescript_interface(widget, name):
 
 
 @pytest.mark.parametrize(
-    "widget", [TraceGrid, TraceExplorer, EditPanel, PredictionCompare, GenerationCompare]
+    "widget",
+    [TraceGrid, TraceExplorer, EditPanel, PredictionCompare, GenerationCompare, SweepChart],
 )
 def test_every_public_trait_says_what_it_is(widget):
     hosts = set(anywidget.AnyWidget.class_traits())
@@ -139,6 +149,16 @@ def test_comparisons_have_the_same_names_on_both_sides():
     predictions = PredictionCompare([{"name": "clean", "tokens": ["a"], "probabilities": [1.0]}])
     assert set(generations.cells[0]) == interface("GenerationRow")
     assert set(predictions.rows[0]) == interface("TokenRow")
+
+
+def test_a_sweep_has_the_same_names_on_both_sides():
+    described = SweepChart(fake_sweep(1))._sweep
+    assert set(described) == interface("SweepInfo")
+    assert set(described["facts"][0]) == interface("SweptFact")
+    roles = re.search(r"ROLES: readonly Role\[\] = \[(.*?)\]", TYPES.read_text("utf-8"), re.DOTALL)
+    assert tuple(re.findall(r'"([^"]+)"', roles[1])) == ROLES
+    page = (ROOT / "js" / "src" / "views" / "sweep" / "heat_maps.ts").read_text("utf-8")
+    assert all(f'"{title}"' in page for title in ROLE_TITLES.values())
 
 
 def test_page_and_figures_agree_on_what_the_colours_span_at_least():

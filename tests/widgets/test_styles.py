@@ -7,7 +7,7 @@ import pytest
 
 from rome_widgets.widgets.live.base import STATIC
 
-BUNDLES = ("grid", "trace", "edit")
+BUNDLES = ("grid", "trace", "edit", "sweep")
 CLASS = re.compile(r"rw-[\w-]+")
 
 

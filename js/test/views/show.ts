@@ -3,6 +3,7 @@
 import { afterEach, vi } from "vitest";
 import editing from "../../src/edit.js";
 import recorded from "../../src/grid.js";
+import sweeping from "../../src/sweep.js";
 import tracing from "../../src/trace.js";
 import { FakeModel } from "../fake_model.js";
 
@@ -13,7 +14,8 @@ export function show(traits: object) {
   const el = document.body.appendChild(document.createElement("div"));
   const life = new AbortController();
   lives.push(life);
-  const bundle = { grid: recorded, explorer: tracing }[model.get("_view") as string] ?? editing;
+  const bundle =
+    { grid: recorded, explorer: tracing, sweep: sweeping }[model.get("_view") as string] ?? editing;
   bundle().render({ model, el, signal: life.signal });
   const all = <T extends Element = HTMLElement>(selector: string) => [...el.querySelectorAll<T>(selector)];
   const find = <T extends Element = HTMLElement>(selector: string): T => {

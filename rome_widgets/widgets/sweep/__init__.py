@@ -1,0 +1,1 @@
+"""What shows a sweep: averages by the role of a token, and the facts behind them."""
