@@ -130,7 +130,10 @@ OF_EVERY_WIDGET = {"theme", "layout", "tooltip", "tabbable"}
 """Arguments of every widget, which one of them is tried with."""
 
 
-WIDGETS = ("TraceGrid", "TraceExplorer", "EditPanel", "PredictionCompare", "GenerationCompare")
+WIDGETS = (
+    *("TraceGrid", "TraceExplorer", "SweepChart"),
+    *("EditPanel", "PredictionCompare", "GenerationCompare"),
+)
 
 
 class World:
@@ -172,6 +175,7 @@ class World:
             "RankOneSettings": {},
             "SecondMoment": {"about": "nothing"},
             "Subject": {"words": "w5"},
+            "SweepChart": {"sweep": self.sweep},
             "TraceExplorer": {"model": self.lm, **prompt, "auto_run": False},
             "TraceGrid": {"trace": self.trace},
             "edit": {"lm": self.lm, **edit},
@@ -247,6 +251,7 @@ class World:
             "EditPanel": lambda: rw.EditPanel(self.lm),
             "GenerationCompare": lambda: rw.GenerationCompare(self.lm, PROMPT, auto_run=False),
             "PredictionCompare": lambda: rw.PredictionCompare(self.restoration),
+            "SweepChart": lambda: rw.SweepChart(self.sweep),
             "TraceExplorer": self.explorer,
             "TraceGrid": lambda: rw.TraceGrid(self.trace),
         }
@@ -262,6 +267,7 @@ class World:
         """What methods cannot do without; by class and name, or by the name alone."""
         return {
             "absolute": {"std": 1.0},
+            "best_layers": {"kind": "mlp"},
             "by_role": {"kind": "mlp"},
             "answer_ids": {"prompt": PROMPT, "word": "w5"},
             "cell": CELL,
@@ -281,6 +287,7 @@ class World:
             "heads": {"layer": 1, "pos": 2},
             "Heads.strongest": {},
             "indirect_effect": {"kind": "mlp"},
+            "link": {"explorer": rw.TraceExplorer(self.lm, auto_run=False)},
             "mean_peak": {"kind": "mlp"},
             "peak": {"kind": "mlp"},
             "peaks": {"kind": "mlp"},

@@ -169,9 +169,10 @@ SHOWN_IN = {
     "panel": "edits",
     "predictions": "rows",
     "generations": "columns",
+    "sweep": "_sweep",
 }
 """A trait of each widget that holds the text."""
-DESCRIBED = ("_trace", "_restoration", "_comparison", "_path", "_flow", "_lens")
+DESCRIBED = ("_trace", "_restoration", "_comparison", "_path", "_flow", "_lens", "_sweep")
 """Records as the page is told of them."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from rome_widgets.errors import RomeWidgetsError
@@ -19,7 +20,7 @@ from rome_widgets.widgets import (
 from rome_widgets.widgets.edit.engine import Outcome, PromptChange, TestPrompt
 from tests.helpers.fake_editor import METHODS, FakeEditor
 from tests.helpers.fake_engine import FakeEngine, fake_trace
-from tests.helpers.records import sweep_of
+from tests.helpers.records import sweep_of, swept_fact_of
 from tests.helpers.xss_strings import HARMFUL
 
 
@@ -122,8 +123,9 @@ def generations(bad: str = HARMFUL[0]) -> GenerationCompare:
 
 
 def sweep(bad: str = HARMFUL[0]) -> SweepChart:
-    """With harmful facts, one of them selected."""
-    return SweepChart(sweep_of(bad), example=0)
+    """With a harmful fact for each text, one of them selected."""
+    facts = [swept_fact_of(text, number) for number, text in enumerate((bad, *HARMFUL))]
+    return SweepChart(replace(sweep_of(bad), facts=tuple(facts)), example=0)
 
 
 EVERY = {

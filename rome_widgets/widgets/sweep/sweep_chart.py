@@ -120,7 +120,7 @@ class SweepChart(RomeWidget):
             self._show(sweep)
             self.kind = _first_kind(sweep) if kind is None else kind
             best = sweep.strongest(cast("Kind", self.kind))
-            self.role = role or (best[0] if best else "last subject")
+            self.role = (best[0] if best else "last subject") if role is None else role
             self.layer = (best[1] if best else 0) if layer is None else layer
             if explorer is not None:
                 self.link(explorer)

@@ -2,7 +2,7 @@
 
 import { effect, signal } from "@preact/signals-core";
 import { html, nothing, svg, type TemplateResult } from "lit-html";
-import { direction, KIND_NAMES, signed, tokenLabel } from "../../format.js";
+import { direction, KIND_NAMES, signed, tokenLabel, visible } from "../../format.js";
 import type { Ranked, SweepState } from "../../sweep_state.js";
 import { button, type Part } from "../controls.js";
 import type { Frame } from "../frame.js";
@@ -72,7 +72,7 @@ export function facts(state: SweepState, view: Frame) {
       aria-selected=${selected}
       data-fact=${fact.number}
       @click=${() => select(at)}
-    ><span class="rw-serif">${fact.prompt} <span class="rw-leads">→ <bdi>${tokenLabel(fact.answer)}</bdi></span></span>
+    ><span class="rw-serif"><bdi>${visible(fact.prompt)}</bdi> <span class="rw-leads">→ <bdi>${tokenLabel(fact.answer)}</bdi></span></span>
       <b class=${`rw-${direction(effect, 3)}`} title=${here ? "Its greatest effect of this kind lies here" : nothing}>${here ? html`<i>○</i> ` : nothing}${signed(effect, 3)}</b></li>`;
   }
 

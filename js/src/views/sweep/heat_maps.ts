@@ -2,7 +2,7 @@
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
 import { colourTable, gradient, type Theme } from "../../colormap.js";
-import { axisCaption, KIND_NAMES, percent, signed, tokenLabel } from "../../format.js";
+import { axisCaption, KIND_NAMES, percent, signed, tokenLabel, visible } from "../../format.js";
 import { cellAt, move, ticks } from "../../geometry.js";
 import type { Grids } from "../../grid_numbers.js";
 import { paint } from "../../paint.js";
@@ -67,7 +67,7 @@ const onWhat = (metric: string): string => (metric.endsWith("p") ? `${metric}(an
 function ownTitle(state: SweepState): TemplateResult {
   const { prompt = "", answer = "", clean = null, corrupted = null } = state.example.value ?? {};
   const three = (value: number | null) => (value === null ? "–" : value.toFixed(3));
-  return html`<b class="rw-serif">${prompt} <span class="rw-leads">→ <bdi>${tokenLabel(answer)}</bdi></span></b>
+  return html`<b class="rw-serif"><bdi>${visible(prompt)}</bdi> <span class="rw-leads">→ <bdi>${tokenLabel(answer)}</bdi></span></b>
     <span class="rw-mute">clean ${three(clean)}, corrupted ${three(corrupted)}</span>`;
 }
 
