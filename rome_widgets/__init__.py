@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from rome_widgets.errors import Cancelled as Cancelled
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
     from rome_widgets.evaluation import datasets as datasets
+    from rome_widgets.evaluation.evaluate import evaluate as evaluate
     from rome_widgets.evaluation.sweep import sweep as sweep
     from rome_widgets.evaluation.tune import tune as tune
+    from rome_widgets.files.evaluation_file import load_evaluation as load_evaluation
     from rome_widgets.files.notebooks import tour as tour
     from rome_widgets.files.sweep_file import load_sweep as load_sweep
     from rome_widgets.files.trace_file import load_restoration as load_restoration
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from rome_widgets.records.edit import Comparison as Comparison
     from rome_widgets.records.edit import EditReport as EditReport
     from rome_widgets.records.edit import RankOneReport as RankOneReport
+    from rome_widgets.records.evaluation import EvaluatedEdit as EvaluatedEdit
+    from rome_widgets.records.evaluation import Evaluation as Evaluation
     from rome_widgets.records.explanations import Flow as Flow
     from rome_widgets.records.explanations import Heads as Heads
     from rome_widgets.records.explanations import Lens as Lens
@@ -75,6 +79,8 @@ _HOME = {
     "EditPanel": "widgets.edit.edit_panel",
     "EditReport": "records.edit",
     "EditSettings": "editing.methods.rank_one.settings",
+    "EvaluatedEdit": "records.evaluation",
+    "Evaluation": "records.evaluation",
     "Fact": "records.fact",
     "FineTuningSettings": "editing.methods.fine_tuning",
     "Flow": "records.explanations",
@@ -101,8 +107,10 @@ _HOME = {
     "TraceGrid": "widgets.trace.trace_grid",
     "Tuning": "records.tuning",
     "edit": "editing.edit",
+    "evaluate": "evaluation.evaluate",
     "load": "model.load",
     "load_edit": "editing.edit_file",
+    "load_evaluation": "files.evaluation_file",
     "load_restoration": "files.trace_file",
     "load_sweep": "files.sweep_file",
     "load_trace": "files.trace_file",

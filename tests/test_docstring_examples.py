@@ -50,6 +50,7 @@ def names(bundled_lm):
         "tokenizer": bundled_lm.tokenizer,
         "trace": rw.trace(bundled_lm, PROMPT, "The Space Needle"),
         "edit": rw.edit(bundled_lm, PROMPT, "The Space Needle", "Paris"),
+        "evaluation": rw.evaluate(bundled_lm, rw.bundled.facts()[:1], progress=False),
         "sweep": rw.sweep(bundled_lm, rw.bundled.facts()[:2], samples=2),
         "threading": threading,
     }

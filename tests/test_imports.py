@@ -36,7 +36,10 @@ DEFERRED = {
     ("records.explanations", "charts.explanation_charts"): "`.chart()` of a flow and of a lens",
     ("records.sweep", "charts.sweep_charts"): "`.chart()` of a sweep",
     ("records.trace", "files.trace_file"): "`.save()`: a record knows how to be kept",
-    ("records.sweep", "files.sweep_file"): "`.save()` and `.to_parquet()`, likewise",
+    ("records.sweep", "files.sweep_file"): "`.save()`, likewise",
+    ("records.sweep", "files.parquet"): "`.to_parquet()`, likewise",
+    ("records.evaluation", "files.evaluation_file"): "`.save()`, likewise",
+    ("records.evaluation", "files.parquet"): "`.to_parquet()`, likewise",
     ("editing.edit", "editing.edit_file"): "`.save()`, which writes what `load_edit` makes",
     ("editing.edit", "editing.export"): "`.to_peft()` and `.to_code()`: peft is an extra",
     (

@@ -49,6 +49,12 @@ TUNED = {
     "second_moment": "identity",
     "keep": False,
 }
+EVALUATED = {
+    "records": TUNED["records"],
+    "methods": ["ft"],
+    "layer": 2,
+    "settings": {"ft": {"steps": 1}},
+}
 
 WRONG = {
     "None": None,
@@ -90,6 +96,8 @@ MADE_BY_THE_PACKAGE = {
     "datasets.Probe",
     "Edit",
     "EditReport",
+    "EvaluatedEdit",
+    "Evaluation",
     "Flow",
     "Heads",
     "Lens",
@@ -151,6 +159,8 @@ class World:
         self.edit_file = self.edit.save(folder / "edit")
         self.sweep = rw.sweep(self.lm, SWEPT, kinds="mlp", **QUICK)
         self.sweep_file = self.sweep.save(folder / "sweep")
+        self.evaluation = rw.evaluate(self.lm, **EVALUATED)
+        self.evaluation_file = self.evaluation.save(folder / "evaluation")
 
     @property
     def tracer(self):
@@ -179,8 +189,10 @@ class World:
             "TraceExplorer": {"model": self.lm, **prompt, "auto_run": False},
             "TraceGrid": {"trace": self.trace},
             "edit": {"lm": self.lm, **edit},
+            "evaluate": EVALUATED | {"lm": self.lm},
             "load": {"name": self.saved},
             "load_edit": {"lm": self.lm, "path": self.edit_file},
+            "load_evaluation": {"path": self.evaluation_file},
             "load_restoration": {"path": self.restoration_file},
             "load_trace": {"path": self.trace_file},
             "load_sweep": {"path": self.sweep_file},
@@ -221,6 +233,8 @@ class World:
             "Edit": self.edit,
             "EditReport": self.edit.report,
             "EditSettings": rw.EditSettings(),
+            "EvaluatedEdit": self.evaluation.rows[0],
+            "Evaluation": self.evaluation,
             "Fact": rw.Fact(**FACT),
             "FineTuningSettings": rw.FineTuningSettings(),
             "Flow": self.tracer.flow(),

@@ -21,8 +21,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from rome_widgets.bundled.ripples import rippled
 from rome_widgets.errors import SettingsError, said
 from rome_widgets.records.fact import fill
+from rome_widgets.records.fact_records import FactRecords
 
 NEIGHBOURS = 10
 """At most so many prompts about other subjects, as in CounterFact."""
@@ -62,6 +64,27 @@ def facts(split: str | None = None) -> list[dict[str, Any]]:
     table = _table()
     records = zip(records_of(table), table["facts"], strict=True)
     return [record for record, fact in records if split in (None, fact["split"])]
+
+
+def with_ripples(records: Iterable[Any]) -> FactRecords:
+    """Records of these facts with what else an edit of them touches, from the world's own graph.
+
+    Their `locality` asks for other facts of the subject, which should stay. Their `portability`
+    asks for what follows from the edit: two hops ("The capital of the country of ... is", of the
+    new object), the inverse ("Rome is the capital of"), and the fact by another name of the
+    subject. `contradictions` are all other objects of the relation.
+
+    Args:
+        records: Of `facts` or `rome_widgets.datasets.bundled`.
+
+    Raises:
+        ArgumentError: One is of another world.
+
+    Example:
+        >>> record = with_ripples(facts("test")[:1])[0]
+        >>> record.locality[0].prompt, record.locality[0].answer
+    """
+    return rippled(records, _table())
 
 
 def subjects() -> list[str]:

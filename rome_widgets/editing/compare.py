@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rome_widgets.errors import FingerprintMismatch, ModelChanged
 from rome_widgets.model.base_weights import UneditedOutput, unedited_modules
 from rome_widgets.model.chosen_logits import logits_at
-from rome_widgets.model.generation import IncrementalDecoder
+from rome_widgets.model.generation import IncrementalDecoder, end_tokens
 from rome_widgets.model.hooks import Seen, Visitor, run_hooked
 from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import (
@@ -133,9 +133,7 @@ class SideBySide:
         n_tokens = n_tokens if limit is None else min(n_tokens, limit - len(ids))
         rows = self.lm.rows([ids] * 2)
         writer = IncrementalDecoder(self.lm)
-        config: Any = getattr(self.lm.model, "generation_config", None)
-        end = getattr(config, "eos_token_id", None)
-        ends = [] if end is None else np.atleast_1d(end).tolist()
+        ends = end_tokens(self.lm)
         texts: list[list[int]] = [[], []]
         for _ in range(n_tokens):
             logits = self._run(lambda rows=rows: writer.logits(rows))

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rome_widgets.errors import MissingExtra, RunFileError, SaveFailed
+from rome_widgets.errors import RunFileError, SaveFailed
 from rome_widgets.files import checksummed_file
-from rome_widgets.files.atomic_write import write_whole
 from rome_widgets.files.checksummed_file import FileKind
 from rome_widgets.files.run_log import LogKind
 from rome_widgets.files.schema import (
@@ -67,21 +66,6 @@ def save_sweep(sweep: Sweep, path: str | os.PathLike[str]) -> Path:
         for kind in some[0]
     }
     return checksummed_file.write(a_path(SaveFailed, "file")(path, "path"), SWEEP, header, arrays)
-
-
-def save_parquet(sweep: Sweep, path: str | os.PathLike[str]) -> Path:
-    """Write the frame of a sweep; see `Sweep.to_parquet`."""
-    place: Path = a_path(SaveFailed, "file")(path, "path")
-    try:
-        blob: Any = sweep.to_frame().to_parquet(engine="pyarrow", index=False)
-    except ImportError:
-        raise MissingExtra(
-            "pyarrow is not installed.",
-            "It writes parquet.",
-            "Run: pip install pyarrow. Or keep the sweep itself: sweep.save(path).",
-        ) from None
-    write_whole(place, blob)
-    return place
 
 
 @takes(path=a_path(RunFileError))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
@@ -42,6 +43,13 @@ def start_ids(lm: LanguageModel, number: int, first_words: Sequence[str] = ()) -
     if firsts:
         start += firsts[number % len(firsts)]
     return start or [0]
+
+
+def end_tokens(lm: LanguageModel) -> frozenset[int]:
+    """The tokens by which a text of this model ends, one of them or another; often one."""
+    config: Any = getattr(lm.model, "generation_config", None)
+    end = getattr(config, "eos_token_id", None)
+    return frozenset() if end is None else frozenset(np.atleast_1d(end).tolist())
 
 
 class IncrementalDecoder:

@@ -14,7 +14,7 @@ from rome_widgets.records.html import quoted, table
 from rome_widgets.records.schemas import PROMPTS, Fields, Probe, read_fields
 from rome_widgets.records.subject import check_text
 
-LISTS = (*PROMPTS, "aliases", "aliases_new")
+LISTS = (*PROMPTS, "aliases", "aliases_new", "contradictions")
 """Fields that are texts."""
 PROBES = ("locality", "portability")
 """Fields that are probes."""
@@ -37,6 +37,7 @@ class FactRecord(Fact):
         generation_prompts: For the model to go on from freely.
         aliases: Further names of the true object.
         aliases_new: Further names of the new object.
+        contradictions: Other objects of the relation: a text that names one contradicts the new.
         locality: What else is asked, and has the same answer after an edit.
         portability: What else is asked, and is answered by what follows from the edit.
         along_with: Facts that belong to the same case, to be edited together with this one.
@@ -61,6 +62,7 @@ class FactRecord(Fact):
     generation_prompts: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     aliases_new: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
     locality: tuple[Probe, ...] = ()
     portability: tuple[Probe, ...] = ()
     along_with: tuple[FactRecord, ...] = ()

@@ -334,7 +334,10 @@ def _table(record: Mapping[str, Any]) -> Fields:
         "target_new": _object(record, "target_new") or None,
         "id": _id(record, "id"),
         "relation": _text(record, "relation", otherwise=""),
-        **{name: _texts(record, name) for name in (*PROMPTS, "aliases", "aliases_new")},
+        **{
+            name: _texts(record, name)
+            for name in (*PROMPTS, "aliases", "aliases_new", "contradictions")
+        },
         **{name: _probes(record, name) for name in ("locality", "portability")},
     }
 

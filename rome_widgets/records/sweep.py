@@ -388,9 +388,9 @@ class Sweep(ReadOnlyArrays):
             MissingExtra: pyarrow is not installed.
             SaveFailed: Nothing was written; a file that was there before is unchanged.
         """
-        from rome_widgets.files.sweep_file import save_parquet
+        from rome_widgets.files.parquet import save_frame
 
-        return save_parquet(self, path)
+        return save_frame(self.to_frame(), path, "sweep.save(path)")
 
 
 def _short(mean: Mean | None) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rome_widgets.records.evaluation import EvaluatedEdit, Evaluation
 from rome_widgets.records.explanations import Flow, Heads, Lens, LensRun, RestoringPath
 from rome_widgets.records.metrics import EditMetrics, MetricsTotal
 from rome_widgets.records.states import KINDS, State
@@ -118,6 +119,29 @@ def sweep_of(text):
     return Sweep(facts, text, KINDS, windows, N_LAYERS, 10, 1, noise, notes=(text,))
 
 
+def evaluated_edit_of(text, number=0, method="none", **changes):
+    about = (text, text, text, text, text, text)
+    fields = {
+        "figures": {"ES": 1.0, f"ripple:{text}": 0.5},
+        "warnings": (text,),
+        "text": text,
+        "layers": (1,),
+        "norm_ratio": 0.1,
+    }
+    return EvaluatedEdit(number, method, *about, **fields | changes)
+
+
+def evaluation_of(text):
+    failed = evaluated_edit_of(text, 1, text, reason="no " + text, figures={})
+    rows = (
+        evaluated_edit_of(text),
+        evaluated_edit_of(text, method=text),
+        evaluated_edit_of(text, 1),
+        failed,
+    )
+    return Evaluation(rows, text, ("none", text), settings={text: {"steps": 3}}, notes=(text,))
+
+
 RECORDS = {
     CausalTrace: trace_of,
     Restoration: restoration_of,
@@ -129,6 +153,8 @@ RECORDS = {
     Tuning: tuning_of,
     SweptFact: swept_fact_of,
     Sweep: sweep_of,
+    EvaluatedEdit: evaluated_edit_of,
+    Evaluation: evaluation_of,
     Lens: lambda text: Lens(text, 2, STATES, (lens_run_of(text),) * 2),
 }
 """By class, what makes one of it with this text."""

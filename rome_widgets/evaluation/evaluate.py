@@ -1,0 +1,445 @@
+"""Edits of many facts by several methods, measured by all that the field measures them by.
+
+Source:
+    Meng et al. 2022, section 3 and table 4; what else there is says where it is from in
+    `records.figures` and the modules that compute it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rome_widgets.editing.methods import METHODS
+from rome_widgets.editing.statistics.second_moment import Statistics
+from rome_widgets.errors import (
+    ArgumentError,
+    Cancelled,
+    MissingExtra,
+    ModelChanged,
+    OutOfMemory,
+    RomeWidgetsError,
+    SaveFailed,
+    SettingsError,
+    StatisticsMissing,
+    said,
+)
+from rome_widgets.evaluation.chosen_methods import ChosenMethods, Layer, digest_of
+from rome_widgets.evaluation.measured_record import Measured, Measurer, MeasurerSettings
+from rome_widgets.files.evaluation_file import EVALUATION_LOG, FILE_NAME
+from rome_widgets.files.run_log import opened_log
+from rome_widgets.model.base_weights import digest_of_weights
+from rome_widgets.model.identity_changes import what_else_changed
+from rome_widgets.model.language_model import LanguageModel, check_language_model
+from rome_widgets.model.ledger import ledger_of
+from rome_widgets.model.memory import needs_memory
+from rome_widgets.model.precision import precision_notes, reduced_precision
+from rome_widgets.model.progress_bar import shows_progress
+from rome_widgets.model.undisturbed import undisturbed
+from rome_widgets.records.arguments import (
+    Listener,
+    a_path,
+    callback,
+    cancel_flag,
+    optional,
+    several,
+    takes,
+    texts,
+)
+from rome_widgets.records.call_progress import CallProgress
+from rome_widgets.records.evaluation import NONE, EvaluatedEdit, Evaluation, Mode
+from rome_widgets.records.fact import Fact
+from rome_widgets.records.fact_record import FactRecord
+from rome_widgets.records.numbers import whole_number
+from rome_widgets.records.trace import CancelFlag
+
+MOST_GENERATED = 2**20
+"""Tokens of a text."""
+NOT_OF_ONE_EDIT = (Cancelled, ModelChanged, OutOfMemory, StatisticsMissing)
+"""Errors that end an evaluation; any other of ours is the reason why one edit failed."""
+
+
+@takes(
+    methods=texts,
+    collapse_texts=optional(texts),
+    path=optional(a_path(SaveFailed, "folder")),
+    progress=callback,
+    cancel=cancel_flag,
+)
+@shows_progress("Evaluating", "row")
+@needs_memory("evaluate the edits")
+@undisturbed
+def evaluate(
+    lm: LanguageModel,
+    records: Iterable[Any],
+    methods: Iterable[str] = (next(iter(METHODS)),),
+    *,
+    layer: Layer | Mapping[str, Layer] = None,
+    settings: Mapping[str, Any] | None = None,
+    second_moment: Statistics = None,
+    mode: Mode = "single",
+    generate: int = 0,
+    reference_texts: Mapping[str, Iterable[str]] | None = None,
+    collapse_texts: Iterable[str] | None = None,
+    seed: int = 0,
+    path: str | os.PathLike[str] | None = None,
+    progress: Listener[CallProgress] = None,
+    cancel: CancelFlag | None = None,
+) -> Evaluation:
+    """Edit the facts of some records by each of some methods, and measure what becomes of them.
+
+    The unedited model is asked the same, once per record: the method "none". Every edit is put into
+    the weights while it is measured and taken out again; in the end the model is bit for bit as it
+    was, also where the run is cancelled or fails. An edit that fails is a row with its reason.
+
+    Args:
+        lm: The model, with whatever edits it carries.
+        records: Of facts with their new object: those of `rw.datasets`, or in any form that is
+            known. What is measured of each is what it has prompts for.
+        methods: Names of `rome_widgets.methods()`.
+        layer: As of `rome_widgets.edit`, of all methods, or by method.
+        settings: By method, what `rome_widgets.edit` takes as its settings.
+        second_moment: As of `rome_widgets.edit`.
+        mode: "single" makes each edit by itself; "sequential" one on top of the other, and measures
+            all records once all are made; "batch" has a method write all facts at once, where it
+            can.
+        generate: Tokens of a text that is written; 0 for none. The edited prompt is gone on with
+            greedily and graded, and so are the record's generation prompts, of the five likeliest
+            tokens, for GE and RS.
+        reference_texts: By object, texts about things that have it, for RS.
+        collapse_texts: Ordinary sentences, whose perplexity is measured beside that of a text the
+            model writes itself.
+        seed: As of `rome_widgets.edit`, and of the texts that are written.
+        path: A folder for the log, in which each row is kept once it is there, and for the result,
+            which is written there in the end, also as parquet where pyarrow is installed. Where the
+            log of the same evaluation is there, it is gone on with: the figures are bit for bit the
+            same.
+        progress: Called after each row; None shows a progress bar where it lasts, False none.
+        cancel: Checked between steps; stops with `Cancelled`, which carries the evaluation of the
+            rows that are there.
+
+    Raises:
+        ArgumentError, SettingsError: Bad input; nothing was run.
+        EditRefused, StatisticsMissing, OutOfMemory: No edit of this model can be made so.
+        ModelChanged: Somebody else changed the model meanwhile.
+        SaveFailed: The log cannot be written; what it holds is kept.
+        RunChanged: The log is of other records, settings, or another model.
+        RunFileError: The log is damaged; it was left as it is.
+        Cancelled: `cancel` was set.
+
+    Example:
+        >>> facts = rw.bundled.with_ripples(rw.bundled.facts("test")[:1])
+        >>> found = rw.evaluate(lm, facts, ["rome", "ft"], path="my evaluation")
+        >>> found.summary()[["S", "ES", "PS", "NS"]].shape
+        (3, 4)
+
+    Source:
+        Meng et al. 2022, section 3: each edit of a model that carries no other.
+    """
+    lm = check_language_model(lm).up_to_date()
+    editing = ChosenMethods(lm, methods, layer, settings, second_moment, seed, cancel)
+    editing.check_mode(mode)
+    measurer = Measurer(
+        lm,
+        MeasurerSettings(
+            whole_number(generate, "generate", 0, MOST_GENERATED, error=SettingsError),
+            _references(reference_texts),
+            tuple(collapse_texts or ()),
+            editing.seed,
+        ),
+        editing.check,
+    )
+    work = _Work(lm, _read_records(records), editing, measurer, mode)
+    with work.kept(None if path is None else Path(path)) as kept:
+        found = work.run(kept, progress if callable(progress) else lambda step: None)
+    if path is not None:
+        _write(found, Path(path))
+    return found
+
+
+# ------------------------------------------------------------------------------ what was given
+
+
+def _read_records(given: Any) -> list[FactRecord | EvaluatedEdit]:
+    """Every record; of one that cannot be read, the row that says why."""
+    found = [] if isinstance(given, (str, bytes, Fact, Mapping)) else several(given, "records")
+    if not found:
+        raise ArgumentError(
+            f"The records are {said(given)}.", "A list of records of facts was wanted."
+        )
+    return [_read_record(number, each) for number, each in enumerate(found)]
+
+
+def _read_record(number: int, given: Any) -> FactRecord | EvaluatedEdit:
+    try:
+        record = FactRecord.from_record(given)
+    except RomeWidgetsError as error:
+        return EvaluatedEdit(number, NONE, said(given), "", reason=str(error))
+    if record.target_new:
+        return record
+    return _row(number, NONE, record, reason="The record names no new object (target_new).")
+
+
+def _row(number: int, method: str, record: FactRecord, **more: Any) -> EvaluatedEdit:
+    names = ("subject", "target", "id", "relation")
+    about = {name: getattr(record, name) for name in names}
+    new = record.target_new or ""
+    return EvaluatedEdit(number, method, record.text, target_new=new, **about, **more)
+
+
+def _references(given: Any) -> Mapping[str, tuple[str, ...]]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ArgumentError(
+            f"reference_texts is {said(given)}.", "A mapping from objects to texts was wanted."
+        )
+    return {name: tuple(texts(some, f"reference_texts[{name!r}]")) for name, some in given.items()}
+
+
+# ------------------------------------------------------------------------------------ the work
+
+
+class _Kept:
+    """What is done, where there is no log."""
+
+    def __init__(self) -> None:
+        self.done: dict[Any, EvaluatedEdit] = {}
+
+    def add(self, row: EvaluatedEdit) -> None:
+        """See `RunLog.add`."""
+        self.done[row.number, row.method] = row
+
+
+class _Work:
+    """The rows of one evaluation: those that are not there yet are made."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        records: Sequence[FactRecord | EvaluatedEdit],
+        editing: ChosenMethods,
+        measurer: Measurer,
+        mode: Mode,
+    ) -> None:
+        self._lm, self._records = lm, records
+        self._mode: Mode = mode
+        self._editing, self._measurer = editing, measurer
+        self._identity = lm.identity
+        self._rows = (NONE, *editing.methods)
+        self._before: dict[int, Measured | str] = {}
+        """By record, what the unedited model gives, or why it cannot be asked."""
+
+    def kept(self, folder: Path | None) -> AbstractContextManager[Any]:
+        """What keeps the rows: the log of this very evaluation, where there is one."""
+        if folder is None:
+            return nullcontext(_Kept())
+        return opened_log(folder, EVALUATION_LOG, self._about)
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        """What decides the results, by name; as JSON can hold it."""
+        lm, editing = self._lm, self._editing
+        return {
+            "model": digest_of_weights(lm),
+            "code": [lm.identity.built, lm.engine, *lm.foreign],
+            "precision": [lm.device.type, str(lm.dtype), reduced_precision(lm.device, lm.dtype)],
+            "records": digest_of(
+                [each if isinstance(each, FactRecord) else None for each in self._records]
+            ),
+            "mode": self._mode,
+            "methods": list(editing.methods),
+            **{f"settings.{method}": about for method, about in editing.about.items()},
+            "second moment": editing.about_statistics,
+            **self._measurer.about,
+        }
+
+    def run(self, kept: Any, progress: Callable[[CallProgress], object]) -> Evaluation:
+        """All rows.
+
+        Raises:
+            Cancelled: With the evaluation of what was done.
+        """
+        total = len(self._records) * len(self._rows)
+
+        def add(row: EvaluatedEdit) -> None:
+            if (row.number, row.method) not in kept.done:
+                self._check_model()
+                kept.add(row)
+                progress(CallProgress(len(kept.done), total))
+
+        try:
+            for method in self._rows:
+                for row in self._records:
+                    if isinstance(row, EvaluatedEdit):
+                        add(EvaluatedEdit(**{**vars(row), "method": method}))
+            if self._mode == "single":
+                self._one_by_one(kept.done, add)
+            else:
+                self._together(kept.done, add)
+        except Cancelled:
+            partial = self._result(kept.done) if kept.done else None
+            raise Cancelled(f"Cancelled after {len(kept.done)} of {total} rows.", partial) from None
+        return self._result(kept.done)
+
+    # ------------------------------------------------------------------------------- single
+
+    def _one_by_one(self, done: Mapping[Any, Any], add: Callable[[EvaluatedEdit], None]) -> None:
+        """Each edit of a model that carries no other of them."""
+        for number, record in self._facts:
+            for method in self._missing(number, done):
+                self._editing.check()
+                add(self._single(number, record, method))
+            self._before.pop(number, None)
+
+    def _single(self, number: int, record: FactRecord, method: str) -> EvaluatedEdit:
+        before = self._measured_before(number, record)
+        if isinstance(before, str):
+            return _row(number, method, record, reason=before)
+        if method == NONE:
+            return _row(number, method, record, **before.shown)
+        began = time.perf_counter()
+        try:
+            change = self._editing.edit(method, record)
+            took = time.perf_counter() - began
+            with change:
+                return self._measured(number, record, change, before, took)
+        except NOT_OF_ONE_EDIT:
+            raise
+        except RomeWidgetsError as error:
+            return _row(number, method, record, reason=str(error))
+
+    # ------------------------------------------------------------------ sequential and batch
+
+    def _together(self, done: Mapping[Any, Any], add: Callable[[EvaluatedEdit], None]) -> None:
+        """All edits of a method are made before any is measured, and are made again to go on."""
+        for number, record in self._facts:
+            if self._missing(number, done):
+                self._measured_before(number, record)
+        for number, record in self._facts:
+            if (number, NONE) not in done:
+                add(self._single(number, record, NONE))
+        for method in self._editing.methods:
+            missing = [(n, record) for n, record in self._facts if method in self._missing(n, done)]
+            if not missing:
+                continue
+            with ExitStack() as stack:
+                edited = self._edited(method, stack)
+                for number, record in missing:
+                    self._editing.check()
+                    add(self._measured_beside_others(number, record, method, edited[number]))
+
+    def _edited(self, method: str, stack: ExitStack) -> dict[int, tuple[Any, float] | str]:
+        """By record its edit, which the model carries, and the seconds it took; or why not."""
+        makes = self._all_at_once if self._mode == "batch" else self._on_top_of_each_other
+        return makes(method, stack)
+
+    def _on_top_of_each_other(
+        self, method: str, stack: ExitStack
+    ) -> dict[int, tuple[Any, float] | str]:
+        return {number: self._entered(method, record, stack) for number, record in self._facts}
+
+    def _all_at_once(self, method: str, stack: ExitStack) -> dict[int, tuple[Any, float] | str]:
+        entered = self._entered(method, [record for _, record in self._facts], stack)
+        return {number: entered for number, _ in self._facts}
+
+    def _entered(self, method: str, facts: Any, stack: ExitStack) -> tuple[Any, float] | str:
+        began = time.perf_counter()
+        self._editing.check()
+        try:
+            change = stack.enter_context(self._editing.edit(method, facts))
+        except NOT_OF_ONE_EDIT:
+            raise
+        except RomeWidgetsError as error:
+            return str(error)
+        return change, time.perf_counter() - began
+
+    def _measured_beside_others(
+        self, number: int, record: FactRecord, method: str, edited: tuple[Any, float] | str
+    ) -> EvaluatedEdit:
+        before = self._measured_before(number, record)
+        if isinstance(before, str):
+            return _row(number, method, record, reason=before)
+        if isinstance(edited, str):
+            return _row(number, method, record, reason=edited)
+        try:
+            return self._measured(number, record, edited[0], before, edited[1])
+        except NOT_OF_ONE_EDIT:
+            raise
+        except RomeWidgetsError as error:
+            return _row(number, method, record, reason=str(error))
+
+    # ------------------------------------------------------------------------------- helpers
+
+    @property
+    def _facts(self) -> list[tuple[int, FactRecord]]:
+        return [(n, each) for n, each in enumerate(self._records) if isinstance(each, FactRecord)]
+
+    def _missing(self, number: int, done: Mapping[Any, Any]) -> list[str]:
+        return [method for method in self._rows if (number, method) not in done]
+
+    def _measured_before(self, number: int, record: FactRecord) -> Measured | str:
+        """What the unedited model gives, measured once; or why it cannot be asked."""
+        if number not in self._before:
+            try:
+                self._before[number] = self._measurer.before(record)
+            except NOT_OF_ONE_EDIT:
+                raise
+            except RomeWidgetsError as error:
+                self._before[number] = str(error)
+        return self._before[number]
+
+    def _measured(
+        self, number: int, record: FactRecord, change: Any, before: Measured, took: float
+    ) -> EvaluatedEdit:
+        """The row of a record whose edit the model carries."""
+        report = change.report
+        found = self._measurer.after(record, before)
+        return _row(
+            number,
+            report.method,
+            record,
+            layers=tuple(report.layers),
+            norm_ratio=report.norm_ratio if report.weight_norm else None,
+            steps=len(report.steps),
+            warnings=tuple(report.warnings),
+            edit_seconds=took,
+            **found.shown,
+        )
+
+    def _check_model(self) -> None:
+        """What was computed while somebody else changed the model is not kept."""
+        edited = ledger_of(self._lm.model).ever_edited
+        if changed := what_else_changed(self._identity, self._lm.identity, besides=edited):
+            raise ModelChanged(
+                f"The model has changed since the evaluation began: {changed}.",
+                "The model that it began with was wanted.",
+                "Evaluate again, from the start.",
+            )
+
+    def _result(self, done: Mapping[Any, EvaluatedEdit]) -> Evaluation:
+        places = [(n, method) for n in range(len(self._records)) for method in self._rows]
+        settings = {name: asdict(each) for name, each in self._editing.settings.items()}
+        return Evaluation(
+            rows=tuple(done[place] for place in places if place in done),
+            model=self._lm.name,
+            methods=self._rows,
+            mode=self._mode,
+            seed=self._editing.seed,
+            settings=settings,
+            notes=tuple(precision_notes(self._lm.device, self._lm.dtype)),
+        )
+
+
+def _write(found: Evaluation, folder: Path) -> None:
+    """The whole evaluation beside its log; as parquet too, where that can be written."""
+    found.save(folder / FILE_NAME)
+    try:
+        found.to_parquet(folder / "evaluation.parquet")
+    except MissingExtra:
+        return
