@@ -1,12 +1,48 @@
 """How much of each check runs: quick in `make test`, full in `make test-full`."""
 
 import os
+from itertools import combinations, product
 
 FULL = bool(os.environ.get("ROME_WIDGETS_FULL"))
 
 
 def _count(quick, full):
     return full if FULL else quick
+
+
+def pairs(*axes):
+    """Combinations, one value of each axis, in which every two values of two axes meet.
+
+    The full run has all combinations.
+
+    Example:
+        >>> pairs("ab", "xy", [1, 2])
+        [('a', 'x', 1), ('a', 'y', 2), ('b', 'x', 2), ('b', 'y', 1)]
+    """
+    every = list(product(*map(list, axes)))
+    if FULL:
+        return every
+    meetings = {each: {*combinations(enumerate(each), 2)} for each in every}
+    unmet, chosen = set().union(*meetings.values()), set()
+    while unmet:
+        best = max(every, key=lambda each: len(meetings[each] & unmet))
+        unmet -= meetings[best]
+        chosen.add(best)
+    return [each for each in every if each in chosen]
+
+
+def turns(*axes):
+    """Combinations in which every value of every axis is there; all of them in the full run.
+
+    Example:
+        >>> turns("abc", [1, 2])
+        [('a', 1), ('b', 2), ('c', 1)]
+    """
+    axes = [list(axis) for axis in axes]
+    if FULL:
+        return list(product(*axes))
+    longest = max(map(len, axes))
+    return [tuple(axis[at % len(axis)] for axis in axes) for at in range(longest)]
 
 
 STRINGS = _count(150, 10_000)
@@ -45,6 +81,8 @@ DAMAGED_EDITS = _count(300, 10_000)
 """Damaged files of edits."""
 FLIPPED_BITS = _count(1_000, 10_000)
 """Single bits of a file of an edit that are flipped, one at a time."""
+EDIT_STEPS = _count(4, 8)
+"""Steps of the optimisation of an edit of a tiny model."""
 EDITED_FACTS = _count(24, 200)
 """Facts of the bundled model that are edited."""
 REFERENCE_EDITS = _count(2, 200)

@@ -15,6 +15,7 @@ from rome_widgets.model.ledger import LowRank, ledger_of
 from rome_widgets.records.edit import EditReport
 from rome_widgets.records.fact import Fact
 from tests.helpers import families, reference_rome, tiny
+from tests.helpers.counts import EDIT_STEPS
 
 SHAPES = ("gpt2", "gptj", "gpt_neox, parallel", "llama", "qwen3", "gemma3, text")
 IN_FLOAT32 = {"gptj"}
@@ -23,7 +24,7 @@ PROMPT, SUBJECT, TARGET = "w3 {} w26 w5", "w14 w15", "w8"
 LAYER = 1
 SETTINGS = {
     "learning_rate": 0.1,
-    "steps": 8,
+    "steps": EDIT_STEPS,
     "stop_loss": 0.0,
     "weight_decay": 0.1,
     "prefixes": ((3, 2), (5, 2)),

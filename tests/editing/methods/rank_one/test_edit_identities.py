@@ -15,7 +15,7 @@ from rome_widgets.model.hooks import reading, run_hooked
 from rome_widgets.model.ledger import LowRank
 from rome_widgets.model.structure.geometry import all_logits
 from tests.helpers import families, reference_rome, world
-from tests.helpers.counts import FULL
+from tests.helpers.counts import pairs, turns
 from tests.helpers.gates import write_gate
 from tests.helpers.world import LAYER, SHAPES, make_edit, off
 from tests.model.test_ledger import same, weights
@@ -246,9 +246,7 @@ def worst_differences_are_on_record():
     write_gate("edit_identities", {at: f"{worst:.1e}" for at, worst in WORST.items()})
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("identity", IDENTITIES)
+@pytest.mark.parametrize(("identity", "name", "dtype"), pairs(IDENTITIES, SHAPES, DTYPES), ids=str)
 def test_it_holds(identity, name, dtype):
     worst = holds(identity, CASES[name, dtype])
     at = f"{identity}, {str(dtype).removeprefix('torch.')}"
@@ -318,12 +316,10 @@ PLANTED = {
     the_matrix_of_the_layer_below: ("e1_rome", "e6_", "e7_"),
     a_copy_that_is_not_bitwise: ("e8_",),
 }
-"""Mistake → beginnings of the identities that must turn red, in every shape and both dtypes."""
+"""Mistake → beginnings of the identities that must turn red, whatever the shape and the dtype."""
 
 
-@pytest.mark.parametrize("dtype", DTYPES[: 2 if FULL else 1], ids=str)
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("plant", PLANTED)
+@pytest.mark.parametrize(("plant", "name", "dtype"), turns(PLANTED, SHAPES, DTYPES))
 def test_a_planted_mistake_turns_it_red(plant, name, dtype, monkeypatch):
     plant(monkeypatch)
     case = Case(name, dtype)

@@ -6,6 +6,7 @@ import torch
 from rome_widgets.editing import rewrite_passes
 from rome_widgets.editing.methods.rank_one import rome
 from tests.helpers import families, world
+from tests.helpers.counts import pairs, turns
 from tests.helpers.gates import write_gate
 from tests.helpers.world import IN_FLOAT32, SHAPES, by_reference, make_edit, make_lm, off
 
@@ -36,15 +37,12 @@ def check_against_reference(name, method, target, dtype=None, **options):
         assert torch.allclose(ours, wanted, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("target", ["w8", "w8 w21 w4"], ids=["one token", "three tokens"])
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("name", "method", "target"), pairs(SHAPES, METHODS, ["w8", "w8 w21 w4"]))
 def test_an_edit_equals_the_reference(name, method, target):
     check_against_reference(name, method, target)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("name", "method"), turns(SHAPES, METHODS))
 def test_an_edit_equals_the_reference_in_float32(name, method):
     check_against_reference(name, method, "w8", torch.float32)
 
@@ -64,8 +62,7 @@ def _wrong_value(monkeypatch):
     monkeypatch.setattr(rewrite_passes, "adding", lambda delta, **at: adding(1.01 * delta, **at))
 
 
-@pytest.mark.parametrize("plant", [_wrong_key, _wrong_value])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("name", "plant"), turns(SHAPES, [_wrong_key, _wrong_value]))
 def test_a_planted_mistake_turns_the_equality_red(name, plant, monkeypatch):
     plant(monkeypatch)
     with pytest.raises(AssertionError, match="off by"):
@@ -88,8 +85,7 @@ def test_every_layer_equals_the_reference(layer, target):
 # -------------------------------------------------------------------------- identities
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("name", "dtype"), turns(SHAPES, [torch.float64, torch.float32]), ids=str)
 def test_the_scale_of_the_second_moment_does_not_matter(name, dtype):
     """E3."""
     lm = make_lm(name, dtype)
