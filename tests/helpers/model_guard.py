@@ -1,7 +1,7 @@
 """Watches every model that a `LanguageModel` is made of: weights, modes and hooks.
 
 `conftest.py` looks after each test at what changed. That is often, so weights are compared with a
-copy, bit by bit, which takes a fraction of the time of a digest.
+copy, bit by bit, which takes a fraction of the time of a digest, and found in one walk.
 """
 
 import hashlib
@@ -40,24 +40,39 @@ def _flags(model):
     return [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]
 
 
+def _seen(model):
+    """Flags of modules and weights, and what a `state_dict` holds, which takes much longer."""
+    flags, weights = [], {}
+    for at, module in model.named_modules():
+        flags.append(module.training)
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                flags.append(weight.requires_grad)
+                weights[at, name] = weight
+        for name, buffer in module._buffers.items():
+            if buffer is not None and name not in module._non_persistent_buffers_set:
+                weights[at, name] = buffer
+    return flags, weights
+
+
 class _Kept:
     """A copy of a model's weights and flags."""
 
     def __init__(self, model):
-        self._weights = {name: weight.clone() for name, weight in model.state_dict().items()}
-        self._flags = _flags(model)
+        self._flags, weights = _seen(model)
+        self._weights = {at: weight.detach().clone() for at, weight in weights.items()}
 
     def equals(self, model):
-        now = model.state_dict()
+        flags, now = _seen(model)
         return (
-            now.keys() == self._weights.keys()
-            and self._flags == _flags(model)
-            and all(_same_bits(now[name], kept) for name, kept in self._weights.items())
+            flags == self._flags
+            and now.keys() == self._weights.keys()
+            and all(_same_bits(now[at], kept) for at, kept in self._weights.items())
         )
 
 
 def _same_bits(one, other):
-    if (one.dtype, one.shape, one.device) != (other.dtype, other.shape, other.device):
+    if one.dtype != other.dtype or one.shape != other.shape or one.device != other.device:
         return False
     integers = _INTEGERS[one.element_size()]  # NaN equals itself, 0 is not -0
     return torch.equal(one.detach().view(integers), other.view(integers))
@@ -108,6 +123,7 @@ def changes_by_this_test():
     if found:
         settle()
     _held.clear()
-    for model, (kept, _) in list(_watched.items()):
-        _watched[model] = (kept, attached_hooks(model))
+    for model, (kept, hooks) in list(_watched.items()):
+        if hooks:  # Of those that were there some may have gone.
+            _watched[model] = (kept, attached_hooks(model))
     return found

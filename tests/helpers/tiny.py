@@ -97,7 +97,17 @@ def tiny_lm(family="gpt2", **options):
     return LanguageModel(tiny_model(family, **options), word_tokenizer(), name=f"tiny {family}")
 
 
-@functools.cache
+_caches = []
+
+
+def kept_for_a_file(make):
+    """As `functools.cache`, but what is made goes when the tests of a file are over."""
+    cached = functools.cache(make)
+    _caches.append(cached)
+    return cached
+
+
+@kept_for_a_file
 def _attached(family, options):
     return tiny_lm(family, **dict(options))
 
@@ -117,8 +127,9 @@ def shared_lm(family="gpt2", *, engine="replay", **options):
 
 
 def forget_shared_lms():
-    """Let those go; `conftest.py` does after each file, so that nobody looks at them any more."""
-    _attached.cache_clear()
+    """Let them go; `conftest.py` does after each file, so that nobody looks at them any more."""
+    for cached in _caches:
+        cached.cache_clear()
 
 
 def tiny_tracer(lm, **options):
@@ -216,7 +227,7 @@ CHATS = {
 """Tokenizers with a chat template, by what they add to a text."""
 
 
-@functools.cache
+@kept_for_a_file
 def chat_lm(kind="adds a start"):
     """A tiny model that reads chats, attached once: for tests that leave it as it was."""
     torch.manual_seed(1)

@@ -1,6 +1,5 @@
 """Tiny models to edit, and the same edits by `tests/helpers/reference_rome.py`."""
 
-import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,7 +32,7 @@ SETTINGS = {
 }
 
 
-@functools.cache
+@tiny.kept_for_a_file
 def make_lm(name, dtype=None):
     """One per family and dtype: every test must leave it as it was."""
     return new_lm(name, dtype)

@@ -14,7 +14,7 @@ from rome_widgets.model import ledger
 from rome_widgets.model.hooks import reading, run_hooked
 from rome_widgets.model.ledger import LowRank
 from rome_widgets.model.structure.geometry import all_logits
-from tests.helpers import families, reference_rome, world
+from tests.helpers import families, reference_rome, tiny, world
 from tests.helpers.counts import pairs, turns
 from tests.helpers.gates import write_gate
 from tests.helpers.world import LAYER, SHAPES, make_edit, off
@@ -226,7 +226,7 @@ IDENTITIES = {
 LIMITS = {"e2": (1e-12, 1e-5), "e3": (1e-11, 1e-5), "e4": (1e-9, 1e-5), "e9": (1e-6, 1e-5)}
 OTHER_LIMITS = (1e-11, 2e-5)
 """For float64 and float32; relative."""
-CASES = {(name, dtype): Case(name, dtype) for name in SHAPES for dtype in DTYPES}
+case_of = tiny.kept_for_a_file(Case)
 
 
 def holds(identity, case):
@@ -248,7 +248,7 @@ def worst_differences_are_on_record():
 
 @pytest.mark.parametrize(("identity", "name", "dtype"), pairs(IDENTITIES, SHAPES, DTYPES), ids=str)
 def test_it_holds(identity, name, dtype):
-    worst = holds(identity, CASES[name, dtype])
+    worst = holds(identity, case_of(name, dtype))
     at = f"{identity}, {str(dtype).removeprefix('torch.')}"
     WORST[at] = max(WORST.get(at, 0.0), worst)
 
