@@ -4,6 +4,7 @@ Each model that a `LanguageModel` is made of is watched: a test that leaves a ho
 changes a bit of a weight fails.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -50,6 +51,13 @@ def bundled_lm():
     import rome_widgets as rw
 
     return rw.load(device="cpu")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session):
+    """What was imported by now stays: to look through it for garbage takes half a second a time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
