@@ -17,7 +17,7 @@ from rome_widgets.records.states import KINDS
 from rome_widgets.tracing import replayed_runs, replayed_waves, runs
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
-from tests.helpers.counts import SETS
+from tests.helpers.counts import SETS, pairs
 from tests.helpers.gates import write_gate
 
 SPANS = {"start": "w3 w14", "middle": "w14 w15", "next to the end": "w26 w5"}
@@ -82,13 +82,12 @@ def check_grids(tracer, arguments):
         WORST[name] = max(WORST.get(name, 0.0), float(worst))
 
 
-ENGINES = pytest.mark.parametrize("engine", ["replay", "whole passes"])
+BOTH_ENGINES = ["replay", "whole passes"]
+ENGINES = pytest.mark.parametrize("engine", BOTH_ENGINES)
+EVERY_CELL = pairs(tiny.FAMILIES, SPANS, TOLERANCE, BOTH_ENGINES)
 
 
-@ENGINES
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("where", SPANS)
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(("family", "where", "dtype", "engine"), EVERY_CELL, ids=str)
 def test_every_cell_equals_the_reference(family, where, dtype, engine):
     check_grids(*setting(family, dtype, SPANS[where], engine=engine))
 
@@ -113,9 +112,9 @@ def test_mixed_sets_of_states_equal_the_reference(family, engine):
         assert restoration.probability == pytest.approx(expected[tracer.answer_id], abs=1e-12)
 
 
-@ENGINES
-@pytest.mark.parametrize("kind", ["mlp", "attn"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "kind", "engine"), pairs(tiny.FAMILIES, ["mlp", "attn"], BOTH_ENGINES)
+)
 def test_the_severed_graph_equals_the_reference(family, kind, engine):
     tracer, arguments = setting(family, torch.float64, engine=engine)
     other = {"mlp": "attn", "attn": "mlp"}[kind]
@@ -198,9 +197,7 @@ def _one_position_late(monkeypatch):
     monkeypatch.setattr(replay._Window, "_tensor", shifted)
 
 
-@pytest.mark.parametrize("plant", BOTH)
-@pytest.mark.parametrize("engine", ["replay", "whole passes"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(("family", "engine", "plant"), pairs(tiny.FAMILIES, BOTH_ENGINES, BOTH))
 def test_a_planted_mutation_turns_the_equality_red(family, engine, plant, monkeypatch):
     tracer, arguments = setting(family, torch.float64, engine=engine)
     plant(monkeypatch)
@@ -228,10 +225,15 @@ def test_a_mutation_of_the_replay_turns_the_equality_red(family, plant, monkeypa
         check_grids(tracer, arguments)
 
 
-@pytest.mark.parametrize("plant", [_attend_to_the_wrong_row, _look_ahead, _one_position_late])
-@pytest.mark.parametrize("family", ["llama", "neox"])
-@pytest.mark.parametrize("scale", [1, 40])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+WRONG_REPLAYS = pairs(
+    ["llama", "neox"],
+    [_attend_to_the_wrong_row, _look_ahead, _one_position_late],
+    [1, 40],
+    [torch.bfloat16, torch.float16, torch.float32],
+)
+
+
+@pytest.mark.parametrize(("family", "plant", "scale", "dtype"), WRONG_REPLAYS)
 def test_a_replay_that_is_wrong_is_found_out_at_attach_and_whole_passes_are_used(
     family, plant, scale, dtype, monkeypatch
 ):
