@@ -317,6 +317,8 @@ class World:
             "save_pretrained": {"folder": self.folder / "folder"},
             "set_applied": {"edit": "e", "applied": True},
             "set_strength": {"edit": "e", "strength": 1.0},
+            "Evaluation.of": {"method": "ft"},
+            "Evaluation.total": {"method": "ft", "name": "ES"},
             "select_states": {"states": [(1, 2, "mlp")]},
             "sever": {"kind": "mlp"},
             "show": {"runs": self.restoration},
