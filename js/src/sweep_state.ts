@@ -16,6 +16,8 @@ export interface Ranked {
 const LEAST_SHARE = 0.1;
 /** Room for the names of roles, in the characters of tokens: they are set smaller. */
 const LABEL = 9;
+/** Pixels of a row at most: two pictures stand one above the other. */
+const TALLEST = 30;
 
 export type SweepState = ReturnType<typeof sweepState>;
 
@@ -74,10 +76,11 @@ export function sweepState(bridge: Bridge<SweepTraits>, width: ReadonlySignal<nu
     /** The effects of the selected fact alone. */
     own: computed(() => (example.value ? gridsOf(exampleAt.value) : null)),
     ownTop: computed(() => (example.value ? top(gridsOf(exampleAt.value), info.value.least) : 0)),
-    fit: computed(
-      (): Layout =>
-        layout(width.value || 900, ROLES.length, info.value.n_layers, info.value.kinds.length, LABEL),
-    ),
+    fit: computed((): Layout => {
+      const { n_layers, kinds } = info.value;
+      const found = layout(width.value || 900, ROLES.length, n_layers, kinds.length, LABEL);
+      return { ...found, cell: { ...found.cell, h: Math.min(TALLEST, found.cell.h) } };
+    }),
     /** The numbers of a cell. */
     at: (where: Cell) => {
       const read = (grids: Grids | null) => numberAt(grids, where, info.value.n_layers);

@@ -34,6 +34,11 @@ def test_a_click_on_a_cell_lists_its_facts_and_one_on_a_fact_is_traced_in_the_ex
     assert page.widget.example == best.number
     assert page.widget.explorer.trace.prompt == best.prompt
     expect(page.page.locator("[data-side=own]")).to_contain_text(best.prompt)
+    last = page.page.get_by_role("option").last
+    expect(last).not_to_be_in_viewport()
+    page.widget.example = page.widget.ranking[-1][0].number
+    expect(last).to_be_in_viewport()
+    assert page.page.evaluate("scrollY") == 0
 
 
 def test_the_keyboard_alone_goes_from_a_cell_to_its_facts_and_back_out(show):

@@ -103,6 +103,22 @@ export function facts(state: SweepState, view: Frame) {
   };
 }
 
+/** Brings the chosen fact into the sight of its list, where another one, or another list, has come; the page stays. */
+export function chosenInSight(): (root: ParentNode, state: SweepState) => void {
+  let before = "";
+  return (root, state) => {
+    const now = `${state.bridge.get("example")} ${state.cell.value}`;
+    const list = root.querySelector<HTMLElement>("[role=listbox]");
+    if (!list || now === before) return;
+    before = now;
+    const chosen = list.querySelector<HTMLElement>("[aria-selected=true]");
+    const top = chosen ? chosen.getBoundingClientRect().top - list.getBoundingClientRect().top : 0;
+    if (!chosen) list.scrollTop = 0;
+    else if (top < 0 || top + chosen.clientHeight > list.clientHeight)
+      list.scrollTop += top - list.clientHeight / 3;
+  };
+}
+
 function tip(state: SweepState, view: Frame, missing: number): TemplateResult {
   const total = state.info.value.facts.length;
   const none = missing ? html` ${missing} of ${total} facts have no such token.` : nothing;

@@ -10,7 +10,7 @@ import type { Cell, SweepInfo, SweepShown, SweepTraits } from "../../types.js";
 import { choice, header, space } from "../controls.js";
 import { frame } from "../frame.js";
 import { helpButton, helpDialog, openHelp } from "../help_dialog.js";
-import { facts } from "./facts.js";
+import { chosenInSight, facts } from "./facts.js";
 import { heatMaps, paintHeatMaps, ROLE_TITLES } from "./heat_maps.js";
 
 /** Milliseconds that the line below must rest before it is read out. */
@@ -37,6 +37,7 @@ export function sweepView(bridge: Bridge<SweepTraits>, host: HTMLElement, abort:
   const view = frame(bridge, host, abort);
   const state = sweepState(bridge, view.width);
   const list = facts(state, view);
+  const follow = chosenInSight();
   let root: HTMLElement | undefined;
 
   view.draw(
@@ -74,6 +75,7 @@ export function sweepView(bridge: Bridge<SweepTraits>, host: HTMLElement, abort:
     (drawn) => {
       root = drawn;
       paintHeatMaps(drawn, state, view.theme.value);
+      follow(drawn, state);
       openHelp(drawn);
     },
   );
