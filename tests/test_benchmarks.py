@@ -10,9 +10,11 @@ from benchmarks import gpu, jobs, memory, naive, real_models, sweep, threads, tr
 from benchmarks.jobs import Job, Shape
 from rome_widgets import bundled
 from tests.helpers import reference, tiny
+from tests.helpers.counts import pairs
 from tests.helpers.model_guard import settle
 
 TINY = Shape(5, 8, 2, vocabulary=99)
+SHAPES = {"gpt2": TINY, "gptj": gpu.TINY["gpt-j"]}
 STATES = {
     "hidden": [(4, 2, "hidden")],
     "a window": naive.cell_states(4, 1, "mlp", 3, 5),
@@ -21,10 +23,9 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize("way", trace.WAYS.values(), ids=trace.WAYS)
-@pytest.mark.parametrize("states", STATES.values(), ids=STATES)
-@pytest.mark.parametrize("shape", [TINY, gpu.TINY["gpt-j"]], ids=["gpt2", "gptj"])
+@pytest.mark.parametrize(("way", "states", "shape"), pairs(trace.WAYS, STATES, SHAPES))
 def test_the_naive_ways_are_those_of_the_reference(way, states, shape):
+    way, states, shape = trace.WAYS[way], STATES[states], SHAPES[shape]
     lm = jobs.make_lm(shape, dtype=torch.float64)
     with torch.no_grad():
         for weight in lm.model.parameters():

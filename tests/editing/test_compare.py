@@ -7,6 +7,7 @@ import torch
 from rome_widgets.errors import PromptError
 from rome_widgets.model.language_model import to_numpy
 from tests.helpers import world
+from tests.helpers.counts import pairs
 from tests.helpers.world import SHAPES
 
 PROMPTS = ("w3 w14 w15 w26 w5", "w7 w8 w9", "w14 w15")
@@ -17,20 +18,21 @@ def predicted(lm, prompt):
     return to_numpy(lm.next_token_probabilities(ids)[0])
 
 
-@pytest.mark.parametrize("method", ["rome", "ft"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("name", [*SHAPES, "opt"])
+@pytest.mark.parametrize(
+    ("name", "dtype", "method"),
+    pairs([*SHAPES, "opt"], [torch.float64, torch.float32], ["rome", "ft"]),
+)
 def test_a_preview_is_what_applying_gives(name, dtype, method):
     lm = world.make_lm(name, dtype)
     edit = world.make_edit(lm, method)
     for strength in (1.0, 0.3, 2.0):
         edit.strength = strength
-        pairs = edit.preview(PROMPTS)
+        outside = edit.preview(PROMPTS)
         before = [predicted(lm, prompt) for prompt in PROMPTS]
         with edit:
             after = [predicted(lm, prompt) for prompt in PROMPTS]
             inside = edit.preview(PROMPTS)
-        for pair, again, b, a in zip(pairs, inside, before, after, strict=True):
+        for pair, again, b, a in zip(outside, inside, before, after, strict=True):
             assert np.abs(pair[0] - b).max() <= 1e-6
             assert np.abs(pair[1] - a).max() <= 1e-6
             assert np.abs(again[0] - b).max() <= 1e-6

@@ -14,6 +14,7 @@ from rome_widgets.editing.rewrite_passes import Passes
 from rome_widgets.editing.site import find_site
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from tests.helpers import world
+from tests.helpers.counts import turns
 
 FACT = ("{} is in the city of", "The Space Needle", "Paris")
 
@@ -31,8 +32,7 @@ def damages(warnings):
     return any("damages the model" in warning for warning in warnings)
 
 
-@pytest.mark.parametrize("method", ["rome", "ft"])
-@pytest.mark.parametrize("name", world.SHAPES)
+@pytest.mark.parametrize(("name", "method"), turns(world.SHAPES, ["rome", "ft"]))
 def test_it_is_what_the_edited_model_says_of_the_text(name, method):
     lm = world.make_lm(name)
     made = world.make_edit(lm, method)

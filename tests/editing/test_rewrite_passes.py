@@ -8,6 +8,7 @@ import torch
 from rome_widgets.editing import rewrite_passes
 from rome_widgets.model.replay import CannotReplay, Replay
 from tests.helpers import world
+from tests.helpers.counts import turns
 from tests.helpers.world import SHAPES, by_reference, make_edit, make_lm, off
 
 
@@ -49,7 +50,7 @@ def _wrong_row(monkeypatch):
     monkeypatch.setattr(rewrite_passes, "batch_captures", mixed)
 
 
-wrong_joins = pytest.mark.parametrize("plant", [_wrong_column, _wrong_row])
+wrong_joins = pytest.mark.parametrize(("name", "plant"), turns(SHAPES, [_wrong_column, _wrong_row]))
 
 
 def engines(monkeypatch):
@@ -75,7 +76,6 @@ def test_rows_of_all_lengths_go_together(name, monkeypatch):
 
 
 @wrong_joins
-@pytest.mark.parametrize("name", SHAPES)
 def test_rows_that_do_not_agree_together_go_by_length(name, plant, monkeypatch):
     plant(monkeypatch)
     used = engines(monkeypatch)
@@ -85,7 +85,6 @@ def test_rows_that_do_not_agree_together_go_by_length(name, plant, monkeypatch):
 
 
 @wrong_joins
-@pytest.mark.parametrize("name", SHAPES)
 def test_without_that_proof_a_wrong_join_turns_the_equality_red(name, plant, monkeypatch):
     plant(monkeypatch)
     monkeypatch.setattr(rewrite_passes, "_check", lambda *_: None)
@@ -93,8 +92,9 @@ def test_without_that_proof_a_wrong_join_turns_the_equality_red(name, plant, mon
         check_against_reference(name)
 
 
-@pytest.mark.parametrize("error", [CannotReplay, RuntimeError, TypeError])
-@pytest.mark.parametrize("target", ["w8", "w8 w21 w4"])
+@pytest.mark.parametrize(
+    ("error", "target"), turns([CannotReplay, RuntimeError, TypeError], ["w8", "w8 w21 w4"])
+)
 def test_where_blocks_refuse_each_length_goes_by_whole_passes(error, target, monkeypatch):
     def refuse(*_, **__):
         raise error("not like this")

@@ -5,6 +5,7 @@ import torch
 
 import rome_widgets as rw
 from tests.helpers import world
+from tests.helpers.counts import turns
 
 NEEDLE = ("{} is in the city of", "The Space Needle")
 
@@ -22,8 +23,7 @@ def not_said(made):
     return [warning for warning in made.warnings if "or more was wanted" in warning]
 
 
-@pytest.mark.parametrize("target", ["w9", "w9 w21 w4"])
-@pytest.mark.parametrize("name", world.SHAPES)
+@pytest.mark.parametrize(("name", "target"), turns(world.SHAPES, ["w9", "w9 w21 w4"]))
 def test_what_is_said_is_measured_with_the_edit(name, target):
     lm = world.make_lm(name)
     made = world.make_edit(lm, target=target, steps=2)

@@ -13,12 +13,16 @@ from rome_widgets.records.states import KINDS, State
 from rome_widgets.tracing.metric import Measure, added
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
+from tests.helpers.counts import pairs
 from tests.tracing.test_equality import by_reference
 
 FAMILIES = pytest.mark.parametrize("family", ["gpt2", "llama"])
 ENGINES = pytest.mark.parametrize("engine", ["replay", "whole passes"])
 METRICS = ("logprob", "logit_difference")
 EACH = pytest.mark.parametrize("metric", METRICS)
+PAIRS = pytest.mark.parametrize(
+    ("family", "engine", "metric"), pairs(["gpt2", "llama"], ["replay", "whole passes"], METRICS)
+)
 AGAINST = 11
 STATES = [(1, 0, "hidden"), (2, 1, "mlp"), (3, 2, "attn"), (6, 3, "mlp")]
 
@@ -42,9 +46,7 @@ def expected_grid(family, kind, name, answer, against):
     return np.array(reference.grid(*arguments, *shape, (name, against)))
 
 
-@FAMILIES
-@ENGINES
-@EACH
+@PAIRS
 def test_every_cell_equals_the_reference(family, engine, metric):
     tracer, arguments, (name, answer, against) = setting(family, metric, engine=engine)
     trace = tracer.trace()
@@ -57,9 +59,7 @@ def test_every_cell_equals_the_reference(family, engine, metric):
     assert (trace.clean, trace.corrupted) == pytest.approx((clean, corrupted), abs=1e-9)
 
 
-@FAMILIES
-@ENGINES
-@EACH
+@PAIRS
 def test_sets_and_severed_graphs_equal_the_reference(family, engine, metric):
     tracer, arguments, how = setting(family, metric, engine=engine)
     for states in ([], STATES, STATES[:1]):

@@ -16,7 +16,7 @@ from rome_widgets.records.states import KINDS, State
 from rome_widgets.tracing.path import Budget, PathSearch
 from rome_widgets.tracing.tracer import CausalTracer
 from tests.helpers import reference, tiny
-from tests.helpers.counts import PATH_CANDIDATES, PATH_FACTS
+from tests.helpers.counts import PATH_CANDIDATES, PATH_FACTS, pairs
 from tests.helpers.gates import write_gate
 
 IDS, SPAN, LAST = [int(word[1:]) for word in tiny.PROMPT.split()], (1, 3), 6
@@ -83,9 +83,9 @@ def check_path(tracer, path, share):
         assert tracer.subject_span[0] <= state.pos < last
 
 
-@pytest.mark.parametrize("share", [0.5, 0.9])
-@pytest.mark.parametrize("engine", ["replay", "whole passes"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "engine", "share"), pairs(tiny.FAMILIES, ["replay", "whole passes"], [0.5, 0.9])
+)
 def test_greed_takes_what_the_reference_takes_and_nothing_of_the_end_is_superfluous(
     family, engine, share
 ):
