@@ -155,10 +155,11 @@ class Paper:
     def _layers(self) -> None:
         """Figure 5, at the subject's last token."""
         records = self._edited_records()[: self._options.records_per_layer]
-        rows = []
+        rows, words = [], ""
         layers = self._options.layers
         for layer in range(self._lm.n_layers) if layers is None else layers:
             found = self._evaluate(f"layer_{layer}", records, methods=("rome",), layer=layer)
+            words = _of_records(found)
             for name in FIGURE_5:
                 mean = found.total("rome", name)
                 rows.append(("last subject", layer, name, mean.value, mean.interval))
@@ -166,7 +167,7 @@ class Paper:
             names = ["role", "layer", "metric", "value", "interval"]
             chart = sites_chart(pd.DataFrame(rows, columns=names))
             title = "Figure 5: ROME by layer, at the subject's last token"
-            self._figure("figure_5", title, chart, _of_records(found))
+            self._figure("figure_5", title, chart, words)
 
     def _edited_records(self) -> rw.datasets.FactRecords:
         options = self._options
