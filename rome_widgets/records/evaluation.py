@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rome_widgets.errors import ArgumentError, said
 from rome_widgets.records.figures import TABLE_4, definition_of, in_order, shown_value
-from rome_widgets.records.html import paragraph, plural, quoted, shortened, table
+from rome_widgets.records.html import paragraph, plural, quoted, shortened, table, visible
 from rome_widgets.records.metrics import Mean
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 NONE = "none"
 """In place of a method: the unedited model."""
+IN_A_REPR = ("S", "ES", "PS", "NS", "GE", "RS")
+"""Figures for which a repr has room."""
+MOST_METHODS = 3
+"""Methods for which it has."""
 MOST_REASONS = 5
 """Edits that failed, listed in a notebook."""
 _AVERAGED = ("ES", "PS", "NS")
@@ -77,9 +81,10 @@ class EvaluatedEdit:
         return bool(self.reason)
 
     def __repr__(self) -> str:
-        objects = " → ".join(quoted(each, 24) for each in (self.target, self.target_new) if each)
-        head = f"EvaluatedEdit({self.method}, {quoted(self.prompt)}: {objects}"
-        return f"{head},\n    {shortened(self._became, 90)})"
+        objects = " → ".join(quoted(each, 18) for each in (self.target, self.target_new) if each)
+        method = shortened(visible(self.method), 12)
+        head = f"EvaluatedEdit({method}, {quoted(self.prompt, 30)}: {objects}"
+        return f"{head},\n    {shortened(visible(self._became), 90)})"
 
     def _repr_html_(self) -> str:
         names = in_order({*self.figures})
@@ -224,12 +229,17 @@ class Evaluation:
     # -------------------------------------------------------------------------------- shown
 
     def __repr__(self) -> str:
-        shown = [name for name in TABLE_4 if name in self._names] or self._names[: len(TABLE_4)]
-        lines = [["", *shown]]
-        lines += [[each, *(_cell(n, self.total(each, n)) for n in shown)] for each in self.methods]
+        names = [name for name in IN_A_REPR if name in self._names] or self._names[:3]
+        lines = [["", *names]]
+        for method in self.methods[:MOST_METHODS]:
+            cells = [_cell(name, self.total(method, name)) for name in names]
+            lines.append([shortened(visible(method), 12), *cells])
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = "\n    ".join("  ".join(map(str.rjust, line, widths)).rstrip() for line in lines)
-        return f"Evaluation({self._title}\n    {text})"
+        rows = ["  ".join(map(str.rjust, line, widths)).rstrip() for line in lines]
+        more = len(self.methods) - MOST_METHODS
+        rows += [f"and {more} more"] if more > 0 else []
+        title = shortened(visible(self._title), 80)
+        return "\n    ".join([f"Evaluation({title}", *rows]) + ")"
 
     def _repr_html_(self) -> str:
         rows = [

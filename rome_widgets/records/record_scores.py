@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ class ProbeScore(NamedTuple):
         return fmean(max(name.probability for name in names) for names in self.answers)
 
 
-@dataclass(frozen=True)
-class RecordScores:
+class RecordScores(NamedTuple):
     """One record, as the model answers it now."""
 
     prompts: Mapping[PromptKind, Sequence[PromptScore]]
