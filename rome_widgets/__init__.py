@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rome_widgets.errors import RomeWidgetsError as RomeWidgetsError
     from rome_widgets.evaluation import datasets as datasets
     from rome_widgets.evaluation.evaluate import evaluate as evaluate
+    from rome_widgets.evaluation.plan import plan as plan
     from rome_widgets.evaluation.sweep import sweep as sweep
     from rome_widgets.evaluation.tune import tune as tune
     from rome_widgets.files.evaluation_file import load_evaluation as load_evaluation
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from rome_widgets.records.explanations import Lens as Lens
     from rome_widgets.records.explanations import RestoringPath as RestoringPath
     from rome_widgets.records.fact import Fact as Fact
+    from rome_widgets.records.plan import Plan as Plan
     from rome_widgets.records.states import State as State
     from rome_widgets.records.sweep import Sweep as Sweep
     from rome_widgets.records.swept_fact import SweptFact as SweptFact
@@ -89,6 +91,7 @@ _HOME = {
     "LanguageModel": "model.language_model",
     "Lens": "records.explanations",
     "Noise": "tracing.noise",
+    "Plan": "records.plan",
     "Prediction": "records.trace",
     "PredictionCompare": "widgets.edit.prediction_compare",
     "PredictionRun": "widgets.edit.prediction_compare",
@@ -115,6 +118,7 @@ _HOME = {
     "load_sweep": "files.sweep_file",
     "load_trace": "files.trace_file",
     "methods": "editing.methods",
+    "plan": "evaluation.plan",
     "register": "editing.methods",
     "second_moment": "editing.statistics.gather",
     "sweep": "evaluation.sweep",

@@ -28,6 +28,7 @@ from rome_widgets.errors import (
     said,
 )
 from rome_widgets.evaluation.asked_facts import AskedFact, digest_of, read_facts
+from rome_widgets.evaluation.plan import check_memory, plan_traces
 from rome_widgets.evaluation.swept_batch import (
     Follow,
     SweepSettings,
@@ -42,7 +43,7 @@ from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.precision import precision_notes, reduced_precision
-from rome_widgets.model.progress_bar import shows_progress
+from rome_widgets.model.progress_bar import bar_of, shows_progress
 from rome_widgets.model.recipe import ModelRecipe
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import (
@@ -57,6 +58,7 @@ from rome_widgets.records.arguments import (
 from rome_widgets.records.call_progress import CallProgress
 from rome_widgets.records.corruption import Subject
 from rome_widgets.records.numbers import whole_number
+from rome_widgets.records.plan import Plan
 from rome_widgets.records.states import Kind
 from rome_widgets.records.sweep import Sweep
 from rome_widgets.records.swept_fact import SweptFact
@@ -64,6 +66,7 @@ from rome_widgets.records.trace import CancelFlag
 from rome_widgets.records.trace_metric import Metric, check_metric
 from rome_widgets.tracing.noise import MOST_SAMPLES, Noise, default_samples, draw_noise
 from rome_widgets.tracing.tracer import default_window
+from rome_widgets.tracing.unit_costs import Grids
 
 SEVERED: tuple[Kind, ...] = ("mlp", "attn")
 """Kinds whose outputs can be."""
@@ -141,6 +144,7 @@ def sweep(
     Raises:
         ArgumentError, NoiseError, StateError: Bad input.
         ModelChanged: The model became another one meanwhile.
+        OutOfMemory: No room for one row of the longest prompt; nothing was run.
         SaveFailed: The log cannot be written; what it holds is kept.
         RunChanged: The log is of other facts, settings, or another model.
         RunFileError: The log is damaged; it was left as it is.
@@ -282,8 +286,13 @@ class _Work:
         for fact in self._facts:
             if isinstance(fact, SweptFact) and fact.number not in kept.done:
                 kept.add(fact)
+        waiting = self._batches(kept)
+        if self._executor is None:
+            check_memory(self._lm, [fact for batch in waiting for fact in batch], "sweep the facts")
+        if waiting and (bar := bar_of(progress)) is not None:
+            bar.expect(self._plan(waiting).seconds, len(self._facts))
         try:
-            with closing(self._traced(self._batches(kept))) as batches:
+            with closing(self._traced(waiting)) as batches:
                 for batch in batches:
                     self._check_model()
                     for fact in batch:
@@ -295,6 +304,12 @@ class _Work:
             partial = self._result(kept.done) if done else None
             raise Cancelled(f"Cancelled after {done} of {total} facts.", partial) from None
         return self._result(kept.done)
+
+    def _plan(self, batches: Sequence[Sequence[AskedFact]]) -> Plan:
+        """What these will cost, if the model knows all of the facts."""
+        s = self._settings
+        grids = Grids(s.kinds, s.window, s.samples, s.severed)
+        return plan_traces(self._lm, [fact for batch in batches for fact in batch], grids)
 
     def _batches(self, kept: Any) -> list[Sequence[AskedFact]]:
         """Those in which something is to be done."""

@@ -8,7 +8,9 @@ name that computes, says what was wanted, what there was, and what to do.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
@@ -20,6 +22,9 @@ T = TypeVar("T")
 
 _WORDS = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory")
 """How torch, CUDA's libraries and the CPU's allocator say so, in errors of no type of their own."""
+
+
+_OF_LINUX = Path("/proc/meminfo")
 
 
 class Lacking(NamedTuple):
@@ -121,6 +126,16 @@ def free_memory(device: torch.device) -> int:
     """Bytes that can be had on a GPU; what torch has set aside there counts."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def memory_left(device: torch.device) -> int | None:
+    """Bytes that can be had on a device; None where nobody can say."""
+    if device.type == "cuda":
+        return free_memory(device)
+    if device.type == "cpu" and _OF_LINUX.exists():
+        (line,) = re.findall(r"MemAvailable:\s+(\d+) kB", _OF_LINUX.read_text()) or [None]
+        return None if line is None else int(line) * 1024
+    return None
 
 
 def _free() -> str:

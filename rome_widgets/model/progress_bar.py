@@ -23,6 +23,7 @@ with warnings.catch_warnings():
     from tqdm.auto import tqdm
 
 from rome_widgets.records.call_progress import CallProgress
+from rome_widgets.records.plan import in_words
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,6 +74,12 @@ class Bar:
         self._line.total = total
         self._line.update(done - self._line.n)
 
+    def expect(self, seconds: float, total: int) -> None:
+        """Tell beforehand how long all of it will take; if it lasts, the bar appears at once."""
+        if self.shown and seconds >= LASTS and self._line is None:
+            self._line = self._draw(total, 0.0)
+            self._line.set_postfix_str(f"planned: {in_words(seconds)}")
+
     def hear(self, record: Any) -> None:
         """The same of a record with `done` and `total`, maybe a `phase`."""
         self.at(record.done, record.total, getattr(record, "phase", ""))
@@ -97,6 +104,12 @@ class Bar:
             line.close()
             if finished and hasattr(line, "container"):
                 _close_widgets(line.container)
+
+
+def bar_of(told: Any) -> Bar | None:
+    """The bar that a function tells; None where it is the user's own."""
+    bar = getattr(told, "__self__", None)
+    return bar if isinstance(bar, Bar) else None
 
 
 def _close_widgets(container: Any) -> None:

@@ -10,6 +10,7 @@ Every prompt's numbers are those of `ReplayedRuns`, but for the rounding of anot
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from rome_widgets.tracing.replayed_waves import (
     numbers_not_finite,
 )
 from rome_widgets.tracing.runs import Check, Held
-from rome_widgets.tracing.waves import Extent, start_of
+from rome_widgets.tracing.waves import Extent, group_joint_cells
 
 Scored = tuple[Sequence[int], np.ndarray]
 """Numbers of cells, and their scores."""
@@ -211,7 +212,8 @@ class JointRuns:
             lambda: self._lm.tokens_per_call,
             check,
         )
-        unchanged, groups = self._grouped(asked)
+        most = partial(self._waves.most_cells, asked.tokens_per_call())
+        unchanged, groups = group_joint_cells(moved, asked.extents, most)
         corrupted = {number: self.measure(number, each)[1] for number, each in measures.items()}
         if unchanged:
             yield unchanged, np.array([corrupted[cells[cell][0]] for cell in unchanged])
@@ -219,22 +221,6 @@ class JointRuns:
             if numbers_not_finite(numbers, means):
                 raise not_finite()
             yield numbers, to_numpy(means.scores)
-
-    def _grouped(self, asked: Restored) -> tuple[list[int], list[list[int]]]:
-        """Cells that change nothing, and the others by the column that they begin to matter in."""
-        unchanged: list[int] = []
-        by_start: dict[int, list[int]] = {}
-        for cell, (number, states) in enumerate(asked.cells):
-            start = start_of(states, asked.extents[number])
-            if start is None:
-                unchanged.append(cell)
-            else:
-                by_start.setdefault(start, []).append(cell)
-        groups = []
-        for start, some in by_start.items():
-            most = self._waves.most_cells(asked.tokens_per_call(), self._length - start)
-            groups += [some[first : first + most] for first in range(0, len(some), most)]
-        return unchanged, groups
 
     def _extent(self, number: int) -> Extent:
         start = min(self._prompts[number].positions) + self._shifts[number]

@@ -24,7 +24,15 @@ from rome_widgets.model.replay import Capture, Replay
 from rome_widgets.records.states import Kind, State
 from rome_widgets.tracing.metric import Means, Measure, added
 from rome_widgets.tracing.runs import LOGITS_AT_ONCE, Check, Held, Placed, Predicted, placed
-from rome_widgets.tracing.waves import Branch, Extent, Patch, Wave, join_waves, plan_wave
+from rome_widgets.tracing.waves import (
+    Branch,
+    Extent,
+    Patch,
+    Wave,
+    block_calls,
+    join_waves,
+    plan_wave,
+)
 
 PREDICTED = 128_000_000
 """Probabilities kept at once."""
@@ -83,10 +91,9 @@ class ReplayedWaves:
         return self._captured.samples
 
     def most_cells(self, tokens_per_call: int, length: int) -> int:
-        """Cells that a wave may have, each of them over `length` positions."""
-        most = self._lm.tokens_in_memory(WIDTHS_PER_WAVE, CALLS_PER_WAVE * tokens_per_call)
-        most //= self.samples * length
-        return max(1, min(most, PREDICTED // self._captured.capture.logits.shape[-1]))
+        """See `most_cells`."""
+        vocabulary = self._captured.capture.logits.shape[-1]
+        return most_cells(self._lm, self.samples, vocabulary, tokens_per_call, length)
 
     def predict(self, groups: Iterable[Sequence[int]], asked: Restored) -> Iterator[Predicted]:
         """What is predicted, of the cells of these numbers, group after group.
@@ -141,41 +148,25 @@ class ReplayedWaves:
         """
         length = self._captured.capture.length
         first = start if layer < self._lm.n_layers - 1 else length - 1
-        running = [number for number, branch in enumerate(step) if branch.parent is not None]
-        fresh = [number for number, branch in enumerate(step) if branch.parent is None]
-        parts: list[Tensor] = []
-        if running:
-            some = [step[number] for number in running]
-            parents = [branch.parent for branch in some]
-            entering = before if parents == [*range(len(before))] else before[parents]
-            parts.append(self._through(layer, entering, start, some, asked))
-        if fresh:
-            some = [step[number] for number in fresh]
-            parts.append(self._leaving(layer, some, first, asked))
-        if len(parts) == 1:
-            (after,) = parts
-        else:
-            after = torch.cat(parts)[_inverse([*running, *fresh])]
+        after: Tensor | None = None
+        for call in block_calls(step, start, length):
+            some = [step[number] for number in call.branches]
+            if some[0].parent is None:
+                entering = self._corrupted(layer, some, call.start, call.stop)
+            else:
+                parents = [branch.parent for branch in some]
+                entering = before if parents == [*range(len(before))] else before[parents]
+            out = self._through(layer, entering, call.start, some, asked)
+            if len(some) == len(step) and out.shape[2] == length - first:
+                after = out
+                continue
+            after = self._corrupted(layer + 1, step, first, None) if after is None else after
+            low = max(call.start, first)
+            after[call.branches, :, low - first : call.stop - first] = out
+        if after is None:
+            after = self._corrupted(layer + 1, step, first, None)
         if hidden := _of_kind("hidden", step):
             self._place(hidden, step, asked.held, start=first).put(after.flatten(0, 1))
-        return after
-
-    def _leaving(self, layer: int, fresh: Sequence[Branch], first: int, asked: Restored) -> Tensor:
-        """`[branch, sample, column, d_model]` of branches that were the corrupted run so far.
-
-        Of what enters the block nothing changed yet: only patched positions come out new.
-        """
-        after = self._corrupted(layer + 1, fresh, first, None)
-        patched = [
-            number
-            for number, branch in enumerate(fresh)
-            if any(patch.kind != "hidden" for patch in branch.patches)
-        ]
-        for (low, high), numbers in _by_extent(fresh, patched).items():
-            some = [fresh[number] for number in numbers]
-            entering = self._corrupted(layer, some, low, high)
-            new = self._through(layer, entering, low, some, asked)
-            after[numbers, :, low - first : high - first] = new
         return after
 
     def _corrupted(
@@ -279,6 +270,14 @@ class ReplayedWaves:
             yield [cell for some in cells for cell in some], means
 
 
+def most_cells(
+    lm: LanguageModel, samples: int, vocabulary: int, tokens_per_call: int, length: int
+) -> int:
+    """Cells that a wave may have, each of them over `length` positions."""
+    most = lm.tokens_in_memory(WIDTHS_PER_WAVE, CALLS_PER_WAVE * tokens_per_call)
+    return max(1, min(most // (samples * length), PREDICTED // vocabulary))
+
+
 def numbers_not_finite(numbers: Sequence[int], means: Means) -> list[int]:
     """Those of cells that NaN or infinity is predicted of."""
     finite = torch.isfinite(means.probabilities).all(dim=1)
@@ -322,22 +321,3 @@ def _of_kind(kind: Kind, branches: Iterable[Branch]) -> list[tuple[int, Patch]]:
         for patch in branch.patches
         if patch.kind == kind
     ]
-
-
-def _by_extent(
-    branches: Sequence[Branch], numbers: Sequence[int]
-) -> dict[tuple[int, int], list[int]]:
-    """Branches by the half-open extent of the positions that their outputs are patched at."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for number in numbers:
-        positions = [patch.pos for patch in branches[number].patches if patch.kind != "hidden"]
-        groups.setdefault((min(positions), max(positions) + 1), []).append(number)
-    return groups
-
-
-def _inverse(order: Sequence[int]) -> list[int]:
-    """Where each number stands in `order`."""
-    found = [0] * len(order)
-    for place, number in enumerate(order):
-        found[number] = place
-    return found

@@ -8,7 +8,7 @@ that was not patched yet is still the corrupted run, which costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,19 +73,43 @@ def group_cells(
         The numbers of the cells that restore nothing that can matter, and the groups, in the
         order in which their positions come first.
     """
+    most = most_cells or max(1, len(cells))
+    return group_joint_cells([(0, cell) for cell in cells], [extent], lambda n_pos: most)
+
+
+def group_joint_cells(
+    cells: Sequence[tuple[int, Iterable[State]]],
+    extents: Sequence[Extent],
+    most_cells: Callable[[int], int],
+) -> tuple[list[int], list[list[int]]]:
+    """The same for cells of several prompts, whose last positions are the same one.
+
+    Cells of one prompt stay together where they can: they share branches. So what the cells of a
+    prompt cost does not depend on the others.
+
+    Args:
+        cells: Per cell, the number of its prompt, and the states to restore.
+        extents: By prompt.
+        most_cells: Most cells in one group, by the number of positions that it carries.
+    """
     unchanged: list[int] = []
-    by_start: dict[int, list[int]] = {}
-    for number, cell in enumerate(cells):
-        start = start_of(cell, extent)
+    by_start: dict[int, dict[int, list[int]]] = {}
+    for number, (prompt, cell) in enumerate(cells):
+        start = start_of(cell, extents[prompt])
         if start is None:
             unchanged.append(number)
         else:
-            by_start.setdefault(start, []).append(number)
-    groups = [
-        numbers[first : first + (most_cells or len(numbers))]
-        for numbers in by_start.values()
-        for first in range(0, len(numbers), most_cells or len(numbers))
-    ]
+            by_start.setdefault(start, {}).setdefault(prompt, []).append(number)
+    groups: list[list[int]] = []
+    for start, by_prompt in by_start.items():
+        most, together = most_cells(extents[0].n_pos - start), len(groups)
+        for numbers in by_prompt.values():
+            for first in range(0, len(numbers), most):
+                some = numbers[first : first + most]
+                if len(groups) > together and len(groups[-1]) + len(some) <= most:
+                    groups[-1] += some
+                else:
+                    groups.append(some)
     return unchanged, groups
 
 
@@ -124,6 +148,65 @@ def plan_wave(cells: Sequence[Iterable[State]], extent: Extent, held: Iterable[S
         assert branch_number is not None, "every cell of a wave restores something"
         leaves[branch_number].append(number)
     return Wave(start, first, tuple(steps), tuple(map(tuple, leaves)))
+
+
+class BlockCall(NamedTuple):
+    """What a block is called on, in as many pieces as memory wants."""
+
+    branches: tuple[int, ...]
+    """Numbers of those branches after the block that come out of it."""
+    start: int
+    stop: int
+    """The positions, half-open."""
+
+
+def block_calls(step: Sequence[Branch], start: int, n_pos: int) -> list[BlockCall]:
+    """The calls of a block that give the branches after it.
+
+    What runs on from a branch goes through the block with all its positions. What leaves the
+    corrupted run enters it unchanged, so that only positions whose attention or MLP is patched come
+    out new; where only hidden states are, there is nothing to call.
+
+    Args:
+        step: The branches.
+        start: First position of their wave.
+        n_pos: Positions of the prompt.
+    """
+    running = [number for number, branch in enumerate(step) if branch.parent is not None]
+    calls = [BlockCall(tuple(running), start, n_pos)] if running else []
+    leaving: dict[tuple[int, int], list[int]] = {}
+    for number, branch in enumerate(step):
+        positions = [patch.pos for patch in branch.patches if patch.kind != "hidden"]
+        if branch.parent is None and positions:
+            leaving.setdefault((min(positions), max(positions) + 1), []).append(number)
+    return calls + [BlockCall(tuple(some), *extent) for extent, some in leaving.items()]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What some waves cost, for each draw of the noise."""
+
+    block_rows: int = 0
+    """Positions on which blocks are called, over all branches and layers."""
+    head_rows: int = 0
+    """States from which the next token is predicted."""
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.block_rows + other.block_rows, self.head_rows + other.head_rows)
+
+    def times(self, count: int) -> Work:
+        """So often."""
+        return Work(count * self.block_rows, count * self.head_rows)
+
+
+def work_of(wave: Wave, n_pos: int) -> Work:
+    """What a wave costs; `block_calls` are what is run."""
+    rows = [
+        len(call.branches) * (call.stop - call.start)
+        for step in wave.steps
+        for call in block_calls(step, wave.start, n_pos)
+    ]
+    return Work(sum(rows), len(wave.steps[-1]))
 
 
 def join_waves(waves: Sequence[tuple[int, Wave]]) -> Wave:

@@ -5,6 +5,7 @@ import numpy as np
 from rome_widgets.records.evaluation import EvaluatedEdit, Evaluation
 from rome_widgets.records.explanations import Flow, Heads, Lens, LensRun, RestoringPath
 from rome_widgets.records.metrics import EditMetrics, MetricsTotal
+from rome_widgets.records.plan import Plan, PlannedPart
 from rome_widgets.records.states import KINDS, State
 from rome_widgets.records.sweep import Sweep
 from rome_widgets.records.swept_fact import SweptFact
@@ -152,6 +153,7 @@ RECORDS = {
     LensRun: lens_run_of,
     Tuning: tuning_of,
     SweptFact: swept_fact_of,
+    Plan: lambda text: Plan(text, text, (PlannedPart(text, 1, 2.0, text),), 1, 1, None, (text,)),
     Sweep: sweep_of,
     EvaluatedEdit: evaluated_edit_of,
     Evaluation: evaluation_of,
