@@ -162,7 +162,7 @@ class ReplayedWaves:
                 continue
             after = self._corrupted(layer + 1, step, first, None) if after is None else after
             low = max(call.start, first)
-            after[call.branches, :, low - first : call.stop - first] = out
+            after[[*call.branches], :, low - first : call.stop - first] = out
         if after is None:
             after = self._corrupted(layer + 1, step, first, None)
         if hidden := _of_kind("hidden", step):
