@@ -160,3 +160,12 @@ def test_a_sweep_of_which_nothing_was_traced_is_shown_all_the_same():
     assert "no fact" in chart.to_text()
     assert "0 facts traced" in chart._still()
     assert "0 facts traced" in chart.to_html_table()
+
+
+def test_what_stays_in_a_saved_notebook_follows_the_cell_and_the_fact(monkeypatch):
+    chart, followed = SweepChart(SWEEP, "mlp", "last subject", 2), []
+    monkeypatch.setattr(chart._still_copy, "follow", lambda: followed.append(chart._still()))
+    chart.layer = 1
+    chart.example = 4
+    assert "MLP layer 1" in followed[0]
+    assert [each.count("←") for each in followed] == [0, 1]
