@@ -156,20 +156,23 @@ def test_a_sweep_is_compared_with_traces_one_after_the_other(bundled_lm, monkeyp
         sweep.compare(bundled_lm, facts[:1], 1)
 
 
+PARTS = ("Figure 1", "Figure 2", "Figure 3", "Figure 5", "Table 1", "Table 4")
+
+
 def test_the_papers_figures_are_made_and_gone_on_with(monkeypatch, tmp_path):
     facts = rw.datasets.bundled("test")[:12]
     monkeypatch.setattr(rw.datasets, "bundled", lambda split=None: facts)
     monkeypatch.setattr(paper, "GENERATED", 12)
-    few = "--facts 2 --draws 1 --records 1 --methods ft --layers"
+    few = "--facts 2 --draws 1 --records 1 --methods ft --layers 3"
     arguments = ["bundled", "--out", str(tmp_path), *few.split()]
     assert paper.main(arguments) == 0
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert [page.count(f"<h2>{name}") for name in ("Figure 2", "Figure 3", "Table 4")] == [1, 1, 1]
-    assert page.count("<img") == 5
+    assert [page.count(f"<h2>{name}") for name in PARTS] == [1] * len(PARTS)
+    assert page.count("<img") == 6
     table = (tmp_path / "table_4.csv").read_text(encoding="utf-8").splitlines()
     assert [line.partition(",")[0] for line in table] == ["editor", "none", "ft"]
     logs = {path: path.read_bytes() for path in tmp_path.rglob("*.log")}
-    assert len(logs) == 2
+    assert len(logs) == 3
     monkeypatch.setattr(rw.datasets, "known_to", None)  # asked once for all
     assert paper.main(arguments) == 0
     assert {path: path.read_bytes() for path in logs} == logs
