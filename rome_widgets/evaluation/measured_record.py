@@ -154,7 +154,7 @@ class Measurer:
         prompts = record.generation_prompts
         if prompts:
             texts = write_texts(self._lm, prompts, n, top_k=TOP_K, seed=seed, check=self._check)
-            whole = [prompt + each.text for prompt, each in zip(prompts, texts, strict=True)]
+            whole = [each.whole for each in texts]
             found["GE"] = fmean(map(ngram_entropy, whole))
             found["RS"] = self._references.similarity(record.target_new or "", whole)
         return {name: value for name, value in found.items() if value is not None}, answer.text

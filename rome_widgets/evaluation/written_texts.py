@@ -14,9 +14,13 @@ from rome_widgets.model.language_model import LanguageModel
 
 
 class Written(NamedTuple):
-    """One text, without its prompt."""
+    """One text that a model wrote."""
 
     text: str
+    """Without its prompt."""
+    whole: str
+    """The prompt's tokens and the text's decoded as one: some decoders strip the space of the first
+    token, so that to join both strings would make one word of two."""
     stops: bool
     """Whether the model ended it."""
 
@@ -97,11 +101,17 @@ def _write(
         ids = torch.cat([ids, ids.new_tensor(after)[:, None]], dim=1)
         if all(ends & {*row} for row in ids[:, length:].tolist()):
             break
-    return [_text(lm, row, ends) for row in ids[:, length:].tolist()]
+    return [_text(lm, row, length, ends) for row in ids.tolist()]
 
 
-def _text(lm: LanguageModel, row: list[int], ends: frozenset[int]) -> Written:
-    stop = next((place for place, token in enumerate(row) if token in ends), None)
+def _text(lm: LanguageModel, row: list[int], length: int, ends: frozenset[int]) -> Written:
+    """Of a row whose first `length` tokens are the prompt."""
+    written = row[length:]
+    stop = next((place for place, token in enumerate(written) if token in ends), None)
+    kept = written[:stop]
+    return Written(_decoded(lm, kept), _decoded(lm, row[:length] + kept), stop is not None)
+
+
+def _decoded(lm: LanguageModel, ids: list[int]) -> str:
     decode: Any = lm.tokenizer.decode
-    kept = row[:stop]
-    return Written(decode(kept, skip_special_tokens=True) if kept else "", stop is not None)
+    return decode(ids, skip_special_tokens=True) if ids else ""

@@ -67,7 +67,7 @@ def test_texts_are_written_graded_and_compared():
     assert found.figures["contradicts"] == ("w5" in words)
     prompts = RECORD.generation_prompts
     written = write_texts(lm, prompts, 5, top_k=5, seed=3)
-    whole = [prompt + each.text for prompt, each in zip(prompts, written, strict=True)]
+    whole = [f"{prompt} {each.text}" for prompt, each in zip(prompts, written, strict=True)]
     assert found.figures["GE"] == pytest.approx(sum(map(ngram_entropy, whole)) / 2)
     assert found.figures["RS"] == ReferenceTexts(about).similarity("w8", whole) > 0
     other = measurer(lm, generate=5, reference_texts={"w5": ("w15 w2",)}).before(RECORD)

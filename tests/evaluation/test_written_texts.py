@@ -27,6 +27,7 @@ def test_greedy_texts_are_those_of_whole_passes_alone(engine):
         stop = wanted.index(0) if 0 in wanted else None
         assert written.text.split() == [f"w{token}" for token in wanted[:stop]]
         assert written.stops == (stop is not None)
+        assert written.whole.split() == [*prompt.split(), *written.text.split()]
 
 
 def test_a_text_ends_with_its_end_token_and_with_the_context(monkeypatch):
