@@ -143,8 +143,7 @@ class Measurer:
         """Figures of what the model writes, and what it writes after the edited prompt."""
         n, seed = self._settings.generate, self._settings.seed
         (answer,) = write_texts(self._lm, [record.text], n, check=self._check)
-        right = (record.target_new or "", *record.aliases_new)
-        wrong = (record.target, *record.aliases, *record.contradictions)
+        right, wrong = _names(record)
         graded = grade(answer.text, right, wrong, stops=answer.stops)
         found: dict[str, float | None] = {
             name: float(getattr(graded, name))
@@ -158,3 +157,12 @@ class Measurer:
             found["GE"] = fmean(map(ngram_entropy, whole))
             found["RS"] = self._references.similarity(record.target_new or "", whole)
         return {name: value for name, value in found.items() if value is not None}, answer.text
+
+
+def _names(record: FactRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the right answer, and of wrong ones; where the true object is edited in, it is right."""
+    new = (record.target_new or "", *record.aliases_new)
+    true = (record.target, *record.aliases)
+    if record.target == record.target_new:
+        return (*new, *true), record.contradictions
+    return new, (*true, *record.contradictions)

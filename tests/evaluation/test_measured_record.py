@@ -1,5 +1,7 @@
 """All figures of one record: each is that of the module that defines it, and none is made up."""
 
+from dataclasses import replace
+
 import pytest
 
 from rome_widgets.errors import ArgumentError
@@ -72,6 +74,16 @@ def test_texts_are_written_graded_and_compared():
     assert found.figures["RS"] == ReferenceTexts(about).similarity("w8", whole) > 0
     other = measurer(lm, generate=5, reference_texts={"w5": ("w15 w2",)}).before(RECORD)
     assert "RS" not in other.figures
+
+
+def test_where_the_true_object_is_edited_in_its_aliases_are_right():
+    lm = world.make_lm("gpt2")
+    said = measurer(lm, generate=5).before(RECORD).text.split()[0]
+    new = replace(RECORD, target_new="w5", aliases=(said,))
+    found = measurer(lm, generate=5).before(new).figures
+    assert (found["says"], found["contradicts"]) == (1, 0)
+    found = measurer(lm, generate=5).before(replace(new, target_new="w8")).figures
+    assert found["contradicts"] == 1
 
 
 def test_a_text_that_has_no_token_to_predict_is_refused():
