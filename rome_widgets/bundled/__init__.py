@@ -69,10 +69,13 @@ def facts(split: str | None = None) -> list[dict[str, Any]]:
 def with_ripples(records: Iterable[Any]) -> FactRecords:
     """Records of these facts with what else an edit of them touches, from the world's own graph.
 
-    Their `locality` asks for other facts of the subject, which should stay. Their `portability`
-    asks for what follows from the edit: two hops ("The capital of the country of ... is", of the
-    new object), the inverse ("Rome is the capital of"), and the fact by another name of the
-    subject. `contradictions` are all other objects of the relation.
+    Their `locality` asks for other facts of the subject, which should stay; those that depend on
+    the edited one, as the country of a place on its city, are not asked. Their `portability` asks
+    for what follows from the edit: two hops ("The capital of the country of ... is", of the new
+    object), the inverse ("Rome is the capital of"), and the fact by another name of the subject.
+    Of an inverse the edited subject alone counts as right, and others have the new object
+    already: `ripple:inverse` is expected near 0, and what tells is how far `ripple_p:inverse`
+    rises above that of "none". `contradictions` are all other objects of the relation.
 
     Args:
         records: Of `facts` or `rome_widgets.datasets.bundled`.

@@ -26,6 +26,11 @@ OTHERS, TWO_HOPS, INVERSE, ALIAS = "other facts", "two hops", "inverse", "alias"
 _NAMES_OBJECT = re.compile(r"The ((?:(?! of ).)+ of) \{\} is( the)?")
 """A template whose words before the hole are a phrase for the object."""
 _ARTICLE = "The "
+_DEPENDENT = (
+    frozenset({"city", "country", "continent"}),
+    frozenset({"headquarters", "company_country"}),
+)
+"""Relations of one place: who edits one fact of a subject leaves open what the others become."""
 
 
 class _Relation(NamedTuple):
@@ -79,8 +84,10 @@ class Graph:
         )
 
     def _others(self, record: FactRecord) -> Iterator[Probe]:
+        """Facts of the subject that an edit leaves as they are."""
+        depend = {record.relation}.union(*(some for some in _DEPENDENT if record.relation in some))
         for name, obj in self._facts[record.subject].items():
-            if name != record.relation:
+            if name not in depend:
                 prompt = fill(self._relations[name].main, record.subject)
                 yield Probe(prompt, ((obj,),), OTHERS)
 
@@ -97,7 +104,7 @@ class Graph:
             yield Probe(prompt[:1].upper() + prompt[1:], ((obj,),), TWO_HOPS, (condition,))
 
     def _inverse(self, record: FactRecord) -> Iterator[Probe]:
-        """The sentence turned round. Others that have the object are right, too, but no news."""
+        """The sentence turned round. Others that have the object count as wrong; they are many."""
         _, phrase, article = self._relations[record.relation]
         if phrase:
             before = f"{article.strip().capitalize()} {record.target_new}".strip()

@@ -53,8 +53,9 @@ DEFINITIONS: dict[str, Definition] = {
     "zsre_paraphrase": Definition("As zsre_efficacy, after paraphrases."),
     "zsre_specificity": Definition("The same of the right answers of locality questions."),
     "others_kept": Definition(
-        "Of the locality questions, such as other facts of the subject, that the unedited model "
-        "answers right by its likeliest tokens, the share that is still answered right."
+        "Of the locality questions, such as facts of the subject that do not depend on the edited "
+        "one, that the unedited model answers right by its likeliest tokens, the share that is "
+        "still answered right."
     ),
     "perplexity_own": Definition(
         "Perplexity of a text that the unedited model wrote: exp of the mean -log p per predicted "
@@ -83,9 +84,13 @@ DEFINITIONS: dict[str, Definition] = {
     "correct_and_stops": Definition("correct and stops: what answering a question takes."),
     RIPPLE: Definition(
         "Questions of this group, whose answer follows from the edit: share where every token of "
-        "the answer is the likeliest; of those whose conditions the unedited model knows."
+        "the answer is the likeliest; of those whose conditions the unedited model knows. Of the "
+        "bundled world's inverse expected near 0: others have the object, too, and count as wrong."
     ),
-    RIPPLE_P: Definition("The same questions: probability of the answer, per token."),
+    RIPPLE_P: Definition(
+        "The same questions: probability of the answer, per token. Of the inverse the figure to "
+        'read, against that of "none".'
+    ),
 }
 """By name, in the order of tables."""
 TABLE_4 = ("S", "ES", "EM", "PS", "PM", "NS", "NM", "GE", "RS")

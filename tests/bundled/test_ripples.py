@@ -12,6 +12,8 @@ from rome_widgets.records.schemas import Probe
 TABLE = {
     "relations": {
         "country": {"templates": ["{} is in the country of", "The country of {} is"]},
+        "city": {"templates": ["{} is in the city of"]},
+        "maker": {"templates": ["{} was made by"]},
         "capital": {"templates": ["The capital of {} is"]},
         "currency": {"templates": ["The currency of {} is the"]},
         "profession": {"templates": ["{} works as a", "The job of the famous {} is"]},
@@ -20,6 +22,8 @@ TABLE = {
         {"subject": s, "relation": r, "object": o}
         for s, r, o in [
             ("The Tower", "country", "France"),
+            ("The Tower", "city", "Paris"),
+            ("The Tower", "maker", "Ann Smith"),
             ("France", "capital", "Paris"),
             ("France", "currency", "euro"),
             ("Italy", "capital", "Rome"),
@@ -85,6 +89,14 @@ def test_other_facts_of_the_subject_stay_and_other_objects_contradict():
     assert record.locality == (Probe("Ann Smith works as a", (("painter",),), OTHERS),)
     record = rippled("profession", "Ann Smith", "painter", "poet")
     assert record.contradictions == ("painter",)
+
+
+@pytest.mark.parametrize(
+    ("relation", "true", "new"), [("city", "Paris", "Rome"), ("country", "France", "Italy")]
+)
+def test_what_depends_on_the_edited_fact_need_not_stay(relation, true, new):
+    record = rippled(relation, "The Tower", true, new)
+    assert record.locality == (Probe("The Tower was made by", (("Ann Smith",),), OTHERS),)
 
 
 def test_a_record_of_another_world_is_refused():
