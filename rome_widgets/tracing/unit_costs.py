@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from rome_widgets.records.states import Kind, State, cell_states
 from rome_widgets.tracing.replayed_waves import most_cells
 from rome_widgets.tracing.runs import LOGITS_AT_ONCE
 from rome_widgets.tracing.waves import Extent, Work, group_joint_cells, plan_wave, work_of
+
+T = TypeVar("T")
 
 clock = time.perf_counter
 """Seconds; a benchmark beside other programs takes those of this process."""
@@ -39,50 +41,60 @@ class UnitCosts(NamedTuple):
     """Logits of one."""
 
 
-def measure_unit_costs(lm: LanguageModel, ids: Sequence[int], start: int) -> UnitCosts:
+def measure_unit_costs(
+    lm: LanguageModel, ids: Sequence[int], start: int, n_rows: int = 1
+) -> UnitCosts:
     """Time one pass, one call of a block and one of the head.
 
     Args:
         lm: The model.
         ids: A typical prompt.
         start: Its first corrupted position.
+        n_rows: How many of them go through one pass, if a call has room for them.
     """
-    return lm.run(partial(_measured, lm, lm.rows([ids, ids]), min(start, len(ids) - 1)))
+    rows = lm.rows([ids] * max(1, min(n_rows, lm.tokens_per_call // len(ids))))
+    return lm.run(partial(_measured, lm, rows, min(start, len(ids) - 1)))
 
 
 def _measured(lm: LanguageModel, rows: Tensor, start: int) -> UnitCosts:
     replay = lm.replay
     n_rows, length = rows.shape
     if replay is None:
-        logits = lm.next_token_logits(rows)
-        seconds = _timed(lm, lambda: lm.next_token_logits(rows)) / (n_rows * length)
-        return UnitCosts(seconds / lm.n_layers, seconds / lm.n_layers, 0.0, logits.shape[-1])
-    capture = replay.capture(rows)
-    whole = _timed(lm, lambda: replay.capture(rows)) / (n_rows * length)
+        seconds, logits = _timed(lm, lambda: lm.next_token_logits(rows))
+        seconds /= n_rows * length * lm.n_layers
+        return UnitCosts(seconds, seconds, 0.0, logits.shape[-1])
+    whole, capture = _timed(lm, lambda: replay.capture(rows))
     layer, span = lm.n_layers // 2, length - start
     n = max(1, lm.tokens_per_call // span)
     of = torch.zeros(n, dtype=torch.long, device=capture.states[layer].device)
-    hidden = capture.states[layer][:1, start:].expand(n, -1, -1)
-    replay.block(capture, layer, hidden[:1], start, of[:1])
-    block = _timed(lm, lambda: replay.block(capture, layer, hidden, start, of)) / (n * span)
+    # Repeated, not expanded: a foreign block may look at its input by another shape.
+    hidden = capture.states[layer][:1, start:].repeat(n, 1, 1)
+    block, _ = _timed(lm, lambda: replay.block(capture, layer, hidden, start, of))
     vocabulary = capture.logits.shape[-1]
-    n = max(1, min(MOST_ROWS, LOGITS_AT_ONCE // vocabulary))
-    last = capture.states[-1][:1, -1].expand(n, -1)
-
-    def predict() -> Tensor:
-        return replay.logits(last).float().softmax(dim=-1)
-
-    predict()
-    return UnitCosts(block, whole / lm.n_layers, _timed(lm, predict) / n, vocabulary)
+    n_states = max(1, min(MOST_ROWS, LOGITS_AT_ONCE // vocabulary))
+    last = capture.states[-1][:1, -1].repeat(n_states, 1)
+    head, _ = _timed(lm, lambda: replay.logits(last).float().softmax(dim=-1))
+    per_pass = n_rows * length * lm.n_layers
+    return UnitCosts(block / (n * span), whole / per_pass, head / n_states, vocabulary)
 
 
-def _timed(lm: LanguageModel, call: Callable[[], object]) -> float:
-    """Seconds of one call, to the end of what it started on a device."""
+def _timed(lm: LanguageModel, call: Callable[[], T]) -> tuple[float, T]:
+    """Seconds of one call after a warm-up by the same, and what that gave.
+
+    From the end of what was started on a device before, to the end of what the call starts there.
+    """
+    found = call()
+    _finish(lm)
     began = clock()
     call()
+    _finish(lm)
+    return clock() - began, found
+
+
+def _finish(lm: LanguageModel) -> None:
+    """Wait for what was started on a GPU."""
     if lm.device.type == "cuda":
         torch.cuda.synchronize(lm.device)
-    return clock() - began
 
 
 class Grids(NamedTuple):
