@@ -31,7 +31,7 @@ from rome_widgets.records.states import Kind
 from rome_widgets.records.swept_fact import SweptFact
 from rome_widgets.tracing.noise import MOST_SAMPLES, default_samples
 from rome_widgets.tracing.replayed_waves import CALLS_PER_WAVE, WIDTHS_PER_WAVE
-from rome_widgets.tracing.runs import LOGITS_AT_ONCE
+from rome_widgets.tracing.runs import LOGITS_AT_ONCE, Check
 from rome_widgets.tracing.tracer import default_window
 from rome_widgets.tracing.unit_costs import Grids, UnitCosts, measure_unit_costs, work_of_prompt
 from rome_widgets.tracing.waves import Extent, Work
@@ -125,18 +125,30 @@ def _is_one(facts: Any) -> bool:
     )
 
 
-def _typical_costs(lm: LanguageModel, asked: Sequence[AskedFact]) -> UnitCosts:
-    """Of a fact of middle length."""
+def _typical_costs(lm: LanguageModel, asked: Sequence[AskedFact], n_rows: int) -> UnitCosts:
+    """Of a fact of middle length, of which so many rows go through a pass."""
     typical = sorted(asked, key=lambda fact: len(fact.encoded.ids))[len(asked) // 2]
-    return measure_unit_costs(lm, typical.encoded.ids, min(typical.positions))
+    return measure_unit_costs(lm, typical.encoded.ids, min(typical.positions), n_rows)
 
 
 class _Shape(NamedTuple):
-    """What the work of a fact depends on."""
+    """What the work of a fact depends on.
+
+    A position before the subject costs nothing, unless whole passes are run, or one fact by itself
+    has calls of a size by its length.
+    """
 
     length: int
     start: int
     last: int
+    """Of the subject; 0 where nothing is severed there."""
+
+    @classmethod
+    def of(cls, fact: AskedFact, grids: Grids, *, whole: bool) -> _Shape:
+        length, start = len(fact.encoded.ids), min(fact.positions)
+        before = 0 if whole else start
+        last = fact.positions[-1] - before if grids.severed else 0
+        return cls(length - before, start - before, last)
 
 
 def plan_traces(
@@ -145,6 +157,7 @@ def plan_traces(
     grids: Grids,
     share: float = 1.0,
     notes: Sequence[str] = (),
+    check: Check = lambda: None,
 ) -> Plan:
     """The plan of a trace, or of a sweep where there are several facts.
 
@@ -154,17 +167,18 @@ def plan_traces(
         grids: What is restored.
         share: How many of them are traced.
         notes: What else the figures rest on.
+        check: Called on the way; raises where the work should stop.
     """
-    alone, costs = len(asked) == 1, _typical_costs(lm, asked)
-    shapes = Counter(
-        _Shape(len(fact.encoded.ids), min(fact.positions), fact.positions[-1]) for fact in asked
-    )
-    work, captured = Work(), 0
+    alone, costs = len(asked) == 1, _typical_costs(lm, asked, 1 + grids.samples)
+    whole = alone or lm.replay is None
+    shapes = Counter(_Shape.of(fact, grids, whole=whole) for fact in asked)
+    positions = sum(len(fact.encoded.ids) for fact in asked)
+    captured, work = positions * (1 + grids.samples) * lm.n_layers, Work()
     for shape, count in shapes.items():
+        check()
         extent = Extent(lm.n_layers, shape.length, shape.start)
         one = work_of_prompt(lm, extent, shape.last, grids, costs.vocabulary, alone=alone)
         work += one.times(count)
-        captured += count * (1 + grids.samples) * shape.length * lm.n_layers
     rows, heads = round(share * work.block_rows), round(share * work.head_rows)
     parts = (
         PlannedPart(
@@ -206,7 +220,8 @@ def plan_traces(
 def _known(lm: LanguageModel, asked: Sequence[AskedFact]) -> tuple[float, str]:
     """The share of facts that the model knows, by asking for some, and a note that says so."""
     with_target = [fact for fact in asked if fact.target_id is not None]
-    some = with_target[:: max(1, len(with_target) // ASKED)][:ASKED]
+    n = min(ASKED, len(with_target))
+    some = [with_target[i * len(with_target) // n] for i in range(n)]
     if not some:
         return 1.0, ""
     known = 0
@@ -274,7 +289,7 @@ def _plan_edits(
         seconds, how = _cost_of_edit(lm, records[0], method, layer, settings, second_moment)
         parts.append(PlannedPart(f"{method}: {plural(n, 'edit')}", 0, n * seconds, how))
     if n > 1:
-        costs = _typical_costs(lm, asked)
+        costs = _typical_costs(lm, asked, 2)
         rows = (1 + len(methods)) * sum(_measured_rows(lm, record) for record in records)
         how = f"{1e6 * costs.pass_row:.3g} µs a row, of a pass timed now; without generation"
         parts.append(PlannedPart("measuring", rows, rows * costs.pass_row, how))

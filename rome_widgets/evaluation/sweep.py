@@ -58,7 +58,6 @@ from rome_widgets.records.arguments import (
 from rome_widgets.records.call_progress import CallProgress
 from rome_widgets.records.corruption import Subject
 from rome_widgets.records.numbers import whole_number
-from rome_widgets.records.plan import Plan
 from rome_widgets.records.states import Kind
 from rome_widgets.records.sweep import Sweep
 from rome_widgets.records.swept_fact import SweptFact
@@ -289,9 +288,9 @@ class _Work:
         waiting = self._batches(kept)
         if self._executor is None:
             check_memory(self._lm, [fact for batch in waiting for fact in batch], "sweep the facts")
-        if waiting and (bar := bar_of(progress)) is not None:
-            bar.expect(self._plan(waiting).seconds, len(self._facts))
         try:
+            if waiting and (bar := bar_of(progress)) is not None:
+                bar.expect(self._expected(waiting), len(self._facts))
             with closing(self._traced(waiting)) as batches:
                 for batch in batches:
                     self._check_model()
@@ -305,11 +304,22 @@ class _Work:
             raise Cancelled(f"Cancelled after {done} of {total} facts.", partial) from None
         return self._result(kept.done)
 
-    def _plan(self, batches: Sequence[Sequence[AskedFact]]) -> Plan:
-        """What these will cost, if the model knows all of the facts."""
-        s = self._settings
+    def _expected(self, batches: Sequence[Sequence[AskedFact]]) -> float:
+        """Seconds that these will take here, if the model knows all of the facts; 0: nobody knows.
+
+        Raises:
+            Cancelled: Nothing else: what cannot be planned may still be run.
+        """
+        if self._executor is not None:  # whose workers are unknown, and how many
+            return 0.0
+        s, facts = self._settings, [fact for batch in batches for fact in batch]
         grids = Grids(s.kinds, s.window, s.samples, s.severed)
-        return plan_traces(self._lm, [fact for batch in batches for fact in batch], grids)
+        try:
+            return plan_traces(self._lm, facts, grids, check=self._check).seconds
+        except Cancelled:
+            raise
+        except Exception:
+            return 0.0
 
     def _batches(self, kept: Any) -> list[Sequence[AskedFact]]:
         """Those in which something is to be done."""

@@ -51,6 +51,28 @@ def test_the_planned_rows_are_those_that_are_run(monkeypatch, tokens):
         assert planned.seconds > 0
 
 
+def test_what_stands_before_a_subject_makes_no_other_shape(monkeypatch):
+    lm, asked = make_lm(), []
+    count = module.work_of_prompt
+    monkeypatch.setattr(
+        module, "work_of_prompt", lambda *a, **k: asked.append(a[1]) or count(*a, **k)
+    )
+    facts = [("w3 w14 w15 w9", "w14 w15"), ("w3 w5 w4 w14 w15 w9", "w14 w15"), ("w7 w1 w2", "w1")]
+    rw.plan(lm, facts, **GRID)
+    assert len(asked) == 2
+
+
+def test_the_facts_that_are_asked_are_evenly_spaced(monkeypatch):
+    lm, asked = make_lm(), []
+    facts = [(f"w3 w5 {'w4 ' * n}w9", "w5", "w1") for n in range(10)]
+    monkeypatch.setattr(module, "ASKED", 6)
+    monkeypatch.setattr(
+        module, "asking", lambda lm: lambda rows: asked.extend(map(len, rows)) or ()
+    )
+    rw.plan(lm, facts, **GRID | {"known_only": True})
+    assert [length - asked[0] for length in asked] == [0, 1, 3, 5, 6, 8]
+
+
 def test_facts_that_the_model_does_not_know_are_not_counted():
     lm = make_lm()
     says = trace(lm, FACTS[0], kinds="hidden").answer.strip()

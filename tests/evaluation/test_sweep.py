@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from rome_widgets.errors import (
     StateError,
 )
 from rome_widgets.evaluation import sweep as module
+from rome_widgets.model.progress_bar import Bar
 from tests.helpers import swept, tiny
 from tests.helpers.counts import SWEEP_KILLS
 from tests.helpers.gates import write_gate
@@ -54,6 +56,30 @@ def test_facts_that_the_model_does_not_know_are_left_out_and_counted():
     assert [fact.answer.strip() for fact in targets.facts] == [says[0], other]
     alone = trace(lm, FACTS[1], kinds="hidden", answer=other)
     np.testing.assert_allclose(targets.facts[1].scores["hidden"], alone.scores["hidden"], atol=1e-5)
+
+
+def test_the_bar_is_told_what_is_planned_and_no_plan_ends_a_sweep(monkeypatch):
+    lm, told = make_lm(), []
+    options = {"facts": FACTS[:2], "kinds": "mlp", "progress": None}
+    monkeypatch.setattr(
+        Bar, "expect", lambda bar, *seconds_and_total: told.append(seconds_and_total)
+    )
+    plain = sweep(lm, **options)
+    with ThreadPoolExecutor(1) as threads:
+        sweep(lm, executor=threads, **options)
+    for error in (ZeroDivisionError, Cancelled):
+
+        def fail(*args, error=error, **options):
+            raise error("no plan")
+
+        monkeypatch.setattr(module, "plan_traces", fail)
+        if error is Cancelled:
+            with pytest.raises(Cancelled):
+                sweep(lm, **options)
+        else:
+            assert same(sweep(lm, **options), plain)
+    assert told[0][0] > 0
+    assert told[1:] == [(0, 2)] * 2
 
 
 def test_a_fact_that_cannot_be_traced_is_recorded_with_its_reason():
