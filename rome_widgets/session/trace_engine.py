@@ -54,6 +54,15 @@ class TracingEngine:
         return self.lm.n_layers
 
     @property
+    def n_subjects(self) -> int:
+        """How many subjects σ, which the noise is a multiple of, is measured on."""
+        return len(bundled.subjects())
+
+    def token_text(self, token_id: int) -> str:
+        """Printable text of a token, even of an id that there is none of; quick."""
+        return self.lm.token_text(token_id)
+
+    @property
     def load_code(self) -> str:
         """Python that loads this model from where it was loaded, in the same precision."""
         return load_expression(self.lm)

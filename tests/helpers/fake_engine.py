@@ -239,6 +239,11 @@ class FakeEngine:
         place = None if every else find_subject(prompt, subject, occurrence)[0][-1]
         return TraceSettings(prompt, subject, place=place, all_mentions=every)
 
+    n_subjects = 1209
+
+    def token_text(self, token_id: int) -> str:
+        return WORDS[token_id]
+
     def subject_places(self, prompt: str, subject: str, said=None) -> list[tuple[int, int]]:
         return subject_places(prompt, subject, said)
 

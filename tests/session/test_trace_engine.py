@@ -19,6 +19,7 @@ from rome_widgets.errors import Cancelled, ModelChanged, PromptError
 from rome_widgets.session.trace_engine import KEPT_TRACERS, TracingEngine
 from rome_widgets.tracing.replayed_runs import ReplayedRuns
 from rome_widgets.tracing.tracer import CausalTracer
+from rome_widgets.widgets.sweep.sweep_chart import settings_of
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
 from tests.helpers import tiny, world
 from tests.helpers.model_guard import changes
@@ -128,6 +129,18 @@ def test_brackets_moved_on_the_page_trace_those_positions(lm):
     assert explorer.wait(20)
     assert explorer.trace.subject_span == (0, 2)
     assert explorer.subject == " ".join(tiny.PROMPT.split()[:2])
+
+
+def test_what_a_sweep_traced_of_another_target_the_explorer_traces_alike(lm):
+    facts = [(tiny.PROMPT, tiny.SUBJECT, "w3")]
+    sweep = rw.sweep(lm, facts, samples=2, known_only=False, progress=False)
+    (fact,) = sweep.traced
+    assert fact.answer.strip() != fact.target, "the top token was followed"
+    settings = settings_of(sweep, fact, TraceSettings("", ""))
+    trace = TracingEngine(lm).trace(settings, lambda _: None, lambda: False)
+    assert (trace.answer_id, trace.clean) == (fact.answer_id, pytest.approx(fact.clean))
+    for kind, scores in fact.scores.items():
+        assert trace.scores[kind] == pytest.approx(scores, abs=1e-5)
 
 
 def traced(lm):

@@ -6,6 +6,7 @@ which careful hosts refuse, and have no keyboard. No model is needed; see `sweep
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -25,8 +26,6 @@ from rome_widgets.widgets.trace.trace_explorer import TraceExplorer
 from rome_widgets.widgets.trace.trace_settings import TraceSettings
 
 Shown = Literal["effect", "peaks"]
-FOLLOWED = 0.5
-"""A token of at least this probability is the likeliest, which an explorer follows by itself."""
 MOST_LISTED = 10
 """Facts that are listed where no widget runs."""
 
@@ -51,7 +50,7 @@ class SweepChart(RomeWidget):
 
     Raises:
         ArgumentError: That is no sweep, or no explorer.
-        StateError: The explorer's model is of another depth.
+        StateError: The explorer's model is of another depth, or it cannot add the sweep's noise.
 
     Example:
         >>> explorer = rw.TraceExplorer(lm)
@@ -211,15 +210,17 @@ class SweepChart(RomeWidget):
     def link(self, explorer: TraceExplorer) -> None:
         """Let an explorer trace the fact selected, now and whenever another is selected.
 
-        With the sweep's noise, samples, seed, window and metric; a difference of logits, which
-        needs a second answer for each fact, as a probability.
+        With the sweep's noise, samples, seed, window and metric, and following the very token that
+        the sweep followed; a difference of logits, which needs a second answer for each fact, as a
+        probability. Noise is a multiple of the σ of the explorer's own model.
 
         Args:
             explorer: Of the model that was swept, or of one to compare with it.
 
         Raises:
             ArgumentError: That is no explorer.
-            StateError: Its model is of another depth.
+            StateError: Its model is of another depth, or the sweep's noise is none that an explorer
+                adds: its size is no multiple of σ, or σ was measured on subjects of one's own.
         """
         if not isinstance(explorer, TraceExplorer):
             raise ArgumentError(f"{said(explorer)} is no explorer.", "A TraceExplorer was wanted.")
@@ -229,6 +230,7 @@ class SweepChart(RomeWidget):
                 f"The explorer's model has {plural(n_layers, 'layer')}.",
                 f"One of {wanted}, as the sweep's, was wanted.",
             )
+        _check_noise(cast("Sweep", self.sweep), explorer._engine.n_subjects)
         self._explorer = explorer
         self.set_trait("linked", True)
         self._load()
@@ -246,7 +248,11 @@ class SweepChart(RomeWidget):
     def _load(self) -> None:
         explorer, fact = self.explorer, self.fact
         if explorer is not None and fact is not None and self.sweep is not None:
-            explorer.settings = settings_of(self.sweep, fact, explorer.settings)
+            settings = settings_of(self.sweep, fact, explorer.settings)
+            id = settings.answer_id
+            if id is not None and explorer._engine.token_text(id) != fact.answer:
+                settings = replace(settings, answer_id=None)  # Of another vocabulary: by its word.
+            explorer.settings = settings
             explorer.run()
 
     # ---------------------------------------------------------------------------- in words
@@ -326,8 +332,10 @@ def _describe_fact(fact: SweptFact) -> dict[str, Any]:
 
 
 def settings_of(sweep: Sweep, fact: SweptFact, now: TraceSettings) -> TraceSettings:
-    """What traces a fact as its sweep did; `now` decides what a sweep does not say."""
-    likeliest = sweep.metric == "probability" and fact.clean >= FOLLOWED
+    """What traces a fact as its sweep did; `now` decides what a sweep does not say.
+
+    The answer is named even where it is the likeliest: an edited model may say something else.
+    """
     multiple = as_float(sweep.noise.get("multiple", now.noise))
     windows = [sweep.windows[kind] for kind in ("mlp", "attn") if kind in sweep.windows]
     return TraceSettings(
@@ -337,9 +345,28 @@ def settings_of(sweep: Sweep, fact: SweptFact, now: TraceSettings) -> TraceSetti
         samples=sweep.samples,
         seed=now.seed if sweep.seed is None else sweep.seed,
         window=windows[0] if windows else None,
-        answer=None if likeliest or not fact.target else fact.target,
+        answer=fact.answer.strip() or fact.answer,
+        answer_id=fact.answer_id,
         metric="probability" if sweep.metric == "logit_difference" else sweep.metric,
         other_subject=sweep.noise.get("subject"),
+    )
+
+
+def _check_noise(sweep: Sweep, n_subjects: int) -> None:
+    """Refuse noise that an explorer cannot add: its own is a multiple of σ over the usual list."""
+    noise = sweep.noise
+    if "subject" in noise:
+        return
+    if "multiple" not in noise:
+        found = f"The sweep's noise is {noise.get('text', 'unknown')}."
+    elif (n := noise.get("n_subjects", n_subjects)) != n_subjects:
+        found = f"The sweep's σ was measured on {plural(n, 'subject')} of your own."
+    else:
+        return
+    raise StateError(
+        found,
+        "A multiple of σ over the package's own subjects was wanted, or a Subject.",
+        "Sweep with noise=3.0, or trace the fact with rome_widgets.trace.",
     )
 
 

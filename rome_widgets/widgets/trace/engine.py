@@ -38,6 +38,15 @@ class TraceEngine(Engine, Protocol):
         ...
 
     @property
+    def n_subjects(self) -> int:
+        """How many subjects σ, which the noise is a multiple of, is measured on."""
+        ...
+
+    def token_text(self, token_id: int) -> str:
+        """Printable text of a token, even of an id that there is none of; quick."""
+        ...
+
+    @property
     def load_code(self) -> str:
         """Python that loads this model, such as `rw.load("gpt2-xl")`."""
         ...

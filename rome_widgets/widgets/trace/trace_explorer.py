@@ -338,8 +338,10 @@ class TraceExplorer(ExplainedGrid):
         if self.metric != "logit_difference":
             form["against"] = None  # The field keeps its word for when it is wanted again.
         form["other_subject"] = form["other_subject"] or None
-        if self._read is not None and self._read.prompt == self.prompt:
-            form |= {"ids": self._read.ids, "said": self._read.said}
+        if (read := self._read) is not None and read.prompt == self.prompt:
+            form |= {"ids": read.ids, "said": read.said}
+            if read.answer == self.answer:
+                form["answer_id"] = read.answer_id
         return TraceSettings(**form)
 
     @settings.setter

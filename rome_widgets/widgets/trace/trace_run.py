@@ -100,8 +100,9 @@ class RunInProgress:
 
     def __post_init__(self) -> None:
         # The same word begins with the same token, and is followed whole.
-        free = self.against is not None and self.settings.answer is None
-        answer = self.against.trace.answer_id if free and self.against is not None else None
+        said, answer = self.settings.answer is not None, self.settings.answer_id
+        if self.against is not None and not said and answer is None:
+            answer = self.against.trace.answer_id
         self.asked = replace(self.settings, answer_id=answer)
 
     @property

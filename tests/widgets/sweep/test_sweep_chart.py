@@ -1,5 +1,7 @@
 """A sweep on a page: its numbers, its cell, its facts, and the explorer that follows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -119,8 +121,9 @@ def test_a_fact_is_traced_with_the_settings_of_its_sweep():
     now = TraceSettings("", "", noise=1.5, seed=9)
     settings = settings_of(fake_sweep(1, samples=4, seed=7), fake_fact(0), now)
     assert settings == TraceSettings(
-        "The Space Needle is in the city of", "The Space Needle", 3.0, 4, 7, 3
-    )
+        "The Space Needle is in the city of", "The Space Needle", 3.0, 4, 7, 3,
+        answer="Seattle", answer_id=0,
+    )  # fmt: skip
     other = fake_sweep(
         1, metric="logit_difference", seed=None, noise={"subject": "Big Ben"},
         kinds=("hidden",), windows={"hidden": 1},
@@ -130,11 +133,46 @@ def test_a_fact_is_traced_with_the_settings_of_its_sweep():
     assert (settings.metric, settings.answer) == ("probability", "Seattle")
 
 
-def test_an_answer_that_may_not_be_the_likeliest_is_named():
-    unsure = type(fake_fact(0))(**(vars(fake_fact(0)) | {"clean": 0.4}))
-    now = TraceSettings("", "")
-    assert settings_of(fake_sweep(1), unsure, now).answer == "Seattle"
-    assert settings_of(fake_sweep(1, metric="logprob"), fake_fact(0), now).answer == "Seattle"
+def test_the_explorer_follows_the_token_that_the_sweep_followed_whatever_the_target_was():
+    followed = replace(fake_fact(0), answer=" the", answer_id=6, clean=0.4)
+    assert followed.target == "Seattle"
+    engine = FakeEngine()
+    engine.taken = 0.9  # An edited model, which says Paris by itself.
+    explorer = TraceExplorer(engine)
+    chart = SweepChart(replace(fake_sweep(0), facts=(followed,)), explorer=explorer, example=0)
+    assert explorer.wait(PATIENCE)
+    assert (engine.traced[-1].answer, engine.traced[-1].answer_id) == ("the", 6)
+    assert explorer.answer == "the", "the form says it"
+    explorer.answer = "London"
+    assert explorer.settings.answer_id is None, "another word has another token"
+    chart.close()
+    explorer.close()
+
+
+def test_a_model_of_another_vocabulary_follows_the_word_and_not_the_id():
+    fact = replace(fake_fact(0), answer=" Seattle", answer_id=3)
+    engine = FakeEngine()
+    explorer = TraceExplorer(engine)
+    SweepChart(replace(fake_sweep(0), facts=(fact,)), explorer=explorer, example=0)
+    assert explorer.wait(PATIENCE)
+    assert (engine.traced[-1].answer, engine.traced[-1].answer_id) == ("Seattle", None)
+    explorer.close()
+
+
+@pytest.mark.parametrize(
+    ("noise", "says"),
+    [
+        ({"text": "standard deviation 0.1", "std": 0.1}, "standard deviation 0.1"),
+        ({"text": "uniform on ±0.2"}, "uniform on ±0.2"),
+        ({"text": "3 × σ", "multiple": 3.0, "n_subjects": 2}, "2 subjects of your own"),
+    ],
+)
+def test_noise_that_an_explorer_cannot_add_is_refused(noise, says):
+    explorer, chart = TraceExplorer(FakeEngine()), SweepChart(fake_sweep(2, noise=noise))
+    with pytest.raises(StateError, match=f"{says}.*trace the fact with"):
+        chart.link(explorer)
+    assert not chart.linked
+    explorer.close()
 
 
 def test_the_text_and_what_stays_say_the_cell_its_average_and_the_facts_at_its_ends():
