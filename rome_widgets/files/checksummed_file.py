@@ -4,6 +4,8 @@ safetensors alone accepts a flipped bit in the data. The checksum is computed wi
 filled with zeros. Reading runs no code; a file appears whole or not at all. Whoever defines a kind
 of file says whose arrays it holds, so that NumPy's are read without torch, and torch's bfloat16,
 which NumPy does not have, is kept bit for bit.
+
+safetensors takes no more than 100 MB beside the arrays, so a large header is an array of its bytes.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from rome_widgets.errors import EditFileError, RunFileError, TraceFileError
 from rome_widgets.files.atomic_write import write_whole
 
 _ZEROS = b"0" * 64
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-_HEADER_LIMIT = 4_000_000
-"""Bytes of safetensors header that are looked at."""
+_LARGEST_HEADER = 2_000_000
+"""Characters of a header that is kept beside the arrays."""
+_HEADER = "rome_widgets.header"
+"""The array that a larger one is."""
 
 
 FileError = EditFileError | TraceFileError | RunFileError
@@ -55,9 +61,14 @@ def write(path: Path, kind: FileKind, header: Mapping[str, Any], arrays: Mapping
         SaveFailed: Nothing was written; a file that was there before is unchanged.
     """
     text = json.dumps(header, ensure_ascii=True, sort_keys=True)
-    metadata = {"kind": kind.name, "version": kind.version, "header": text}
-    save = import_module(f"safetensors.{kind.arrays}").save
-    blob = save(arrays, metadata | {"sha256": _ZEROS.decode()})
+    metadata = {"kind": kind.name, "version": kind.version, "sha256": _ZEROS.decode()}
+    if len(text) <= _LARGEST_HEADER:
+        metadata["header"] = text
+    else:
+        library = import_module(kind.arrays)
+        content = library.frombuffer(bytearray(text, "ascii"), dtype=library.uint8)
+        arrays = {**arrays, _HEADER: content}
+    blob = import_module(f"safetensors.{kind.arrays}").save(arrays, metadata)
     start, stop = _place(blob, kind)
     digest = hashlib.sha256(blob).hexdigest().encode()
     write_whole(path, blob[:start] + digest + blob[stop:])
@@ -96,8 +107,8 @@ def metadata_of(blob: bytes) -> dict[str, str]:
 
 def _place(blob: bytes, kind: FileKind) -> tuple[int, int]:
     length = 8 + int.from_bytes(blob[:8], "little")
-    # Searched from the end of the header's own text: a text in the header has its quotes escaped.
-    found = _DIGEST.search(blob, 0, min(length, _HEADER_LIMIT))
+    # Nothing else in there looks like it: a text in the header has its quotes escaped.
+    found = _DIGEST.search(blob, 0, min(length, len(blob)))
     if found is None:
         raise kind.error("The file has no checksum.", f"A {kind.name} file was wanted.")
     return found.span(1)
@@ -115,11 +126,12 @@ def _open(blob: bytes, kind: FileKind) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{kind.name!r}, version {kind.version!r}, was wanted.",
         )
     arrays = import_module(f"safetensors.{kind.arrays}").load(blob)
+    header = metadata.get("header") or np.asarray(arrays.pop(_HEADER)).tobytes()
     for name, array in arrays.items() if kind.finite else ():
         isfinite = import_module(kind.arrays).isfinite
         if "float" not in str(array.dtype) or not isfinite(array).all():
             raise kind.error(f"{name} has values that are not finite numbers.")
-    return json.loads(metadata["header"]), arrays
+    return json.loads(header), arrays
 
 
 def changed(kind: FileKind) -> FileError:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rome_widgets.errors import EditFileError, TraceFileError
-from rome_widgets.files.checksummed_file import FileKind, read, write
+from rome_widgets.files.checksummed_file import FileKind, metadata_of, read, write
 from tests.helpers.counts import ALTERED_FILES
 
 NUMPY = FileKind("kind", TraceFileError, "numpy", finite=False)
@@ -53,6 +53,16 @@ def test_every_flipped_bit_and_every_cut_is_refused_with_the_kinds_own_error(tmp
         path.write_bytes(blob[: random.randint(len(blob))])
         with pytest.raises(kind.error):
             read(path, kind)
+
+
+@pytest.mark.parametrize(("kind", "array"), [(NUMPY, np.ones(2)), (TORCH, torch.ones(2))])
+def test_a_large_header_comes_back_each_time_and_is_no_part_of_the_metadata(tmp_path, kind, array):
+    header = {"rows": ['"é\ud800' * 10] * 20_000}
+    for _ in range(3):
+        path = write(tmp_path / "file", kind, header, {"a": array})
+        found, arrays = read(path, kind)
+        assert (found, [*arrays]) == (header, ["a"])
+    assert sum(map(len, metadata_of(path.read_bytes()).values())) < 1000
 
 
 @pytest.mark.parametrize("blob", [b"", b"x", b"\xff" * 9, b"{}", b"\x00" * 100])

@@ -22,6 +22,13 @@ def test_a_saved_evaluation_comes_back(tmp_path, text):
     assert load_evaluation(found.save(tmp_path / "evaluation")) == found
 
 
+def test_a_large_evaluation_comes_back_each_time(tmp_path):
+    found = evaluation_of("a text of some length " * 10)
+    found = replace(found, rows=found.rows * 1000)
+    for _ in range(3):
+        assert load_evaluation(found.save(tmp_path / "evaluation")) == found
+
+
 def test_a_row_comes_back_from_json_bit_for_bit():
     for row in evaluation_of("x").rows:
         row = replace(row, figures=row.figures | {"EM": 0.1 + 0.2})
