@@ -7,12 +7,14 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, get_args
 
 from rome_widgets.editing.edit import Edit, edit
 from rome_widgets.editing.methods import METHODS, find_editor, known_for
 from rome_widgets.editing.settings import SEEDS
 from rome_widgets.editing.site import find_site
+from rome_widgets.editing.statistics.gather import OWN
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from rome_widgets.errors import ArgumentError, Cancelled, SettingsError, said
 from rome_widgets.model.language_model import LanguageModel
@@ -68,11 +70,7 @@ class ChosenMethods:
         for each in self._layers.values():
             if each is not None and not isinstance(each, str):
                 find_site(lm, each)
-        self._second_moment = (
-            second_moment
-            if isinstance(second_moment, SecondMoment | Mapping | str | os.PathLike | None)
-            else several(second_moment, "second_moment")
-        )
+        self._second_moment = _held(second_moment)
         self.seed = whole_number(seed, "The seed", *SEEDS, error=SettingsError)
 
     def _by_method(self, given: Any, name: str) -> Mapping[str, Any]:
@@ -136,18 +134,37 @@ class ChosenMethods:
     @property
     def about_statistics(self) -> Any:
         """What was given as the second moment."""
-        given = self._second_moment
-        if isinstance(given, Mapping):
-            return {str(layer): _about_moment(each) for layer, each in given.items()}
-        return _about_moment(given)
+        return _about_moment(self._second_moment)
+
+
+def _held(given: Any) -> Any:
+    """A second moment as it was given, its texts in a list: each edit goes through them."""
+    if isinstance(given, Mapping):
+        return {layer: _held(each) for layer, each in given.items()}
+    if isinstance(given, SecondMoment | str | os.PathLike | None):
+        return given
+    return several(given, "second_moment")
 
 
 def _about_moment(given: Any) -> Any:
+    if isinstance(given, Mapping):
+        return {str(layer): _about_moment(each) for layer, each in given.items()}
     if isinstance(given, SecondMoment):
         matrix = given.matrix
         values = b"" if matrix is None else matrix.cpu().contiguous().numpy().tobytes()
         return [given.about, given.ridge, hashlib.sha256(values).hexdigest()]
-    return digest_of(given) if isinstance(given, list) else None if given is None else str(given)
+    if isinstance(given, list):
+        return digest_of(given)
+    return given if given in (None, "identity", OWN) else _about_file(given)
+
+
+def _about_file(path: str | os.PathLike[str]) -> str:
+    """What the file holds, wherever it is; of one that cannot be read, its path."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # the edits say what is wrong with it
+        return str(path)
 
 
 def digest_of(value: Any) -> str:

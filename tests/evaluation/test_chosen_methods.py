@@ -51,13 +51,26 @@ def test_what_decides_an_edit_is_told_by_method():
         assert (other.about["rome"] == plain.about["rome"]) == (change != {"layer": 1})
 
 
-def test_statistics_are_told_by_what_they_hold():
+def test_statistics_are_told_by_what_they_hold(tmp_path):
     one, two = (torch.eye(3, dtype=torch.float64) * scale for scale in (1, 2))
     moments = [SecondMoment("x", matrix=matrix) for matrix in (one, one.clone(), two)]
     given = [*moments, {1: moments[0]}, {1: moments[2]}, None, "self", ["a text"], ["another"]]
     told = [repr(chosen(second_moment=each).about_statistics) for each in given]
     assert told[0] == told[1]
     assert len({*told}) == len(told) - 1
+
+    file, copied = tmp_path / "file", tmp_path / "copied"
+    for path in (file, copied):
+        path.write_bytes(b"some statistics")
+    both = [[file, str(copied)], [{1: file}, {1: str(copied)}]]
+    before = [[repr(chosen(second_moment=each).about_statistics) for each in some] for some in both]
+    file.write_bytes(b"other statistics")
+    for some, (one, another) in zip(both, before, strict=True):
+        assert one == another
+        assert repr(chosen(second_moment=some[0]).about_statistics) not in (one, *told)
+        assert repr(chosen(second_moment=some[1]).about_statistics) == one
+    absent = chosen(second_moment=tmp_path / "absent").about_statistics
+    assert absent == str(tmp_path / "absent")
 
 
 def test_a_batch_takes_a_method_that_writes_many_facts(monkeypatch):
