@@ -118,7 +118,7 @@ def evaluate(
         path: A folder for the log, in which each row is kept once it is there, and for the result,
             which is written there in the end, also as parquet where pyarrow is installed. Where the
             log of the same evaluation is there, it is gone on with: the figures are bit for bit the
-            same.
+            same on a CPU, and on a GPU where as much memory is free, by which calls are sized.
         progress: Called after each row; None shows a progress bar where it lasts, False none.
         cancel: Checked between steps; stops with `Cancelled`, which carries the evaluation of the
             rows that are there.
