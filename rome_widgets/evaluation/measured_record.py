@@ -15,7 +15,7 @@ from rome_widgets.editing.perplexity import MOST_TOKENS, ordinary_text
 from rome_widgets.errors import ArgumentError, said
 from rome_widgets.evaluation.asked_record import Before, ask, ask_before
 from rome_widgets.evaluation.collapse import LEAST_TOKENS, mean_perplexity, tokens_of
-from rome_widgets.evaluation.written_texts import write_texts
+from rome_widgets.evaluation.written_texts import Written, write_texts
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.fact_record import FactRecord
 from rome_widgets.records.generation_grading import grade
@@ -143,20 +143,25 @@ class Measurer:
         """Figures of what the model writes, and what it writes after the edited prompt."""
         n, seed = self._settings.generate, self._settings.seed
         (answer,) = write_texts(self._lm, [record.text], n, check=self._check)
-        right, wrong = _names(record)
-        graded = grade(answer.text, right, wrong, stops=answer.stops)
-        found: dict[str, float | None] = {
-            name: float(getattr(graded, name))
-            for name in ("says", "contradicts", "repeats", "stops", "correct")
-        }
-        found["correct_and_stops"] = float(graded.correct and graded.stops)
+        found = _graded(record, answer) if answer.n_tokens else {}
         prompts = record.generation_prompts
-        if prompts:
-            texts = write_texts(self._lm, prompts, n, top_k=TOP_K, seed=seed, check=self._check)
-            whole = [each.whole for each in texts]
-            found["GE"] = fmean(map(ngram_entropy, whole))
+        texts = write_texts(self._lm, prompts, n, top_k=TOP_K, seed=seed, check=self._check)
+        if whole := [each.whole for each in texts if each.n_tokens]:
+            entropies = [value for value in map(ngram_entropy, whole) if value is not None]
+            found["GE"] = fmean(entropies) if entropies else None
             found["RS"] = self._references.similarity(record.target_new or "", whole)
         return {name: value for name, value in found.items() if value is not None}, answer.text
+
+
+def _graded(record: FactRecord, answer: Written) -> dict[str, float | None]:
+    """Figures of the answer; whether it stops is None of a model that has no end token."""
+    graded = grade(answer.text, *_names(record), stops=bool(answer.stops))
+    found: dict[str, float | None] = {
+        name: float(getattr(graded, name))
+        for name in ("says", "contradicts", "repeats", "stops", "correct")
+    }
+    found["correct_and_stops"] = float(graded.correct and graded.stops)
+    return found if answer.stops is not None else found | {"stops": None, "correct_and_stops": None}
 
 
 def _names(record: FactRecord) -> tuple[tuple[str, ...], tuple[str, ...]]:

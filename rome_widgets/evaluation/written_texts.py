@@ -21,8 +21,10 @@ class Written(NamedTuple):
     whole: str
     """The prompt's tokens and the text's decoded as one: some decoders strip the space of the first
     token, so that to join both strings would make one word of two."""
-    stops: bool
-    """Whether the model ended it."""
+    n_tokens: int
+    """Of the text, the end token among them; 0 where the prompt fills the context."""
+    stops: bool | None
+    """Whether the model ended it; None of a model that has no end token."""
 
 
 def write_texts(
@@ -109,7 +111,12 @@ def _text(lm: LanguageModel, row: list[int], length: int, ends: frozenset[int]) 
     written = row[length:]
     stop = next((place for place, token in enumerate(written) if token in ends), None)
     kept = written[:stop]
-    return Written(_decoded(lm, kept), _decoded(lm, row[:length] + kept), stop is not None)
+    return Written(
+        _decoded(lm, kept),
+        _decoded(lm, row[:length] + kept),
+        len(written) if stop is None else stop + 1,
+        stop is not None if ends else None,
+    )
 
 
 def _decoded(lm: LanguageModel, ids: list[int]) -> str:

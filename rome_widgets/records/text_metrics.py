@@ -22,16 +22,19 @@ _WORD = re.compile(r"[^\s!-/:-@\[-`{-~]+|[!-/:-@\[-`{-~]")
 _TERM = re.compile(r"\b\w\w+\b")
 
 
-def ngram_entropy(text: str) -> float:
+def ngram_entropy(text: str) -> float | None:
     """GE of one text: the weighted mean of the entropies of its word bigrams and trigrams, bits.
 
-    0 for a text that says one word over and over, and for one of too few words.
+    0 for a text that says one word over and over; None for one of at most two words, which has no
+    trigram.
 
     Example:
         >>> round(ngram_entropy("a b c d e f g h i"), 5)
         2.87157
     """
     words = _WORD.findall(unicodedata.normalize("NFKD", text))
+    if len(words) < max(WEIGHTS):
+        return None
     return sum(weight * _entropy(words, n) for n, weight in WEIGHTS.items()) / len(WEIGHTS)
 
 

@@ -86,6 +86,24 @@ def test_where_the_true_object_is_edited_in_its_aliases_are_right():
     assert found["contradicts"] == 1
 
 
+def test_what_there_is_nothing_to_measure_for_is_left_out(monkeypatch):
+    lm = world.make_lm("gpt2")
+    stop = {"stops", "correct_and_stops"}
+    answered = stop | {"says", "contradicts", "repeats", "correct"}
+    full = "w14 " * (lm.n_positions - 1) + "w15"
+
+    def measured(**changes):
+        return {*measurer(lm, generate=1).before(replace(RECORD, **changes)).figures}
+
+    assert measured() >= answered | {"GE"}
+    assert "GE" not in measured(generation_prompts=("w9",)), "of two words"
+    assert "GE" not in measured(generation_prompts=(full,)), "nothing is written"
+    long = "{} " + "w3 " * (lm.n_positions - 2)
+    assert not measured(prompt=long, neighborhood_prompts=()) & answered
+    monkeypatch.setattr(lm.model.generation_config, "eos_token_id", None)
+    assert measured() & answered == answered - stop
+
+
 def test_a_text_that_has_no_token_to_predict_is_refused():
     with pytest.raises(ArgumentError, match="fewer than two tokens"):
         measurer(world.make_lm("gpt2"), collapse_texts=("w1",))

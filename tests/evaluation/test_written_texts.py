@@ -37,9 +37,10 @@ def test_a_text_ends_with_its_end_token_and_with_the_context(monkeypatch):
     (written,) = write_texts(lm, PROMPTS[:1], 9)
     first = wanted.index(wanted[1])
     assert (written.text.split(), written.stops) == ([f"w{t}" for t in wanted[:first]], True)
+    assert written.n_tokens == first + 1
     monkeypatch.setattr(lm.model.generation_config, "eos_token_id", None)
     (written,) = write_texts(lm, ["w3 " * (lm.n_positions - 2)], 9)
-    assert (len(written.text.split()), written.stops) == (2, False)
+    assert (len(written.text.split()), written.n_tokens, written.stops) == (2, 2, None)
 
 
 def test_drawn_texts_are_of_the_likeliest_tokens_and_of_their_own_seed(monkeypatch):
