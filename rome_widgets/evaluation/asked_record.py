@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rome_widgets.editing.compare import SideBySide, SidesAfter
 from rome_widgets.evaluation.metrics import Question
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.model.word_scores import score_words
+from rome_widgets.model.word_scores import rows_of_words, score_words
 from rome_widgets.records.fact_record import FactRecord
 from rome_widgets.records.metrics import PromptKind, PromptScore, WordScore
 from rome_widgets.records.record_scores import ProbeScore, RecordScores
@@ -48,8 +48,7 @@ def ask_before(lm: LanguageModel, record: FactRecord) -> Before:
         ContextTooLong: A prompt is too long for the model.
         NonFinite: It predicts NaN or infinity.
     """
-    conditions = [probe for each in record.portability for probe in each.given]
-    found = _asked(lm, record, [*record.portability, *conditions])
+    found = _asked(lm, record, _of_what_follows(record))
     fair = tuple(
         probe
         for probe in record.portability
@@ -68,15 +67,38 @@ def ask(lm: LanguageModel, record: FactRecord, fair: Sequence[Probe] = ()) -> Re
     return _scores(record, fair, _asked(lm, record, fair))
 
 
+def positions_asked(lm: LanguageModel, record: FactRecord) -> tuple[int, int]:
+    """Positions that `ask_before` runs, and `ask` where all questions about what follows are fair.
+
+    Rows go together, so each is as long as the longest.
+    """
+    before, after = (
+        rows_of_words(lm, *zip(*_pairs(record, probes), strict=True))[0]
+        for probes in (_of_what_follows(record), record.portability)
+    )
+    return len(before) * max(map(len, before)), len(after) * max(map(len, after))
+
+
+def _of_what_follows(record: FactRecord) -> list[Probe]:
+    """The questions about it, and the conditions of each."""
+    conditions = [probe for each in record.portability for probe in each.given]
+    return [*record.portability, *conditions]
+
+
 def _asked(lm: LanguageModel, record: FactRecord, probes: Iterable[Probe]) -> dict[Pair, WordScore]:
-    """Every pair once, and prompts of all lengths together."""
+    """Every pair, and prompts of all lengths together."""
     as_it_is = SidesAfter(SideBySide(lm, (), n_sides=1)).side(0)
-    pairs = list(dict.fromkeys(_pairs(record, [*record.locality, *probes])))
+    pairs = _pairs(record, probes)
     prompts, words = zip(*pairs, strict=True)
     return dict(zip(pairs, score_words(lm, prompts, words, as_it_is), strict=True))
 
 
-def _pairs(record: FactRecord, probes: Iterable[Probe]) -> Iterator[Pair]:
+def _pairs(record: FactRecord, probes: Iterable[Probe]) -> list[Pair]:
+    """Every pair once: of the prompts, of what should stay, and of these probes."""
+    return list(dict.fromkeys(_every_pair(record, [*record.locality, *probes])))
+
+
+def _every_pair(record: FactRecord, probes: Iterable[Probe]) -> Iterator[Pair]:
     for some in questions_of(record).values():
         for question in some:
             yield question.prompt, question.right

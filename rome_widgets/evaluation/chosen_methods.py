@@ -66,8 +66,8 @@ class ChosenMethods:
             for method, known in self._known.items()
         }
         layers = layer if isinstance(layer, Mapping) else dict.fromkeys(self.methods, layer)
-        self._layers = {m: self._by_method(layers, "layer").get(m) for m in self.methods}
-        for each in self._layers.values():
+        self.layers = {m: self._by_method(layers, "layer").get(m) for m in self.methods}
+        for each in self.layers.values():
             if each is not None and not isinstance(each, str):
                 find_site(lm, each)
         self._second_moment = _held(second_moment)
@@ -105,7 +105,7 @@ class ChosenMethods:
             self.lm,
             facts,
             method=method,
-            layer=self._layers[method],
+            layer=self.layers[method],
             settings=self.settings[method],
             second_moment=self._second_moment,
             neighbors=(),
@@ -125,7 +125,7 @@ class ChosenMethods:
         return {
             method: {
                 "editor": type(editor).__qualname__,
-                "layer": [said(self._layers[method]), self._known[method].layer],
+                "layer": [said(self.layers[method]), self._known[method].layer],
                 **{name: repr(value) for name, value in asdict(self.settings[method]).items()},
             }
             for method, editor in self._editors.items()

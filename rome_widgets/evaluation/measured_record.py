@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -13,7 +13,7 @@ from typing import Any
 
 from rome_widgets.editing.perplexity import MOST_TOKENS, ordinary_text
 from rome_widgets.errors import ArgumentError, said
-from rome_widgets.evaluation.asked_record import Before, ask, ask_before
+from rome_widgets.evaluation.asked_record import Before, ask, ask_before, positions_asked
 from rome_widgets.evaluation.collapse import LEAST_TOKENS, mean_perplexity, tokens_of
 from rome_widgets.evaluation.written_texts import Written, write_texts
 from rome_widgets.model.language_model import LanguageModel
@@ -50,6 +50,19 @@ class Measured:
     def shown(self) -> dict[str, Any]:
         """The part of it that a row has."""
         return {"figures": self.figures, "text": self.text, "measure_seconds": self.seconds}
+
+
+def positions_measured(lm: LanguageModel, records: Sequence[FactRecord], n_edits: int) -> int:
+    """Positions that a `Measurer` runs for these records, once before and with so many edits each.
+
+    At most: of the questions about what follows only the fair ones are asked of an edit, and the
+    model's own text may be short. Texts that are written are not counted.
+    """
+    own = min(MOST_TOKENS, lm.n_positions or MOST_TOKENS) - 1
+    found = own * (1 + n_edits * len(records))
+    for before, after in (positions_asked(lm, record) for record in records):
+        found += before + n_edits * after
+    return found
 
 
 class Measurer:

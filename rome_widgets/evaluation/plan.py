@@ -13,15 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from rome_widgets.editing.edit import edit
-from rome_widgets.editing.methods import known_for
 from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.errors import ArgumentError, OutOfMemory, StateError
 from rome_widgets.evaluation.asked_facts import AskedFact, read_facts
+from rome_widgets.evaluation.chosen_methods import ChosenMethods, Layer
+from rome_widgets.evaluation.measured_record import positions_measured
 from rome_widgets.model.language_model import WIDTHS_PER_TOKEN, LanguageModel, check_language_model
 from rome_widgets.model.memory import memory_left, needs_memory
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.model.word_scores import asking
-from rome_widgets.records.arguments import optional, takes, texts, truth
+from rome_widgets.records.arguments import optional, several, takes, texts, truth
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.fact_record import FactRecord
 from rome_widgets.records.html import plural
@@ -40,6 +41,8 @@ ASKED = 16
 """Facts, evenly spaced, that the model is asked to see how many it knows."""
 PROBE_STEPS = 3
 """Of the edit that is computed to see what a step and the rest cost."""
+TYPICAL_ROWS = 8
+"""Rows that are asked about an edit at once."""
 LEAST_WIDTHS = 8
 """Numbers of d_model width per token without which no block runs: the state, queries, keys and
 values, and the MLP's own."""
@@ -58,7 +61,7 @@ def plan(
     severed: bool = False,
     known_only: bool = True,
     methods: Iterable[str] | None = None,
-    layer: int | str | None = None,
+    layer: Layer | Mapping[str, Layer] = None,
     settings: Mapping[str, Any] | None = None,
     second_moment: Statistics = "identity",
 ) -> Plan:
@@ -78,7 +81,7 @@ def plan(
         severed: As of `rome_widgets.sweep`.
         known_only: As of `rome_widgets.sweep`: how many the model knows, some of them tell.
         methods: Plan edits by these.
-        layer: As of `rome_widgets.edit`.
+        layer: As of `rome_widgets.edit`, of all methods, or by method.
         settings: By method, as of `rome_widgets.evaluate`.
         second_moment: As of `rome_widgets.edit`, but "identity" by default: statistics are gathered
             once for all, and not part of a plan.
@@ -94,14 +97,15 @@ def plan(
     """
     lm = check_language_model(lm).up_to_date()
     one = _is_one(facts)
-    given = [facts] if one else facts
+    given = [facts] if one else facts if isinstance(facts, str | bytes) else several(facts, "facts")
     read = read_facts(lm, given)
     asked = [fact for fact in read if isinstance(fact, AskedFact)]
     if not asked:
         reason = next(fact.reason for fact in read if isinstance(fact, SweptFact))
         raise ArgumentError(f"No fact can be read. The first: {reason}")
     if methods is not None:
-        return _plan_edits(lm, given, asked, [*methods], layer, settings or {}, second_moment)
+        editing = ChosenMethods(lm, methods, layer, settings, second_moment, 0, None)
+        return _plan_edits(editing, given, asked, second_moment)
     cut: tuple[Kind, ...] = tuple(k for k in ("mlp", "attn") if severed and k in lm.kinds)
     grids = Grids(
         lm.check_kinds(kinds),
@@ -273,61 +277,54 @@ def _memory(lm: LanguageModel, length: int, grids: Grids, vocabulary: int, n_pro
 
 
 def _plan_edits(
-    lm: LanguageModel,
+    editing: ChosenMethods,
     given: Sequence[Any],
     asked: Sequence[AskedFact],
-    methods: Sequence[str],
-    layer: int | str | None,
-    settings: Mapping[str, Any],
     second_moment: Statistics,
 ) -> Plan:
     """The plan of one edit by each method, or of an evaluation where there are several facts."""
+    lm = editing.lm
     records = [FactRecord.from_record(each) for each in given]
     n = len(records)
     parts = []
-    for method in methods:
-        seconds, how = _cost_of_edit(lm, records[0], method, layer, settings, second_moment)
+    for method in editing.methods:
+        seconds, how = _cost_of_edit(editing, records[0], method, second_moment)
         parts.append(PlannedPart(f"{method}: {plural(n, 'edit')}", 0, n * seconds, how))
     if n > 1:
-        costs = _typical_costs(lm, asked, 2)
-        rows = (1 + len(methods)) * sum(_measured_rows(lm, record) for record in records)
+        costs = _typical_costs(lm, asked, TYPICAL_ROWS)
+        rows = lm.n_layers * positions_measured(lm, records, len(editing.methods))
         how = f"{1e6 * costs.pass_row:.3g} µs a row, of a pass timed now; without generation"
         parts.append(PlannedPart("measuring", rows, rows * costs.pass_row, how))
     longest = max(len(fact.encoded.ids) for fact in asked)
-    width = lm.geometry.d_model * lm.dtype.itemsize
     return Plan(
         f"an evaluation of {plural(n, 'record')}" if n > 1 else "an edit",
         lm.name,
         tuple(parts),
-        memory=lm.tokens_per_call * WIDTHS_PER_TOKEN * width,
+        memory=None,
         least_memory=least_memory(lm, longest),
         free_memory=memory_left(lm.device),
         notes=(
             "Statistics of the keys, gathered once for all edits and kept, are not part of it.",
-            "An optimisation may end before its steps do; gradients take memory beside this.",
+            "An optimisation may end before its steps do; of the questions about what follows only "
+            "the fair ones are asked of an edit.",
         ),
     )
 
 
 def _cost_of_edit(
-    lm: LanguageModel,
-    record: FactRecord,
-    method: str,
-    layer: int | str | None,
-    settings: Mapping[str, Any],
-    second_moment: Statistics,
+    editing: ChosenMethods, record: FactRecord, method: str, second_moment: Statistics
 ) -> tuple[float, str]:
     """Seconds of one edit, from one of few steps, and how they came about."""
-    chosen = known_for(lm, method).settings.changed(settings.get(method))
+    chosen = editing.settings[method]
     steps = getattr(chosen, "steps", None)
     few = chosen if steps is None else chosen.changed({"steps": min(steps, PROBE_STEPS)})
     ends: list[float] = []
     began = time.perf_counter()
     edit(
-        lm,
+        editing.lm,
         record,
         method=method,
-        layer=layer,
+        layer=editing.layers[method],
         settings=few,
         second_moment=second_moment,
         neighbors=(),
@@ -342,11 +339,3 @@ def _cost_of_edit(
         f"{rest + steps * step:.2g} s each: {steps} steps of {step:.2g} s and {rest:.2g} s for the "
         "rest, of one of few steps computed now"
     )
-
-
-def _measured_rows(lm: LanguageModel, record: FactRecord) -> int:
-    """Positions of all prompts that are asked about an edit, over all layers."""
-    prompts = [record.text, *record.paraphrase_prompts, *record.neighborhood_prompts]
-    prompts += record.attribute_prompts
-    prompts += [probe.prompt for probe in (*record.locality, *record.portability)]
-    return lm.n_layers * sum(len(lm.prompt_ids(prompt)) for prompt in prompts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from statistics import fmean
 
 from torch import Tensor
@@ -47,20 +48,12 @@ def score_words(
         >>> (score,) = score_words(lm, ["The capital of France is"], ["Paris"])
         >>> score.probability, score.likeliest
     """
-    numbers: dict[tuple[int, ...], int] = {}
-    steps_of_words: list[list[tuple[int, int]]] = []
+    rows, steps_of_words = rows_of_words(lm, prompts, words)
     tokens_after: dict[int, set[int]] = defaultdict(set)
-    for prompt, word in zip(prompts, words, strict=True):
-        before, ids = lm.prompt_ids(prompt), lm.answer_ids(prompt, word)
-        steps = [
-            (numbers.setdefault((*before, *ids[:at]), len(numbers)), token)
-            for at, token in enumerate(ids)
-        ]
-        steps_of_words.append(steps)
-        for row, token in steps:
-            tokens_after[row].add(token)
+    for row, token in chain.from_iterable(steps_of_words):
+        tokens_after[row].add(token)
     found: dict[tuple[int, int], tuple[float, bool]] = {}
-    for some, probabilities in (predict or asking(lm))(list(numbers)):
+    for some, probabilities in (predict or asking(lm))(rows):
         for row, likeliest, each in zip(
             some, probabilities.argmax(dim=-1).tolist(), probabilities, strict=True
         ):
@@ -71,6 +64,27 @@ def score_words(
         logs, hits = zip(*(found[step] for step in steps), strict=True)
         scores.append(WordScore(fmean(logs), fmean(hits), len(steps)))
     return scores
+
+
+def rows_of_words(
+    lm: LanguageModel, prompts: Sequence[str], words: Sequence[str]
+) -> tuple[list[Row], list[list[tuple[int, int]]]]:
+    """What runs for `score_words`: the rows, and by word, for each of its tokens, after which row.
+
+    Example:
+        >>> rows, steps_of_words = rows_of_words(lm, ["It is in"] * 2, ["Paris", "Rome"])
+    """
+    numbers: dict[tuple[int, ...], int] = {}
+    steps_of_words = []
+    for prompt, word in zip(prompts, words, strict=True):
+        before, ids = lm.prompt_ids(prompt), lm.answer_ids(prompt, word)
+        steps_of_words.append(
+            [
+                (numbers.setdefault((*before, *ids[:at]), len(numbers)), token)
+                for at, token in enumerate(ids)
+            ]
+        )
+    return list(numbers), steps_of_words
 
 
 def likeliest_tokens(lm: LanguageModel, prompts: Sequence[str]) -> list[int]:

@@ -34,8 +34,9 @@ class Plan:
     """What is run, such as "a sweep of 1,000 facts"."""
     model: str
     parts: tuple[PlannedPart, ...]
-    memory: int
-    """Bytes that it takes beside the weights, where they are there: at most."""
+    memory: int | None
+    """Bytes that it takes beside the weights, where they are there: at most; None for edits, of
+    which each method takes its own for gradients, optimisers and statistics."""
     least_memory: int
     """Bytes with which it still runs, in smaller pieces: one row of the longest prompt."""
     free_memory: int | None
@@ -72,6 +73,9 @@ class Plan:
                 f"Does not fit: {in_bytes(self.least_memory)}{free} for the longest prompt. "
                 "Shorter ones or a smaller dtype would."
             )
+        if self.memory is None:
+            left = "" if self.free_memory is None else f"; {in_bytes(self.free_memory)} are free"
+            return f"The memory of edits, which need gradients, is not planned{left}."
         smaller = self.free_memory is not None and self.memory > self.free_memory
         pieces = "; work is cut smaller" if smaller else ""
         return f"Memory beside the weights: at most {in_bytes(self.memory)}{free}{pieces}."

@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 
 from rome_widgets.errors import ArgumentError
+from rome_widgets.evaluation import measured_record as module
 from rome_widgets.evaluation.asked_record import ask_before
 from rome_widgets.evaluation.collapse import mean_perplexity, tokens_of
 from rome_widgets.evaluation.measured_record import Measurer, MeasurerSettings
 from rome_widgets.evaluation.written_texts import write_texts
+from rome_widgets.model.word_scores import likeliest_tokens
 from rome_widgets.records.fact_record import FactRecord
 from rome_widgets.records.record_scores import figures_of_scores
+from rome_widgets.records.schemas import Probe
 from rome_widgets.records.text_metrics import ReferenceTexts, ngram_entropy
 from tests.helpers import world
 
@@ -27,6 +30,35 @@ TEXTS = ("w1 w2 w3 w4", "w9 w8")
 
 def measurer(lm, **settings):
     return Measurer(lm, MeasurerSettings(**settings), lambda: None)
+
+
+def test_as_many_positions_are_planned_as_are_run(monkeypatch):
+    lm = world.make_lm("gpt2")
+    says = lm.token_text(likeliest_tokens(lm, ["w1 w2 w3"])[0])
+    follows = Probe("w3 w9", (("w2",), ("w4 w5 w6",)), "two hops", (Probe("w1 w2 w3", ((says,),)),))
+    record = replace(
+        RECORD,
+        target_new="w8 w9",
+        paraphrase_prompts=("w1 w14 w15 w2 w4",),
+        attribute_prompts=("w4 w9",),
+        portability=(follows,),
+    )
+    monkeypatch.setattr(module, "ordinary_text", lambda lm, seed: "w1 w2 " * 20)
+    run = []
+    blocks = [lm.model.get_submodule(name) for name in lm.sites("hidden")]
+    hooks = [
+        block.register_forward_pre_hook(lambda _, given: run.append(given[0][..., 0].numel()))
+        for block in blocks
+    ]
+    try:
+        measure = measurer(lm)
+        before = measure.before(record)
+        for _ in range(2):
+            measure.after(record, before)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert sum(run) == lm.n_layers * module.positions_measured(lm, [record], 2)
 
 
 def test_only_what_was_asked_for_is_measured():

@@ -92,7 +92,8 @@ def test_an_edit_is_planned_from_one_of_few_steps_and_changes_nothing(monkeypatc
     record = {"prompt": "w3 {} w9", "subject": "w14", "target": "w5", "target_new": "w6"}
     options = {"layer": 2, "settings": {"rome": {"steps": 50, "prefixes": ()}}}
     one = rw.plan(lm, record, methods=["rome"], **options)
-    several = rw.plan(lm, [record] * 3, methods="rome", **options)
+    options["layer"] = {"rome": 2}
+    several = rw.plan(lm, (record for _ in range(3)), methods="rome", **options)
     assert steps == [module.PROBE_STEPS] * 2
     assert not lm.edits
     assert [part.what for part in one.parts] == ["rome: 1 edit"]

@@ -19,6 +19,7 @@ def test_the_cost_comes_first_where_it_fits_and_the_shortage_where_not():
     assert not short.fits
     assert repr(short).splitlines()[0].startswith("Plan(Does not fit: 1.0 MiB of 0.0 MiB free")
     assert Plan("a trace", "tiny", PARTS, 2**30, 2**20, None).fits
+    assert "not planned" in repr(Plan("an edit", "tiny", PARTS, None, 2**20, None))
 
 
 @pytest.mark.parametrize(
