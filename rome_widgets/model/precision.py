@@ -13,10 +13,7 @@ import torch
 
 _OF = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}
 _WORDS = {"tf32": "TF32", "bf16": "bfloat16"}
-_EXACT = {
-    "cuda": 'torch.backends.cuda.matmul.fp32_precision = "ieee"',
-    "cpu": 'torch.backends.mkldnn.matmul.fp32_precision = "ieee"',
-}
+_NAMES = {"cuda": "cuda", "cpu": "mkldnn"}
 
 
 def reduced_precision(device: torch.device, dtype: torch.dtype) -> str:
@@ -30,6 +27,17 @@ def reduced_precision(device: torch.device, dtype: torch.dtype) -> str:
     return _WORDS.get(getattr(backend.matmul, "fp32_precision", ""), "")
 
 
+def setting_of(device: torch.device, narrower: str) -> str:
+    """The line of code that has products made as `reduced_precision` says it of another process.
+
+    Example:
+        >>> setting_of(torch.device("cuda"), "TF32")
+        'torch.backends.cuda.matmul.fp32_precision = "tf32"'
+    """
+    value = next((value for value, word in _WORDS.items() if word == narrower), "ieee")
+    return f'torch.backends.{_NAMES[device.type]}.matmul.fp32_precision = "{value}"'
+
+
 def precision_notes(device: torch.device, dtype: torch.dtype) -> list[str]:
     """What to say of it beside numbers of the model; nothing where products are float32's own."""
     narrower = reduced_precision(device, dtype)
@@ -38,5 +46,5 @@ def precision_notes(device: torch.device, dtype: torch.dtype) -> list[str]:
     return [
         f"torch is set to multiply float32 matrices in {narrower} on this device, and so the "
         "model's passes may run, as your own do: probabilities are right to some 1e-3. "
-        f"{_EXACT[device.type]} makes them exact."
+        f"{setting_of(device, '')} makes them exact."
     ]

@@ -12,12 +12,14 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from rome_widgets import bundled
-from rome_widgets.errors import ModelChanged, RomeWidgetsError, StaysHere
+from rome_widgets.errors import ModelChanged, RomeWidgetsError, StaysHere, WorkersLost
 from rome_widgets.model.base_weights import digest_of_weights
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.load import load, source_of
-from rome_widgets.model.precision import reduced_precision
+from rome_widgets.model.precision import reduced_precision, setting_of
 from rome_widgets.records.html import and_more
 
 READ = 64
@@ -45,8 +47,11 @@ class ModelRecipe:
     """The kind of device: which one of several, each process knows by itself."""
     own_code: bool
     """Whether code that came with the checkpoint runs, which the user has allowed here."""
+    precision: str
+    """In which narrower format float32 is multiplied (`reduced_precision`). It is a setting of each
+    process, which none inherits."""
     digest: str
-    """Of weights, modules, tokenizer and precision."""
+    """Of weights, modules and tokenizer."""
 
     @classmethod
     def of(cls, lm: LanguageModel) -> ModelRecipe:
@@ -68,20 +73,34 @@ class ModelRecipe:
         own_code = type(lm.model).__module__.startswith("transformers_modules")
         revision = getattr(lm.model.config, "_commit_hash", None)
         dtype = str(lm.dtype).removeprefix("torch.")
-        return cls(source, revision, dtype, lm.device.type, own_code, _digest(lm))
+        narrower = reduced_precision(lm.device, lm.dtype)
+        return cls(source, revision, dtype, lm.device.type, own_code, narrower, _digest(lm))
 
     def model(self) -> LanguageModel:
         """The model, loaded when a process asks for the first time.
 
         Raises:
+            WorkersLost: This process multiplies in another precision.
             ModelChanged: What was loaded is another model.
             ModelNotFound, DeviceUnavailable, OutOfMemory: See `rome_widgets.load`.
         """
+        self._check_precision()
         with _loading:
             if self not in _kept:
                 _kept.clear()
                 _kept[self] = self._loaded()
             return _kept[self]
+
+    def _check_precision(self) -> None:
+        device = torch.device(self.device)
+        found = reduced_precision(device, getattr(torch, self.dtype))
+        if found != self.precision:
+            raise WorkersLost(
+                f"A worker multiplies float32 matrices in {found or 'float32'}.",
+                f"{self.precision or 'float32'} was wanted, as in the process that sent the work.",
+                f"Run {setting_of(device, self.precision)} in each worker: in the initializer of a "
+                "pool of processes, in a module that Dask's workers --preload.",
+            )
 
     def _loaded(self) -> LanguageModel:
         lm = load(
@@ -95,7 +114,7 @@ class ModelRecipe:
         if _digest(lm) != self.digest:
             raise ModelChanged(
                 f"{lm.name} was loaded in another process, and is another model there.",
-                "The same weights, tokenizer and precision were wanted.",
+                "The same weights and tokenizer were wanted.",
                 "Was it changed after it was loaded? Save it, lm.save_pretrained(folder), and take "
                 "rome_widgets.load(folder).",
             )
@@ -117,8 +136,8 @@ def _why_none(lm: LanguageModel, source: str | None) -> str:
 
 def _digest(lm: LanguageModel) -> str:
     ids = [_ids(lm, subject) for subject in bundled.subjects()[:READ]]
-    precision = [lm.engine, str(lm.dtype), reduced_precision(lm.device, lm.dtype)]
-    about = json.dumps([digest_of_weights(lm), lm.identity.built, *precision, ids])
+    code = [lm.engine, str(lm.dtype)]
+    about = json.dumps([digest_of_weights(lm), lm.identity.built, *code, ids])
     return hashlib.sha256(about.encode()).hexdigest()
 
 

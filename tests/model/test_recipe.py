@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import rome_widgets as rw
-from rome_widgets.errors import ModelChanged, StaysHere
+from rome_widgets.errors import ModelChanged, StaysHere, WorkersLost
+from rome_widgets.model import recipe as module
 from rome_widgets.model.recipe import ModelRecipe
 from tests.helpers import tiny
 
@@ -51,6 +52,16 @@ def test_a_model_that_is_another_there_is_refused(folder):
         recipe.model()
     with pytest.raises(ModelChanged):
         dataclasses.replace(ModelRecipe.of(lm), dtype="float64").model()
+
+
+def test_a_process_of_another_precision_is_told_what_to_set(folder, monkeypatch):
+    recipe = ModelRecipe.of(rw.load(folder, device="cpu"))
+    monkeypatch.setattr(module, "reduced_precision", lambda device, dtype: "bfloat16")
+    with pytest.raises(WorkersLost, match=r"mkldnn.matmul.fp32_precision = \"ieee\""):
+        recipe.model()
+    here = ModelRecipe.of(rw.load(folder, device="cpu"))
+    assert here.digest == recipe.digest
+    here.model()
 
 
 def test_what_no_folder_has_is_refused_with_the_reason(folder):
