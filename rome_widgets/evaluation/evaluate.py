@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rome_widgets.editing.methods import METHODS
 from rome_widgets.editing.statistics.second_moment import Statistics
@@ -52,6 +53,7 @@ from rome_widgets.records.arguments import (
     texts,
 )
 from rome_widgets.records.call_progress import CallProgress
+from rome_widgets.records.edit import EditReport
 from rome_widgets.records.evaluation import NONE, EvaluatedEdit, Evaluation, Mode
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.fact_record import FactRecord
@@ -100,7 +102,8 @@ def evaluate(
     Args:
         lm: The model, with whatever edits it carries.
         records: Of facts with their new object: those of `rw.datasets`, or in any form that is
-            known. What is measured of each is what it has prompts for.
+            known. What is measured of each is what it has prompts for. The facts of one case (its
+            `along_with`) are edited together with it, one on top of the other.
         methods: Names of `rome_widgets.methods()`.
         layer: As of `rome_widgets.edit`, of all methods, or by method.
         settings: By method, what `rome_widgets.edit` takes as its settings.
@@ -180,9 +183,12 @@ def _read_record(number: int, given: Any) -> FactRecord | EvaluatedEdit:
         record = FactRecord.from_record(given)
     except RomeWidgetsError as error:
         return EvaluatedEdit(number, NONE, said(given), "", reason=str(error))
-    if record.target_new:
-        return record
-    return _row(number, NONE, record, reason="The record names no new object (target_new).")
+    for each in record.edited_together:
+        if not each.target_new:
+            which = "The record" if each is record else f"Its along_with {each!r}"
+            reason = f"{which} names no new object (target_new)."
+            return _row(number, NONE, record, reason=reason)
+    return record
 
 
 def _row(number: int, method: str, record: FactRecord, **more: Any) -> EvaluatedEdit:
@@ -214,6 +220,26 @@ class _Kept:
     def add(self, row: EvaluatedEdit) -> None:
         """See `RunLog.add`."""
         self.done[row.number, row.method] = row
+
+
+class _Edited(NamedTuple):
+    """Edits of one record that the model carries: of each of its facts, or of all records."""
+
+    reports: list[EditReport]
+    seconds: float
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The part of it that a row has."""
+        reports = self.reports
+        ratios = [each.norm_ratio for each in reports if each.weight_norm]
+        return {
+            "layers": tuple(sorted({layer for each in reports for layer in each.layers})),
+            "norm_ratio": max(ratios, default=None),
+            "steps": sum(len(each.steps) for each in reports),
+            "warnings": tuple(dict.fromkeys(chain.from_iterable(e.warnings for e in reports))),
+            "edit_seconds": self.seconds,
+        }
 
 
 class _Work:
@@ -303,16 +329,9 @@ class _Work:
             return _row(number, method, record, reason=before)
         if method == NONE:
             return _row(number, method, record, **before.shown)
-        began = time.perf_counter()
-        try:
-            change = self._editing.edit(method, record)
-            took = time.perf_counter() - began
-            with change:
-                return self._measured(number, record, change, before, took)
-        except NOT_OF_ONE_EDIT:
-            raise
-        except RomeWidgetsError as error:
-            return _row(number, method, record, reason=str(error))
+        with ExitStack() as stack:
+            edited = self._entered(method, record.edited_together, stack)
+            return self._measured_with(number, record, method, edited)
 
     # ------------------------------------------------------------------ sequential and batch
 
@@ -332,35 +351,41 @@ class _Work:
                 edited = self._edited(method, stack)
                 for number, record in missing:
                     self._editing.check()
-                    add(self._measured_beside_others(number, record, method, edited[number]))
+                    add(self._measured_with(number, record, method, edited[number]))
 
-    def _edited(self, method: str, stack: ExitStack) -> dict[int, tuple[Any, float] | str]:
-        """By record its edit, which the model carries, and the seconds it took; or why not."""
-        makes = self._all_at_once if self._mode == "batch" else self._on_top_of_each_other
-        return makes(method, stack)
-
-    def _on_top_of_each_other(
-        self, method: str, stack: ExitStack
-    ) -> dict[int, tuple[Any, float] | str]:
-        return {number: self._entered(method, record, stack) for number, record in self._facts}
-
-    def _all_at_once(self, method: str, stack: ExitStack) -> dict[int, tuple[Any, float] | str]:
-        entered = self._entered(method, [record for _, record in self._facts], stack)
+    def _edited(self, method: str, stack: ExitStack) -> dict[int, _Edited | str]:
+        """By record what the model carries of it, or why nothing."""
+        if self._mode == "sequential":
+            return {
+                number: self._entered(method, record.edited_together, stack)
+                for number, record in self._facts
+            }
+        facts = [each for _, record in self._facts for each in record.edited_together]
+        entered = self._entered(method, [facts], stack)
         return {number: entered for number, _ in self._facts}
 
-    def _entered(self, method: str, facts: Any, stack: ExitStack) -> tuple[Any, float] | str:
-        began = time.perf_counter()
-        self._editing.check()
+    # ------------------------------------------------------------------------------- helpers
+
+    def _entered(
+        self, method: str, edits: Iterable[FactRecord | list[FactRecord]], stack: ExitStack
+    ) -> _Edited | str:
+        """Edits one on top of the other, which the model carries; where one fails, none of them."""
+        began, reports = time.perf_counter(), []
+        together = stack.enter_context(ExitStack())
         try:
-            change = stack.enter_context(self._editing.edit(method, facts))
+            for each in edits:
+                self._editing.check()
+                change = together.enter_context(self._editing.edit(method, each))
+                reports.append(change.report)
         except NOT_OF_ONE_EDIT:
             raise
         except RomeWidgetsError as error:
+            together.close()
             return str(error)
-        return change, time.perf_counter() - began
+        return _Edited(reports, time.perf_counter() - began)
 
-    def _measured_beside_others(
-        self, number: int, record: FactRecord, method: str, edited: tuple[Any, float] | str
+    def _measured_with(
+        self, number: int, record: FactRecord, method: str, edited: _Edited | str
     ) -> EvaluatedEdit:
         before = self._measured_before(number, record)
         if isinstance(before, str):
@@ -368,13 +393,12 @@ class _Work:
         if isinstance(edited, str):
             return _row(number, method, record, reason=edited)
         try:
-            return self._measured(number, record, edited[0], before, edited[1])
+            found = self._measurer.after(record, before)
         except NOT_OF_ONE_EDIT:
             raise
         except RomeWidgetsError as error:
             return _row(number, method, record, reason=str(error))
-
-    # ------------------------------------------------------------------------------- helpers
+        return _row(number, method, record, **edited.shown, **found.shown)
 
     @property
     def _facts(self) -> list[tuple[int, FactRecord]]:
@@ -393,24 +417,6 @@ class _Work:
             except RomeWidgetsError as error:
                 self._before[number] = str(error)
         return self._before[number]
-
-    def _measured(
-        self, number: int, record: FactRecord, change: Any, before: Measured, took: float
-    ) -> EvaluatedEdit:
-        """The row of a record whose edit the model carries."""
-        report = change.report
-        found = self._measurer.after(record, before)
-        return _row(
-            number,
-            report.method,
-            record,
-            layers=tuple(report.layers),
-            norm_ratio=report.norm_ratio if report.weight_norm else None,
-            steps=len(report.steps),
-            warnings=tuple(report.warnings),
-            edit_seconds=took,
-            **found.shown,
-        )
 
     def _check_model(self) -> None:
         """What was computed while somebody else changed the model is not kept."""

@@ -64,9 +64,9 @@ class EvaluatedEdit:
     """By name; what there is nothing to measure for is not there."""
     layers: tuple[int, ...] = ()
     norm_ratio: float | None = None
-    """‖ΔW‖ / ‖W‖ of the edit."""
+    """‖ΔW‖ / ‖W‖ of the edit; the largest, where a record's facts are several edits."""
     steps: int = 0
-    """Of its optimisation."""
+    """Of its optimisation; of all its facts."""
     warnings: tuple[str, ...] = ()
     """The edit's own."""
     text: str = ""

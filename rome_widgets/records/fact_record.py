@@ -98,6 +98,11 @@ class FactRecord(Fact):
             return cls(record.prompt, record.subject, record.target)
         return cls(**_arguments(read_fields(record)))
 
+    @property
+    def edited_together(self) -> tuple[FactRecord, ...]:
+        """All facts of the case, this one first."""
+        return (self, *self.along_with)
+
     def stated(self) -> StatedFact:
         """What it says, the new object too."""
         return super().stated()._replace(target=self.target_new)

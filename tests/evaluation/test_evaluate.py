@@ -190,6 +190,34 @@ def test_a_batch_is_one_edit_of_a_method_that_writes_many(shift):
         evaluate(lm, mode="batch")
 
 
+@pytest.mark.parametrize("mode", ["single", "sequential", "batch"])
+def test_the_facts_of_a_case_are_edited_together(shift, mode):
+    lm, method = world.new_lm("gpt2", torch.float64), "shifts" if mode == "batch" else "shift"
+    before = weights(lm)
+    case = replace(record(0), along_with=(record(3, "w14"), record(2)))
+    changes = [record(0), record(3, "w14"), record(2)]
+    (row,) = evaluate(lm, [case], [method], mode=mode).of(method)
+    assert untouched(lm, before)
+    subjects = [each.subject for each in changes]
+    assert METHODS[method].calls == ([subjects] if mode == "batch" else [[s] for s in subjects])
+    for each in [changes] if mode == "batch" else changes:
+        rw.edit(lm, each, method=method, layer=1, neighbors=(), progress=False).apply()
+    wanted = {case.subject: measure_record(lm, case)}
+    lm.revert_all()
+    check_equal([row], wanted)
+
+
+@pytest.mark.parametrize("mode", ["single", "sequential"])
+def test_of_a_case_all_facts_are_edited_or_none(shift, mode):
+    lm = world.new_lm("gpt2", torch.float64)
+    without_new = FactRecord(world.PROMPT, "w4", "w5")
+    cases = [replace(record(0), along_with=(other,)) for other in (record(1, REFUSED), without_new)]
+    found = evaluate(lm, [*cases, record(2)], mode=mode).of("shift")
+    assert found[0].reason == "It does not like this subject."
+    assert "along_with" in found[1].reason
+    check_equal(found[2:], figures_by_hand(lm, [record(2)]))
+
+
 @pytest.mark.parametrize("mode", ["single", "sequential"])
 def test_it_goes_on_from_its_log_to_the_same_bits(shift, mode, tmp_path):
     lm = world.make_lm("gpt2", torch.float64)
