@@ -54,6 +54,10 @@ export function signed(value: number | null | undefined, digits = 4): string {
   return (value < 0 ? "\u2212" : "+") + text;
 }
 
+/** Half a width of an interval, ` ± 0.0120`; nothing where none is known. */
+export const plusMinus = (half: number | null, digits: number, words = "±"): string =>
+  known(half) ? ` ${words} ${half.toFixed(digits)}` : "";
+
 /** `to − from`, where both are known. */
 export const less = (to: number | null, from: number | null): number | null =>
   to === null || from === null ? null : to - from;

@@ -64,7 +64,6 @@ def trace_picture(trace: CausalTrace) -> str:
 def sweep_picture(sweep: Sweep) -> str:
     """The average effects of a sweep by role and layer, one scale for all kinds, as `<img>`."""
     grids: dict[Kind, np.ndarray] = {kind: sweep.effects(kind).mean for kind in sweep.kinds}
-    total = sweep.total_effect
     return _heat_maps(
         [ROLE_TITLES[role] for role in ROLES],
         grids,
@@ -72,7 +71,7 @@ def sweep_picture(sweep: Sweep) -> str:
         ("effect", *sweep.colour_ends),
         (
             f"Average indirect effect, {plural(len(sweep.traced), 'fact')} on {sweep.model}",
-            f"total effect on {SHORT[sweep.metric]} {total.value:.3f} ± {total.interval:.3f}",
+            f"total effect on {SHORT[sweep.metric]} {sweep.total_effect:.3f}",
         ),
         f"Average indirect effects of {len(sweep.traced)} facts by role of the token and layer",
     )

@@ -7,6 +7,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from textwrap import wrap
 from typing import Any, Literal
 
 import altair as alt
@@ -41,6 +42,10 @@ ROW = CELL + 4
 """Height of a role's row, pixels."""
 WIDE, TALL = 210, 150
 """Pixels of a plot of curves."""
+PADDING = {"left": 24, "right": 48, "top": 5, "bottom": 5}
+"""Room for the words of an SVG in a font that is wider than the one it was measured in."""
+WORDS_WIDE = 80
+"""Characters of a line below a title: figure 3 is not wider."""
 ROLE_COLOURS = ("#56b4e9", "#0072b2", "#d55e00", "#e69f00", "#999999", "#000000")
 """Of the roles, in their order; told apart by every eye (Okabe and Ito)."""
 SITE_COLUMNS = ("role", "layer", "metric", "value")
@@ -85,8 +90,8 @@ def _panel(sweep: Sweep, kind: Kind, ends: tuple[float, float]) -> alt.Chart:
         {
             "role": ROLE_TITLES[role],
             "layer": layer,
-            "effect": None if np.isnan(mean := float(averages.mean[row, layer])) else mean,
-            "interval": None if np.isnan(mean) else float(averages.interval[row, layer]),
+            "effect": _known(averages.mean[row, layer]),
+            "interval": _known(averages.interval[row, layer]),
             "tokens": int(averages.n[row]),
         }
         for row, role in enumerate(ROLES)
@@ -129,8 +134,7 @@ def _severed(sweep: Sweep) -> alt.HConcatChart:
             "graph": SEVERED_NAMES[kind],
             "layer": layer,
             "effect": float(mean),
-            "low": float(mean - half),
-            "high": float(mean + half),
+            **_ends(mean, half),
         }
         for kind, averages in found.items()
         for layer, (mean, half) in enumerate(
@@ -153,7 +157,7 @@ def _severed(sweep: Sweep) -> alt.HConcatChart:
     intervals = base.mark_rule(color=INK).encode(y=alt.Y("low:Q", title=""), y2="high:Q")
     wide = max(360, 3 * 7 * sweep.n_layers)
     chart = alt.layer(bars, intervals, width=wide, height=1.4 * TALL)
-    title = "Restoring the hidden state at the subject's last token, with modules severed"
+    title = "Effect at the subject's last token, with modules severed"
     return _beside([chart], _title(sweep, title))
 
 
@@ -171,8 +175,7 @@ def _lines(sweep: Sweep, kind: Kind) -> alt.LayerChart:
             "role": ROLE_TITLES[role],
             "layer": layer,
             "effect": float(averages.mean[row, layer]),
-            "low": float(averages.mean[row, layer] - averages.interval[row, layer]),
-            "high": float(averages.mean[row, layer] + averages.interval[row, layer]),
+            **_ends(averages.mean[row, layer], averages.interval[row, layer]),
         }
         for row, role in enumerate(ROLES)
         if averages.n[row]
@@ -211,10 +214,14 @@ def _peaks(sweep: Sweep, role: Role) -> alt.VConcatChart:
     title = "Averages (colour), and where single facts peak (a circle's area: how many)"
     below = [_best_layers(sweep, kind, role) for kind in sweep.kinds]
     rows = [
-        _beside([*above, legend], _title(sweep, title)),
-        _beside(below, _title(None, f"Best layer of each fact at the {ROLE_TITLES[role].lower()}")),
+        _beside([*above, legend], _title(sweep, title), alt.Undefined),
+        _beside(
+            below,
+            _title(None, f"Best layer of each fact at the {ROLE_TITLES[role].lower()}"),
+            alt.Undefined,
+        ),
     ]
-    return VConcatChart(vconcat=rows, spacing=24)
+    return VConcatChart(vconcat=rows, spacing=24, padding=PADDING)
 
 
 def _with_peaks(sweep: Sweep, kind: Kind, ends: tuple[float, float]) -> alt.LayerChart:
@@ -246,7 +253,7 @@ def _best_layers(sweep: Sweep, kind: Kind, role: Role) -> alt.LayerChart:
     counts = sweep.best_layers(kind, role)
     means = sweep.effects(kind).mean[ROLES.index(role)]
     rows = [
-        {"layer": layer, "facts": int(count), "effect": None if np.isnan(mean) else float(mean)}
+        {"layer": layer, "facts": int(count), "effect": _known(mean)}
         for layer, (count, mean) in enumerate(zip(counts, means, strict=True))
     ]
     first, last = kind == sweep.kinds[0], kind == sweep.kinds[-1]
@@ -292,12 +299,11 @@ def sites_chart(frame: pd.DataFrame) -> alt.HConcatChart:
     _check_sites(frame)
     columns = [*SITE_COLUMNS, *(["interval"] if "interval" in frame else [])]
     by_metric: dict[Any, list[dict[str, Any]]] = {}
-    known: Any = frame[columns]
-    for row in sorted(known.to_dict("records"), key=lambda row: row["layer"]):
-        half = row.get("interval", 0.0)
-        ends = {"low": row["value"] - half, "high": row["value"] + half}
+    found: Any = frame[columns]
+    for row in sorted(found.to_dict("records"), key=lambda row: row["layer"]):
+        known = {"value": _known(row["value"]), **_ends(row["value"], row.get("interval", np.nan))}
         by_metric.setdefault(row["metric"], []).append(
-            {"layer": row["layer"], "value": row["value"], "role": ROLE_TITLES[row["role"]], **ends}
+            {"layer": row["layer"], "role": ROLE_TITLES[row["role"]], **known}
         )
     y = alt.Y("value:Q", title="", axis=alt.Axis(grid=False))
     plots = [
@@ -323,14 +329,23 @@ def _check_sites(frame: Any) -> None:
             )
 
 
-def _beside(parts: Sequence[Any], title: alt.Title) -> alt.HConcatChart:
-    chart: Any = ConcatChart(hconcat=list(parts), spacing=14, title=title)
+def _known(value: float) -> float | None:
+    """As JSON has it: null where nothing is known, and a mark is left out."""
+    return None if np.isnan(value) else float(value)
+
+
+def _ends(mean: float, half: float) -> dict[str, float | None]:
+    return {"low": _known(mean - half), "high": _known(mean + half)}
+
+
+def _beside(parts: Sequence[Any], title: alt.Title, padding: Any = PADDING) -> alt.HConcatChart:
+    chart: Any = ConcatChart(hconcat=list(parts), spacing=14, title=title, padding=padding)
     return chart.resolve_scale(color="independent")
 
 
 def _title(sweep: Sweep | None, text: str) -> alt.Title:
     """What a figure shows; below, of what and how it was measured."""
-    how = [] if sweep is None else _how(sweep)
+    how = [] if sweep is None else [part for line in _how(sweep) for part in wrap(line, WORDS_WIDE)]
     look: Any = {"fontSize": 14, "subtitleColor": INK, "subtitlePadding": 4}
     return alt.Title(text, subtitle=how, anchor="start", offset=14, **look)
 
@@ -340,8 +355,7 @@ def _how(sweep: Sweep) -> list[str]:
     noise = f"noise on the subject: {sweep.noise.get('text', 'unknown')}"
     if "subject" in sweep.noise:
         noise = f"in place of the subject: “{sweep.noise['subject']}”"
-    total = sweep.total_effect
-    effect = f"total effect on {SHORT[sweep.metric]} {total.value:.3f} ± {total.interval:.3f}"
+    effect = f"total effect on {SHORT[sweep.metric]} {sweep.total_effect:.3f}"
     return [
         f"{sweep.model} · {plural(len(sweep.traced), 'fact')} · {effect}",
         f"{noise} · {plural(sweep.samples, 'sample')}{seed}",

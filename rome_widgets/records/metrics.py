@@ -115,7 +115,8 @@ class Mean(NamedTuple):
     value: float
     """NaN where no record has it."""
     interval: float
-    """Half its width: 1.96 standard deviations over √n, as in the paper's tables."""
+    """Half its width: 1.96 standard deviations over √n, as in the paper's tables. NaN of fewer than
+    two records, which say nothing of how far others are."""
     n: int
     """Records that have it."""
 
@@ -123,12 +124,22 @@ class Mean(NamedTuple):
     def of(cls, values: Iterable[float | None]) -> Mean:
         """The mean of what is known."""
         known = _known(values)
-        if not known:
-            return cls(math.nan, math.nan, 0)
-        return cls(fmean(known), 1.96 * pstdev(known) / math.sqrt(len(known)), len(known))
+        n = len(known)
+        half = 1.96 * pstdev(known) / math.sqrt(n) if n > 1 else math.nan
+        return cls(fmean(known) if n else math.nan, half, n)
 
     def __str__(self) -> str:
-        return f"{_percent(self.value)} ±{_percent(self.interval)}" if self.n else ""
+        """In percent; the interval where there is one."""
+        if math.isnan(self.interval):
+            return _percent(self.value) if self.n else ""
+        return f"{_percent(self.value)} ±{_percent(self.interval)}"
+
+    def __format__(self, spec: str) -> str:
+        """As it is, such as `0.550 ± 0.346` by ".3f"; a sign is for the mean alone."""
+        if not spec:
+            return str(self)
+        interval = "" if math.isnan(self.interval) else f" ± {self.interval:{spec.lstrip('+')}}"
+        return f"{self.value:{spec}}{interval}" if self.n else ""
 
 
 class _ByKind:

@@ -43,7 +43,7 @@ class Averages(NamedTuple):
     mean: np.ndarray
     """`[..., layer]`; NaN where there is nothing to average."""
     interval: np.ndarray
-    """`[..., layer]`: half its width, 1.96 standard deviations over √n."""
+    """`[..., layer]`: half its width, 1.96 standard deviations over √n; NaN of fewer than two."""
     n: np.ndarray
     """`[...]`: how many effects each mean is of."""
 
@@ -59,7 +59,7 @@ class Averages(NamedTuple):
         none = np.full(n_layers, np.nan)
         return cls(
             np.stack([some.mean(axis=0) if len(some) else none for some in rows]),
-            np.stack([_half_width(some) if len(some) else none for some in rows]),
+            np.stack([_half_width(some) for some in rows]),
             np.array([len(some) for some in rows]),
         )
 
@@ -70,6 +70,8 @@ class Averages(NamedTuple):
 
 
 def _half_width(effects: np.ndarray) -> np.ndarray:
+    if len(effects) < 2:
+        return np.full(effects.shape[1], np.nan)
     return 1.96 * effects.std(axis=0) / np.sqrt(len(effects))
 
 
@@ -113,7 +115,7 @@ class Sweep(ReadOnlyArrays):
     def __repr__(self) -> str:
         lines = [f"{plural(len(self.facts), 'fact')} on {quoted(self.model, 40)}: {self._counts}"]
         if self.traced:
-            lines.append(f"total effect {_short(self.total_effect)} of {TITLES[self.metric]}")
+            lines.append(f"total effect {self.total_effect:.3f} of {TITLES[self.metric]}")
             lines += [self._line(kind) for kind in self.kinds]
         return f"Sweep({(',' + chr(10) + '    ').join(lines)})"
 
@@ -123,7 +125,7 @@ class Sweep(ReadOnlyArrays):
         if self.traced:
             title = f"Average indirect effect at each role's best layer, of {TITLES[self.metric]}"
             names = ["kind", "role", "tokens", "layer", "effect ± 95 %"]
-            total = f"Average total effect {_short(self.total_effect)}."
+            total = f"Average total effect {self.total_effect:.3f}."
             shown += [table(self._rows(), names, title), paragraph(total)]
         rows = [[each.prompt, each.status, each.reason] for each in self._left_out[:MOST_REASONS]]
         if rows:
@@ -361,13 +363,13 @@ class Sweep(ReadOnlyArrays):
             for row, role in enumerate(ROLES):
                 if effects.n[row]:
                     best = int(effects.mean[row].argmax())
-                    n, mean = str(effects.n[row]), _short(effects.at(row, best))
+                    n, mean = str(effects.n[row]), f"{effects.at(row, best):.3f}"
                     rows.append([kind, role, n, str(best), mean])
         return rows
 
     def _line(self, kind: Kind) -> str:
-        role, layer, mean = self.strongest(kind) or ("", 0, None)
-        return f"{kind}: {role}, layer {layer}, {_short(mean)}"
+        role, layer, mean = self.strongest(kind) or ("", 0, Mean.of(()))
+        return f"{kind}: {role}, layer {layer}, {mean:.3f}"
 
     # ------------------------------------------------------------------------------ files
 
@@ -391,10 +393,6 @@ class Sweep(ReadOnlyArrays):
         from rome_widgets.files.parquet import save_frame
 
         return save_frame(self.to_frame(), path, "sweep.save(path)")
-
-
-def _short(mean: Mean | None) -> str:
-    return "" if mean is None else f"{mean.value:.3f} ±{mean.interval:.3f}"
 
 
 def _rows_of(fact: SweptFact, kind: Kind) -> pd.DataFrame:

@@ -138,8 +138,7 @@ def _averages(sweep: Sweep, kind: Kind) -> str:
     names = [ROLE_TITLES[role] for role in ROLES]
     titles = [
         [
-            f"{name}, layer {layer}: {found.at(row, layer).value:+.4f} "
-            f"± {found.at(row, layer).interval:.4f}"
+            f"{name}, layer {layer}: {found.at(row, layer):+.4f}"
             if found.n[row]
             else f"{name}: none of these"
             for layer in range(sweep.n_layers)

@@ -1,5 +1,6 @@
 """Altair figures of a sweep."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -121,6 +122,16 @@ def test_figures_that_there_are_not_are_refused():
         fake_sweep(0).chart()
 
 
+def test_of_one_fact_figures_have_no_intervals_and_no_number_that_json_lacks():
+    chart = fake_sweep(1).chart("severed").to_dict()
+    json.dumps(chart, allow_nan=False)
+    assert "±" not in str(chart["title"]["subtitle"])
+    (drawn,) = chart["datasets"].values()
+    assert {each["low"] for each in drawn} == {None}
+    json.dumps(fake_sweep(1).chart("curves").to_dict(), allow_nan=False)
+    json.dumps(sites_chart(edits().assign(interval=np.nan)).to_dict(), allow_nan=False)
+
+
 def edits():
     return pd.DataFrame(
         [(role, layer, metric, layer / 3, 0.1) for role in ROLES[2:4] for layer in (2, 0, 1)
@@ -139,7 +150,7 @@ def test_figure_5_has_a_plot_per_metric_with_a_line_per_role_in_the_order_of_lay
     assert (line[2]["low"], line[2]["high"]) == pytest.approx((2 / 3 - 0.1, 2 / 3 + 0.1))
     plain = sites_chart(edits().drop(columns="interval")).to_dict()
     (plot, _) = plain["hconcat"]
-    assert {each["low"] - each["value"] for each in rows(plain, plot | plot["layer"][1])} == {0}
+    assert {each["low"] for each in rows(plain, plot | plot["layer"][1])} == {None}, "no band"
 
 
 def test_a_table_of_edits_that_lacks_something_is_refused():

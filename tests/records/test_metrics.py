@@ -139,10 +139,14 @@ def test_without_a_kind_there_is_no_score():
     assert nothing.efficacy.success.n == 0
 
 
-def test_the_interval_of_constants_is_zero_and_of_coins_is_known():
+def test_the_interval_of_constants_is_zero_of_coins_is_known_and_of_one_record_is_none():
     assert Mean.of([0.25] * 7) == (0.25, 0, 7)
     assert Mean.of([True, None, False]) == (0.5, pytest.approx(1.96 * 0.5 / math.sqrt(2)), 2)
-    assert Mean.of([0.5]) == (0.5, 0, 1)
+    one = Mean.of([0.5])
+    assert (one.value, math.isnan(one.interval), one.n) == (0.5, True, 1)
+    assert (str(one), f"{one:+.3f}") == ("50.0", "+0.500")
+    assert f"{Mean.of([0.4, 0.6]):+.2f}" == "+0.50 ± 0.14"
+    assert f"{Mean.of([]):.3f}" == ""
 
 
 def test_the_interval_shrinks_with_the_root_of_the_count():

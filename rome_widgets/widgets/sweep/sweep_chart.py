@@ -72,7 +72,9 @@ class SweepChart(RomeWidget):
     averages = t.Bytes(
         help="float32 `[kind, role, layer]`: average indirect effects; NaN where there are none."
     ).tag(sync=True)
-    intervals = t.Bytes(help="The same of half the widths of their 95 % intervals.").tag(sync=True)
+    intervals = t.Bytes(
+        help="The same of half the widths of their 95 % intervals; NaN of fewer than two effects."
+    ).tag(sync=True)
     peaks = t.Bytes(
         help="The same of the share of facts whose greatest effect of a kind lies there."
     ).tag(sync=True)
@@ -276,8 +278,7 @@ class SweepChart(RomeWidget):
     @property
     def _average_in_words(self) -> str:
         average = cast("Sweep", self.sweep).effects(self._kind)
-        mean = average.at(ROLES.index(self._role), cast("int", self.layer))
-        return f"{mean.value:+.4f} ± {mean.interval:.4f}"
+        return f"{average.at(ROLES.index(self._role), cast('int', self.layer)):+.4f}"
 
     def to_html_table(self) -> str:
         """The averages as tables with inline colours, and the facts at the selected cell."""

@@ -2,9 +2,9 @@
 
 import { effect, signal } from "@preact/signals-core";
 import { html, nothing, svg, type TemplateResult } from "lit-html";
-import { direction, KIND_NAMES, signed, tokenLabel, visible } from "../../format.js";
+import { direction, KIND_NAMES, plusMinus, signed, tokenLabel, visible } from "../../format.js";
 import type { Ranked, SweepState } from "../../sweep_state.js";
-import { button, type Part } from "../controls.js";
+import { button } from "../controls.js";
 import type { Frame } from "../frame.js";
 import { ROLE_TITLES } from "./heat_maps.js";
 
@@ -61,14 +61,14 @@ export function facts(state: SweepState, view: Frame) {
     event.stopPropagation();
   }
 
-  function option({ fact, effect }: Ranked, at: number): TemplateResult {
+  function option({ fact, effect }: Ranked, at: number, isActive: boolean): TemplateResult {
     const selected = fact === state.example.value;
     const [row, layer, kind] = state.cell.value;
     const here = String(fact.peaks[kind]) === String([row, layer]);
     return html`<li
       role="option"
       id=${`${view.id}-fact-${at}`}
-      class=${at === activeAt() ? "rw-active" : ""}
+      class=${isActive ? "rw-active" : ""}
       aria-selected=${selected}
       data-fact=${fact.number}
       @click=${() => select(at)}
@@ -79,6 +79,7 @@ export function facts(state: SweepState, view: Frame) {
   return (): TemplateResult => {
     const [row, layer, kind] = state.cell.value;
     const ranking = state.ranking.value;
+    const at = activeAt();
     const listed = shown();
     const rest = ranking.length - listed.length;
     const missing = state.info.value.facts.length - ranking.length;
@@ -93,9 +94,9 @@ export function facts(state: SweepState, view: Frame) {
               tabindex="0"
               aria-label="Facts, the greatest effect first"
               aria-describedby=${`${view.id}-tip`}
-              aria-activedescendant=${`${view.id}-fact-${activeAt()}`}
+              aria-activedescendant=${`${view.id}-fact-${at}`}
               @keydown=${key}
-            >${listed.map(option)}</ul>`
+            >${listed.map((ranked, place) => option(ranked, place, place === at))}</ul>`
           : nothing
       }
       ${rest ? button("all", `Show ${rest} more`, () => (all.value = true), "rw-quiet") : nothing}
@@ -141,16 +142,14 @@ function strip(state: SweepState): TemplateResult {
   const dots = values.map((value, at) => `M${x(value).toFixed(1)} ${y(at)}h0`).join("");
   const { average, interval } = state.at(state.cell.value);
   const chosen = state.ranking.value.findIndex(({ fact }) => fact === state.example.value);
-  const label = `Effects of ${values.length} facts from ${signed(low, 3)} to ${signed(high, 3)}, average ${signed(average, 3)} plus or minus ${interval.toFixed(3)}`;
-  return html`<p class="rw-keys"><span>average <b>${signed(average, 3)}</b> ± ${interval.toFixed(3)}</span></p>
+  const label = `Effects of ${values.length} facts from ${signed(low, 3)} to ${signed(high, 3)}, average ${signed(average, 3)}${plusMinus(interval, 3, "plus or minus")}`;
+  return html`<p class="rw-keys"><span>average <b>${signed(average, 3)}</b>${plusMinus(interval, 3)}</span></p>
     <svg class="rw-strip" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${label}>
       <path class="rw-axis" d=${`M0 ${HEIGHT - 5}H${WIDTH}M${x(0)} ${HEIGHT - 9}v8`} />
       <path class="rw-dots" d=${dots} />
-      ${span(x(average - interval), x(average + interval), x(average))}
+      ${Number.isNaN(interval) ? nothing : svg`<path class="rw-interval" d=${`M${x(average - interval)} ${HEIGHT - 5}H${x(average + interval)}`} />`}
+      <path class="rw-mean" d=${`M${x(average)} 1V${HEIGHT - 2}`} />
       ${chosen < 0 ? nothing : svg`<circle cx=${x(values[chosen] as number)} cy=${y(chosen)} r="4" />`}
     </svg>
     <p class="rw-ends"><span>${signed(low, 2)}</span><span>${signed(high, 2)}</span></p>`;
 }
-
-const span = (from: number, to: number, mean: number): Part =>
-  svg`<path class="rw-interval" d=${`M${from} ${HEIGHT - 5}H${to}`} /><path class="rw-mean" d=${`M${mean} 1V${HEIGHT - 2}`} />`;

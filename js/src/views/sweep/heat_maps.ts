@@ -2,7 +2,7 @@
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
 import { colourTable, gradient, type Theme } from "../../colormap.js";
-import { axisCaption, KIND_NAMES, percent, signed, tokenLabel, visible } from "../../format.js";
+import { axisCaption, KIND_NAMES, percent, plusMinus, signed, tokenLabel, visible } from "../../format.js";
 import { cellAt, move, ticks } from "../../geometry.js";
 import type { Grids } from "../../grid_numbers.js";
 import { paint } from "../../paint.js";
@@ -227,7 +227,7 @@ function inWords(state: SweepState, cell: Cell): string {
   const { average, interval, peaks, own } = state.at(cell);
   if (Number.isNaN(average)) return `layer ${cell[1]}, no such token`;
   const fact = Number.isNaN(own) ? "" : `, this fact ${signed(own, 3)}`;
-  return `layer ${cell[1]}, average ${signed(average, 3)} plus or minus ${interval.toFixed(3)}, ${percent(peaks)} of facts peak here${fact}`;
+  return `layer ${cell[1]}, average ${signed(average, 3)}${plusMinus(interval, 3, "plus or minus")}, ${percent(peaks)} of facts peak here${fact}`;
 }
 
 /** Paints every plot below `root`. */

@@ -3,7 +3,7 @@
 import { effect } from "@preact/signals-core";
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Bridge } from "../../bridge.js";
-import { KIND_NAMES, percent, signed } from "../../format.js";
+import { KIND_NAMES, percent, plusMinus, signed } from "../../format.js";
 import type { SweepState } from "../../sweep_state.js";
 import { sweepState } from "../../sweep_state.js";
 import type { Cell, SweepInfo, SweepShown, SweepTraits } from "../../types.js";
@@ -99,7 +99,7 @@ const empty = (info: SweepInfo): TemplateResult => html`<div class="rw-empty">
 function measured({ total_effect, metric, noise, samples, seed, notes }: SweepInfo): TemplateResult {
   const [mean, half] = total_effect;
   return html`<ul class="rw-notes">
-    ${mean === null || half === null ? nothing : html`<li>total effect on ${metric}: ${mean.toFixed(3)} ± ${half.toFixed(3)}</li>`}
+    ${mean === null ? nothing : html`<li>total effect on ${metric}: ${mean.toFixed(3)}${plusMinus(half, 3)}</li>`}
     <li>noise ${noise} · ${samples} sample${samples === 1 ? "" : "s"}${seed === null ? nothing : html` · seed ${seed}`}</li>
     ${notes.map((note) => html`<li>${note}</li>`)}
   </ul>`;
@@ -123,7 +123,7 @@ function said(state: SweepState, cell: Cell): TemplateResult {
     ${
       Number.isNaN(average)
         ? html`<span class="rw-mute">no fact has such a token</span>`
-        : html`<span>average <b>${signed(average)}</b> ± ${interval.toFixed(4)} <span class="rw-mute">of ${counts[row]}</span></span>
+        : html`<span>average <b>${signed(average)}</b>${plusMinus(interval, 4)} <span class="rw-mute">of ${counts[row]}</span></span>
             <span>${percent(peaks)} of facts peak here</span>`
     }
     ${Number.isNaN(own) ? nothing : html`<span>this fact <b>${signed(own)}</b></span>`}`;

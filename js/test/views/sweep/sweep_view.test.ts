@@ -82,6 +82,15 @@ test("the facts stand by their effect at the selected cell, the greatest first",
   expect(shown.all("[role=listbox]")).toHaveLength(0);
   expect(shown.words(".rw-said")).toEqual(["MLP layer 1, further tokens no fact has such a token"]);
 });
+test("of one fact there is an average without an interval", () => {
+  const none = view(effectsOf(0).fill(Number.NaN));
+  const { words, find, all } = show(sweep({ intervals: none }, { total_effect: [0.8, null] }));
+  expect(words(".rw-said")[0]).toContain("average +0.");
+  expect(words(".rw-notes li")[0]).toBe("total effect on p: 0.800");
+  expect(find(".rw").textContent).not.toMatch(/±|NaN|plus or minus/);
+  expect([all(".rw-interval").length, all(".rw-mean").length]).toEqual([0, 1]);
+  expect(find(".rw-strip").getAttribute("aria-label")).not.toMatch(/NaN|plus or minus/);
+});
 test("a click on a cell selects its kind, role and layer", () => {
   const { find, model } = show(sweep());
   const canvas = find("canvas[data-kind=attn]");
