@@ -102,18 +102,19 @@ def evaluate(
     Args:
         lm: The model, with whatever edits it carries.
         records: Of facts with their new object: those of `rw.datasets`, or in any form that is
-            known. What is measured of each is what it has prompts for. The facts of one case (its
-            `along_with`) are edited together with it, one on top of the other.
+            known. What is measured of each is what it has prompts for. The other facts of its case
+            (`along_with`) are edited, too, before it is measured. One that cannot be measured is
+            not edited.
         methods: Names of `rome_widgets.methods()`.
         layer: As of `rome_widgets.edit`, of all methods, or by method.
         settings: By method, what `rome_widgets.edit` takes as its settings.
         second_moment: As of `rome_widgets.edit`.
         mode: "single" makes each edit by itself; "sequential" one on top of the other, and measures
             all records once all are made; "batch" has a method write all facts at once, where it
-            can.
-        generate: Tokens of a text that is written; 0 for none. The edited prompt is gone on with
-            greedily and graded, and so are the record's generation prompts, of the five likeliest
-            tokens, for GE and RS.
+            can: if it refuses one of them, there is no edit, and every row has that reason.
+        generate: Tokens of a text that is written, without those of its prompt; 0 for none. What
+            follows greedily on the edited prompt is graded. From the record's generation prompts
+            texts are drawn, of the five likeliest tokens, for GE and RS; these are not graded.
         reference_texts: By object, texts about things that have it, for RS.
         collapse_texts: Ordinary sentences, whose perplexity is measured beside that of a text the
             model writes itself.
@@ -128,7 +129,7 @@ def evaluate(
 
     Raises:
         ArgumentError, SettingsError: Bad input; nothing was run.
-        EditRefused, StatisticsMissing, OutOfMemory: No edit of this model can be made so.
+        StatisticsMissing, OutOfMemory: No edit of this model can be made so.
         ModelChanged: Somebody else changed the model meanwhile.
         SaveFailed: The log cannot be written; what it holds is kept.
         RunChanged: The log is of other records, settings, or another model.
@@ -343,26 +344,33 @@ class _Work:
         for number, record in self._facts:
             if (number, NONE) not in done:
                 add(self._single(number, record, NONE))
+        reasons = {number: done[number, NONE].reason for number, _ in self._facts}
+        facts = [(number, record) for number, record in self._facts if not reasons[number]]
         for method in self._editing.methods:
-            missing = [(n, record) for n, record in self._facts if method in self._missing(n, done)]
+            for number, record in self._facts:
+                if reason := reasons[number]:
+                    add(_row(number, method, record, reason=reason))
+            missing = [(n, record) for n, record in facts if method in self._missing(n, done)]
             if not missing:
                 continue
             with ExitStack() as stack:
-                edited = self._edited(method, stack)
+                edited = self._edited(method, facts, stack)
                 for number, record in missing:
                     self._editing.check()
                     add(self._measured_with(number, record, method, edited[number]))
 
-    def _edited(self, method: str, stack: ExitStack) -> dict[int, _Edited | str]:
+    def _edited(
+        self, method: str, facts: Sequence[tuple[int, FactRecord]], stack: ExitStack
+    ) -> dict[int, _Edited | str]:
         """By record what the model carries of it, or why nothing."""
         if self._mode == "sequential":
             return {
                 number: self._entered(method, record.edited_together, stack)
-                for number, record in self._facts
+                for number, record in facts
             }
-        facts = [each for _, record in self._facts for each in record.edited_together]
-        entered = self._entered(method, [facts], stack)
-        return {number: entered for number, _ in self._facts}
+        every = [each for _, record in facts for each in record.edited_together]
+        entered = self._entered(method, [every], stack)
+        return {number: entered for number, _ in facts}
 
     # ------------------------------------------------------------------------------- helpers
 

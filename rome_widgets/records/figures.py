@@ -39,7 +39,9 @@ DEFINITIONS: dict[str, Definition] = {
     "GE": Definition(
         "Fluency: (H₂ + 2 H₃) / 3 in bits, Hₙ the entropy of the n-grams of a written text with "
         "its prompt; mean over texts, by the five likeliest tokens. The paper shows it times 100, "
-        "of 100 tokens, and splits words as NLTK does; here at spaces and punctuation.",
+        "of texts of 100 tokens, their prompt among them; here as many are written as `generate` "
+        "says, and the prompt comes to them. It splits words as NLTK does; here at spaces and "
+        "punctuation.",
         percent=False,
     ),
     "RS": Definition(

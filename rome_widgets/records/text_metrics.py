@@ -49,7 +49,8 @@ class ReferenceTexts:
 
     Terms are runs of two letters or more, without their case; a term counts as often as it occurs,
     times ln((1 + n) / (1 + df)) + 1 of the n texts and the df that have it. That is scikit-learn's
-    `TfidfVectorizer` as it comes, which the published code uses.
+    `TfidfVectorizer` as it comes, which the published code uses, of texts in the form NFKD: written
+    ones as there, references here as well.
 
     Args:
         texts: By object.

@@ -207,6 +207,16 @@ def test_the_facts_of_a_case_are_edited_together(shift, mode):
     check_equal([row], wanted)
 
 
+@pytest.mark.parametrize("mode", ["sequential", "batch"])
+def test_what_cannot_be_measured_is_not_edited(shift, mode):
+    lm, method = world.make_lm("gpt2"), "shifts" if mode == "batch" else "shift"
+    given = [record(0), record(0, "w9 " * 40), record(2)]
+    reasons = [row.reason for row in evaluate(lm, given, [method], mode=mode).of(method)]
+    assert [bool(reason) for reason in reasons] == [False, True, False]
+    edited = [subject for some in METHODS[method].calls for subject in some]
+    assert edited == [given[0].subject, given[2].subject]
+
+
 @pytest.mark.parametrize("mode", ["single", "sequential"])
 def test_of_a_case_all_facts_are_edited_or_none(shift, mode):
     lm = world.new_lm("gpt2", torch.float64)
