@@ -94,6 +94,8 @@ class SweepChart(RomeWidget):
     linked = t.Bool(False, help="Whether an explorer loads the fact selected.").tag(sync=True)
 
     _explorer: TraceExplorer | None = None
+    _picture: str | None = None
+    """What stays whatever is selected; drawn once, which takes half a second of many facts."""
 
     def __init__(
         self,
@@ -285,7 +287,9 @@ class SweepChart(RomeWidget):
         return fallback.sweep_table(cast("Sweep", self.sweep)) + self._facts_table()
 
     def _still(self) -> str:
-        return fallback.still_sweep(cast("Sweep", self.sweep)) + self._facts_table()
+        if self._picture is None:
+            self._picture = fallback.still_sweep(cast("Sweep", self.sweep))
+        return self._picture + self._facts_table()
 
     def _facts_table(self) -> str:
         found = self.ranking

@@ -8,7 +8,7 @@ import pytest
 from rome_widgets.errors import ArgumentError, StateError, TraitRefused
 from rome_widgets.records.states import KINDS
 from rome_widgets.records.swept_fact import ROLES
-from rome_widgets.widgets import SweepChart, TraceExplorer, TraceSettings
+from rome_widgets.widgets import SweepChart, TraceExplorer, TraceSettings, fallback
 from rome_widgets.widgets.sweep.sweep_chart import settings_of
 from tests.helpers.fake_engine import FakeEngine
 from tests.helpers.fake_sweep import fake_fact, fake_sweep
@@ -207,3 +207,13 @@ def test_what_stays_in_a_saved_notebook_follows_the_cell_and_the_fact(monkeypatc
     chart.example = 4
     assert "MLP layer 1" in followed[0]
     assert [each.count("←") for each in followed] == [0, 1]
+
+
+def test_the_picture_that_stays_is_drawn_once_whatever_is_selected(monkeypatch):
+    chart, drawn = SweepChart(SWEEP, "mlp", "last subject", 2), []
+    still = fallback.still_sweep
+    monkeypatch.setattr(fallback, "still_sweep", lambda sweep: drawn.append(sweep) or still(sweep))
+    before = chart._still()
+    chart.layer, chart.example, chart.shows = 1, 4, "peaks"
+    assert chart._still() != before
+    assert drawn == [SWEEP]
