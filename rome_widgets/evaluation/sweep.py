@@ -35,7 +35,7 @@ from rome_widgets.evaluation.swept_batch import (
     trace_batch,
     trace_sent_batch,
 )
-from rome_widgets.evaluation.workers import an_executor, done_by, shares_memory
+from rome_widgets.evaluation.workers import MOST_TRIES, an_executor, done_by, shares_memory
 from rome_widgets.files.run_log import opened_log
 from rome_widgets.files.sweep_file import FILE_NAME, sweep_log
 from rome_widgets.model.base_weights import digest_of_weights
@@ -134,7 +134,8 @@ def sweep(
             `client.get_executor()` of a Dask client; None: this thread. Processes load the model
             from where it was loaded here. Batches are the same, and so are the results, to the bit
             where workers compute as this process does (device, versions, threads). Batches of a
-            worker that dies are sent again; a cancel takes back those that nobody has begun.
+            worker that dies are sent again, in the end fact by fact: one that workers die of is
+            recorded as failed. A cancel takes back those that nobody has begun.
         progress: Called after each batch of facts; None shows a progress bar where it lasts, False
             none.
         cancel: Checked between calls of the model; stops with `Cancelled`, which carries the sweep
@@ -341,9 +342,9 @@ class _Work:
         else:
             work = partial(trace_sent_batch, ModelRecipe.of(lm), settings)
         try:
-            with closing(done_by(self._executor, work, batches, self._check)) as found:
-                for _, batch in found:
-                    yield batch
+            with closing(done_by(self._executor, work, batches, self._check, _each)) as found:
+                for sent, batch in found:
+                    yield _deadly(sent) if batch is None else batch
         finally:
             self._over.set()
 
@@ -378,6 +379,17 @@ class _Work:
             metric=settings.metric,
             notes=tuple(precision_notes(self._lm.device, self._lm.dtype)),
         )
+
+
+def _each(batch: Sequence[AskedFact]) -> list[Sequence[AskedFact]]:
+    """Its facts, each by itself."""
+    return [[fact] for fact in batch]
+
+
+def _deadly(batch: Sequence[AskedFact]) -> list[SweptFact]:
+    """What becomes of facts that workers die of."""
+    reason = f"Its worker died, also {MOST_TRIES} times of this fact by itself."
+    return [fact.swept(status="failed", reason=reason) for fact in batch]
 
 
 def _write(found: Sweep, folder: Path) -> None:

@@ -19,9 +19,9 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import ExitStack
+from contextlib import closing
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rome_widgets.errors import ArgumentError, RomeWidgetsError, WorkersLost, said
 
@@ -32,6 +32,8 @@ HEARD_EVERY = 0.1
 """Seconds between two looks at a cancel while all workers are busy."""
 MOST_FRUITLESS = 3
 """How often in a row workers may die without anything done in between."""
+MOST_TRIES = 2
+"""How often a worker may die of a part that was sent by itself."""
 
 
 def an_executor(value: Any, name: str) -> Executor:
@@ -66,8 +68,12 @@ def done_by(
     work: Callable[[int, J], R],
     jobs: Sequence[J],
     check: Callable[[], object] = lambda: None,
-) -> Generator[tuple[J, R]]:
+    parts: Callable[[J], Sequence[J]] = lambda job: (),
+) -> Generator[tuple[J, R | None]]:
     """Every job with what `work` makes of it, as they are done.
+
+    Where workers died again and again and nothing was done, the parts of what is left are sent one
+    by one. A part whose worker dies `MOST_TRIES` times is what it dies of, and comes with None.
 
     Close it, if not all is taken: jobs that nobody has begun by then are never begun.
 
@@ -78,29 +84,86 @@ def done_by(
             some clusters a call of equal arguments is the one that failed.
         jobs: What can be sent.
         check: Called while workers are busy, too; raises where the work should stop.
+        parts: The jobs that a job consists of; none where it cannot be taken apart.
 
     Raises:
-        WorkersLost: Workers died again and again and nothing was done any more, or one fails.
+        WorkersLost: Workers died of every part of a job, or one fails.
         RomeWidgetsError: Whatever `work` raises of them.
     """
-    waiting, sent, fruitless = [*jobs], 0, 0
-    with ExitStack() as of_ours:
-        while waiting:
+    waiting, fruitless = [*jobs], 0
+    with closing(_Workers(executor, work, check)) as workers:
+        while waiting and fruitless < MOST_FRUITLESS:
             lost: list[J] = []
-            why: BaseException | None = None
-            for job, future in _settled(executor, partial(work, sent), waiting, check):
-                if (loss := _loss(future)) is None:
-                    yield job, future.result()
+            for job, future in workers.run(waiting):
+                if future is None:
+                    lost.append(job)
                 else:
-                    lost, why = [*lost, job], loss
+                    yield job, future.result()
             fruitless = fruitless + 1 if len(lost) == len(waiting) else 0
-            if fruitless == MOST_FRUITLESS:
-                raise _lost_again(why)
-            if isinstance(executor, ProcessPoolExecutor) and isinstance(why, BrokenExecutor):
-                executor = _like(executor)
-                of_ours.callback(executor.shutdown, wait=False, cancel_futures=True)
             # The one that its worker died of is among the first, and comes last now.
-            waiting, sent = lost[::-1], sent + 1
+            waiting = lost[::-1]
+        for job in waiting:
+            yield from _one_by_one(workers, parts(job))
+
+
+def _one_by_one(workers: _Workers[J, R], parts: Sequence[J]) -> Iterator[tuple[J, R | None]]:
+    """Every part of a job of which workers died, and None with those of which they die, too.
+
+    Raises:
+        WorkersLost: They die of every one: so it is not the part.
+    """
+    deadly = []
+    for part in parts:
+        for _ in range(MOST_TRIES):
+            ((_, future),) = workers.run([part])
+            if future is not None:
+                yield part, future.result()
+                break
+        else:
+            deadly.append(part)
+    if len(deadly) == len(parts):
+        raise _lost_again(workers.why)
+    for part in deadly:
+        yield part, None
+
+
+class _Workers(Generic[J, R]):
+    """An executor; where it is a pool of processes, after a death another of the same making.
+
+    Attributes:
+        why: What the latest death was told by.
+    """
+
+    def __init__(
+        self, executor: Executor, work: Callable[[int, J], R], check: Callable[[], object]
+    ) -> None:
+        self._executor, self._work, self._check = executor, work, check
+        self._sent, self._ours = 0, False
+        self.why: BaseException | None = None
+
+    def run(self, jobs: Sequence[J]) -> Iterator[tuple[J, Future[R] | None]]:
+        """Jobs as they end, with what holds the result; None where the worker died."""
+        died, work = None, partial(self._work, self._sent)
+        self._sent += 1
+        with closing(_settled(self._executor, work, jobs, self._check)) as settled:
+            for job, future in settled:
+                loss = _loss(future)
+                died = loss or died
+                yield job, None if loss else future
+        if died is not None:
+            self.why = died
+            if isinstance(self._executor, ProcessPoolExecutor) and isinstance(died, BrokenExecutor):
+                self.close()
+                self._executor, self._ours = _like(self._executor), True
+
+    def close(self) -> None:
+        """End the processes of a pool that we made, whatever they are at: nobody waits for it."""
+        if self._ours:
+            pool: Any = self._executor
+            processes = [*(pool._processes or {}).values()]
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
 
 
 def _settled(
@@ -108,7 +171,7 @@ def _settled(
     work: Callable[[J], R],
     jobs: Iterable[J],
     check: Callable[[], object],
-) -> Iterator[tuple[J, Future[R]]]:
+) -> Generator[tuple[J, Future[R]]]:
     """Jobs as they end, however they do."""
     jobs_of: dict[Future[R], J] = {}
     try:

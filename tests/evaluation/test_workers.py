@@ -19,9 +19,10 @@ import pytest
 import rome_widgets as rw
 from rome_widgets.errors import ArgumentError, Cancelled, NonFinite, StaysHere, WorkersLost
 from rome_widgets.evaluation import sweep as module
-from rome_widgets.evaluation.workers import MOST_FRUITLESS, an_executor, done_by
+from rome_widgets.evaluation.workers import MOST_FRUITLESS, MOST_TRIES, an_executor, done_by
 from tests.helpers.counts import WORKER_KILLS
 from tests.helpers.gates import write_gate
+from tests.helpers.naps import nap
 from tests.helpers.swept import FACTS, make_lm, same, sweep
 
 NAME = "sweep.log"
@@ -63,6 +64,10 @@ def double(sent, job):
     return 2 * job
 
 
+def total(sent, job):
+    return sum(job)
+
+
 def fails(sent, job):
     raise NonFinite("a fact") if job else ZeroDivisionError("a slip")
 
@@ -79,6 +84,44 @@ def test_what_workers_die_of_comes_last_and_is_given_up_in_the_end():
         done.extend(done_by(executor, double, range(5)))
     assert sorted(done) == [(n, 2 * n) for n in range(1, 5)]
     assert executor.asked.count((0,)) == 1 + MOST_FRUITLESS
+
+
+def test_the_part_that_workers_die_of_comes_with_nothing_and_the_others_are_done():
+    executor = Dying(lambda call, job: 0 in job)
+    found = done_by(executor, total, [[1], [2, 0, 3]], parts=lambda job: [[each] for each in job])
+    assert list(found) == [([1], 1), ([2], 2), ([3], 3), ([0], None)]
+    assert executor.asked.count(([0],)) == MOST_TRIES
+    with pytest.raises(WorkersLost, match="nothing was done"):
+        list(done_by(executor, total, [[0]], parts=lambda job: [job]))
+
+
+def test_a_fact_that_workers_die_of_is_recorded_and_the_sweep_goes_on(monkeypatch):
+    lm, deadly = make_lm(), 1
+    monkeypatch.setattr(module, "shares_memory", lambda executor: True)
+    executor = Dying(lambda call, batch: any(fact.number == deadly for fact in batch))
+    found = sweep(lm, FACTS[:3], kinds="mlp", executor=executor)
+    assert [fact.status for fact in found.facts] == ["traced", "failed", "traced"]
+    assert "worker died" in found.facts[deadly].reason
+
+
+def test_processes_of_a_pool_that_we_made_end_at_a_cancel():
+    with ProcessPoolExecutor(1, SPAWN) as given:
+        before = {*multiprocessing.active_children()}
+        first = given.submit(os.getpid).result()
+        os.kill(first, KILL)
+        ours = []
+
+        def check():
+            now = {*multiprocessing.active_children()} - before
+            if others := [each for each in now if each.pid != first]:
+                ours.extend(others)
+                raise Cancelled("Cancelled.")
+
+        with pytest.raises(Cancelled):
+            list(done_by(given, nap, [None], check))
+    for each in ours:
+        each.join(10)
+        assert each.exitcode is not None
 
 
 def test_an_error_of_ours_comes_as_it_is_and_another_in_our_words():
