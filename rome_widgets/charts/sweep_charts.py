@@ -358,7 +358,8 @@ def _how(sweep: Sweep) -> list[str]:
     effect = f"total effect on {SHORT[sweep.metric]} {sweep.total_effect:.3f}"
     return [
         f"{sweep.model} · {plural(len(sweep.traced), 'fact')} · {effect}",
-        f"{noise} · {plural(sweep.samples, 'sample')}{seed}",
+        noise,
+        f"{plural(sweep.samples, 'sample')}{seed}",
     ]
 
 

@@ -50,7 +50,7 @@ def test_a_figure_says_of_what_it_is_and_how_it_was_measured():
         assert words in said
     other = fake_sweep(2, noise={"subject": "Big Ben"}, seed=None, samples=1)
     said = " ".join(other.chart().to_dict()["title"]["subtitle"])
-    assert said.endswith("in place of the subject: “Big Ben” · 1 sample")
+    assert said.endswith("in place of the subject: “Big Ben” 1 sample")
 
 
 def test_figure_3_has_a_bar_with_its_interval_per_layer_and_severed_kind():
