@@ -54,7 +54,7 @@ def said(page, folder):
     return (folder / "said.json").read_text()
 
 
-def shows(page, selector, words, seconds=60):
+def shows(page, selector, words, seconds=180):
     page.wait_for_function(
         "([selector, words]) => document.querySelector(selector)?.innerText.includes(words)",
         arg=[selector, words],
