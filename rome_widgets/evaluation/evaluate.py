@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,6 @@ from rome_widgets.editing.statistics.second_moment import Statistics
 from rome_widgets.errors import (
     ArgumentError,
     Cancelled,
-    MissingExtra,
     ModelChanged,
     OutOfMemory,
     RomeWidgetsError,
@@ -31,15 +30,14 @@ from rome_widgets.errors import (
     said,
 )
 from rome_widgets.evaluation.chosen_methods import ChosenMethods, Layer, digest_of
+from rome_widgets.evaluation.kept_run import about_model, kept_rows, write_result
 from rome_widgets.evaluation.measured_record import Measured, Measurer, MeasurerSettings
 from rome_widgets.files.evaluation_file import EVALUATION_LOG, FILE_NAME
-from rome_widgets.files.run_log import opened_log
-from rome_widgets.model.base_weights import digest_of_weights
 from rome_widgets.model.identity_changes import what_else_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.memory import needs_memory
-from rome_widgets.model.precision import precision_notes, reduced_precision
+from rome_widgets.model.precision import precision_notes
 from rome_widgets.model.progress_bar import shows_progress
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import (
@@ -162,7 +160,7 @@ def evaluate(
     with work.kept(None if path is None else Path(path)) as kept:
         found = work.run(kept, progress if callable(progress) else lambda step: None)
     if path is not None:
-        _write(found, Path(path))
+        write_result(found, Path(path), FILE_NAME)
     return found
 
 
@@ -212,17 +210,6 @@ def _references(given: Any) -> Mapping[str, tuple[str, ...]]:
 # ------------------------------------------------------------------------------------ the work
 
 
-class _Kept:
-    """What is done, where there is no log."""
-
-    def __init__(self) -> None:
-        self.done: dict[Any, EvaluatedEdit] = {}
-
-    def add(self, row: EvaluatedEdit) -> None:
-        """See `RunLog.add`."""
-        self.done[row.number, row.method] = row
-
-
 class _Edited(NamedTuple):
     """Edits of one record that the model carries: of each of its facts, or of all records."""
 
@@ -264,18 +251,14 @@ class _Work:
 
     def kept(self, folder: Path | None) -> AbstractContextManager[Any]:
         """What keeps the rows: the log of this very evaluation, where there is one."""
-        if folder is None:
-            return nullcontext(_Kept())
-        return opened_log(folder, EVALUATION_LOG, self._about)
+        return kept_rows(folder, EVALUATION_LOG, self._about)
 
     @property
     def _about(self) -> dict[str, Any]:
         """What decides the results, by name; as JSON can hold it."""
-        lm, editing = self._lm, self._editing
+        editing = self._editing
         return {
-            "model": digest_of_weights(lm),
-            "code": [lm.identity.built, lm.engine, *lm.foreign],
-            "precision": [lm.device.type, str(lm.dtype), reduced_precision(lm.device, lm.dtype)],
+            **about_model(self._lm),
             "records": digest_of(
                 [each if isinstance(each, FactRecord) else None for each in self._records]
             ),
@@ -448,12 +431,3 @@ class _Work:
             settings=settings,
             notes=tuple(precision_notes(self._lm.device, self._lm.dtype)),
         )
-
-
-def _write(found: Evaluation, folder: Path) -> None:
-    """The whole evaluation beside its log; as parquet too, where that can be written."""
-    found.save(folder / FILE_NAME)
-    try:
-        found.to_parquet(folder / "evaluation.parquet")
-    except MissingExtra:
-        return

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any, Literal
 from rome_widgets.errors import (
     ArgumentError,
     Cancelled,
-    MissingExtra,
     ModelChanged,
     NoiseError,
     RunFileError,
@@ -28,6 +27,7 @@ from rome_widgets.errors import (
     said,
 )
 from rome_widgets.evaluation.asked_facts import AskedFact, digest_of, read_facts
+from rome_widgets.evaluation.kept_run import about_model, kept_rows, write_result
 from rome_widgets.evaluation.plan import check_memory, plan_traces
 from rome_widgets.evaluation.swept_batch import (
     Follow,
@@ -36,13 +36,11 @@ from rome_widgets.evaluation.swept_batch import (
     trace_sent_batch,
 )
 from rome_widgets.evaluation.workers import MOST_TRIES, an_executor, done_by, shares_memory
-from rome_widgets.files.run_log import opened_log
 from rome_widgets.files.sweep_file import FILE_NAME, sweep_log
-from rome_widgets.model.base_weights import digest_of_weights
 from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
 from rome_widgets.model.memory import needs_memory
-from rome_widgets.model.precision import precision_notes, reduced_precision
+from rome_widgets.model.precision import precision_notes
 from rome_widgets.model.progress_bar import bar_of, shows_progress
 from rome_widgets.model.recipe import ModelRecipe
 from rome_widgets.model.undisturbed import undisturbed
@@ -168,7 +166,7 @@ def sweep(
     with work.kept(None if path is None else Path(path)) as kept:
         found = work.run(kept, progress if callable(progress) else lambda step: None)
     if path is not None:
-        _write(found, Path(path))
+        write_result(found, Path(path), FILE_NAME)
     return found
 
 
@@ -216,18 +214,6 @@ def _checked(
     )
 
 
-class _Kept:
-    """What is done, where there is no log."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.done: dict[int, SweptFact] = {}
-        self.kept = {"batch_size": batch_size}
-
-    def add(self, fact: SweptFact) -> None:
-        """See `RunLog.add`."""
-        self.done[fact.number] = fact
-
-
 class _Work:
     """The facts of one sweep, in batches."""
 
@@ -246,20 +232,16 @@ class _Work:
 
     def kept(self, folder: Path | None) -> AbstractContextManager[Any]:
         """What keeps the facts that are done: the log of this very sweep, where there is one."""
-        if folder is None:
-            return nullcontext(_Kept(self._batch_size))
         kind = sweep_log(self._settings.kinds, self._lm.n_layers)
-        return opened_log(folder, kind, self._about, {"batch_size": self._batch_size})
+        return kept_rows(folder, kind, self._about, {"batch_size": self._batch_size})
 
     @property
     def _about(self) -> dict[str, Any]:
         """What decides the results, by name; as JSON can hold it."""
-        lm, settings = self._lm, asdict(self._settings)
+        settings = asdict(self._settings)
         settings["noise"] = repr(self._settings.noise)
         return {
-            "model": digest_of_weights(lm),
-            "code": [lm.identity.built, lm.engine, *lm.foreign],
-            "precision": [lm.device.type, str(lm.dtype), reduced_precision(lm.device, lm.dtype)],
+            **about_model(self._lm),
             "facts": digest_of(self._facts),
             "noise": dict(self._noise.about),
             **{f"settings.{name}": value for name, value in settings.items()},
@@ -390,12 +372,3 @@ def _deadly(batch: Sequence[AskedFact]) -> list[SweptFact]:
     """What becomes of facts that workers die of."""
     reason = f"Its worker died, also {MOST_TRIES} times of this fact by itself."
     return [fact.swept(status="failed", reason=reason) for fact in batch]
-
-
-def _write(found: Sweep, folder: Path) -> None:
-    """The whole sweep beside its log; as parquet too, where that can be written."""
-    found.save(folder / FILE_NAME)
-    try:
-        found.to_parquet(folder / "sweep.parquet")
-    except MissingExtra:
-        return
