@@ -67,8 +67,8 @@ def plan(
 ) -> Plan:
     """What a run will cost: passes, seconds and memory; changes nothing.
 
-    One fact is planned as `rome_widgets.trace` of it, several as `rome_widgets.sweep`. With
-    `methods` one fact is planned as `rome_widgets.edit`, several as `rome_widgets.evaluate`. What
+    One fact is planned as `rome_widgets.trace` of it, a list as `rome_widgets.sweep`. With
+    `methods` one fact is planned as `rome_widgets.edit`, a list as `rome_widgets.evaluate`. What
     is measured for it is one pass and one call of a block, or an edit of a few steps by each
     method, so that a plan of a small model takes about a second.
 
@@ -105,7 +105,7 @@ def plan(
         raise ArgumentError(f"No fact can be read. The first: {reason}")
     if methods is not None:
         editing = ChosenMethods(lm, methods, layer, settings, second_moment, 0, None)
-        return _plan_edits(editing, given, asked, second_moment)
+        return _plan_edits(editing, given, asked, second_moment, measured=not one)
     cut: tuple[Kind, ...] = tuple(k for k in ("mlp", "attn") if severed and k in lm.kinds)
     grids = Grids(
         lm.check_kinds(kinds),
@@ -281,8 +281,10 @@ def _plan_edits(
     given: Sequence[Any],
     asked: Sequence[AskedFact],
     second_moment: Statistics,
+    *,
+    measured: bool,
 ) -> Plan:
-    """The plan of one edit by each method, or of an evaluation where there are several facts."""
+    """The plan of an edit by each method, or of an evaluation, where they are measured, too."""
     lm = editing.lm
     records = [FactRecord.from_record(each) for each in given]
     n = len(records)
@@ -290,14 +292,14 @@ def _plan_edits(
     for method in editing.methods:
         seconds, how = _cost_of_edit(editing, records[0], method, second_moment)
         parts.append(PlannedPart(f"{method}: {plural(n, 'edit')}", 0, n * seconds, how))
-    if n > 1:
+    if measured:
         costs = _typical_costs(lm, asked, TYPICAL_ROWS)
         rows = lm.n_layers * positions_measured(lm, records, len(editing.methods))
         how = f"{1e6 * costs.pass_row:.3g} µs a row, of a pass timed now; without generation"
         parts.append(PlannedPart("measuring", rows, rows * costs.pass_row, how))
     longest = max(len(fact.encoded.ids) for fact in asked)
     return Plan(
-        f"an evaluation of {plural(n, 'record')}" if n > 1 else "an edit",
+        f"an evaluation of {plural(n, 'record')}" if measured else "an edit",
         lm.name,
         tuple(parts),
         memory=None,

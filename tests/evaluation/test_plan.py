@@ -93,11 +93,12 @@ def test_an_edit_is_planned_from_one_of_few_steps_and_changes_nothing(monkeypatc
     options = {"layer": 2, "settings": {"rome": {"steps": 50, "prefixes": ()}}}
     one = rw.plan(lm, record, methods=["rome"], **options)
     options["layer"] = {"rome": 2}
-    several = rw.plan(lm, (record for _ in range(3)), methods="rome", **options)
+    listed = rw.plan(lm, (record for _ in range(1)), methods="rome", **options)
     assert steps == [module.PROBE_STEPS] * 2
     assert not lm.edits
     assert [part.what for part in one.parts] == ["rome: 1 edit"]
-    assert [part.what for part in several.parts] == ["rome: 3 edits", "measuring"]
+    assert [part.what for part in listed.parts] == ["rome: 1 edit", "measuring"]
+    assert (one.what, listed.what) == ("an edit", "an evaluation of 1 record")
     assert "50 steps" in one.parts[0].how
     with pytest.raises(SettingsError):
         rw.plan(lm, record, methods=["rom"])
