@@ -249,7 +249,7 @@ class _Batch:
         found = np.empty(len(cells))
         for numbers, some in runs.scores(cells, measures, held, self._check):
             found[[*numbers]] = some
-        return dict(zip(measures, found.reshape(len(measures), -1), strict=True))
+        return dict(zip(measures, found.reshape(len(measures), len(layers)), strict=True))
 
     # ------------------------------------------------------------------------------ alone
 
