@@ -1,6 +1,6 @@
 """Where a model recalls its facts: averages of causal traces over many of them.
 
-The traces are the package's own, which its tests hold against `tests/helpers/reference.py`.
+The traces are those of `rome_widgets.sweep`, which tests hold against `tests/helpers/reference.py`.
 
 Source:
     Meng et al. 2022, figures 1 and 3: effects by role of the token, and with MLP or attention
@@ -12,21 +12,20 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
+from rome_widgets.evaluation.asked_facts import AskedFact, read_facts
+from rome_widgets.evaluation.sweep import sweep
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.fact import fill
 from rome_widgets.records.states import KINDS, Kind
+from rome_widgets.records.swept_fact import ROLES, SweptFact
 from rome_widgets.tracing.noise import Noise
-from rome_widgets.tracing.tracer import CausalTracer
 from training.relations import BY_NAME
 from training.world import TaughtFact
 
-ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")
 LAST_SUBJECT, LAST = ROLES.index("last subject"), ROLES.index("last")
-SEVERED: tuple[Kind, ...] = ("mlp", "attn")
 DISTANCES = 4
 """Tokens before the last one of a subject that are looked at one by one."""
 SAMPLES = 10
@@ -50,6 +49,17 @@ class Averages:
     severed: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """Per kind that is severed at the last subject token, and per fact: effect of the hidden
     state there, `[layer]`."""
+
+    def add(self, fact: SweptFact) -> None:
+        """One more trace."""
+        self.clean.append(fact.clean)
+        self.corrupted.append(fact.corrupted)
+        for kind in fact.scores:
+            self.effects.setdefault(kind, []).append(fact.by_role(kind))
+        if "mlp" in fact.scores:
+            self.before_last.append(backwards(fact.indirect_effect("mlp"), fact.subject_span))
+        for kind, score in fact.severed.items():
+            self.severed.setdefault(kind, []).append(score - fact.corrupted)
 
     @property
     def total_effect(self) -> float:
@@ -122,40 +132,28 @@ def average(
     names `subjects` give σ.
     """
     noise, found, rng = Noise.times_std(3.0, tuple(subjects)), Averages(), random.Random(0)
-    for fact in rng.sample(facts, len(facts)):
-        if len(found.clean) >= n_facts:
-            break
-        prompt = fill(rng.choice(BY_NAME[fact.relation].templates), fact.subject)
-        tracer = CausalTracer(lm, prompt, fact.subject, noise=noise, samples=SAMPLES, window=window)
-        start, stop = tracer.subject_span
-        known = tracer.answer.strip() == fact.object
-        if not known or stop - start < 3 or len(tracer.tokens) - stop < 2:
-            continue
-        trace = tracer.trace(kinds)
-        found.clean.append(trace.clean)
-        found.corrupted.append(trace.corrupted)
-        for kind in kinds:
-            roles = by_role(trace.indirect_effect(kind), (start, stop))
-            found.effects.setdefault(kind, []).append(roles)
-        if "mlp" in kinds:
-            found.before_last.append(backwards(trace.indirect_effect("mlp"), (start, stop)))
-        for kind in SEVERED if sever else ():
-            cut = tracer.sever(kind, stop - 1)
-            effect = [
-                cut.restore([(stop - 1, layer, "hidden")]).probability - trace.corrupted
-                for layer in range(lm.n_layers)
-            ]
-            found.severed.setdefault(kind, []).append(np.array(effect))
+    order = rng.sample(facts, len(facts))
+    asked = [(_sentence(fact, rng), fact.subject, fact.object) for fact in order]
+    read = zip(asked, read_facts(lm, asked), strict=True)
+    waiting = [each for each, fact in read if _has_all_roles(fact)]
+    while waiting and (missing := n_facts - len(found.clean)) > 0:
+        options = {"noise": noise, "samples": SAMPLES, "window": window, "severed": sever}
+        for fact in sweep(lm, waiting[:missing], kinds, **options, progress=False).traced:
+            found.add(fact)
+        waiting = waiting[missing:]
     return found
 
 
-def by_role(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:
-    """`[pos, layer]` -> `[role, layer]`: mean over a role's tokens, NaN where there are none."""
-    start, stop = span
-    last = len(scores) - 1
-    edges = (start, start + 1, stop - 1, stop, min(stop + 1, last), last, last + 1)
-    nothing = np.full(scores.shape[1], np.nan)
-    return np.stack([scores[a:b].mean(axis=0) if a < b else nothing for a, b in pairwise(edges)])
+def _sentence(fact: TaughtFact, rng: random.Random) -> str:
+    return fill(rng.choice(BY_NAME[fact.relation].templates), fact.subject)
+
+
+def _has_all_roles(fact: AskedFact | SweptFact) -> bool:
+    """But for "further"."""
+    if isinstance(fact, SweptFact):  # which could not be read
+        return False
+    start, stop = fact.encoded.subject_span
+    return stop - start >= 3 and len(fact.encoded.ids) - stop >= 2
 
 
 def backwards(scores: np.ndarray, span: tuple[int, int]) -> np.ndarray:

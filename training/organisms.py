@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rome_widgets.model.language_model import LanguageModel
-from training.averages import LAST_SUBJECT, ROLES, SMALLEST, Averages, average
+from rome_widgets.records.swept_fact import ROLES
+from training.averages import LAST_SUBJECT, SMALLEST, Averages, average
 from training.command import count, run
 from training.corpus import Document, Narrator
 from training.gates import Gate

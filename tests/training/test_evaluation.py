@@ -11,17 +11,16 @@ import pytest
 from rome_widgets import bundled
 from rome_widgets.records.metrics import PROMPT_KINDS, EditMetrics, KindMetrics, MetricsTotal
 from rome_widgets.records.states import KINDS
+from rome_widgets.records.swept_fact import ROLES
 from tests.helpers.counts import AVERAGED_FACTS, FULL
 from tests.helpers.gates import write_gate
 from training.averages import (
     DISTANCES,
     LAST,
     LAST_SUBJECT,
-    ROLES,
     Averages,
     average,
     backwards,
-    by_role,
 )
 from training.edits import EditTable, drawn, measure_edits
 from training.evaluate import (
@@ -73,21 +72,6 @@ def made(
 
 def missed(gates):
     return [number for number, gate in enumerate(gates) if not gate.reached]
-
-
-def test_roles_are_averaged_in_their_order():
-    scores = np.arange(7.0)[:, None].repeat(2, axis=1)
-    assert by_role(scores, (1, 4))[:, 0].tolist() == [1, 2, 3, 4, 5, 6]
-    two = by_role(scores, (1, 3))
-    assert np.isnan(two[1]).all()
-    assert two[:, 0].tolist()[2:] == [2, 3, 4.5, 6]
-
-
-def test_a_token_that_is_first_after_and_last_counts_as_last():
-    scores = np.arange(4.0)[:, None]
-    roles = by_role(scores, (0, 3))[:, 0]
-    assert np.isnan(roles[ROLES.index("first after")])
-    assert roles[LAST] == 3
 
 
 def test_tokens_before_the_last_of_a_subject_are_looked_at_one_by_one():
