@@ -18,7 +18,7 @@ from rome_widgets.editing.statistics.gather import OWN
 from rome_widgets.editing.statistics.second_moment import SecondMoment
 from rome_widgets.errors import ArgumentError, Cancelled, SettingsError, said
 from rome_widgets.model.language_model import LanguageModel
-from rome_widgets.records.arguments import several
+from rome_widgets.records.arguments import texts
 from rome_widgets.records.evaluation import Mode
 from rome_widgets.records.fact_record import FactRecord
 from rome_widgets.records.numbers import whole_number
@@ -143,7 +143,7 @@ def _held(given: Any) -> Any:
         return {layer: _held(each) for layer, each in given.items()}
     if isinstance(given, SecondMoment | str | os.PathLike | None):
         return given
-    return several(given, "second_moment")
+    return texts(given, "second_moment")
 
 
 def _about_moment(given: Any) -> Any:
