@@ -132,6 +132,20 @@ class ChosenMethods:
         }
 
     @property
+    def sent(self) -> dict[str, Any]:
+        """Arguments of the same methods in another process, which may know other settings."""
+        return {
+            "methods": self.methods,
+            "layer": {
+                method: self._known[method].layer if layer is None else layer
+                for method, layer in self.layers.items()
+            },
+            "settings": self.settings,
+            "second_moment": self._second_moment,
+            "seed": self.seed,
+        }
+
+    @property
     def about_statistics(self) -> Any:
         """What was given as the second moment."""
         return _about_moment(self._second_moment)

@@ -8,13 +8,13 @@ Source:
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rome_widgets.editing.methods import METHODS
 from rome_widgets.editing.statistics.second_moment import Statistics
@@ -22,16 +22,23 @@ from rome_widgets.errors import (
     ArgumentError,
     Cancelled,
     ModelChanged,
-    OutOfMemory,
     RomeWidgetsError,
     SaveFailed,
     SettingsError,
-    StatisticsMissing,
     said,
 )
 from rome_widgets.evaluation.chosen_methods import ChosenMethods, Layer, digest_of
 from rome_widgets.evaluation.kept_run import about_model, kept_rows, write_result
-from rome_widgets.evaluation.measured_record import Measured, Measurer, MeasurerSettings
+from rome_widgets.evaluation.measured_record import Measurer, MeasurerSettings
+from rome_widgets.evaluation.record_evaluator import (
+    AskedRecord,
+    Edited,
+    EvaluationSettings,
+    RecordEvaluator,
+    evaluate_sent_records,
+    row_of,
+)
+from rome_widgets.evaluation.workers import MOST_TRIES, an_executor, done_by, shares_memory
 from rome_widgets.files.evaluation_file import EVALUATION_LOG, FILE_NAME
 from rome_widgets.model.identity_changes import what_else_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -39,6 +46,7 @@ from rome_widgets.model.ledger import ledger_of
 from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.precision import precision_notes
 from rome_widgets.model.progress_bar import shows_progress
+from rome_widgets.model.recipe import ModelRecipe
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.arguments import (
     Listener,
@@ -51,7 +59,6 @@ from rome_widgets.records.arguments import (
     texts,
 )
 from rome_widgets.records.call_progress import CallProgress
-from rome_widgets.records.edit import EditReport
 from rome_widgets.records.evaluation import NONE, EvaluatedEdit, Evaluation, Mode
 from rome_widgets.records.fact import Fact
 from rome_widgets.records.fact_record import FactRecord
@@ -60,14 +67,16 @@ from rome_widgets.records.trace import CancelFlag
 
 MOST_GENERATED = 2**20
 """Tokens of a text."""
-NOT_OF_ONE_EDIT = (Cancelled, ModelChanged, OutOfMemory, StatisticsMissing)
-"""Errors that end an evaluation; any other of ours is the reason why one edit failed."""
+RECORDS_SENT = 2
+"""Records that a worker gets at a time: two tell one that workers die of from workers that die of
+anything, and more would be lost with a worker."""
 
 
 @takes(
     methods=texts,
     collapse_texts=optional(texts),
     path=optional(a_path(SaveFailed, "folder")),
+    executor=optional(an_executor),
     progress=callback,
     cancel=cancel_flag,
 )
@@ -88,6 +97,7 @@ def evaluate(
     collapse_texts: Iterable[str] | None = None,
     seed: int = 0,
     path: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
     progress: Listener[CallProgress] = None,
     cancel: CancelFlag | None = None,
 ) -> Evaluation:
@@ -121,6 +131,10 @@ def evaluate(
             which is written there in the end, also as parquet where pyarrow is installed. Where the
             log of the same evaluation is there, it is gone on with: the figures are bit for bit the
             same on a CPU, and on a GPU where as much memory is free, by which calls are sized.
+        executor: Whose workers edit and measure the records, two at a time: a pool of spawned
+            processes, or `client.get_executor()` of a Dask client; None: this thread. Each process
+            loads the model from where it was loaded here, and edits its own. Figures are the same,
+            as are workers that die, and a cancel, with `rome_widgets.sweep`.
         progress: Called after each row; None shows a progress bar where it lasts, False none.
         cancel: Checked between steps; stops with `Cancelled`, which carries the evaluation of the
             rows that are there.
@@ -132,6 +146,8 @@ def evaluate(
         SaveFailed: The log cannot be written; what it holds is kept.
         RunChanged: The log is of other records, settings, or another model.
         RunFileError: The log is damaged; it was left as it is.
+        StaysHere: Worker processes cannot load the model: it carries edits, or was made here.
+        WorkersLost: Workers died and died, or lack what it takes.
         Cancelled: `cancel` was set.
 
     Example:
@@ -146,6 +162,7 @@ def evaluate(
     lm = check_language_model(lm).up_to_date()
     editing = ChosenMethods(lm, methods, layer, settings, second_moment, seed, cancel)
     editing.check_mode(mode)
+    _check_executor(executor, mode)
     measurer = Measurer(
         lm,
         MeasurerSettings(
@@ -156,7 +173,7 @@ def evaluate(
         ),
         editing.check,
     )
-    work = _Work(lm, _read_records(records), editing, measurer, mode)
+    work = _Work(_read_records(records), editing, measurer, mode, executor)
     with work.kept(None if path is None else Path(path)) as kept:
         found = work.run(kept, progress if callable(progress) else lambda step: None)
     if path is not None:
@@ -186,15 +203,8 @@ def _read_record(number: int, given: Any) -> FactRecord | EvaluatedEdit:
         if not each.target_new:
             which = "The record" if each is record else f"Its along_with {each!r}"
             reason = f"{which} names no new object (target_new)."
-            return _row(number, NONE, record, reason=reason)
+            return row_of(number, NONE, record, reason=reason)
     return record
-
-
-def _row(number: int, method: str, record: FactRecord, **more: Any) -> EvaluatedEdit:
-    names = ("subject", "target", "id", "relation")
-    about = {name: getattr(record, name) for name in names}
-    new = record.target_new or ""
-    return EvaluatedEdit(number, method, record.text, target_new=new, **about, **more)
 
 
 def _references(given: Any) -> Mapping[str, tuple[str, ...]]:
@@ -207,27 +217,22 @@ def _references(given: Any) -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(texts(some, f"reference_texts[{name!r}]")) for name, some in given.items()}
 
 
+def _check_executor(executor: Executor | None, mode: Mode) -> None:
+    if executor is None:
+        return
+    if shares_memory(executor):
+        raise ArgumentError(
+            "executor is a pool of threads, which share one model: it carries one edit at a time.",
+            "A pool of processes, or of a Dask cluster, was wanted.",
+        )
+    if mode != "single":
+        raise ArgumentError(
+            f"There is an executor, and mode is {mode!r}: its edits are all of one model.",
+            'An executor with mode="single", or none, was wanted.',
+        )
+
+
 # ------------------------------------------------------------------------------------ the work
-
-
-class _Edited(NamedTuple):
-    """Edits of one record that the model carries: of each of its facts, or of all records."""
-
-    reports: list[EditReport]
-    seconds: float
-
-    @property
-    def shown(self) -> dict[str, Any]:
-        """The part of it that a row has."""
-        reports = self.reports
-        ratios = [each.norm_ratio for each in reports if each.weight_norm]
-        return {
-            "layers": tuple(sorted({layer for each in reports for layer in each.layers})),
-            "norm_ratio": max(ratios, default=None),
-            "steps": sum(len(each.steps) for each in reports),
-            "warnings": tuple(dict.fromkeys(chain.from_iterable(e.warnings for e in reports))),
-            "edit_seconds": self.seconds,
-        }
 
 
 class _Work:
@@ -235,19 +240,19 @@ class _Work:
 
     def __init__(
         self,
-        lm: LanguageModel,
         records: Sequence[FactRecord | EvaluatedEdit],
         editing: ChosenMethods,
         measurer: Measurer,
         mode: Mode,
+        executor: Executor | None,
     ) -> None:
-        self._lm, self._records = lm, records
+        self._lm, self._records = editing.lm, records
         self._mode: Mode = mode
+        self._executor = executor
         self._editing, self._measurer = editing, measurer
-        self._identity = lm.identity
+        self._evaluator = RecordEvaluator(editing, measurer)
+        self._identity = editing.lm.identity
         self._rows = (NONE, *editing.methods)
-        self._before: dict[int, Measured | str] = {}
-        """By record, what the unedited model gives, or why it cannot be asked."""
 
     def kept(self, folder: Path | None) -> AbstractContextManager[Any]:
         """What keeps the rows: the log of this very evaluation, where there is one."""
@@ -301,21 +306,33 @@ class _Work:
 
     def _one_by_one(self, done: Mapping[Any, Any], add: Callable[[EvaluatedEdit], None]) -> None:
         """Each edit of a model that carries no other of them."""
-        for number, record in self._facts:
-            for method in self._missing(number, done):
-                self._editing.check()
-                add(self._single(number, record, method))
-            self._before.pop(number, None)
+        missing = [
+            AskedRecord(number, record, methods)
+            for number, record in self._facts
+            if (methods := self._missing(number, done))
+        ]
+        if self._executor is not None:
+            self._elsewhere(self._executor, missing, add)
+            return
+        for asked in missing:
+            for row in self._evaluator.rows(asked):
+                add(row)
 
-    def _single(self, number: int, record: FactRecord, method: str) -> EvaluatedEdit:
-        before = self._measured_before(number, record)
-        if isinstance(before, str):
-            return _row(number, method, record, reason=before)
-        if method == NONE:
-            return _row(number, method, record, **before.shown)
-        with ExitStack() as stack:
-            edited = self._entered(method, record.edited_together, stack)
-            return self._measured_with(number, record, method, edited)
+    def _elsewhere(
+        self,
+        executor: Executor,
+        missing: Sequence[AskedRecord],
+        add: Callable[[EvaluatedEdit], None],
+    ) -> None:
+        """The same in the workers of an executor, some records at a time."""
+        n = RECORDS_SENT
+        jobs = [missing[first : first + n] for first in range(0, len(missing), n)]
+        sent = self._editing.sent, self._measurer.settings, digest_of(self._about)
+        work = partial(evaluate_sent_records, ModelRecipe.of(self._lm), EvaluationSettings(*sent))
+        with closing(done_by(executor, work, jobs, self._editing.check, _each)) as found:
+            for some, rows in found:
+                for row in _deadly(some) if rows is None else rows:
+                    add(row)
 
     # ------------------------------------------------------------------ sequential and batch
 
@@ -323,16 +340,16 @@ class _Work:
         """All edits of a method are made before any is measured, and are made again to go on."""
         for number, record in self._facts:
             if self._missing(number, done):
-                self._measured_before(number, record)
+                self._evaluator.before(number, record)
         for number, record in self._facts:
             if (number, NONE) not in done:
-                add(self._single(number, record, NONE))
+                add(self._evaluator.unedited(number, record))
         reasons = {number: done[number, NONE].reason for number, _ in self._facts}
         facts = [(number, record) for number, record in self._facts if not reasons[number]]
         for method in self._editing.methods:
             for number, record in self._facts:
                 if reason := reasons[number]:
-                    add(_row(number, method, record, reason=reason))
+                    add(row_of(number, method, record, reason=reason))
             missing = [(n, record) for n, record in facts if method in self._missing(n, done)]
             if not missing:
                 continue
@@ -340,56 +357,22 @@ class _Work:
                 edited = self._edited(method, facts, stack)
                 for number, record in missing:
                     self._editing.check()
-                    add(self._measured_with(number, record, method, edited[number]))
+                    add(self._evaluator.measured_with(number, record, method, edited[number]))
 
     def _edited(
         self, method: str, facts: Sequence[tuple[int, FactRecord]], stack: ExitStack
-    ) -> dict[int, _Edited | str]:
+    ) -> dict[int, Edited | str]:
         """By record what the model carries of it, or why nothing."""
         if self._mode == "sequential":
             return {
-                number: self._entered(method, record.edited_together, stack)
+                number: self._evaluator.entered(method, record.edited_together, stack)
                 for number, record in facts
             }
         every = [each for _, record in facts for each in record.edited_together]
-        entered = self._entered(method, [every], stack)
+        entered = self._evaluator.entered(method, [every], stack)
         return {number: entered for number, _ in facts}
 
     # ------------------------------------------------------------------------------- helpers
-
-    def _entered(
-        self, method: str, edits: Iterable[FactRecord | list[FactRecord]], stack: ExitStack
-    ) -> _Edited | str:
-        """Edits one on top of the other, which the model carries; where one fails, none of them."""
-        began, reports = time.perf_counter(), []
-        together = stack.enter_context(ExitStack())
-        try:
-            for each in edits:
-                self._editing.check()
-                change = together.enter_context(self._editing.edit(method, each))
-                reports.append(change.report)
-        except NOT_OF_ONE_EDIT:
-            raise
-        except RomeWidgetsError as error:
-            together.close()
-            return str(error)
-        return _Edited(reports, time.perf_counter() - began)
-
-    def _measured_with(
-        self, number: int, record: FactRecord, method: str, edited: _Edited | str
-    ) -> EvaluatedEdit:
-        before = self._measured_before(number, record)
-        if isinstance(before, str):
-            return _row(number, method, record, reason=before)
-        if isinstance(edited, str):
-            return _row(number, method, record, reason=edited)
-        try:
-            found = self._measurer.after(record, before)
-        except NOT_OF_ONE_EDIT:
-            raise
-        except RomeWidgetsError as error:
-            return _row(number, method, record, reason=str(error))
-        return _row(number, method, record, **edited.shown, **found.shown)
 
     @property
     def _facts(self) -> list[tuple[int, FactRecord]]:
@@ -397,17 +380,6 @@ class _Work:
 
     def _missing(self, number: int, done: Mapping[Any, Any]) -> list[str]:
         return [method for method in self._rows if (number, method) not in done]
-
-    def _measured_before(self, number: int, record: FactRecord) -> Measured | str:
-        """What the unedited model gives, measured once; or why it cannot be asked."""
-        if number not in self._before:
-            try:
-                self._before[number] = self._measurer.before(record)
-            except NOT_OF_ONE_EDIT:
-                raise
-            except RomeWidgetsError as error:
-                self._before[number] = str(error)
-        return self._before[number]
 
     def _check_model(self) -> None:
         """What was computed while somebody else changed the model is not kept."""
@@ -431,3 +403,18 @@ class _Work:
             settings=settings,
             notes=tuple(precision_notes(self._lm.device, self._lm.dtype)),
         )
+
+
+def _each(some: Sequence[AskedRecord]) -> list[Sequence[AskedRecord]]:
+    """Its records, each by itself."""
+    return [[asked] for asked in some]
+
+
+def _deadly(some: Sequence[AskedRecord]) -> list[EvaluatedEdit]:
+    """The rows of records that workers die of."""
+    reason = f"Its worker died, also {MOST_TRIES} times of this record by itself."
+    return [
+        row_of(asked.number, method, asked.record, reason=reason)
+        for asked in some
+        for method in asked.methods
+    ]

@@ -80,7 +80,7 @@ class Measurer:
     def __init__(
         self, lm: LanguageModel, settings: MeasurerSettings, check: Callable[[], None]
     ) -> None:
-        self._lm, self._settings, self._check = lm, settings, check
+        self._lm, self.settings, self._check = lm, settings, check
         self._references = ReferenceTexts(settings.reference_texts or {})
         self._given = [tokens_of(lm, text) for text in settings.collapse_texts]
         for text, ids in zip(settings.collapse_texts, self._given, strict=True):
@@ -93,7 +93,7 @@ class Measurer:
     @property
     def about(self) -> dict[str, Any]:
         """What decides the figures, by name; as JSON can hold it."""
-        s = self._settings
+        s = self.settings
         texts = json.dumps([s.reference_texts, s.collapse_texts]).encode()
         return {
             "generate": s.generate,
@@ -120,7 +120,7 @@ class Measurer:
     ) -> Measured:
         """With what is written."""
         self._check()
-        written, text = self._written(record) if self._settings.generate else ({}, "")
+        written, text = self._written(record) if self.settings.generate else ({}, "")
         return Measured(before, {**figures, **written}, text, time.perf_counter() - began)
 
     # ---------------------------------------------------------------------------- perplexity
@@ -128,7 +128,7 @@ class Measurer:
     @cached_property
     def _own(self) -> list[int]:
         """Text that the unedited model wrote; too short a one tells nothing."""
-        text = ordinary_text(self._lm, self._settings.seed)
+        text = ordinary_text(self._lm, self.settings.seed)
         ids = tokens_of(self._lm, text, MOST_TOKENS)
         return ids if len(ids) >= LEAST_TOKENS else []
 
@@ -154,7 +154,7 @@ class Measurer:
 
     def _written(self, record: FactRecord) -> tuple[dict[str, float], str]:
         """Figures of what the model writes, and what it writes after the edited prompt."""
-        n, seed = self._settings.generate, self._settings.seed
+        n, seed = self.settings.generate, self.settings.seed
         (answer,) = write_texts(self._lm, [record.text], n, check=self._check)
         found = _graded(record, answer) if answer.n_tokens else {}
         prompts = record.generation_prompts

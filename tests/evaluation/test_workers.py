@@ -3,17 +3,9 @@
 import multiprocessing
 import os
 import random
-import signal
 import threading
 import time
-from concurrent.futures import (
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-)
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
@@ -22,32 +14,12 @@ from rome_widgets.errors import ArgumentError, Cancelled, NonFinite, StaysHere, 
 from rome_widgets.evaluation import sweep as module
 from rome_widgets.evaluation.workers import MOST_FRUITLESS, MOST_TRIES, an_executor, done_by
 from tests.helpers.counts import WORKER_KILLS
+from tests.helpers.executors import KILL, SPAWN, Dying, cluster, pool
 from tests.helpers.gates import write_gate
 from tests.helpers.naps import nap
 from tests.helpers.swept import FACTS, make_lm, same, sweep
 
 NAME = "sweep.log"
-SPAWN = multiprocessing.get_context("spawn")
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows this one kills
-
-
-class Dying(Executor):
-    """Runs at once what it is given, but for the calls in which its worker dies."""
-
-    def __init__(self, dies):
-        self.dies, self.asked = dies, []
-
-    def submit(self, call, /, *args):
-        self.asked.append(args)
-        future = Future()
-        if self.dies(len(self.asked), *args):
-            future.set_exception(BrokenExecutor("a worker died"))
-        else:
-            try:
-                future.set_result(call(*args))
-            except Exception as error:
-                future.set_exception(error)
-        return future
 
 
 class Idle(Executor):
@@ -186,23 +158,6 @@ def loaded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     make_lm().save_pretrained(folder)
     return rw.load(folder, device="cpu")
-
-
-@contextmanager
-def pool():
-    """A pool, and what gives the ids of its processes."""
-    with ProcessPoolExecutor(1, SPAWN) as made:
-        yield made, lambda: list(made._processes)
-
-
-@contextmanager
-def cluster():
-    """The same of a Dask cluster of two."""
-    import distributed  # takes a second
-
-    options = {"threads_per_worker": 1, "dashboard_address": None}
-    with distributed.LocalCluster(n_workers=2, **options) as local, distributed.Client(local) as us:
-        yield us.get_executor(), lambda: list(us.run(os.getpid).values())
 
 
 def count_kills(lm, executor_of, folder, kills):

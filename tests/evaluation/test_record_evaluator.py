@@ -1,0 +1,105 @@
+"""Records that are edited and measured in other processes give the rows that they give here."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+import rome_widgets as rw
+from rome_widgets.errors import ArgumentError, RomeWidgetsError, StaysHere, WorkersLost
+from rome_widgets.evaluation import evaluate as module
+from rome_widgets.records.fact_record import FactRecord
+from tests.helpers import world
+from tests.helpers.counts import FULL
+from tests.helpers.executors import KILL, Dying, cluster, pool
+
+RECORDS = [
+    FactRecord(world.PROMPT, f"w{10 + n} w{15 + n}", "w5", target_new="w8") for n in range(4)
+]
+OPTIONS = {
+    "methods": ["rome", "ft"],
+    "layer": 1,
+    "settings": {
+        "rome": {"steps": 2, "prefixes": ((3, 2),), "first_words": ()},
+        "ft": {"steps": 2},
+    },
+    "second_moment": "identity",
+    "collapse_texts": ["w3 w4 w5"],
+    "progress": False,
+}
+LOG = "evaluation.log"
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """A model that every process can load."""
+    folder = tmp_path_factory.mktemp("model")
+    world.new_lm("gpt2").save_pretrained(folder)
+    return rw.load(folder, device="cpu")
+
+
+def without_seconds(rows):
+    return [replace(row, edit_seconds=0, measure_seconds=0) for row in rows]
+
+
+@pytest.mark.parametrize("executor_of", [pool, cluster] if FULL else [pool])
+def test_rows_are_the_same_when_a_worker_is_killed(loaded, executor_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "RECORDS_SENT", 1)
+    whole = rw.evaluate(loaded, RECORDS, **OPTIONS)
+    with executor_of() as (executor, workers):
+
+        def kill(step):
+            if step.done == 4:
+                os.kill(workers()[0], KILL)
+
+        options = OPTIONS | {"progress": kill, "executor": executor, "path": tmp_path}
+        found = rw.evaluate(loaded, RECORDS, **options)
+    assert not any(row.failed for row in found.rows)
+    assert without_seconds(found.rows) == without_seconds(whole.rows)
+    assert len((tmp_path / LOG).read_bytes().splitlines()) == 1 + 3 * len(RECORDS)
+
+
+def test_a_record_that_workers_die_of_is_recorded_and_the_others_are_measured(loaded):
+    deadly = RECORDS[1]
+    executor = Dying(lambda call, some: any(asked.record is deadly for asked in some))
+    found = rw.evaluate(loaded, RECORDS, executor=executor, **OPTIONS)
+    wanted = rw.evaluate(loaded, RECORDS, **OPTIONS)
+    assert [row.number for row in found.rows if row.failed] == [1, 1, 1]
+    assert "worker died" in found.rows[3].reason
+    rest = [row for row in wanted.rows if row.number != 1]
+    assert without_seconds(row for row in found.rows if row.number != 1) == without_seconds(rest)
+    with pytest.raises(WorkersLost):
+        rw.evaluate(loaded, RECORDS[:2], executor=Dying(lambda *call: True), **OPTIONS)
+
+
+def test_the_unedited_model_is_measured_once_in_a_process(loaded, monkeypatch):
+    from rome_widgets.evaluation import measured_record
+
+    asked, before = [], measured_record.ordinary_text
+    monkeypatch.setattr(measured_record, "ordinary_text", lambda *a: asked.append(a) or before(*a))
+    options = OPTIONS | {"seed": 3}  # of which this process has nothing yet
+    rw.evaluate(loaded, RECORDS, executor=Dying(lambda *call: False), **options)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"mode": "sequential"}, ArgumentError, "all of one model"),
+        ({"executor": "threads"}, ArgumentError, "one edit at a time"),
+        ({"executor": 2}, ArgumentError, "get_executor"),
+        ({"lm": "made here"}, StaysHere, "made in memory"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(loaded, options, error, words):
+    executor = Dying(lambda *call: False)
+    given = {"lm": loaded, "executor": executor} | OPTIONS | options
+    given["lm"] = world.make_lm("gpt2") if given["lm"] == "made here" else loaded
+    with ThreadPoolExecutor(1) as threads:
+        if given["executor"] == "threads":
+            given["executor"] = threads
+        with pytest.raises(error, match=words):
+            rw.evaluate(given.pop("lm"), RECORDS, **given)
+    assert executor.asked == []
+    assert issubclass(error, RomeWidgetsError)
