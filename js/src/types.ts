@@ -155,6 +155,7 @@ export interface BaseTraits {
 export interface LiveTraits extends BaseTraits {
   status: Status;
   progress: number;
+  expected_seconds: number;
   error: ErrorInfo | null;
   _request: { id: number; op: string } | Empty;
   _cancel_id: number;
@@ -322,6 +323,7 @@ export interface ExplorerTraits extends GridTraits {
   stale: boolean;
   status: Status;
   progress: number;
+  expected_seconds: number;
   error: ErrorInfo | null;
   engine: { model: string; n_layers: number; examples: [string, string][] } | Empty;
   /** `start` and `stop` are positions of the trace on screen, for "subject". */

@@ -10,6 +10,7 @@ export const live = {
   ...base,
   status: "done",
   progress: 1,
+  expected_seconds: 0,
   error: null,
   _request: {},
   _cancel_id: 0,

@@ -194,6 +194,7 @@ export const explorerTraits = (): ExplorerTraits => ({
   stale: false,
   status: "done",
   progress: 1,
+  expected_seconds: 0,
   error: null,
   engine: { model: "fake world", n_layers: 4, examples: [["Mount Fuji is in", "Mount Fuji"]] },
   _request: {},

@@ -33,7 +33,7 @@ from rome_widgets.records.swept_fact import SweptFact
 from rome_widgets.tracing.noise import MOST_SAMPLES, default_samples
 from rome_widgets.tracing.replayed_waves import CALLS_PER_WAVE, WIDTHS_PER_WAVE
 from rome_widgets.tracing.runs import LOGITS_AT_ONCE, Check
-from rome_widgets.tracing.tracer import default_window
+from rome_widgets.tracing.tracer import CausalTracer, default_window
 from rome_widgets.tracing.unit_costs import Grids, UnitCosts, measure_unit_costs, work_of_prompt
 from rome_widgets.tracing.waves import Extent, Work
 
@@ -219,6 +219,16 @@ def plan_traces(
             *notes,
         ),
     )
+
+
+def seconds_of_trace(tracer: CausalTracer) -> float:
+    """Seconds that all grids of a tracer's prompt will take; those that it has run are not less."""
+    lm, start = tracer.lm, min(first for first, _ in tracer.subject_spans)
+    grids = Grids(lm.kinds, tracer.window, tracer.samples)
+    costs = measure_unit_costs(lm, tracer.token_ids, start, 1 + tracer.samples)
+    extent = Extent(lm.n_layers, len(tracer.token_ids), start)
+    work = work_of_prompt(lm, extent, 0, grids, costs.vocabulary, alone=True)
+    return work.block_rows * costs.block_row + work.head_rows * costs.head_row
 
 
 def _known(lm: LanguageModel, asked: Sequence[AskedFact]) -> tuple[float, str]:

@@ -390,6 +390,8 @@ class Progress:
     """Cells asked for."""
     trace: CausalTrace
     """The trace so far, NaN where not computed yet; or, before the first cell, an estimate."""
+    seconds: float | None = None
+    """How long all of it is expected to take (`rome_widgets.plan`), told with an estimate."""
 
     def __repr__(self) -> str:
         return f"Progress({self.done} of {plural(self.total, 'cell')},\n  {self.trace!r})"

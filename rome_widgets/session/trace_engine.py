@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
 from rome_widgets import bundled
 from rome_widgets.errors import PromptError
+from rome_widgets.evaluation.plan import seconds_of_trace
 from rome_widgets.model.base_weights import without_edits
 from rome_widgets.model.identity import Identity
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -118,11 +119,29 @@ class TracingEngine:
         tracer = self._keep(key, self._make(settings))
         estimate = None
         if resume is None and not cancelled():
-            estimate = _preview(tracer, progress)
-        # Of a small model the grid is whole in no time, and fills in the order of its figure.
-        first = estimate if self.lm.n_parameters > FEW_PARAMETERS else None
+            estimate = self._preview(tracer, progress)
+        first = estimate if self._is_slow else None
         stop = Flag(cancelled)
         return tracer.trace(resume=resume, first=first, progress=progress, cancel=stop)
+
+    @property
+    def _is_slow(self) -> bool:
+        """Of another model the grid is whole in no time, and fills in the order of its figure."""
+        return self.lm.n_parameters > FEW_PARAMETERS
+
+    def _preview(self, tracer: CausalTracer, progress: Tell[Progress]) -> CausalTrace | None:
+        """Show an estimate first, of a slow model with the time that the grid will take.
+
+        Whatever keeps it from coming must not keep the exact grid.
+        """
+        try:
+            seconds = seconds_of_trace(tracer) if self._is_slow else None
+            trace = tracer.estimate()
+        except Exception:
+            logger.info("There is no estimate of %r", tracer, exc_info=True)
+            return None
+        progress(Progress(0, sum(grid.size for grid in trace.scores.values()), trace, seconds))
+        return trace
 
     def restore(
         self, settings: TraceSettings, selection: Iterable[State], single: bool = False
@@ -215,14 +234,3 @@ def _states(tracer: CausalTracer, selection: Iterable[State], single: bool) -> s
     if single:
         return set(selection)
     return {state for cell in selection for state in tracer.cell(*cell)}
-
-
-def _preview(tracer: CausalTracer, progress: Callable[[Progress], None]) -> CausalTrace | None:
-    """Show an estimate first. Whatever keeps it from coming must not keep the exact grid."""
-    try:
-        trace = tracer.estimate()
-    except Exception:
-        logger.info("There is no estimate of %r", tracer, exc_info=True)
-        return None
-    progress(Progress(0, sum(grid.size for grid in trace.scores.values()), trace))
-    return trace

@@ -9,6 +9,8 @@ from rome_widgets.model import language_model
 from rome_widgets.model.replay import Replay
 from rome_widgets.tracing import replayed_waves
 from rome_widgets.tracing.replayed_waves import ReplayedWaves
+from rome_widgets.tracing.tracer import CausalTracer
+from rome_widgets.tracing.unit_costs import UnitCosts
 from tests.helpers.swept import FACTS, QUICK, make_lm, sweep, trace
 
 GRID = {"samples": QUICK["samples"], "window": QUICK["window"], "known_only": False}
@@ -118,3 +120,12 @@ def test_what_does_not_fit_is_said_first_and_not_begun(monkeypatch):
 def test_no_fact_is_refused_with_the_reason():
     with pytest.raises(ArgumentError, match="w99"):
         rw.plan(make_lm(), [("w3 w5", "w99")])
+
+
+def test_of_a_tracer_the_same_is_counted_as_of_its_fact(monkeypatch):
+    lm = make_lm()
+    measured = UnitCosts(3.0, 5.0, 7.0, 40)
+    monkeypatch.setattr(module, "measure_unit_costs", lambda *_: measured)
+    tracer = CausalTracer(lm, *FACTS[0], **QUICK)
+    _, *restored = rw.plan(lm, FACTS[0], **GRID).parts
+    assert module.seconds_of_trace(tracer) == sum(part.seconds for part in restored) > 0

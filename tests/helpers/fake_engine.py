@@ -29,6 +29,8 @@ NEAR = "Space Needle"
 WORDS = (" Seattle", " London", " Paris", " Dublin", " Santiago", " Chicago", " the")
 CLEAN, CORRUPTED = 0.9352, 0.0357
 SITES = {"hidden": (4, 1.3), "mlp": (3, 1.6), "attn": (6, 1.1)}
+EXPECTED = 4.0
+"""Seconds that a grid is said to take."""
 HEADS = (0.1, 0.6, 0.05, -0.02)
 """Of what an attention brings back, the share that each head does alone."""
 WRITTEN: dict[Kind, float] = {"hidden": 1.0, "mlp": 0.4, "attn": 0.25}
@@ -298,7 +300,7 @@ class FakeEngine:
             guess = self._like(
                 whole, {k: rough(grid) for k, grid in whole.scores.items()}, settings
             )
-            progress(Progress(0, total, replace(guess, estimated=True)))
+            progress(Progress(0, total, replace(guess, estimated=True), EXPECTED))
         for kind in KINDS:
             for pos in range(len(whole.tokens)):
                 if not np.isnan(partial[kind][pos]).any():

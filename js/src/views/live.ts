@@ -18,6 +18,12 @@ export function live(bridge: Bridge<LiveTraits>) {
   let count = Date.now();
   /** A number larger than all before, also than those of a page that was open earlier. */
   const next = () => ++count;
+  /** By how fast it went; before anything is done, by the plan if there is one. */
+  const left = (ms: number, done: number, from: number) => {
+    if (done > from) return `, ${duration((ms * (1 - done)) / (done - from))} left`;
+    const planned = A_SECOND * bridge.get("expected_seconds") * (1 - from);
+    return planned > ms ? `, about ${duration(planned - ms)} left` : "";
+  };
   const busy = () => ["queued", "running"].includes(bridge.get("status"));
   /** What to show; a model that does not answer is not busy. */
   const status = (frame: Frame): Status => (frame.connected() || !busy() ? bridge.get("status") : "idle");
@@ -38,8 +44,7 @@ export function live(bridge: Bridge<LiveTraits>) {
       const done = bridge.get("progress");
       const { ms, from } = elapsed.value;
       if (ms < A_SECOND) return percent(done);
-      const left = done > from ? `, ${duration((ms * (1 - done)) / (done - from))} left` : "";
-      return `${percent(done)} · ${duration(ms)}${left}`;
+      return `${percent(done)} · ${duration(ms)}${left(ms, done, from)}`;
     },
     /** Measures how long a run takes, until the view ends. */
     clock: (frame: Frame): void => {

@@ -33,13 +33,16 @@ class LiveWidget(RomeWidget):
         **traits: See `RomeWidget`.
     """
 
-    _outputs = ("status", "progress", "error")
+    _outputs = ("status", "progress", "expected_seconds", "error")
     status = t.Enum(
         STATUSES,
         "idle",
         help="Where its work is: idle, queued, running, done, cancelled, error, or static.",
     ).tag(sync=True)
     progress = Number(0.0, help="Share of the running job that is done.").tag(sync=True)
+    expected_seconds = Number(
+        0.0, help="How long the running job will take, by a plan; 0 where there is none."
+    ).tag(sync=True)
     error = t.Instance(
         dict,
         allow_none=True,

@@ -731,7 +731,7 @@ class TraceExplorer(ExplainedGrid):
 
     def _trace_started(self, run: RunInProgress) -> None:
         run.start(self._engine.identity, self.edited)
-        self._write(status=run.status, progress=0.0)
+        self._write(status=run.status, progress=0.0, expected_seconds=0.0)
 
     def _trace_progressed(self, run: RunInProgress, progress: Progress) -> None:
         trace = progress.trace
@@ -741,6 +741,7 @@ class TraceExplorer(ExplainedGrid):
                 run.move("filling")
                 self._make_room(run, trace)
             if trace.estimated:
+                self.expected_seconds = progress.seconds or 0.0
                 self._paint(trace)
             else:  # Row by row over the estimate, if there is one.
                 self.scores = pack_scores(trace.scores, trace.kinds)

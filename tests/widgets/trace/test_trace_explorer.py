@@ -15,7 +15,16 @@ from rome_widgets.errors import (
 )
 from rome_widgets.widgets import TraceExplorer, TraceGrid, TraceSettings
 from tests.helpers.explorers import edited, traced
-from tests.helpers.fake_engine import CLEAN, CORRUPTED, FUJI, NEAR, PROMPT, SUBJECT, FakeEngine
+from tests.helpers.fake_engine import (
+    CLEAN,
+    CORRUPTED,
+    EXPECTED,
+    FUJI,
+    NEAR,
+    PROMPT,
+    SUBJECT,
+    FakeEngine,
+)
 from tests.helpers.waiting import PATIENCE, until
 
 
@@ -162,6 +171,16 @@ def test_progress_is_sent_ten_times_a_second_at_most(engine, monkeypatch):
     explorer.observe(lambda change: seen.append(change["new"]), "progress")
     explorer.run(wait=True)
     assert len(seen) <= 2
+
+
+def test_a_run_is_told_how_long_it_will_take_and_the_next_one_begins_without(engine):
+    engine.preview = True
+    explorer = TraceExplorer(engine, prompt=PROMPT, subject=SUBJECT, auto_run=False)
+    seen = []
+    explorer.observe(lambda change: seen.append(change["new"]), "expected_seconds")
+    explorer.run(wait=True)
+    explorer.run(wait=True)
+    assert seen == [EXPECTED, 0.0, EXPECTED]
 
 
 def test_rows_of_a_new_prompt_carry_their_tokens_while_it_fills_in(engine, monkeypatch):

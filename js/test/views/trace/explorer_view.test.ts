@@ -109,6 +109,18 @@ test("after a second a run says how long it took and will take, from where it we
   expect(root.textContent).not.toMatch(/left/);
   expect(vi.getTimerCount()).toBeLessThanOrEqual(1); // The wait for Python.
 });
+test("before anything is done a run says how long it is planned to take, until that is over", async () => {
+  vi.useFakeTimers();
+  const running = { status: "running", progress: 0, expected_seconds: 1.4 } as const;
+  const { model, root } = show({ ...explorerTraits(), ...running });
+  await vi.advanceTimersByTimeAsync(1200);
+  expect(root.textContent).toContain("0\u202f% · 1.0\u202fs, about 400\u202fms left");
+  await vi.advanceTimersByTimeAsync(500);
+  expect(root.textContent).not.toMatch(/left/);
+  model.receive({ progress: 0.5 });
+  await vi.advanceTimersByTimeAsync(500);
+  expect(root.textContent).toContain("50\u202f% · 2.0\u202fs, 2.0\u202fs left");
+});
 test("a remedy that can be applied is a button, and tries again", () => {
   const fix = { label: "samples 10 → 5", values: { samples: 5 } };
   const error = { type: "OutOfMemory", found: "No room.", cause: "run", fix };
