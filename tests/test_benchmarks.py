@@ -1,13 +1,26 @@
 """The benchmarks run, and the naive way they compare with is right; no time is judged here."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 import rome_widgets as rw
-from benchmarks import gpu, jobs, memory, naive, paper, real_models, sweep, threads, trace
+from benchmarks import (
+    gpu,
+    jobs,
+    memory,
+    naive,
+    paper,
+    plan,
+    real_models,
+    sweep,
+    threads,
+    trace,
+    workers,
+)
 from benchmarks.jobs import Job, Shape
 from rome_widgets import bundled
 from tests.helpers import reference, tiny
@@ -154,6 +167,22 @@ def test_a_sweep_is_compared_with_traces_one_after_the_other(bundled_lm, monkeyp
     monkeypatch.setattr(sweep, "APART", -1)
     with pytest.raises(AssertionError, match="apart"):
         sweep.compare(bundled_lm, facts[:1], 1)
+
+
+def test_a_plan_is_compared_with_what_is_run(capsys, monkeypatch):
+    monkeypatch.setattr(plan.unit_costs, "clock", plan.unit_costs.clock)  # main() puts another
+    plan.main(["--quick"])
+    assert capsys.readouterr().out.count("planned") == 2
+
+
+def test_two_workers_are_compared_with_one_and_do_the_same(bundled_lm):
+    facts = sweep.facts_of_all_relations(50)[:2]
+    seconds = workers.compare(bundled_lm, facts, 2, ThreadPoolExecutor)
+    assert {n: len(each) for n, each in seconds.items()} == {1: 2, 2: 2}
+    other = rw.sweep(bundled_lm, facts, samples=workers.DRAWS, seed=5, known_only=False)
+    same = rw.sweep(bundled_lm, facts, samples=workers.DRAWS, known_only=False)
+    with pytest.raises(AssertionError, match="differs"):
+        workers.check_same(same, other)
 
 
 PARTS = ("Figure 1", "Figure 2", "Figure 3", "Figure 5", "Table 1", "Table 4")
