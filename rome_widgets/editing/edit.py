@@ -92,8 +92,9 @@ def edit(
     Args:
         lm: The model, with whatever edits it carries.
         prompt: Text with one literal `{}` for the subject, or with the subject in it; a Fact; a
-            CounterFact record; chat messages, or token ids, with the subject in them. For a method
-            that takes many facts also a list of records or (prompt, subject, target).
+            CounterFact record; chat messages, or token ids, with the subject in them. Further facts
+            of a record's case (`along_with`) are not edited along. For a method that takes many
+            facts also a list of records or (prompt, subject, target).
         subject: The entity, or its span of characters; not needed with a Fact or a record.
         target: The word wanted next, without a leading space.
         method: A name of `rome_widgets.methods()`.
