@@ -72,7 +72,8 @@ def read_facts(lm: LanguageModel, facts: Any) -> list[AskedFact | SweptFact]:
             "A list of facts, of records of them, or of pairs of prompt and subject was wanted.",
             "One fact by itself can be traced: rome_widgets.trace(lm, fact).",
         )
-    return [_read(lm, number, given) for number, given in enumerate(found)]
+    with lm.encoding_alike():
+        return [_read(lm, number, given) for number, given in enumerate(found)]
 
 
 def _read(lm: LanguageModel, number: int, given: Any) -> AskedFact | SweptFact:

@@ -64,13 +64,14 @@ def known_to(
     rows: dict[tuple[int, ...], int] = {}
     wanted: list[tuple[FactRecord, int, int]] = []
     left_out = list(given.left_out)
-    for number, record in enumerate(given):
-        try:
-            row, token = _question(lm, record)
-        except RomeWidgetsError as error:
-            left_out.append(BadRecord(f"record {number}", str(error)))
-        else:
-            wanted.append((record, rows.setdefault(row, len(rows)), token))
+    with lm.encoding_alike():
+        for number, record in enumerate(given):
+            try:
+                row, token = _question(lm, record)
+            except RomeWidgetsError as error:
+                left_out.append(BadRecord(f"record {number}", str(error)))
+            else:
+                wanted.append((record, rows.setdefault(row, len(rows)), token))
     if not wanted:
         first = f" The first: {left_out[len(given.left_out)].reason}" if given else ""
         raise PromptError(

@@ -225,7 +225,7 @@ def seconds_of_trace(tracer: CausalTracer) -> float:
     """Seconds that all grids of a tracer's prompt will take; those that it has run are not less."""
     lm, start = tracer.lm, min(first for first, _ in tracer.subject_spans)
     grids = Grids(lm.kinds, tracer.window, tracer.samples)
-    costs = measure_unit_costs(lm, tracer.token_ids, start, 1 + tracer.samples)
+    costs = measure_unit_costs(lm, tracer.token_ids, start)
     extent = Extent(lm.n_layers, len(tracer.token_ids), start)
     work = work_of_prompt(lm, extent, 0, grids, costs.vocabulary, alone=True)
     return work.block_rows * costs.block_row + work.head_rows * costs.head_row

@@ -130,17 +130,19 @@ class TracingEngine:
         return self.lm.n_parameters > FEW_PARAMETERS
 
     def _preview(self, tracer: CausalTracer, progress: Tell[Progress]) -> CausalTrace | None:
-        """Show an estimate first, of a slow model with the time that the grid will take.
+        """Show an estimate first, and then, of a slow model, how long the grid will take.
 
         Whatever keeps it from coming must not keep the exact grid.
         """
+        trace = None
         try:
-            seconds = seconds_of_trace(tracer) if self._is_slow else None
             trace = tracer.estimate()
+            shown = Progress(0, sum(grid.size for grid in trace.scores.values()), trace)
+            progress(shown)
+            if self._is_slow:
+                progress(replace(shown, seconds=seconds_of_trace(tracer)))
         except Exception:
             logger.info("There is no estimate of %r", tracer, exc_info=True)
-            return None
-        progress(Progress(0, sum(grid.size for grid in trace.scores.values()), trace, seconds))
         return trace
 
     def restore(

@@ -215,9 +215,10 @@ def subject_embedding_spread(
     def measure() -> EmbeddingSpread:
         words = tuple(bundled.subjects()) if key is None else key
         ids: list[int] = []
-        for subject in words:
-            check_text(subject, "subject")
-            ids += lm.encode_alone(subject)
+        with lm.encoding_alike():
+            for subject in words:
+                check_text(subject, "subject")
+                ids += lm.encode_alone(subject)
         if not ids:
             raise NoiseError("There is no subject to measure σ on.", "At least one was wanted.")
         spread = to_numpy(lm.embed(ids)).std(ddof=1)

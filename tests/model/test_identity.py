@@ -3,6 +3,7 @@
 import copy
 import functools
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -21,7 +22,13 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.llama import modeling_llama
 
 import rome_widgets as rw
-from rome_widgets.errors import FingerprintMismatch, ModelChanged, UnsupportedModel
+from rome_widgets.errors import (
+    FingerprintMismatch,
+    ModelChanged,
+    UnsupportedModel,
+    VocabMismatch,
+)
+from rome_widgets.model import language_model
 from rome_widgets.model.identity import SAMPLED_TOKENS, line_through, tokenizer_state
 from rome_widgets.model.identity_changes import what_changed
 from tests.helpers import model_guard, tiny
@@ -497,6 +504,26 @@ def test_of_many_tokens_a_sample_is_looked_at():
     moved = vocabulary | {f"w{at}": 50_000 - at for at in range(1, 50_000)}
     backend.model = models.WordLevel(moved, unk_token="w0")
     assert large != tokenizer_state(PreTrainedTokenizerFast(tokenizer_object=backend))
+
+
+def test_a_tokenizer_is_looked_at_once_for_many_texts_and_again_afterwards(monkeypatch):
+    lm, looks = new_lm(), []
+    state = language_model.tokenizer_state
+    monkeypatch.setattr(
+        language_model, "tokenizer_state", lambda found: looks.append(found) or state(found)
+    )
+    before = lm.encode_alone("w3 SpaceNeedle")
+    looks.clear()
+    with lm.encoding_alike():
+        lm.tokenizer.add_tokens(["SpaceNeedle"])
+        with lm.encoding_alike():
+            assert lm.encode_alone("w3 SpaceNeedle") == before
+        assert len(looks) == 1
+        with ThreadPoolExecutor(1) as pool:  # which began later
+            elsewhere = pool.submit(lm.prompt_ids, "w3 SpaceNeedle")
+            assert isinstance(elsewhere.exception(), VocabMismatch)
+    with pytest.raises(VocabMismatch):
+        lm.encode_alone("w3 SpaceNeedle")
 
 
 def test_a_tokenizer_that_was_changed_is_read_as_it_is_now():
