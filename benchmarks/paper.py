@@ -15,7 +15,8 @@ are published. The bundled model is asked about its own world instead.
     table 4    CounterFact
 
 Facts and records are random ones with `--seed`; `--facts`, `--draws` and `--records` make a long
-run a short one, and the page says so. Whoever runs the same command again goes on where it ended.
+run a short one, and the page says so. `--workers` shares the work among processes on this machine.
+Whoever runs the same command again goes on where it ended.
 Figures are SVG, tables CSV.
 
 Source:
@@ -29,6 +30,8 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +40,7 @@ import pandas as pd
 
 import rome_widgets as rw
 from benchmarks import report
+from benchmarks.workers import pool_of
 from rome_widgets.charts.sweep_charts import sites_chart
 from rome_widgets.model.base_weights import digest_of_weights
 from rome_widgets.records.evaluation import NONE
@@ -68,8 +72,10 @@ class Part(NamedTuple):
 class Paper:
     """What is made for one model, part by part, each in its own file."""
 
-    def __init__(self, lm: rw.LanguageModel, options: argparse.Namespace) -> None:
-        self._lm, self._options = lm, options
+    def __init__(
+        self, lm: rw.LanguageModel, options: argparse.Namespace, executor: Executor | None = None
+    ) -> None:
+        self._lm, self._options, self._executor = lm, options, executor
         self._folder: Path = options.out
         self._folder.mkdir(parents=True, exist_ok=True)
         self.parts: list[Part] = []
@@ -100,6 +106,7 @@ class Paper:
             samples=options.draws,
             severed=True,
             path=self._folder / "sweep",
+            executor=self._executor,
         )
         of = f"{len(found.traced)} of the {len(facts)} facts that the model knows"
         how = f"{of}; {plural(found.samples, 'draw')} of noise for each, seed {found.seed}."
@@ -183,7 +190,8 @@ class Paper:
     def _evaluate(self, name: str, records: Any, **options: Any) -> rw.Evaluation:
         print(f"{name}: {len(records)} records", flush=True)
         options = {"methods": self._options.methods, "seed": self._options.seed} | options
-        return rw.evaluate(self._lm, records, path=self._folder / name, **options)
+        options |= {"path": self._folder / name, "executor": self._executor}
+        return rw.evaluate(self._lm, records, **options)
 
     # ------------------------------------------------------------------------------ page
 
@@ -290,10 +298,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--layers", type=int, nargs="*", help="of figure 5; all, or none")
     parser.add_argument("--records-per-layer", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes of one thread each")
     options = parser.parse_args(words)
     options.words, options.bundled = words, options.model == "bundled"
     lm = rw.load() if options.bundled else rw.load(options.model)
-    print(Paper(lm, options).make())
+    with pool_of(options.workers) if options.workers else nullcontext() as executor:
+        print(Paper(lm, options, executor).make())
     return 0
 
 
