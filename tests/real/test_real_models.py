@@ -305,6 +305,12 @@ if FULL:  # minutes each
         traces = compare_grids(at, number, EVERY_OF_OTHERS, prompt, noise=rw.Subject(fact.other))
         assert all(trace.total_effect > 0 for trace in traces)
 
+    def strongest_heads(at, tracer):
+        """Where a head brings most back at the last token: a sample may have none that does."""
+        last = len(tracer.tokens) - 1
+        greatest = [tracer.heads(layer, last).scores.max() for layer in range(at.real.n_layers)]
+        return last, int(np.argmax(greatest))
+
     @pytest.mark.parametrize(("name", "number"), FACTS)
     def test_heads_equal_the_reference(loaded, name, number):
         at = loaded(name)
@@ -312,7 +318,10 @@ if FULL:  # minutes each
         arguments, measured = by_reference(at, tracer), ("probability", tracer.answer_id)
         matrix, width = "model.layers.{}.self_attn.o_proj", at.real.width
         moved = 0.0
-        for _, pos, layer, _ in cells(at, tracer, EVERY_OF_OTHERS, ["attn"]):
+        sampled = [
+            (pos, layer) for _, pos, layer, _ in cells(at, tracer, EVERY_OF_OTHERS, ["attn"])
+        ]
+        for pos, layer in [*sampled, strongest_heads(at, tracer)]:
             found = tracer.heads(layer, pos).scores[0]
             for head, score in enumerate(found):
                 place = pos, layer, head, width
