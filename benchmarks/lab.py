@@ -126,7 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     with tempfile.TemporaryDirectory() as made, sync_playwright() as playwright:
         folder, scratch = Path(made) / "notebooks", Path(made) / "lab"
-        folder.mkdir(), scratch.mkdir()
+        folder.mkdir()
+        scratch.mkdir()
         write_notebook(folder / "real.ipynb", cells)
         with lab_server(folder, scratch) as address:
             browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
