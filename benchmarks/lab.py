@@ -18,7 +18,6 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, sync_playwright
 
-import rome_widgets as rw
 from benchmarks import report
 from tests.browser.lab import (
     ask_kernel,
@@ -137,8 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
             browser.close()
     for name, value in figures.items():
         print(f"{name}: {value:.1f}")
-    name = f"lab_{rw.load(model, device='cpu').name}"
-    print(report.write(name, report.cpu(2), {"draws": given.draws, **figures}))
+    name = f"lab_{Path(model).stem}"
+    print(report.write(name, report.cpu(), {"draws": given.draws, **figures}))
     return 0
 
 

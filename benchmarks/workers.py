@@ -68,6 +68,7 @@ def compare(
 def check_same(left: rw.Sweep, right: rw.Sweep) -> None:
     """Whether two sweeps are the same, bit for bit."""
     for here, there in zip(left.facts, right.facts, strict=True):
+        assert here.status == there.status == "traced", f"{here!r} and {there!r}"
         for kind, grid in here.scores.items():
             assert np.array_equal(grid, there.scores[kind]), f"{here!r}: {kind} differs"
 

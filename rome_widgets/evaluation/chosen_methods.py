@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -141,7 +142,7 @@ class ChosenMethods:
                 for method, layer in self.layers.items()
             },
             "settings": self.settings,
-            "second_moment": self._second_moment,
+            "second_moment": _with_whole_paths(self._second_moment),
             "seed": self.seed,
         }
 
@@ -158,6 +159,16 @@ def _held(given: Any) -> Any:
     if isinstance(given, SecondMoment | str | os.PathLike | None):
         return given
     return texts(given, "second_moment")
+
+
+def _with_whole_paths(given: Any) -> Any:
+    """The same where the current folder is another one."""
+    if isinstance(given, Mapping):
+        return {layer: _with_whole_paths(each) for layer, each in given.items()}
+    if isinstance(given, str | os.PathLike) and given not in ("identity", OWN):
+        with suppress(OSError, ValueError):  # the edits say what is wrong with it
+            return str(Path(given).expanduser().resolve())
+    return given
 
 
 def _about_moment(given: Any) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,9 @@ def evaluate(
         executor: Whose workers edit and measure the records, two at a time: a pool of spawned
             processes, or `client.get_executor()` of a Dask client; None: this thread. Each process
             loads the model from where it was loaded here, and edits its own. Figures are the same,
-            as are workers that die, and a cancel, with `rome_widgets.sweep`.
+            to the bit where workers compute as this process does (device, versions, threads).
+            Records of a worker that dies are sent again, in the end one by one: one that workers
+            die of is recorded as failed. A cancel takes back those that nobody has begun.
         progress: Called after each row; None shows a progress bar where it lasts, False none.
         cancel: Checked between steps; stops with `Cancelled`, which carries the evaluation of the
             rows that are there.
@@ -258,7 +260,7 @@ class _Work:
         """What keeps the rows: the log of this very evaluation, where there is one."""
         return kept_rows(folder, EVALUATION_LOG, self._about)
 
-    @property
+    @cached_property
     def _about(self) -> dict[str, Any]:
         """What decides the results, by name; as JSON can hold it."""
         editing = self._editing
@@ -311,7 +313,7 @@ class _Work:
             for number, record in self._facts
             if (methods := self._missing(number, done))
         ]
-        if self._executor is not None:
+        if self._executor is not None and missing:
             self._elsewhere(self._executor, missing, add)
             return
         for asked in missing:
@@ -326,8 +328,12 @@ class _Work:
     ) -> None:
         """The same in the workers of an executor, some records at a time."""
         n = RECORDS_SENT
-        jobs = [missing[first : first + n] for first in range(0, len(missing), n)]
-        sent = self._editing.sent, self._measurer.settings, digest_of(self._about)
+        firsts = range(0, max(1, len(missing) - n + 1), n)
+        jobs = [missing[first : first + n] for first in firsts[:-1]]
+        jobs.append(missing[firsts[-1] :])  # with the odd one, which by itself tells nothing
+        editing = self._editing.sent
+        key = digest_of([self._about, repr(editing["second_moment"])])
+        sent = editing, self._lm.name, self._measurer.settings, key
         work = partial(evaluate_sent_records, ModelRecipe.of(self._lm), EvaluationSettings(*sent))
         with closing(done_by(executor, work, jobs, self._editing.check, _each)) as found:
             for some, rows in found:

@@ -16,6 +16,7 @@ from rome_widgets.errors import ArgumentError, said
 from rome_widgets.evaluation.asked_record import Before, ask, ask_before, positions_asked
 from rome_widgets.evaluation.collapse import LEAST_TOKENS, mean_perplexity, tokens_of
 from rome_widgets.evaluation.written_texts import Written, write_texts
+from rome_widgets.model.generation import end_tokens
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.records.fact_record import FactRecord
 from rome_widgets.records.generation_grading import grade
@@ -99,6 +100,7 @@ class Measurer:
             "generate": s.generate,
             "texts": hashlib.sha256(texts).hexdigest(),
             "seed": s.seed,
+            "ends": sorted(end_tokens(self._lm)),
         }
 
     def before(self, record: FactRecord) -> Measured:

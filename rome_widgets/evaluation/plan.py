@@ -222,7 +222,7 @@ def plan_traces(
 
 
 def seconds_of_trace(tracer: CausalTracer) -> float:
-    """Seconds that all grids of a tracer's prompt will take; those that it has run are not less."""
+    """Seconds that all grids of a tracer's prompt take, from the first cell to the last."""
     lm, start = tracer.lm, min(first for first, _ in tracer.subject_spans)
     grids = Grids(lm.kinds, tracer.window, tracer.samples)
     costs = measure_unit_costs(lm, tracer.token_ids, start)

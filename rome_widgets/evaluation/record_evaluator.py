@@ -23,6 +23,7 @@ from rome_widgets.errors import (
 )
 from rome_widgets.evaluation.chosen_methods import ChosenMethods
 from rome_widgets.evaluation.measured_record import Measured, Measurer, MeasurerSettings
+from rome_widgets.model.memory import needs_memory
 from rome_widgets.model.recipe import ModelRecipe
 from rome_widgets.model.undisturbed import undisturbed
 from rome_widgets.records.edit import EditReport
@@ -49,6 +50,8 @@ class EvaluationSettings:
 
     editing: Mapping[str, Any]
     """See `ChosenMethods.sent`."""
+    name: str
+    """Of the model."""
     measuring: MeasurerSettings
     key: str
     """Of all that decides the rows, to know the same settings by."""
@@ -59,13 +62,14 @@ def evaluate_sent_records(
 ) -> list[EvaluatedEdit]:
     """Rows of some records, in another process; see `workers.done_by`.
 
-    A process has one model, which carries one edit at a time: its threads wait for each other.
+    A process has one model to edit, which carries one edit at a time: its threads wait for each
+    other. Sweeps in this process have another one.
     """
     with _evaluating:
-        lm = recipe.model()
         kept = (recipe, settings.key)
         if kept not in _kept:
             _kept.clear()
+            lm = recipe.own_model(settings.name)
             editing = ChosenMethods(lm, **settings.editing, cancel=None)
             measurer = Measurer(lm, settings.measuring, editing.check)
             _kept[kept] = RecordEvaluator(editing, measurer)
@@ -178,6 +182,7 @@ class RecordEvaluator:
         return self._before[number]
 
 
+@needs_memory("evaluate the edits")
 @undisturbed
 def _rows_of(evaluator: RecordEvaluator, asked: Sequence[AskedRecord]) -> list[EvaluatedEdit]:
     return [row for each in asked for row in evaluator.rows(each)]

@@ -17,6 +17,7 @@ import torch
 from rome_widgets import bundled
 from rome_widgets.errors import ModelChanged, RomeWidgetsError, StaysHere, WorkersLost
 from rome_widgets.model.base_weights import digest_of_weights
+from rome_widgets.model.generation import end_tokens
 from rome_widgets.model.language_model import LanguageModel
 from rome_widgets.model.load import load, source_of
 from rome_widgets.model.precision import reduced_precision, setting_of
@@ -51,7 +52,7 @@ class ModelRecipe:
     """In which narrower format float32 is multiplied (`reduced_precision`). It is a setting of each
     process, which none inherits."""
     digest: str
-    """Of weights, modules and tokenizer."""
+    """Of weights, modules and tokenizer, and of where a text ends."""
 
     @classmethod
     def of(cls, lm: LanguageModel) -> ModelRecipe:
@@ -90,6 +91,18 @@ class ModelRecipe:
                 _kept.clear()
                 _kept[self] = self._loaded()
             return _kept[self]
+
+    def own_model(self, name: str) -> LanguageModel:
+        """One that nobody else in this process has, to be edited; it is called as in the other.
+
+        Raises:
+            As `model`.
+        """
+        self._check_precision()
+        with _loading:
+            lm = self._loaded()
+        lm.name = name  # by which settings that belong to a model are found
+        return lm
 
     def _check_precision(self) -> None:
         device = torch.device(self.device)
@@ -137,7 +150,8 @@ def _why_none(lm: LanguageModel, source: str | None) -> str:
 def _digest(lm: LanguageModel) -> str:
     ids = [_ids(lm, subject) for subject in bundled.subjects()[:READ]]
     code = [lm.engine, str(lm.dtype)]
-    about = json.dumps([digest_of_weights(lm), lm.identity.built, *code, ids])
+    ends = [sorted(end_tokens(lm)), lm.n_positions]
+    about = json.dumps([digest_of_weights(lm), lm.identity.built, *code, ids, *ends])
     return hashlib.sha256(about.encode()).hexdigest()
 
 

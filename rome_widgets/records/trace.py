@@ -391,7 +391,7 @@ class Progress:
     trace: CausalTrace
     """The trace so far, NaN where not computed yet; or, before the first cell, an estimate."""
     seconds: float | None = None
-    """How long all of it is expected to take (`rome_widgets.plan`), told with an estimate."""
+    """How long the run is expected to take in all, by a plan that is told with an estimate."""
 
     def __repr__(self) -> str:
         return f"Progress({self.done} of {plural(self.total, 'cell')},\n  {self.trace!r})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -115,11 +116,17 @@ class TracingEngine:
         resume: CausalTrace | None = None,
     ) -> CausalTrace:
         """All three grids of one prompt, from runs made now."""
+        began = time.perf_counter()
         key = (settings, self.lm.identity)  # Before the runs: an edit may come meanwhile.
         tracer = self._keep(key, self._make(settings))
         estimate = None
         if resume is None and not cancelled():
-            estimate = self._preview(tracer, progress)
+            estimate = _estimate_of(tracer)
+        if estimate is not None:
+            shown = Progress(0, sum(grid.size for grid in estimate.scores.values()), estimate)
+            progress(shown)
+            if self._is_slow and not cancelled() and (grids := _planned(tracer)):
+                progress(replace(shown, seconds=time.perf_counter() - began + grids))
         first = estimate if self._is_slow else None
         stop = Flag(cancelled)
         return tracer.trace(resume=resume, first=first, progress=progress, cancel=stop)
@@ -128,22 +135,6 @@ class TracingEngine:
     def _is_slow(self) -> bool:
         """Of another model the grid is whole in no time, and fills in the order of its figure."""
         return self.lm.n_parameters > FEW_PARAMETERS
-
-    def _preview(self, tracer: CausalTracer, progress: Tell[Progress]) -> CausalTrace | None:
-        """Show an estimate first, and then, of a slow model, how long the grid will take.
-
-        Whatever keeps it from coming must not keep the exact grid.
-        """
-        trace = None
-        try:
-            trace = tracer.estimate()
-            shown = Progress(0, sum(grid.size for grid in trace.scores.values()), trace)
-            progress(shown)
-            if self._is_slow:
-                progress(replace(shown, seconds=seconds_of_trace(tracer)))
-        except Exception:
-            logger.info("There is no estimate of %r", tracer, exc_info=True)
-        return trace
 
     def restore(
         self, settings: TraceSettings, selection: Iterable[State], single: bool = False
@@ -236,3 +227,21 @@ def _states(tracer: CausalTracer, selection: Iterable[State], single: bool) -> s
     if single:
         return set(selection)
     return {state for cell in selection for state in tracer.cell(*cell)}
+
+
+def _estimate_of(tracer: CausalTracer) -> CausalTrace | None:
+    """To be shown first; whatever keeps it from coming must not keep the exact grid."""
+    try:
+        return tracer.estimate()
+    except Exception:
+        logger.info("There is no estimate of %r", tracer, exc_info=True)
+        return None
+
+
+def _planned(tracer: CausalTracer) -> float:
+    """Seconds that the exact grid will take; 0 where nobody knows, which keeps nothing either."""
+    try:
+        return seconds_of_trace(tracer)
+    except Exception:
+        logger.info("There is no plan of %r", tracer, exc_info=True)
+        return 0.0

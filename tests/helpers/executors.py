@@ -14,10 +14,11 @@ class Dying(Executor):
     """Runs at once what it is given, but for the calls in which its worker dies."""
 
     def __init__(self, dies):
-        self.dies, self.asked = dies, []
+        self.dies, self.asked, self.calls = dies, [], []
 
     def submit(self, call, /, *args):
         self.asked.append(args)
+        self.calls.append(call)
         future = Future()
         if self.dies(len(self.asked), *args):
             future.set_exception(BrokenExecutor("a worker died"))

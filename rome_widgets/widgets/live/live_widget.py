@@ -41,7 +41,7 @@ class LiveWidget(RomeWidget):
     ).tag(sync=True)
     progress = Number(0.0, help="Share of the running job that is done.").tag(sync=True)
     expected_seconds = Number(
-        0.0, help="How long the running job will take, by a plan; 0 where there is none."
+        0.0, help="How long the latest job takes in all, by a plan; 0 where there is none."
     ).tag(sync=True)
     error = t.Instance(
         dict,
