@@ -13,15 +13,19 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import torch
 
 import rome_widgets as rw
+from benchmarks.memory import MIB, resident
 from benchmarks.trace import cpu_seconds
+
+T = TypeVar("T")
 
 PROMPT, SUBJECT, TARGET = "The Eiffel Tower is in the city of", "The Eiffel Tower", "Rome"
 PASSES = 3
@@ -42,13 +46,28 @@ def measure(path: Path, draws: list[int], statistics: str) -> None:
         tracer = rw.CausalTracer(lm, PROMPT, SUBJECT, samples=samples)
         cell = tracer.cell(tracer.subject_span[1] - 1, lm.n_layers // 2, "mlp")
         said(f"click, {samples} draws", cpu_seconds(tracer.restore, cell)[0])
-        said(f"trace, {samples} draws", cpu_seconds(lambda t=tracer: t.trace(progress=False))[0])
+        trace = partial(tracer.trace, progress=False)
+        seconds, grown = grown_by(partial(cpu_seconds, trace))
+        said(f"trace, {samples} draws", seconds[0])
+        planned = rw.plan(lm, (PROMPT, SUBJECT), samples=samples).memory or 0
+        if grown is not None:
+            print(f"    peak memory {grown / MIB:.0f} MiB, planned at most {planned / MIB:.0f}")
     options = {"second_moment": statistics, "progress": False}
     edit = partial(rw.edit, lm, PROMPT, SUBJECT, TARGET, **options)
     seconds, first = cpu_seconds(edit)
     said("first edit of a layer", seconds)
     said("edit", cpu_seconds(edit)[0])
     print(f"  layer {first.report.layer}, {len(first.report.steps)} steps, {statistics}")
+
+
+def grown_by(call: Callable[[], T]) -> tuple[T, int | None]:
+    """What a call returns, and the bytes that its peak is above the memory before it; on Linux."""
+    peak = Path("/proc/self/clear_refs")
+    if not peak.exists():
+        return call(), None
+    before = resident("VmRSS")
+    peak.write_text("5")  # the peak starts again from here
+    return call(), resident("VmHWM") - before
 
 
 def pass_of(model: Any, ids: torch.Tensor) -> float:
