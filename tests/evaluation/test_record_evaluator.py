@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+import torch
 
 import rome_widgets as rw
-from rome_widgets.errors import ArgumentError, StaysHere, WorkersLost
+from rome_widgets.errors import ArgumentError, OutOfMemory, StaysHere, WorkersLost
 from rome_widgets.evaluation import evaluate as module
 from rome_widgets.model.recipe import ModelRecipe
 from rome_widgets.records.fact_record import FactRecord
@@ -89,6 +90,17 @@ def test_a_process_edits_a_model_that_no_sweep_there_has(loaded, monkeypatch):
     options = OPTIONS | {"executor": Dying(lambda *call: False), "seed": 5}
     rw.evaluate(loaded, RECORDS[:1], **options)
     assert edits == [(1, 0, loaded.name)] * 2
+
+
+def test_a_shortage_of_memory_is_called_so_elsewhere_too(loaded, monkeypatch):
+    from rome_widgets.evaluation import measured_record
+
+    def lacking(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(measured_record, "ask_before", lacking)
+    with pytest.raises(OutOfMemory):
+        rw.evaluate(loaded, RECORDS, executor=Dying(lambda *call: False), **OPTIONS)
 
 
 def test_a_file_of_statistics_is_sent_by_its_whole_path(loaded, tmp_path, monkeypatch):

@@ -54,6 +54,13 @@ def test_a_model_that_is_another_there_is_refused(folder):
         dataclasses.replace(ModelRecipe.of(lm), dtype="float64").model()
 
 
+def test_a_model_whose_texts_end_otherwise_there_is_refused(folder):
+    lm = rw.load(folder, device="cpu")
+    lm.model.generation_config.eos_token_id = 25
+    with pytest.raises(ModelChanged, match="another model there"):
+        ModelRecipe.of(lm).model()
+
+
 def test_a_process_of_another_precision_is_told_what_to_set(folder, monkeypatch):
     recipe = ModelRecipe.of(rw.load(folder, device="cpu"))
     monkeypatch.setattr(module, "reduced_precision", lambda device, dtype: "bfloat16")
