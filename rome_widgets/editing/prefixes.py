@@ -46,7 +46,7 @@ def sample_prefixes(
             "Choose shorter prefixes in the settings.",
         )
     words = tuple(first_words)
-    key = (lm.identity, tuple(map(tuple, counts)), seed, words)
+    key = (lm.settled_identity, tuple(map(tuple, counts)), seed, words)
     sampled = lm.remember("prefixes", key, lambda: tuple(_sample(lm, lengths, seed, words, check)))
     return ("",) * bare + sampled
 

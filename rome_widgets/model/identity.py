@@ -25,7 +25,7 @@ import sys
 import types
 import weakref
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from operator import is_
 from typing import Any, NamedTuple, TypeVar
 
@@ -153,6 +153,10 @@ class Identity:
     def without_weights(self) -> Hashable:
         """All but the weights, which edits change."""
         return self._all[1:]
+
+    def without(self, names: Collection[str]) -> Hashable:
+        """All but the weights of these names."""
+        return tuple(each for each in self.weights if each.name not in names), self.without_weights
 
     @functools.cached_property
     def built(self) -> str:

@@ -252,6 +252,17 @@ class LanguageModel(Stays):
         return self._identities.read(self.tokenizer)
 
     @property
+    def settled_identity(self) -> Hashable:
+        """As `identity`, but the same again after edits that were taken out.
+
+        They leave the bits as they were, while torch counts that they were written.
+        """
+        ledger = ledger_of(self.model)
+        names, values = ledger.ever_edited, ledger.original_values
+        found = self.identity
+        return (found.without(names), values) if names and values is not None else found
+
+    @property
     def foreign(self) -> tuple[str, ...]:
         """Hooks and replaced forwards of somebody else that act in every pass, in words."""
         return self.identity.foreign

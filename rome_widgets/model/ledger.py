@@ -184,6 +184,15 @@ class Ledger:
         """Parameters that an edit changes or once changed."""
         return frozenset(self._originals)
 
+    @property
+    def original_values(self) -> tuple[tuple[str, str], ...] | None:
+        """By matrix that an edit ever changed a digest of what it holds; None if that is edited."""
+        with self._lock:
+            noted = self._originals
+            if all(fingerprint(self._weight(name)) == each for name, each in noted.items()):
+                return tuple(sorted(noted.items()))
+            return None
+
     def strength_of(self, edit: HasUpdates) -> float | None:
         """With what strength the edit is applied; None where it is not."""
         return next((e.strength for e in self._entries if e.edit.id == edit.id), None)
@@ -254,10 +263,7 @@ class Ledger:
         """Whether the weights are the original ones, or what the applied edits make of them."""
         with self._lock:
             matches = self.weights_match()
-            original = all(
-                fingerprint(self._weight(name)) == noted for name, noted in self._originals.items()
-            )
-            return WeightsState(len(self._entries), matches, original)
+            return WeightsState(len(self._entries), matches, self.original_values is not None)
 
     def _is_as_noted(self, name: str) -> bool:
         base, weight = self._bases.get(name), self._weight(name)

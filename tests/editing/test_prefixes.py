@@ -40,6 +40,28 @@ def test_the_latest_are_kept_until_a_weight_is_written():
         assert len(asked) == 2 * n_asked
 
 
+def test_the_latest_are_kept_when_an_edit_was_taken_out_and_not_when_its_matrix_was_written():
+    lm, asked = world.new_lm("gpt2"), []
+    options = {"seed": 0, "check": lambda: asked.append(1)}
+    with world.made_up_edit(lm, 0):
+        pass
+    first = sample_prefixes(lm, [(6, 2)], **options)
+    n_asked = len(asked)
+    with world.made_up_edit(lm, 0) as change:
+        pass
+    assert sample_prefixes(lm, [(6, 2)], **options) == first
+    assert len(asked) == n_asked
+    weight = lm.model.get_parameter(change.updates[0].name)
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(1.5)
+    sample_prefixes(lm, [(6, 2)], **options)
+    assert len(asked) == 2 * n_asked
+    with torch.no_grad():
+        weight.copy_(before)
+    assert sample_prefixes(lm, [(6, 2)], **options) == first
+
+
 def test_a_check_stops_the_writing():
     def stop():
         raise Cancelled("stop")
