@@ -133,7 +133,7 @@ class TracingEngine:
 
     @property
     def _is_slow(self) -> bool:
-        """Whether a grid takes long; else it is whole in no time, and fills as its figure is read."""
+        """Whether a grid takes long; else it is whole in no time, and fills as it is read."""
         return self.lm.n_parameters > FEW_PARAMETERS
 
     def restore(
