@@ -10,17 +10,16 @@ person's clock, so nothing else may run beside it: server, kernel and page share
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from benchmarks import report
 from tests.browser.lab import (
     ask_kernel,
+    click_cell,
     lab_server,
     open_and_run_all,
     run_in_kernel,
@@ -32,41 +31,21 @@ PROMPT, SUBJECT = "The Space Needle is in the city of", "The Space Needle"
 EXPLORER = '.rw[data-view="explorer"]'
 PATIENCE = 900_000
 """Milliseconds that anything may take."""
-WATCH = """root => new Promise(resolve => {
-  const began = performance.now(), times = {};
-  const look = () => {
+WATCH = """root => {
+  const began = performance.now(), times = (window.rwTimes = {});
+  const observer = new MutationObserver(() => {
     const seconds = (performance.now() - began) / 1000;
     const done = Number(root.querySelector('[aria-label="Trace"][role=progressbar]')?.ariaValueNow);
     if (root.querySelector(".rw-estimated")) times.estimate ??= seconds;
     if (times.estimate && done > 0) times.row ??= seconds;
-    window.rwTimes = times;
     if (root.dataset.status === "done" && times.row) {
       observer.disconnect();
       times.grid = seconds;
     }
-  };
-  const observer = new MutationObserver(look);
+  });
   observer.observe(root, { subtree: true, childList: true, attributes: true });
   root.querySelector("[data-action=trace]").click();
-  resolve();
-})"""
-
-
-def click(page: Page, explorer: Locator, cell: tuple[int, int, str], shape: Any) -> float:
-    """Milliseconds until the answer to a click on the middle of a cell is painted."""
-    pos, layer, kind = cell
-    canvas = explorer.locator(f'canvas[data-kind="{kind}"]')
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    assert box is not None
-    page.mouse.click(
-        box["x"] + box["width"] * (layer + 0.5) / shape[1],
-        box["y"] + box["height"] * (pos + 0.5) / shape[0],
-    )
-    wanted = json.dumps([cell], separators=(",", ":"))
-    answered = explorer.locator(f"[data-selection='{wanted}'][data-latency-ms]")
-    answered.wait_for(state="attached", timeout=PATIENCE)
-    return float(answered.get_attribute("data-latency-ms") or "nan")
+}"""
 
 
 def measure(page: Page, folder: Path, draws: int, pictures: Path | None) -> dict[str, float]:
@@ -76,6 +55,11 @@ def measure(page: Page, folder: Path, draws: int, pictures: Path | None) -> dict
         if pictures is not None:
             page.wait_for_timeout(300)
             page.screenshot(path=pictures / f"{name}.png")
+
+    def click(layer: int) -> float:
+        """Milliseconds until the answer to a click at the subject's last token is painted."""
+        answered = click_cell(page, explorer, last, layer, "mlp", shape, PATIENCE)
+        return float(answered.get_attribute("data-latency-ms"))
 
     explorer = page.locator(EXPLORER).first
     explorer.wait_for(timeout=PATIENCE)
@@ -88,11 +72,11 @@ def measure(page: Page, folder: Path, draws: int, pictures: Path | None) -> dict
     page.wait_for_function("window.rwTimes?.estimate", timeout=PATIENCE)
     picture("estimate")
     page.wait_for_function("window.rwTimes?.row", timeout=PATIENCE)
-    during = [click(page, explorer, (last, layer, "mlp"), shape) for layer in (2, 5, 9)]
+    during = [click(layer) for layer in (2, 5, 9)]
     picture("during")
     running = explorer.get_attribute("data-status") == "running"
     page.wait_for_function("window.rwTimes?.grid", timeout=PATIENCE)
-    after = [click(page, explorer, (last, layer, "mlp"), shape) for layer in (3, 6, 8)]
+    after = [click(layer) for layer in (3, 6, 8)]
     picture("grid")
     times = page.evaluate("window.rwTimes")
     assert running, "the grid was whole before the clicks were answered"

@@ -38,7 +38,13 @@ from rome_widgets.evaluation.record_evaluator import (
     evaluate_sent_records,
     row_of,
 )
-from rome_widgets.evaluation.workers import MOST_TRIES, an_executor, done_by, shares_memory
+from rome_widgets.evaluation.workers import (
+    MOST_TRIES,
+    an_executor,
+    done_by,
+    each_alone,
+    shares_memory,
+)
 from rome_widgets.files.evaluation_file import EVALUATION_LOG, FILE_NAME
 from rome_widgets.model.identity_changes import what_else_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -332,10 +338,14 @@ class _Work:
         jobs = [missing[first : first + n] for first in firsts[:-1]]
         jobs.append(missing[firsts[-1] :])  # with the odd one, which by itself tells nothing
         editing = self._editing.sent
-        key = digest_of([self._about, repr(editing["second_moment"])])
-        sent = editing, self._lm.name, self._measurer.settings, key
-        work = partial(evaluate_sent_records, ModelRecipe.of(self._lm), EvaluationSettings(*sent))
-        with closing(done_by(executor, work, jobs, self._editing.check, _each)) as found:
+        settings = EvaluationSettings(
+            editing,
+            self._measurer.settings,
+            model_name=self._lm.name,
+            key=digest_of([self._about, repr(editing["second_moment"])]),
+        )
+        work = partial(evaluate_sent_records, ModelRecipe.of(self._lm), settings)
+        with closing(done_by(executor, work, jobs, self._editing.check, each_alone)) as found:
             for some, rows in found:
                 for row in _deadly(some) if rows is None else rows:
                     add(row)
@@ -409,11 +419,6 @@ class _Work:
             settings=settings,
             notes=tuple(precision_notes(self._lm.device, self._lm.dtype)),
         )
-
-
-def _each(some: Sequence[AskedRecord]) -> list[Sequence[AskedRecord]]:
-    """Its records, each by itself."""
-    return [[asked] for asked in some]
 
 
 def _deadly(some: Sequence[AskedRecord]) -> list[EvaluatedEdit]:

@@ -50,9 +50,8 @@ class EvaluationSettings:
 
     editing: Mapping[str, Any]
     """See `ChosenMethods.sent`."""
-    name: str
-    """Of the model."""
     measuring: MeasurerSettings
+    model_name: str
     key: str
     """Of all that decides the rows, to know the same settings by."""
 
@@ -69,7 +68,7 @@ def evaluate_sent_records(
         kept = (recipe, settings.key)
         if kept not in _kept:
             _kept.clear()
-            lm = recipe.own_model(settings.name)
+            lm = recipe.own_model(settings.model_name)
             editing = ChosenMethods(lm, **settings.editing, cancel=None)
             measurer = Measurer(lm, settings.measuring, editing.check)
             _kept[kept] = RecordEvaluator(editing, measurer)

@@ -35,7 +35,13 @@ from rome_widgets.evaluation.swept_batch import (
     trace_batch,
     trace_sent_batch,
 )
-from rome_widgets.evaluation.workers import MOST_TRIES, an_executor, done_by, shares_memory
+from rome_widgets.evaluation.workers import (
+    MOST_TRIES,
+    an_executor,
+    done_by,
+    each_alone,
+    shares_memory,
+)
 from rome_widgets.files.sweep_file import FILE_NAME, sweep_log
 from rome_widgets.model.identity_changes import what_changed
 from rome_widgets.model.language_model import LanguageModel, check_language_model
@@ -324,7 +330,7 @@ class _Work:
         else:
             work = partial(trace_sent_batch, ModelRecipe.of(lm), settings)
         try:
-            with closing(done_by(self._executor, work, batches, self._check, _each)) as found:
+            with closing(done_by(self._executor, work, batches, self._check, each_alone)) as found:
                 for sent, batch in found:
                     yield _deadly(sent) if batch is None else batch
         finally:
@@ -361,11 +367,6 @@ class _Work:
             metric=settings.metric,
             notes=tuple(precision_notes(self._lm.device, self._lm.dtype)),
         )
-
-
-def _each(batch: Sequence[AskedFact]) -> list[Sequence[AskedFact]]:
-    """Its facts, each by itself."""
-    return [[fact] for fact in batch]
 
 
 def _deadly(batch: Sequence[AskedFact]) -> list[SweptFact]:

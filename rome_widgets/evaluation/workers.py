@@ -36,6 +36,11 @@ MOST_TRIES = 2
 """How often a worker may die of a part that was sent by itself."""
 
 
+def each_alone(job: Sequence[R]) -> list[Sequence[R]]:
+    """The parts of a job that is a list: its elements, each by itself."""
+    return [[each] for each in job]
+
+
 def an_executor(value: Any, name: str) -> Executor:
     """A check of arguments (see `records.arguments`): an executor that can have our work.
 

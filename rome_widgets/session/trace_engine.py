@@ -119,15 +119,12 @@ class TracingEngine:
         began = time.perf_counter()
         key = (settings, self.lm.identity)  # Before the runs: an edit may come meanwhile.
         tracer = self._keep(key, self._make(settings))
-        estimate = None
-        if resume is None and not cancelled():
-            estimate = _estimate_of(tracer)
-        if estimate is not None:
-            shown = Progress(0, sum(grid.size for grid in estimate.scores.values()), estimate)
+        shown = None
+        if resume is None and not cancelled() and (shown := _estimated(tracer)):
             progress(shown)
             if self._is_slow and not cancelled() and (grids := _planned(tracer)):
                 progress(replace(shown, seconds=time.perf_counter() - began + grids))
-        first = estimate if self._is_slow else None
+        first = shown.trace if shown and self._is_slow else None
         stop = Flag(cancelled)
         return tracer.trace(resume=resume, first=first, progress=progress, cancel=stop)
 
@@ -229,13 +226,14 @@ def _states(tracer: CausalTracer, selection: Iterable[State], single: bool) -> s
     return {state for cell in selection for state in tracer.cell(*cell)}
 
 
-def _estimate_of(tracer: CausalTracer) -> CausalTrace | None:
-    """To be shown first; whatever keeps it from coming must not keep the exact grid."""
+def _estimated(tracer: CausalTracer) -> Progress | None:
+    """An estimate to be shown first; what keeps it from coming must not keep the exact grid."""
     try:
-        return tracer.estimate()
+        trace = tracer.estimate()
     except Exception:
         logger.info("There is no estimate of %r", tracer, exc_info=True)
         return None
+    return Progress(0, sum(grid.size for grid in trace.scores.values()), trace)
 
 
 def _planned(tracer: CausalTracer) -> float:

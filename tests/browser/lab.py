@@ -108,8 +108,11 @@ def ask_kernel(page, folder: Path, expression: str):
     return json.loads((folder / "said.json").read_text())
 
 
-def click_cell(page, explorer, pos, layer, kind, shape):
-    """Press the mouse at the centre of a cell; returns when the page shows its answer."""
+def click_cell(page, explorer, pos, layer, kind, shape, patience=10_000):
+    """Press the mouse at the centre of a cell; returns when the page shows its answer.
+
+    `patience` is how long that may take, in milliseconds.
+    """
     canvas = explorer.locator(f'canvas[data-kind="{kind}"]')
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -120,7 +123,7 @@ def click_cell(page, explorer, pos, layer, kind, shape):
     )
     wanted = json.dumps([[pos, layer, kind]], separators=(",", ":"))
     answered = explorer.locator(f"[data-selection='{wanted}'][data-latency-ms]")
-    answered.wait_for(state="attached", timeout=10_000)
+    answered.wait_for(state="attached", timeout=patience)
     return answered
 
 

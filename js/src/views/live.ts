@@ -21,7 +21,7 @@ export function live(bridge: Bridge<LiveTraits>) {
   /** By how fast it went; before anything is done, by the plan if there is one. */
   const left = (ms: number, done: number, from: number) => {
     if (done > from) return `, ${duration((ms * (1 - done)) / (done - from))} left`;
-    const planned = A_SECOND * bridge.get("expected_seconds") * (1 - from);
+    const planned = A_SECOND * bridge.get("expected_seconds");
     return planned > ms ? `, about ${duration(planned - ms)} left` : "";
   };
   const busy = () => ["queued", "running"].includes(bridge.get("status"));
