@@ -192,7 +192,7 @@ function settingFields(
     </label>
     ${measured(bridge, enter)}
     <label class="rw-field" title="Layers that one cell of MLP and attention restores">window
-      ${number("window", 6, 1, { empty: automatic ? `auto ${automatic}` : "auto" })}
+      ${number("window", 7, 1, { empty: automatic ? `auto ${automatic}` : "auto" })}
     </label>
     <label class="rw-field" title="Another subject, of as many tokens, for the corrupted run to read; empty: noise is added">replaced by
       ${textField(bridge, "other_subject", "Other subject", "noise", Math.max(6, Math.min(24, other?.length ?? 0)), enter)}
